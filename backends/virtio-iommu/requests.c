@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * Sending requests and waiting for the answers.
+ *
+ * Each request has a slot of device-visible memory, taken beforehand. Several callers have requests in
+ * flight at once: each fills slots under the lock, rings the doorbell, and then waits, without the lock,
+ * until its own are answered. Whoever looks at the queue takes in all answers, also those of others.
+ *
+ * A request that the device does not answer in time keeps its slot until the device was reset, because
+ * the device may still write to it.
+ */
+
+#include "unit.h"
+
+static uint32_t take_free_slot(const struct virtio_iommu *unit)
+{
+    for (uint32_t i = 0; i < unit->slot_count; i++) {
+        if (!unit->slots[i].busy) {
+            return i;
+        }
+    }
+    return NO_SLOT;
+}
+
+/* PROBE has a large answer, for which there is one buffer; all others answer within their slot. */
+static void set_answer(struct virtio_iommu *unit, uint32_t number, uint8_t type,
+                       struct piommu_virtio_buffer *answer)
+{
+    struct slot *slot = &unit->slots[number];
+
+    answer->writable = true;
+    slot->type = type;
+    if (type == TYPE_PROBE) {
+        memset(unit->probe_memory, 0, unit->probe_size);
+        answer->physical = unit->probe_physical;
+        answer->size = unit->probe_size + TAIL_SIZE;
+        slot->tail = unit->probe_memory + unit->probe_size;
+        slot->tail_offset = unit->probe_size;
+    } else {
+        answer->physical = unit->slot_physical + number * SLOT_SIZE + SLOT_TAIL;
+        answer->size = TAIL_SIZE;
+        slot->tail = unit->slot_memory + number * SLOT_SIZE + SLOT_TAIL;
+        slot->tail_offset = 0;
+    }
+    *slot->tail = STATUS_POISON;
+}
+
+/* Puts one request into the queue; false if there is no room. The lock is held. */
+static bool post(struct virtio_iommu *unit, const struct request *request, struct batch *batch)
+{
+    struct piommu_virtio_buffer buffers[2];
+    uint32_t number = take_free_slot(unit);
+    uint16_t head;
+
+    if (number == NO_SLOT) {
+        return false;
+    }
+    memcpy(unit->slot_memory + number * SLOT_SIZE, request->bytes, request->size);
+    buffers[0].physical = unit->slot_physical + number * SLOT_SIZE;
+    buffers[0].size = request->size;
+    buffers[0].writable = false;
+    set_answer(unit, number, request->bytes[AT_TYPE], &buffers[1]);
+    if (piommu_virtqueue_add(unit->requests, buffers, 2, &head) != 0) {
+        return false;
+    }
+    unit->slots[number].busy = true;
+    unit->slots[number].batch = batch;
+    unit->slot_of_head[head] = (uint16_t)number;
+    batch->pending++;
+    return true;
+}
+
+/*
+ * The status is read once; it means nothing unless the device says that it has written it. Statuses that a
+ * caller can make something of have errors of their own where they make sense; the others are refusals.
+ */
+static int answer_of(const struct slot *slot, uint32_t length)
+{
+    uint8_t status = *(volatile const uint8_t *)slot->tail;
+
+    if (length <= slot->tail_offset) {
+        return -PIOMMU_EIO;
+    }
+    switch (status) {
+    case STATUS_OK:
+        return 0;
+    case STATUS_UNSUPP:
+        return slot->type == TYPE_ATTACH ? -PIOMMU_EOPNOTSUPP : -PIOMMU_EIO;
+    case STATUS_NOENT:
+        return slot->type == TYPE_ATTACH || slot->type == TYPE_PROBE ? -PIOMMU_ENOENT : -PIOMMU_EIO;
+    case STATUS_NOMEM:
+        return -PIOMMU_ENOMEM;
+    default:
+        return -PIOMMU_EIO;
+    }
+}
+
+/* Takes in all answers that are there. The lock is held. */
+static void take_answers(struct virtio_iommu *unit)
+{
+    uint16_t head;
+    uint32_t length;
+    int taken;
+
+    while ((taken = piommu_virtqueue_take(unit->requests, &head, &length)) > 0) {
+        struct slot *slot = &unit->slots[unit->slot_of_head[head]];
+        int error = answer_of(slot, length);
+
+        if (slot->batch != NULL) {
+            slot->batch->pending--;
+            if (slot->batch->error == 0) {
+                slot->batch->error = error;
+            }
+        }
+        slot->batch = NULL;
+        slot->busy = false;
+    }
+    if (taken < 0) {
+        atomic_store_explicit(&unit->dead, 1, memory_order_release);
+    }
+}
+
+/* Nobody will wait for the batch any more; its slots stay busy. The lock is held. */
+static void give_up(struct virtio_iommu *unit, const struct batch *batch)
+{
+    for (uint32_t i = 0; i < unit->slot_count; i++) {
+        if (unit->slots[i].batch == batch) {
+            unit->slots[i].batch = NULL;
+        }
+    }
+    atomic_store_explicit(&unit->dead, 1, memory_order_release);
+}
+
+/*
+ * Waits until every request of a batch is answered, or (if `room`) until a slot is free. After a failure
+ * the device is dead and the batch is forgotten.
+ */
+static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool room)
+{
+    uint64_t deadline = piommu_host_now(unit->host) + unit->config.timeout;
+    bool in_time = true;
+
+    for (;;) {
+        unsigned long state = piommu_host_lock(unit->host, unit->lock);
+        bool done;
+
+        take_answers(unit);
+        done = room ? take_free_slot(unit) != NO_SLOT : batch->pending == 0;
+        if (!done && (!in_time || unit_dead(unit))) {
+            give_up(unit, batch);
+            piommu_host_unlock(unit->host, unit->lock, state);
+            return in_time ? -PIOMMU_EFAILED : -PIOMMU_ETIMEDOUT;
+        }
+        piommu_host_unlock(unit->host, unit->lock, state);
+        if (done) {
+            return 0;
+        }
+        /* The deadline may pass while we are not running: look at the queue once more after it. */
+        in_time = piommu_host_wait(unit->host, deadline);
+    }
+}
+
+/*
+ * Fills the queue from the source as far as there is room, and rings the doorbell. *next holds the request
+ * that did not fit; *more tells whether there is one.
+ */
+static void fill(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make, void *source,
+                 struct batch *batch, struct request *next, bool *more)
+{
+    unsigned long state = piommu_host_lock(unit->host, unit->lock);
+    uint32_t before = batch->pending;
+
+    while (*more && post(unit, next, batch)) {
+        *more = make(source, next);
+    }
+    if (batch->pending != before) {
+        piommu_virtqueue_kick(unit->requests);
+    }
+    piommu_host_unlock(unit->host, unit->lock, state);
+}
+
+int piommu_virtio_iommu_send_(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make,
+                              void *source)
+{
+    struct batch batch = {.pending = 0, .error = 0};
+    struct request next;
+    bool more = make(source, &next);
+
+    while (more) {
+        int error;
+
+        if (unit_dead(unit)) {
+            return -PIOMMU_EFAILED;
+        }
+        fill(unit, make, source, &batch, &next, &more);
+        /* Nothing of ours is in flight: others hold all slots. */
+        error = wait_for_answers(unit, &batch, batch.pending == 0);
+        if (error != 0) {
+            return error;
+        }
+        if (batch.error != 0) {
+            return batch.error;
+        }
+    }
+    return 0;
+}
+
+static bool make_one(void *source, struct request *request)
+{
+    const struct request **one = source;
+
+    if (*one == NULL) {
+        return false;
+    }
+    *request = **one;
+    *one = NULL;
+    return true;
+}
+
+int piommu_virtio_iommu_send_one_(struct virtio_iommu *unit, const struct request *request)
+{
+    return piommu_virtio_iommu_send_(unit, make_one, &request);
+}

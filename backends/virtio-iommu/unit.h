@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef PIOMMU_BACKENDS_VIRTIO_IOMMU_UNIT_H
+#define PIOMMU_BACKENDS_VIRTIO_IOMMU_UNIT_H
+
+/* The backend's objects, shared by the files of this folder. */
+
+#include <piommu/virtio-iommu.h>
+#include <piommu/virtio.h>
+
+#include <stdatomic.h>
+
+#include "../../lib/base/byte_order.h"
+#include "../../lib/base/host.h"
+#include "protocol.h"
+
+/* Two descriptors a request: half as many requests can be in flight. */
+#define REQUEST_QUEUE_SIZE 128u
+#define EVENT_QUEUE_SIZE   64u
+#define MAX_REQUESTS       (REQUEST_QUEUE_SIZE / 2)
+
+/* A slot of request memory: what the device reads, and in another cache line the status it writes. */
+#define SLOT_SIZE       128u
+#define SLOT_TAIL       96u
+#define NO_SLOT         0xffffu
+#define EVENT_SLOT_SIZE 32u
+#define MAX_PROBE_SIZE  65536u
+
+/* Requests that one call waits for together. On the stack of the caller. */
+struct batch {
+    uint32_t pending; /* sent and not answered */
+    int error;        /* of the first that failed */
+};
+
+/* A request that is in flight or was given up. Private: the device cannot reach it. */
+struct slot {
+    struct batch *batch;  /* who waits; NULL: nobody any more */
+    uint8_t *tail;        /* where the device writes the status */
+    uint32_t tail_offset; /* of the status, in what the device writes */
+    uint8_t type;         /* of the request */
+    bool busy;            /* the device may still write */
+};
+
+struct virtio_iommu {
+    struct piommu_host host;
+    struct piommu_instance *instance;
+    struct piommu_instance_config config;
+    struct piommu_virtio_device *device;
+    struct piommu_virtqueue *requests;
+    struct piommu_virtqueue *events;
+    uint64_t features;
+    uint32_t first_domain;
+    uint32_t last_domain;
+    uint32_t probe_size;
+    /* An endpoint in no domain reaches nothing. If not, blocked ones sit in an empty domain. */
+    bool unattached_is_blocked;
+
+    /* Set when the device has stopped answering, or was stopped: no request is sent any more. */
+    _Atomic uint32_t dead;
+
+    /* Protects the request queue and the slots. */
+    void *lock;
+    struct slot slots[MAX_REQUESTS];
+    uint16_t slot_of_head[REQUEST_QUEUE_SIZE];
+    uint32_t slot_count;
+
+    /* Memory that the device reads and writes. */
+    uint8_t *slot_memory;
+    uint64_t slot_physical;
+    uint8_t *event_memory;
+    uint64_t event_physical;
+    uint16_t event_slot_of_head[EVENT_QUEUE_SIZE];
+    uint16_t event_count; /* buffers */
+    uint8_t *probe_memory;
+    uint64_t probe_physical;
+
+    struct virtio_domain *domains;
+    uint32_t next_domain;
+
+    /* Endpoints that nobody has any more but that are still in the empty domain, so as to stay blocked. */
+    struct virtio_endpoint *parked;
+};
+
+struct virtio_domain {
+    struct virtio_domain *next;
+    uint32_t number;
+    uint32_t attach_flags;
+};
+
+struct virtio_endpoint {
+    struct virtio_endpoint *next; /* among the parked ones */
+    uint32_t id;
+    bool attached;
+    uint32_t domain; /* the number of the domain it is in, if attached */
+};
+
+/* The first domain numbers have a fixed meaning; paging domains come after them. */
+static inline uint32_t identity_domain(const struct virtio_iommu *unit)
+{
+    return unit->first_domain;
+}
+
+static inline uint32_t blocked_domain(const struct virtio_iommu *unit)
+{
+    return unit->first_domain + 1;
+}
+
+#define FIXED_DOMAINS 2u
+
+static inline bool unit_dead(struct virtio_iommu *unit)
+{
+    return atomic_load_explicit(&unit->dead, memory_order_acquire) != 0;
+}
+
+/* requests.c */
+
+/* One request to be sent. */
+struct request {
+    uint8_t bytes[PROBE_SIZE];
+    uint32_t size;
+};
+
+/* Makes the next request; false if there are no more. */
+typedef bool piommu_virtio_iommu_make_request_(void *source, struct request *request);
+
+/*
+ * Sends requests until there are no more or one has failed, and waits until all that were sent are
+ * answered. 0, or the error of the first that failed; -PIOMMU_ETIMEDOUT if the device did not answer,
+ * -PIOMMU_EFAILED if it answered nonsense: the unit is dead then, or was before.
+ */
+int piommu_virtio_iommu_send_(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make,
+                              void *source);
+/* Sends one request. */
+int piommu_virtio_iommu_send_one_(struct virtio_iommu *unit, const struct request *request);
+
+/* endpoints.c */
+int piommu_virtio_iommu_add_endpoint_(void *unit, uint32_t id,
+                                      struct piommu_reserved_list *reserved, void **endpoint);
+void piommu_virtio_iommu_release_endpoint_(void *unit, void *endpoint);
+int piommu_virtio_iommu_domain_create_(void *unit, enum piommu_domain_type type,
+                                       const struct piommu_pgtable_info *table, void **domain);
+void piommu_virtio_iommu_domain_destroy_(void *unit, void *domain);
+int piommu_virtio_iommu_attach_(void *unit, void *endpoint, void *domain);
+int piommu_virtio_iommu_block_(void *unit, void *endpoint);
+
+/* mappings.c */
+int piommu_virtio_iommu_map_(void *unit, void *domain, struct piommu_mapping_source *source);
+int piommu_virtio_iommu_unmap_(void *unit, void *domain, struct piommu_range_source *source);
+
+/* events.c */
+
+/* Gives all event buffers to the device. */
+void piommu_virtio_iommu_post_events_(struct virtio_iommu *unit);
+int piommu_virtio_iommu_service_(void *unit, unsigned int budget);
+
+#endif

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The piommu authors
+#
+# Every source file of the library, one a line, by part. A host with a build system of its own
+# compiles the same files with the include path include/. A test fails if a file is missing here.
+
+# Needed by all parts.
+set(PIOMMU_SOURCES_BASE
+  lib/base/error.c
+  lib/base/host.c
+)
+
+set(PIOMMU_SOURCES_IO_PGTABLE
+  lib/io-pgtable/create.c
+  lib/io-pgtable/format.c
+  lib/io-pgtable/lookup.c
+  lib/io-pgtable/map.c
+  lib/io-pgtable/path.c
+  lib/io-pgtable/tables.c
+  lib/io-pgtable/unmap.c
+)
+
+set(PIOMMU_SOURCES_CORE
+  lib/core/attach.c
+  lib/core/context.c
+  lib/core/device.c
+  lib/core/domain.c
+  lib/core/instance.c
+  lib/core/mapping.c
+  lib/core/range_tree.c
+)
+
+set(PIOMMU_SOURCES_VIRTIO
+  lib/virtio/device.c
+  lib/virtio/pci.c
+  lib/virtio/split_ring.c
+)
+
+set(PIOMMU_SOURCES_VIRTIO_IOMMU
+  backends/virtio-iommu/endpoints.c
+  backends/virtio-iommu/events.c
+  backends/virtio-iommu/mappings.c
+  backends/virtio-iommu/requests.c
+  backends/virtio-iommu/virtio_iommu.c
+)
+
+# The archive piommu-fdt, which is the only one that needs libfdt.
+set(PIOMMU_SOURCES_FDT
+  lib/fdt/fdt.c
+)

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef PIOMMU_BACKEND_H
+#define PIOMMU_BACKEND_H
+
+/**
+ * @file backend.h
+ * What the core asks of a backend, for those who write one. Users of the library need not read it.
+ *
+ * A backend is one `const struct piommu_backend`. The core knows a unit, an endpoint and a domain of the
+ * backend as opaque pointers that the backend has made. The core serialises what context.h says callers
+ * serialise; map, unmap, invalidate and service of one unit may run in parallel.
+ *
+ * A function that fails leaves things as they were, unless its comment says otherwise. A backend never
+ * waits without a deadline. A unit that does not answer before it, or answers nonsense, is lost: the function
+ * returns -PIOMMU_ETIMEDOUT or -PIOMMU_EFAILED, and the core fails the instance and calls `stop`. Any other
+ * error concerns that one call.
+ */
+
+#include <piommu/device.h>
+#include <piommu/domain.h>
+#include <piommu/instance.h>
+#include <piommu/io-pgtable.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** How a backend gets its translations. */
+enum piommu_backend_kind {
+    /** It walks page tables that the core builds: `invalidate` is required. */
+    PIOMMU_BACKEND_TABLES,
+    /** It is told each mapping: `map` and `unmap` are required. */
+    PIOMMU_BACKEND_REQUESTS,
+};
+
+/** What a unit turned out to be; filled in by probe. */
+struct piommu_backend_info {
+    struct piommu_range aperture;       /**< addresses that can be mapped */
+    uint64_t leaf_sizes;                /**< the lowest is the granule */
+    piommu_prot prot;                   /**< flags that can be expressed */
+    bool write_only;                    /**< write without read can be expressed */
+    bool identity;                      /**< identity domains exist */
+    struct piommu_pgtable_config table; /**< kind TABLES: what the tables should be */
+};
+
+/** One translation to be told to the hardware. */
+struct piommu_backend_mapping {
+    struct piommu_range iova; /**< where */
+    uint64_t physical;        /**< to which memory */
+    piommu_prot prot;         /**< what is allowed */
+};
+
+/** Mappings in ascending order, produced one by one so that a backend can fill its queue. */
+struct piommu_mapping_source {
+    /** Sets *mapping to the next one; false if there are no more. */
+    bool (*next)(struct piommu_mapping_source *source, struct piommu_backend_mapping *mapping);
+};
+
+/** Ranges to be unmapped. Each begins and ends on the edge of mappings. */
+struct piommu_range_source {
+    /** Sets *range to the next one; false if there are no more. */
+    bool (*next)(struct piommu_range_source *source, struct piommu_range *range);
+};
+
+/** A report of the hardware, as the backend has decoded it. */
+struct piommu_backend_fault {
+    uint32_t id;                     /**< the ID that the hardware named */
+    enum piommu_fault_reason reason; /**< why */
+    bool iova_valid;                 /**< iova means something */
+    bool read;                       /**< known to be a read */
+    bool write;                      /**< known to be a write */
+    uint64_t iova;                   /**< the address */
+    uint32_t raw;                    /**< status as the hardware gave it */
+};
+
+/** Collects the reserved regions of an endpoint during add_endpoint. */
+struct piommu_reserved_list;
+
+/** The functions of a backend. All are required unless the comment says otherwise. */
+struct piommu_backend {
+    size_t size;                   /**< sizeof(struct piommu_backend) */
+    const char *name;              /**< for log lines */
+    const char *const *compatible; /**< device tree strings it drives, ended by NULL; may be NULL */
+    enum piommu_backend_kind kind; /**< tables or requests */
+    unsigned int needs;            /**< sum of enum piommu_os_need */
+
+    /**
+     * Finds and starts a unit, so that unknown IDs are treated as the policy says.
+     *
+     * @param instance handle for piommu_backend_report_fault.
+     * @param config   with all defaults filled in.
+     * @param unit     set on success: the backend's object.
+     * @param info     zeroed; to be filled in.
+     * @return 0 or an error of piommu_instance_create; the unit is stopped then.
+     */
+    int (*probe)(struct piommu_host host, struct piommu_instance *instance,
+                 const struct piommu_instance_config *config, const void *backend_config,
+                 void **unit, struct piommu_backend_info *info);
+    /** Stops a unit and frees it. 0, or -PIOMMU_ETIMEDOUT: it does not stop, nothing was freed. */
+    int (*remove)(void *unit);
+    /**
+     * Makes a unit that misbehaves stop: afterwards all its endpoints are blocked and no call will
+     * reach it any more but remove, release_endpoint and domain_destroy. 0 if the unit has confirmed; else
+     * -PIOMMU_ETIMEDOUT, and the core may call it again.
+     */
+    int (*stop)(void *unit);
+    /**
+     * Makes an ID known, and blocks it. Reserved regions go to piommu_backend_add_reserved.
+     * @return 0 or an error of piommu_device_add.
+     */
+    int (*add_endpoint)(void *unit, uint32_t id, struct piommu_reserved_list *reserved,
+                        void **endpoint);
+    /** Forgets an ID, which is blocked and stays so in hardware. */
+    void (*release_endpoint)(void *unit, void *endpoint);
+    /**
+     * Makes a domain (identity or paging). For kind TABLES and a paging domain, `table` tells the hardware
+     * values; else it is NULL.
+     */
+    int (*domain_create)(void *unit, enum piommu_domain_type type,
+                         const struct piommu_pgtable_info *table, void **domain);
+    /** Frees a domain in which no endpoint is. */
+    void (*domain_destroy)(void *unit, void *domain);
+    /**
+     * Moves an endpoint, from blocked or from another domain, into a domain. In between it may be blocked,
+     * never anything else. For kind REQUESTS, a domain that gets its first endpoint has no mappings in
+     * hardware: the core sends them afterwards. After a failure the endpoint may be in either domain, or
+     * blocked: the core blocks it next.
+     */
+    int (*attach)(void *unit, void *endpoint, void *domain);
+    /** Blocks an endpoint, whatever it is in. A failure fails the instance. */
+    int (*block)(void *unit, void *endpoint);
+    /**
+     * Kind REQUESTS. Tells mappings to a domain with endpoints. Returns when all are usable, or with an
+     * error when none is in progress any more; the core unmaps the range then.
+     */
+    int (*map)(void *unit, void *domain, struct piommu_mapping_source *source);
+    /**
+     * Kind REQUESTS. Removes mappings of a domain with endpoints; a range may hold none. Returns when the
+     * hardware has forgotten all of them. A failure fails the instance.
+     */
+    int (*unmap)(void *unit, void *domain, struct piommu_range_source *source);
+    /**
+     * Kind TABLES. Invalidates a range of a domain, walk caches included if `tables`. Returns when the
+     * hardware has completed it. A failure fails the instance.
+     */
+    int (*invalidate)(void *unit, void *domain, struct piommu_range range, bool tables);
+    /**
+     * Takes in up to `budget` reports, calling piommu_backend_report_fault for each. Must neither wait nor
+     * allocate. Returns how many, or an error if the unit needs to be stopped.
+     */
+    int (*service)(void *unit, unsigned int budget);
+};
+
+/** Reports a fault to the core; to be called from `service` only, with no lock held. */
+void piommu_backend_report_fault(struct piommu_instance *instance,
+                                 const struct piommu_backend_fault *fault);
+
+/**
+ * Adds a reserved region of the endpoint that is being added. Regions that overlap are fine.
+ *
+ * @return 0; -PIOMMU_EINVAL: the range is reversed; -PIOMMU_ENOMEM. Anything but 0 should end add_endpoint.
+ */
+int piommu_backend_add_reserved(struct piommu_reserved_list *list,
+                                const struct piommu_reserved_region *region);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef PIOMMU_LIB_BASE_HOST_H
+#define PIOMMU_LIB_BASE_HOST_H
+
+/* Short forms for calls through the shim, so that the callers read as prose. */
+
+#include <piommu/error.h>
+#include <piommu/os.h>
+
+#include "memory.h"
+
+/* Checks the shim as piommu_os_check does and logs the name of what is missing. */
+int piommu_host_check_(struct piommu_host host, unsigned int needs);
+
+/* Zeroed memory for an object, or NULL. */
+static inline void *piommu_host_alloc(struct piommu_host host, size_t size)
+{
+    void *memory = host.os->alloc(host.ctx, size);
+
+    if (memory != NULL) {
+        memset(memory, 0, size);
+    }
+    return memory;
+}
+
+static inline void piommu_host_free(struct piommu_host host, void *memory, size_t size)
+{
+    if (memory != NULL) {
+        host.os->free(host.ctx, memory, size);
+    }
+}
+
+static inline void piommu_host_barrier(struct piommu_host host, enum piommu_barrier kind)
+{
+    host.os->barrier(host.ctx, kind);
+}
+
+static inline unsigned long piommu_host_lock(struct piommu_host host, void *lock)
+{
+    return host.os->lock(host.ctx, lock);
+}
+
+static inline void piommu_host_unlock(struct piommu_host host, void *lock, unsigned long state)
+{
+    host.os->unlock(host.ctx, lock, state);
+}
+
+static inline uint64_t piommu_host_now(struct piommu_host host)
+{
+    return host.os->now(host.ctx);
+}
+
+/* One step of a wait: lets the host pause, and tells whether the deadline has passed. */
+static inline bool piommu_host_wait(struct piommu_host host, uint64_t deadline)
+{
+    if (host.os->now(host.ctx) >= deadline) {
+        return false;
+    }
+    if (host.os->wait != NULL) {
+        host.os->wait(host.ctx, deadline);
+    }
+    return true;
+}
+
+/*
+ * Logs one line. The format knows %s (string, NULL allowed), %u (uint32_t) and %x (uint64_t, written
+ * with 0x); nothing else, so that no format string can go wrong. Longer lines are cut.
+ */
+void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, const char *format,
+                      ...);
+
+#endif

@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+#include "core.h"
+
+#include <piommu/context.h>
+
+int piommu_context_create(struct piommu_host host, const struct piommu_context_config *config,
+                          struct piommu_context **result)
+{
+    struct piommu_context *context;
+    int error;
+
+    if (result == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    error = piommu_host_check_(host, PIOMMU_OS_NEED_BASE | PIOMMU_OS_NEED_LOCK);
+    if (error != 0) {
+        return error;
+    }
+    context = piommu_host_alloc(host, sizeof(*context));
+    if (context == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    context->host = host;
+    if (config != NULL) {
+        context->config = *config;
+    }
+    *result = context;
+    return 0;
+}
+
+int piommu_context_destroy(struct piommu_context *context)
+{
+    if (context == NULL) {
+        return 0;
+    }
+    if (context->instance_count != 0) {
+        return -PIOMMU_EBUSY;
+    }
+    piommu_host_free(context->host, context, sizeof(*context));
+    return 0;
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/* What is the same for every transport: status, features, configuration. */
+
+#include "virtio.h"
+
+/* A configuration that changes this often while it is read is taken for an attack. */
+#define MAX_CONFIG_READS 16u
+
+void piommu_virtio_close(struct piommu_virtio_device *device)
+{
+    if (device != NULL) {
+        device->transport->close(device);
+    }
+}
+
+int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout)
+{
+    uint64_t deadline;
+
+    if (device == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    deadline = piommu_host_now(device->host) + timeout;
+    device->transport->set_status(device, 0);
+    while (device->transport->get_status(device) != 0) {
+        if (!piommu_host_wait(device->host, deadline)) {
+            return -PIOMMU_ETIMEDOUT;
+        }
+    }
+    return 0;
+}
+
+static void add_status(struct piommu_virtio_device *device, uint32_t bits)
+{
+    device->transport->set_status(device, (uint8_t)(device->transport->get_status(device) | bits));
+}
+
+int piommu_virtio_negotiate(struct piommu_virtio_device *device, uint64_t wanted, uint64_t required,
+                            uint64_t *accepted)
+{
+    uint64_t offered;
+
+    if (device == NULL || accepted == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    required |= PIOMMU_VIRTIO_F_VERSION_1;
+    add_status(device, PIOMMU_VIRTIO_STATUS_ACKNOWLEDGE);
+    add_status(device, PIOMMU_VIRTIO_STATUS_DRIVER);
+    offered = device->transport->get_features(device);
+    if ((offered & required) == required) {
+        uint64_t features = offered & (wanted | required);
+
+        device->transport->set_features(device, features);
+        add_status(device, PIOMMU_VIRTIO_STATUS_FEATURES_OK);
+        if ((device->transport->get_status(device) & PIOMMU_VIRTIO_STATUS_FEATURES_OK) != 0) {
+            *accepted = features;
+            return 0;
+        }
+    }
+    add_status(device, PIOMMU_VIRTIO_STATUS_FAILED);
+    return -PIOMMU_EOPNOTSUPP;
+}
+
+/* Configuration is accessed by the width of the field; 64-bit fields as two halves. */
+static uint64_t read_field(struct piommu_virtio_device *device, struct piommu_virtio_field field)
+{
+    uint64_t value;
+
+    if (field.width != 8) {
+        return device->transport->config_read(device, field.offset, field.width);
+    }
+    value = device->transport->config_read(device, field.offset, 4);
+    return value | ((uint64_t)device->transport->config_read(device, field.offset + 4, 4) << 32);
+}
+
+int piommu_virtio_read_config(struct piommu_virtio_device *device,
+                              const struct piommu_virtio_field *fields, size_t count,
+                              uint64_t *values)
+{
+    uint64_t read[PIOMMU_VIRTIO_MAX_FIELDS];
+
+    if (device == NULL || fields == NULL || values == NULL || count > PIOMMU_VIRTIO_MAX_FIELDS) {
+        return -PIOMMU_EINVAL;
+    }
+    for (size_t i = 0; i < count; i++) {
+        if (fields[i].offset > device->config_size ||
+            fields[i].width > device->config_size - fields[i].offset) {
+            return -PIOMMU_EBADMSG;
+        }
+    }
+    for (unsigned int attempt = 0; attempt < MAX_CONFIG_READS; attempt++) {
+        uint32_t generation = device->transport->config_generation(device);
+
+        for (size_t i = 0; i < count; i++) {
+            read[i] = read_field(device, fields[i]);
+        }
+        if (device->transport->config_generation(device) == generation) {
+            memcpy(values, read, count * sizeof(*values));
+            return 0;
+        }
+    }
+    return -PIOMMU_EBADMSG;
+}
+
+int piommu_virtio_write_config_byte(struct piommu_virtio_device *device, uint32_t offset,
+                                    uint8_t value)
+{
+    if (device == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    if (offset >= device->config_size) {
+        return -PIOMMU_EBADMSG;
+    }
+    device->transport->config_write_byte(device, offset, value);
+    return 0;
+}
+
+void piommu_virtio_start(struct piommu_virtio_device *device)
+{
+    add_status(device, PIOMMU_VIRTIO_STATUS_DRIVER_OK);
+}
+
+uint8_t piommu_virtio_status(struct piommu_virtio_device *device)
+{
+    return device->transport->get_status(device);
+}
+
+uint8_t piommu_virtio_interrupt_status(struct piommu_virtio_device *device)
+{
+    return device->transport->interrupt_status(device);
+}

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef PIOMMU_LIB_VIRTIO_VIRTIO_H
+#define PIOMMU_LIB_VIRTIO_VIRTIO_H
+
+/* The private side of virtio: what the generic part asks of a transport. */
+
+#include <piommu/virtio.h>
+
+#include "../base/host.h"
+
+/* Physical addresses of the three parts of a split ring. */
+struct virtio_ring_addresses {
+    uint64_t descriptors;
+    uint64_t available;
+    uint64_t used;
+};
+
+struct virtio_transport {
+    uint8_t (*get_status)(struct piommu_virtio_device *device);
+    void (*set_status)(struct piommu_virtio_device *device, uint8_t status);
+    uint64_t (*get_features)(struct piommu_virtio_device *device);
+    void (*set_features)(struct piommu_virtio_device *device, uint64_t features);
+    uint8_t (*interrupt_status)(struct piommu_virtio_device *device);
+    uint32_t (*config_generation)(struct piommu_virtio_device *device);
+    uint32_t (*config_read)(struct piommu_virtio_device *device, uint32_t offset, uint32_t width);
+    void (*config_write_byte)(struct piommu_virtio_device *device, uint32_t offset, uint8_t value);
+    /* The most entries of a queue as the device says, 0 if there is no such queue or it is in use. */
+    uint32_t (*queue_max)(struct piommu_virtio_device *device, uint16_t index);
+    /* Starts a queue of `size` entries; sets the doorbell for notify. 0 or -PIOMMU_EBADMSG. */
+    int (*queue_start)(struct piommu_virtio_device *device, uint16_t index, uint16_t size,
+                       const struct virtio_ring_addresses *addresses, uintptr_t *doorbell);
+    void (*notify)(struct piommu_virtio_device *device, uint16_t index, uintptr_t doorbell);
+    void (*close)(struct piommu_virtio_device *device);
+};
+
+/* The head of each transport's own structure. */
+struct piommu_virtio_device {
+    struct piommu_host host;
+    const struct virtio_transport *transport;
+    uint32_t config_size; /* bytes of device configuration that can be accessed */
+};
+
+#endif

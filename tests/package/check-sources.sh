@@ -1,0 +1,92 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The piommu authors
+#
+# Usage: check-sources.sh [ROOT]
+#
+# Who may include whom, in the source tree at ROOT (this one, if not given):
+#  - lib/ and backends/ include the freestanding headers of C11, piommu/, and files of the same folder or
+#    of lib/base; backends also those of lib/virtio; lib/fdt also libfdt.h;
+#  - lib/ names no backend;
+#  - tests/support, which judges the library, includes nothing of lib/ or backends/.
+# And: cmake/sources.cmake lists just the C files that there are.
+set -euo pipefail
+
+cd "${1:-$(dirname "${BASH_SOURCE[0]}")/../..}"
+root=$(realpath .)
+freestanding='^(stdint|stddef|stdbool|stdarg|stdatomic|limits)\.h$'
+status=0
+complain()
+{
+    status=1
+    echo "$*"
+}
+
+# includes FOLDER: "FILE LINE FORM" of each include directive; FORM is what follows the word include.
+includes()
+{
+    find "$1" -name '*.[ch]' -type f -exec grep -HnE '^[[:space:]]*#[[:space:]]*include' {} + |
+        sed -E 's/^([^:]*):([0-9]*):[[:space:]]*#[[:space:]]*include[[:space:]]*/\1 \2 /' || true
+}
+
+# The file that a quoted include means, as seen from ROOT.
+target()
+{
+    realpath -m --relative-to="$root" "$(dirname "$1")/$2"
+}
+
+# The folder of lib/ or backends/ that a file belongs to: lib/core, backends/virtio-iommu.
+folder()
+{
+    cut -d/ -f1,2 <<<"$1"
+}
+
+while read -r file line form; do
+    case $form in
+    '<'*)
+        name=${form#<}
+        name=${name%%>*}
+        [[ $name =~ $freestanding || $name == piommu/* ]] ||
+            [[ $name == libfdt.h && $file == lib/fdt/* ]] ||
+            complain "$file:$line: includes <$name>, which a host may not have"
+        ;;
+    '"'*)
+        name=${form#\"}
+        name=${name%%\"*}
+        to=$(folder "$(target "$file" "$name")")
+        [[ $to == "$(folder "$file")" || $to == lib/base ]] ||
+            [[ $to == lib/virtio && $file == backends/* ]] ||
+            complain "$file:$line: includes \"$name\", which is private to another part"
+        ;;
+    *)
+        complain "$file:$line: an include whose file cannot be seen: $form"
+        ;;
+    esac
+done < <(includes lib; includes backends)
+
+for backend in backends/*/; do
+    backend=$(basename "$backend")
+    while read -r place; do
+        complain "$place: lib/ names the backend $backend"
+    done < <(grep -rniE "${backend//-/[-_]}" lib || true)
+done
+
+while read -r file line form; do
+    case $form in
+    *lib/* | *backends/*) complain "$file:$line: the judge includes $form of the library" ;;
+    '"'*)
+        name=${form#\"}
+        to=$(target "$file" "${name%%\"*}")
+        [[ $to == tests/support/* ]] || complain "$file:$line: the judge includes $to"
+        ;;
+    esac
+done < <(includes tests/support)
+
+listed=$(grep -oE '^ +[^ ]+\.c$' cmake/sources.cmake | tr -d ' ' | sort)
+present=$(find lib backends -name '*.c' -type f | sort)
+while read -r difference; do
+    complain "cmake/sources.cmake against the files there are: $difference"
+done < <(diff <(echo "$listed") <(echo "$present") | grep '^[<>]' || true)
+
+[[ $status -ne 0 ]] || echo "clean: $(wc -l <<<"$present") C files of the library"
+exit "$status"

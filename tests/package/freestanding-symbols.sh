@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The piommu authors
+#
+# Usage: freestanding-symbols.sh native|aarch64-gcc|aarch64-clang FOLDER [LIBFDT_INCLUDE_DIR]
+#
+# Builds the archives for a target below FOLDER, unoptimised, for speed and for size, and has
+# check-archives.sh look at them. Without LIBFDT_INCLUDE_DIR, the device tree reader is left out. Exit
+# status 77 if the compiler is absent.
+set -euo pipefail
+
+variant=$1
+folder=$2
+libfdt_headers=${3-}
+here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+source=$(realpath "$here/../..")
+
+# What the device tree reader calls of libfdt.
+libfdt_functions=(
+    fdt_check_full
+    fdt_get_phandle
+    fdt_getprop
+    fdt_next_node
+    fdt_node_check_compatible
+    fdt_node_offset_by_phandle
+    fdt_parent_offset
+)
+
+need()
+{
+    [[ -n $(type -P "$1") ]] || {
+        echo "SKIPPED: no $1 (Debian: $2)"
+        exit 77
+    }
+}
+
+linker=ld
+flags=''
+options=()
+case $variant in
+native) ;;
+aarch64-gcc)
+    need aarch64-linux-gnu-gcc gcc-aarch64-linux-gnu
+    linker=aarch64-linux-gnu-ld
+    options=(--toolchain "$source/cmake/aarch64-freestanding.cmake")
+    ;;
+aarch64-clang)
+    need clang clang
+    need aarch64-linux-gnu-ld binutils-aarch64-linux-gnu
+    linker=aarch64-linux-gnu-ld
+    flags='-mgeneral-regs-only -mstrict-align -fno-stack-protector -fno-pic'
+    options=(
+        -DCMAKE_SYSTEM_NAME=Generic
+        -DCMAKE_TRY_COMPILE_TARGET_TYPE=STATIC_LIBRARY
+        -DCMAKE_C_COMPILER=clang
+        -DCMAKE_C_COMPILER_TARGET=aarch64-none-elf
+    )
+    ;;
+*)
+    echo "freestanding-symbols.sh: what is $variant?" >&2
+    exit 2
+    ;;
+esac
+
+if [[ $variant != native ]]; then
+    # Nothing of a C library is there but what libfdt.h includes, in the form in which the bare-metal
+    # example has it.
+    flags+=" -isystem $source/examples/qemu-virt/libc"
+fi
+
+if [[ -n $libfdt_headers ]]; then
+    # Only libfdt's headers, not the whole folder: that is the build machine's /usr/include.
+    mkdir -p "$folder/libfdt"
+    cp "$libfdt_headers"/{fdt,libfdt,libfdt_env}.h "$folder/libfdt"
+    # Archives are not linked, so it does not matter which libfdt that would be.
+    options+=(
+        -DPIOMMU_FDT=ON
+        -DPIOMMU_LIBFDT_INCLUDE_DIR="$folder/libfdt"
+        -DPIOMMU_LIBFDT_LIBRARY="$folder/libfdt/libfdt.a"
+    )
+else
+    options+=(-DPIOMMU_FDT=OFF)
+fi
+
+status=0
+for level in -O0 -O2 -Os; do
+    build=$folder/$variant$level
+    if [[ -f $build/CMakeCache.txt ]]; then
+        # Some of the options can be given only once to a build folder.
+        rm -rf "$build"
+    fi
+    if ! {
+        cmake -S "$source" -B "$build" -G Ninja "${options[@]}" -DPIOMMU_BUILD_TESTS=OFF \
+            -DPIOMMU_WARNINGS_AS_ERRORS=ON -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE="$level $flags" &&
+            cmake --build "$build"
+    } >"$folder/$variant$level.log" 2>&1; then
+        cat "$folder/$variant$level.log"
+        exit 1
+    fi
+    echo "$variant $level:"
+    "$here/check-archives.sh" --linker="$linker" "$build/libpiommu.a" || status=1
+    if [[ -n $libfdt_headers ]]; then
+        "$here/check-archives.sh" --linker="$linker" --provided-by="$build/libpiommu.a" \
+            "${libfdt_functions[@]/#/--allow=}" "$build/libpiommu-fdt.a" || status=1
+    fi
+done
+exit "$status"

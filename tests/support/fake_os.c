@@ -1,0 +1,910 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+#include "fake_os.h"
+
+#include <piommu/error.h>
+
+#include <pthread.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define PAGES          (FAKE_OS_MEMORY_SIZE / FAKE_OS_PAGE_SIZE)
+#define PATTERN_FRESH  0xa5
+#define PATTERN_FREED  0xdd
+#define MAX_LOG_LENGTH 159u
+#define MAX_WINDOWS    8u
+#define WINDOW_BASE    0x10000000u /* not a pointer: only the fake OS understands it */
+#define WINDOW_STRIDE  0x01000000u
+#define MAGIC          0x70696f6d6d75ull
+
+/* A piece of simulated physical memory in use. */
+struct piece {
+    uint64_t physical;
+    uint64_t size; /* as asked for */
+    uint64_t pages;
+    uint8_t *memory;  /* what the CPU sees */
+    uint8_t *visible; /* what hardware sees, if the memory is not coherent */
+    bool test_data;
+};
+
+/* A line that was cleaned and need not have arrived yet. */
+struct pending_line {
+    struct piece *piece;
+    uint64_t line;
+};
+
+/* In front of each object. */
+struct header {
+    uint64_t magic;
+    uint64_t size;
+    struct header *next;
+    struct header *previous;
+};
+
+struct lock {
+    pthread_mutex_t mutex;
+    bool held;
+};
+
+struct window {
+    uint64_t physical;
+    uint64_t size;
+    bool used;
+};
+
+struct fake_os {
+    struct piommu_os callbacks;
+    struct fake_os_options options;
+    struct fake_os_device device;
+    bool has_device;
+    pthread_mutex_t mutex; /* protects everything below */
+    struct header *objects;
+    uint8_t *arena;
+    struct piece *page_owner[PAGES];
+    struct pending_line *pending;
+    size_t pending_count;
+    size_t pending_room;
+    uint64_t next_page;
+    struct window windows[MAX_WINDOWS];
+    uint64_t bytes;
+    uint32_t locks;
+    uint32_t forbidden;
+    uint64_t fail_in;
+    bool fail_forever;
+    void (*on_dma_free)(void *ctx, uint64_t physical, uint64_t size);
+    void *on_dma_free_ctx;
+    uint64_t time;
+    uint32_t random;
+    char last_log[MAX_LOG_LENGTH + 1];
+    struct fake_os_counters counters;
+};
+
+static _Thread_local unsigned int locks_held;
+
+static void broken(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* Says what is wrong on stderr too: an assertion outside the test's own thread would end silently. */
+static void broken(const char *format, ...)
+{
+    char text[256];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "fake OS: %s\n", text);
+    locks_held = 0;
+    fail_msg("fake OS: %s", text);
+    abort();
+}
+
+static struct fake_os *enter(void *ctx)
+{
+    struct fake_os *os = ctx;
+
+    pthread_mutex_lock(&os->mutex);
+    return os;
+}
+
+static void leave(struct fake_os *os)
+{
+    pthread_mutex_unlock(&os->mutex);
+}
+
+static void check_unlocked(const char *callback)
+{
+    if (locks_held != 0) {
+        broken("%s was called with a lock held", callback);
+    }
+}
+
+static void check_allowed(struct fake_os *os, unsigned int what, const char *callback)
+{
+    if ((os->forbidden & what) != 0) {
+        leave(os);
+        broken("%s was called where it is forbidden", callback);
+    }
+}
+
+/* Counts a call that may fail; true if it has to. */
+static bool has_to_fail(struct fake_os *os)
+{
+    os->counters.fallible_calls++;
+    if (os->fail_in == 0) {
+        return false;
+    }
+    if (os->fail_in > 1) {
+        os->fail_in--;
+        return false;
+    }
+    if (!os->fail_forever) {
+        os->fail_in = 0;
+    }
+    return true;
+}
+
+/* ---- Objects ---- */
+
+static void *os_alloc(void *ctx, size_t size)
+{
+    struct fake_os *os = enter(ctx);
+    struct header *header;
+
+    check_unlocked("alloc");
+    check_allowed(os, FAKE_OS_FORBID_ALLOCATION, "alloc");
+    if (size == 0) {
+        broken("alloc of 0 bytes");
+    }
+    if (has_to_fail(os)) {
+        leave(os);
+        return NULL;
+    }
+    header = malloc(sizeof(*header) + size);
+    if (header == NULL) {
+        broken("the test machine has no memory");
+    }
+    header->magic = MAGIC;
+    header->size = size;
+    header->previous = NULL;
+    header->next = os->objects;
+    if (os->objects != NULL) {
+        os->objects->previous = header;
+    }
+    os->objects = header;
+    os->bytes += size;
+    os->counters.allocations++;
+    memset(header + 1, PATTERN_FRESH, size);
+    leave(os);
+    return header + 1;
+}
+
+static void os_free(void *ctx, void *memory, size_t size)
+{
+    struct fake_os *os = enter(ctx);
+    struct header *header = (struct header *)memory - 1;
+
+    check_unlocked("free");
+    check_allowed(os, FAKE_OS_FORBID_FREE, "free");
+    if (memory == NULL || header->magic != MAGIC) {
+        broken("free of something that is not allocated");
+    }
+    if (header->size != size) {
+        broken("free with size %zu of an object of %llu bytes", size,
+               (unsigned long long)header->size);
+    }
+    if (header->previous != NULL) {
+        header->previous->next = header->next;
+    } else {
+        os->objects = header->next;
+    }
+    if (header->next != NULL) {
+        header->next->previous = header->previous;
+    }
+    os->bytes -= size;
+    memset(header, PATTERN_FREED, sizeof(*header) + size);
+    free(header);
+    leave(os);
+}
+
+/* ---- DMA memory ---- */
+
+static struct piece *piece_of(struct fake_os *os, uint64_t physical)
+{
+    if (physical < FAKE_OS_MEMORY_BASE || physical - FAKE_OS_MEMORY_BASE >= FAKE_OS_MEMORY_SIZE) {
+        return NULL;
+    }
+    return os->page_owner[(physical - FAKE_OS_MEMORY_BASE) / FAKE_OS_PAGE_SIZE];
+}
+
+/* Finds a run of free pages, beginning behind the last one given out, so that reuse comes late. */
+static bool find_pages(struct fake_os *os, uint64_t pages, uint64_t alignment, uint64_t *first)
+{
+    uint64_t step = alignment > FAKE_OS_PAGE_SIZE ? alignment / FAKE_OS_PAGE_SIZE : 1;
+    uint64_t start = (os->next_page + step - 1) & ~(step - 1);
+
+    for (uint64_t tried = 0; tried < 2 * PAGES; tried += step) {
+        uint64_t page = (start + tried) % PAGES & ~(step - 1);
+        uint64_t free_pages = 0;
+
+        while (free_pages < pages && page + free_pages < PAGES &&
+               os->page_owner[page + free_pages] == NULL) {
+            free_pages++;
+        }
+        if (free_pages == pages) {
+            *first = page;
+            os->next_page = page + pages;
+            return true;
+        }
+    }
+    return false;
+}
+
+static struct piece *take_piece(struct fake_os *os, uint64_t size, uint64_t alignment)
+{
+    struct piece *piece = calloc(1, sizeof(*piece));
+    uint64_t first;
+
+    piece->size = size;
+    piece->pages = (size + FAKE_OS_PAGE_SIZE - 1) / FAKE_OS_PAGE_SIZE;
+    if (!find_pages(os, piece->pages, alignment, &first)) {
+        broken("the simulated memory is used up");
+    }
+    piece->physical = FAKE_OS_MEMORY_BASE + first * FAKE_OS_PAGE_SIZE;
+    if (os->options.scattered) {
+        uint64_t bytes = piece->pages * FAKE_OS_PAGE_SIZE;
+        uint64_t grain = alignment > FAKE_OS_PAGE_SIZE ? alignment : FAKE_OS_PAGE_SIZE;
+
+        piece->memory = aligned_alloc(grain, (bytes + grain - 1) & ~(grain - 1));
+    } else {
+        piece->memory = os->arena + first * FAKE_OS_PAGE_SIZE;
+    }
+    memset(piece->memory, PATTERN_FRESH, size);
+    for (uint64_t i = 0; i < piece->pages; i++) {
+        os->page_owner[first + i] = piece;
+    }
+    return piece;
+}
+
+static void give_piece(struct fake_os *os, struct piece *piece)
+{
+    uint64_t first = (piece->physical - FAKE_OS_MEMORY_BASE) / FAKE_OS_PAGE_SIZE;
+    size_t kept = 0;
+
+    for (size_t i = 0; i < os->pending_count; i++) {
+        if (os->pending[i].piece != piece) {
+            os->pending[kept++] = os->pending[i];
+        }
+    }
+    os->pending_count = kept;
+
+    for (uint64_t i = 0; i < piece->pages; i++) {
+        os->page_owner[first + i] = NULL;
+    }
+    memset(piece->memory, PATTERN_FREED, piece->size);
+    if (os->options.scattered) {
+        free(piece->memory);
+    }
+    free(piece->visible);
+    free(piece);
+}
+
+static void *os_dma_alloc(void *ctx, const struct piommu_dma_request *request, uint64_t *physical)
+{
+    struct fake_os *os = enter(ctx);
+    struct piece *piece;
+
+    check_unlocked("dma_alloc");
+    check_allowed(os, FAKE_OS_FORBID_ALLOCATION, "dma_alloc");
+    if (request->size == 0 || request->alignment == 0 ||
+        (request->alignment & (request->alignment - 1)) != 0) {
+        broken("dma_alloc of size %zu, alignment %zu", request->size, request->alignment);
+    }
+    if (has_to_fail(os) || request->max_physical < FAKE_OS_MEMORY_BASE + FAKE_OS_MEMORY_SIZE - 1) {
+        leave(os);
+        return NULL;
+    }
+    piece = take_piece(os, request->size, request->alignment);
+    if (os->options.non_coherent && request->purpose == PIOMMU_DMA_TABLE) {
+        piece->visible = malloc(piece->pages * FAKE_OS_PAGE_SIZE);
+        memset(piece->visible, PATTERN_FRESH, piece->pages * FAKE_OS_PAGE_SIZE);
+    }
+    os->bytes += request->size;
+    os->counters.dma_allocations++;
+    *physical = piece->physical;
+    leave(os);
+    return piece->memory;
+}
+
+static struct piece *piece_of_pointer(struct fake_os *os, const void *memory)
+{
+    const uint8_t *byte = memory;
+
+    if (!os->options.scattered) {
+        if (byte < os->arena || byte >= os->arena + FAKE_OS_MEMORY_SIZE) {
+            return NULL;
+        }
+        return os->page_owner[(size_t)(byte - os->arena) / FAKE_OS_PAGE_SIZE];
+    }
+    for (uint64_t i = 0; i < PAGES; i++) {
+        struct piece *piece = os->page_owner[i];
+
+        if (piece != NULL && byte >= piece->memory && byte < piece->memory + piece->size) {
+            return piece;
+        }
+    }
+    return NULL;
+}
+
+static void os_dma_free(void *ctx, void *memory, size_t size)
+{
+    struct fake_os *os = enter(ctx);
+    struct piece *piece = piece_of_pointer(os, memory);
+
+    check_unlocked("dma_free");
+    check_allowed(os, FAKE_OS_FORBID_FREE, "dma_free");
+    if (piece == NULL || piece->test_data || piece->memory != memory) {
+        broken("dma_free of something that is not allocated");
+    }
+    if (piece->size != size) {
+        broken("dma_free with size %zu of %llu bytes", size, (unsigned long long)piece->size);
+    }
+    if (os->on_dma_free != NULL) {
+        os->on_dma_free(os->on_dma_free_ctx, piece->physical, piece->size);
+    }
+    os->bytes -= size;
+    os->counters.dma_frees++;
+    give_piece(os, piece);
+    leave(os);
+}
+
+static void *os_dma_virtual(void *ctx, uint64_t physical)
+{
+    struct fake_os *os = enter(ctx);
+    struct piece *piece = piece_of(os, physical);
+
+    if (piece == NULL) {
+        broken("dma_virtual of an address that is not in use");
+    }
+    leave(os);
+    return piece->memory + (physical - piece->physical);
+}
+
+/* Hardware sees the line as it is now: a clean writes back what is there when it happens. */
+static void arrive(struct pending_line line)
+{
+    uint64_t offset = line.line * FAKE_OS_CACHE_LINE;
+
+    memcpy(line.piece->visible + offset, line.piece->memory + offset, FAKE_OS_CACHE_LINE);
+}
+
+static void remember_line(struct fake_os *os, struct pending_line line)
+{
+    if (os->pending_count == os->pending_room) {
+        os->pending_room = 2 * os->pending_room + 64;
+        os->pending = realloc(os->pending, os->pending_room * sizeof(*os->pending));
+    }
+    os->pending[os->pending_count++] = line;
+}
+
+static void os_cache_clean(void *ctx, const void *address, size_t size)
+{
+    struct fake_os *os = enter(ctx);
+    struct piece *piece = piece_of_pointer(os, address);
+    uint64_t offset;
+
+    if (piece == NULL || size == 0) {
+        broken("cache_clean of something that is not DMA memory");
+    }
+    offset = (uint64_t)((const uint8_t *)address - piece->memory);
+    if (offset + size > piece->size) {
+        broken("cache_clean beyond the end of DMA memory");
+    }
+    if (piece->visible == NULL) {
+        broken("cache_clean of coherent memory");
+    }
+    for (uint64_t line = offset / FAKE_OS_CACHE_LINE;
+         line <= (offset + size - 1) / FAKE_OS_CACHE_LINE; line++) {
+        struct pending_line cleaned = {.piece = piece, .line = line};
+
+        os->counters.cleaned_lines++;
+        /* Without a barrier the order is open: a line may arrive before others that were first. */
+        os->random = os->random * 1664525u + 1013904223u;
+        if ((os->random >> 31) != 0) {
+            arrive(cleaned);
+        } else {
+            remember_line(os, cleaned);
+        }
+    }
+    leave(os);
+}
+
+static void os_barrier(void *ctx, enum piommu_barrier kind)
+{
+    struct fake_os *os = enter(ctx);
+
+    os->counters.barriers++;
+    if (kind != PIOMMU_BARRIER_READ) {
+        for (size_t i = 0; i < os->pending_count; i++) {
+            arrive(os->pending[i]);
+        }
+        os->pending_count = 0;
+    }
+    leave(os);
+}
+
+/* ---- Registers ---- */
+
+static int os_mmio_map(void *ctx, uint64_t physical, uint64_t size, uintptr_t *base)
+{
+    struct fake_os *os = enter(ctx);
+
+    check_unlocked("mmio_map");
+    if (size == 0 || size > WINDOW_STRIDE) {
+        broken("mmio_map of %llu bytes", (unsigned long long)size);
+    }
+    if (has_to_fail(os)) {
+        leave(os);
+        return -PIOMMU_ENOMEM;
+    }
+    for (unsigned int i = 0; i < MAX_WINDOWS; i++) {
+        if (!os->windows[i].used) {
+            os->windows[i] = (struct window){.physical = physical, .size = size, .used = true};
+            *base = WINDOW_BASE + (uintptr_t)i * WINDOW_STRIDE;
+            leave(os);
+            return 0;
+        }
+    }
+    broken("too many MMIO windows");
+}
+
+/* The window of an access that lies in it wholly. */
+static struct window *window_of(struct fake_os *os, uintptr_t address, uint64_t size)
+{
+    uintptr_t number = (address - WINDOW_BASE) / WINDOW_STRIDE;
+    uint64_t offset = (address - WINDOW_BASE) % WINDOW_STRIDE;
+
+    if (address < WINDOW_BASE || number >= MAX_WINDOWS || !os->windows[number].used ||
+        offset >= os->windows[number].size || size > os->windows[number].size - offset) {
+        broken("register access outside a mapped window");
+    }
+    return &os->windows[number];
+}
+
+static void os_mmio_unmap(void *ctx, uintptr_t base, uint64_t size)
+{
+    struct fake_os *os = enter(ctx);
+    struct window *window = window_of(os, base, size);
+
+    check_unlocked("mmio_unmap");
+    if (window->size != size || (base - WINDOW_BASE) % WINDOW_STRIDE != 0) {
+        broken("mmio_unmap of something else than was mapped");
+    }
+    window->used = false;
+    leave(os);
+}
+
+static uint64_t bar_offset(struct fake_os *os, uintptr_t address, unsigned int width)
+{
+    const struct window *window = window_of(os, address, width);
+    uint64_t physical = window->physical + (address - WINDOW_BASE) % WINDOW_STRIDE;
+
+    if ((address & (width - 1)) != 0 || (width != 1 && width != 2 && width != 4)) {
+        broken("register access of width %u at an odd address", width);
+    }
+    return physical - os->device.bar_address(os->device.ctx, os->device.bar);
+}
+
+static uint32_t os_mmio_read(void *ctx, uintptr_t address, unsigned int width)
+{
+    struct fake_os *os = enter(ctx);
+    uint64_t offset = bar_offset(os, address, width);
+    uint32_t value;
+
+    check_allowed(os, FAKE_OS_FORBID_MMIO, "mmio_read");
+    value = os->device.mmio_read(os->device.ctx, offset, width);
+    leave(os);
+    return value;
+}
+
+static void os_mmio_write(void *ctx, uintptr_t address, unsigned int width, uint32_t value)
+{
+    struct fake_os *os = enter(ctx);
+    uint64_t offset = bar_offset(os, address, width);
+
+    check_allowed(os, FAKE_OS_FORBID_MMIO, "mmio_write");
+    if (width < 4 && (value >> (8 * width)) != 0) {
+        broken("register write of a value wider than the register");
+    }
+    os->device.mmio_write(os->device.ctx, offset, width, value);
+    leave(os);
+}
+
+static bool is_device(const struct fake_os *os, struct piommu_pci_function function)
+{
+    return os->has_device && function.segment == 0 && function.bdf == os->device.bdf;
+}
+
+static void check_config_access(unsigned int offset, unsigned int width)
+{
+    if ((width != 1 && width != 2 && width != 4) || (offset & (width - 1)) != 0 ||
+        offset + width > 256) {
+        broken("PCI configuration access of width %u at %u", width, offset);
+    }
+}
+
+static uint32_t os_pci_config_read(void *ctx, struct piommu_pci_function function,
+                                   unsigned int offset, unsigned int width)
+{
+    struct fake_os *os = enter(ctx);
+    uint32_t value = UINT32_MAX >> (32 - 8 * width);
+
+    check_unlocked("pci_config_read");
+    check_config_access(offset, width);
+    if (is_device(os, function)) {
+        value = os->device.config_read(os->device.ctx, offset, width);
+    }
+    leave(os);
+    return value;
+}
+
+static void os_pci_config_write(void *ctx, struct piommu_pci_function function, unsigned int offset,
+                                unsigned int width, uint32_t value)
+{
+    struct fake_os *os = enter(ctx);
+
+    check_unlocked("pci_config_write");
+    check_config_access(offset, width);
+    if (is_device(os, function)) {
+        os->device.config_write(os->device.ctx, offset, width, value);
+    }
+    leave(os);
+}
+
+static int os_pci_bar(void *ctx, struct piommu_pci_function function, unsigned int number,
+                      struct piommu_pci_bar *bar)
+{
+    struct fake_os *os = enter(ctx);
+
+    check_unlocked("pci_bar");
+    if (number > 5) {
+        broken("pci_bar number %u", number);
+    }
+    if (has_to_fail(os)) {
+        leave(os);
+        return -PIOMMU_ENODEV;
+    }
+    bar->physical = 0;
+    bar->size = 0;
+    if (is_device(os, function)) {
+        bar->physical = os->device.bar_address(os->device.ctx, number);
+        bar->size = os->device.bar_size(os->device.ctx, number);
+    }
+    leave(os);
+    return 0;
+}
+
+/* ---- Locks ---- */
+
+static void *os_lock_create(void *ctx)
+{
+    struct fake_os *os = enter(ctx);
+    struct lock *lock;
+
+    check_unlocked("lock_create");
+    check_allowed(os, FAKE_OS_FORBID_ALLOCATION, "lock_create");
+    if (has_to_fail(os)) {
+        leave(os);
+        return NULL;
+    }
+    lock = calloc(1, sizeof(*lock));
+    pthread_mutex_init(&lock->mutex, NULL);
+    os->locks++;
+    leave(os);
+    return lock;
+}
+
+static void os_lock_destroy(void *ctx, void *lock_pointer)
+{
+    struct fake_os *os = enter(ctx);
+    struct lock *lock = lock_pointer;
+
+    check_unlocked("lock_destroy");
+    if (lock->held) {
+        broken("a lock that is held was destroyed");
+    }
+    os->locks--;
+    pthread_mutex_destroy(&lock->mutex);
+    free(lock);
+    leave(os);
+}
+
+static unsigned long os_lock(void *ctx, void *lock_pointer)
+{
+    struct lock *lock = lock_pointer;
+
+    (void)ctx;
+    check_unlocked("lock");
+    pthread_mutex_lock(&lock->mutex);
+    lock->held = true;
+    locks_held++;
+    return (unsigned long)((uintptr_t)lock ^ 0x5au);
+}
+
+static void os_unlock(void *ctx, void *lock_pointer, unsigned long state)
+{
+    struct lock *lock = lock_pointer;
+
+    (void)ctx;
+    if (!lock->held || locks_held != 1) {
+        broken("a lock that is not held was released");
+    }
+    if (state != (unsigned long)((uintptr_t)lock ^ 0x5au)) {
+        broken("unlock did not get the state that lock returned");
+    }
+    locks_held--;
+    lock->held = false;
+    pthread_mutex_unlock(&lock->mutex);
+}
+
+/* ---- Time and log ---- */
+
+static uint64_t os_now(void *ctx)
+{
+    struct fake_os *os = enter(ctx);
+    uint64_t time;
+
+    check_unlocked("now");
+    os->time += 1000;
+    time = os->time;
+    leave(os);
+    return time;
+}
+
+static void os_wait(void *ctx, uint64_t deadline)
+{
+    struct fake_os *os = enter(ctx);
+
+    check_unlocked("wait");
+    check_allowed(os, FAKE_OS_FORBID_WAIT, "wait");
+    if (deadline <= os->time - 1000) {
+        broken("wait with a deadline that had passed before");
+    }
+    os->time += 10000;
+    os->counters.waits++;
+    if (os->has_device && os->device.progress != NULL) {
+        os->device.progress(os->device.ctx);
+    }
+    leave(os);
+}
+
+static void os_log(void *ctx, enum piommu_log_level level, const char *line)
+{
+    struct fake_os *os = enter(ctx);
+    size_t length = strlen(line);
+
+    (void)level;
+    check_unlocked("log");
+    if (length > MAX_LOG_LENGTH || strchr(line, '\n') != NULL) {
+        broken("a log line is too long or has a newline: %s", line);
+    }
+    memcpy(os->last_log, line, length + 1);
+    os->counters.log_lines++;
+    leave(os);
+}
+
+static const struct piommu_os strict_callbacks = {
+    .size = sizeof(struct piommu_os),
+    .alloc = os_alloc,
+    .free = os_free,
+    .dma_alloc = os_dma_alloc,
+    .dma_free = os_dma_free,
+    .cache_clean = os_cache_clean,
+    .barrier = os_barrier,
+    .mmio_map = os_mmio_map,
+    .mmio_unmap = os_mmio_unmap,
+    .mmio_read = os_mmio_read,
+    .mmio_write = os_mmio_write,
+    .pci_config_read = os_pci_config_read,
+    .pci_config_write = os_pci_config_write,
+    .pci_bar = os_pci_bar,
+    .lock_create = os_lock_create,
+    .lock_destroy = os_lock_destroy,
+    .lock = os_lock,
+    .unlock = os_unlock,
+    .now = os_now,
+    .wait = os_wait,
+    .log = os_log,
+};
+
+/* ---- For the test ---- */
+
+struct fake_os *fake_os_create(const struct fake_os_options *options)
+{
+    struct fake_os *os = calloc(1, sizeof(*os));
+
+    if (options != NULL) {
+        os->options = *options;
+    }
+    os->random = os->options.seed;
+    os->callbacks = strict_callbacks;
+    if (os->options.scattered) {
+        os->callbacks.dma_virtual = os_dma_virtual;
+    } else {
+        /* More than is needed, to align it as any table in it may be. */
+        os->arena = aligned_alloc(0x200000, FAKE_OS_MEMORY_SIZE);
+    }
+    os->time = 1000000;
+    locks_held = 0;
+    pthread_mutex_init(&os->mutex, NULL);
+    return os;
+}
+
+void fake_os_destroy_with_leaks(struct fake_os *os)
+{
+    while (os->objects != NULL) {
+        struct header *header = os->objects;
+
+        os->objects = header->next;
+        free(header);
+    }
+    for (uint64_t i = 0; i < PAGES; i++) {
+        if (os->page_owner[i] != NULL) {
+            give_piece(os, os->page_owner[i]);
+        }
+    }
+    pthread_mutex_destroy(&os->mutex);
+    free(os->pending);
+    free(os->arena);
+    free(os);
+}
+
+void fake_os_destroy(struct fake_os *os)
+{
+    if (os->bytes != 0) {
+        broken("%llu bytes were not given back", (unsigned long long)os->bytes);
+    }
+    if (os->locks != 0) {
+        broken("%u locks were not destroyed", os->locks);
+    }
+    for (unsigned int i = 0; i < MAX_WINDOWS; i++) {
+        if (os->windows[i].used) {
+            broken("an MMIO window was not unmapped");
+        }
+    }
+    fake_os_destroy_with_leaks(os);
+}
+
+struct piommu_host fake_os_host(struct fake_os *os)
+{
+    return (struct piommu_host){.os = &os->callbacks, .ctx = os};
+}
+
+struct piommu_os *fake_os_callbacks(struct fake_os *os)
+{
+    return &os->callbacks;
+}
+
+void fake_os_connect(struct fake_os *os, const struct fake_os_device *device)
+{
+    os->device = *device;
+    os->has_device = true;
+}
+
+void fake_os_forbid(struct fake_os *os, unsigned int what)
+{
+    os->forbidden = what;
+}
+
+void fake_os_fail_call(struct fake_os *os, uint64_t nth, bool forever)
+{
+    os->fail_in = nth;
+    os->fail_forever = forever;
+}
+
+void fake_os_on_dma_free(struct fake_os *os,
+                         void (*callback)(void *ctx, uint64_t physical, uint64_t size), void *ctx)
+{
+    os->on_dma_free = callback;
+    os->on_dma_free_ctx = ctx;
+}
+
+uint64_t fake_os_bytes_outstanding(struct fake_os *os)
+{
+    return os->bytes;
+}
+
+void fake_os_get_counters(struct fake_os *os, struct fake_os_counters *counters)
+{
+    *counters = os->counters;
+}
+
+const char *fake_os_last_log(struct fake_os *os)
+{
+    return os->last_log;
+}
+
+uint64_t fake_os_time(struct fake_os *os)
+{
+    return os->time;
+}
+
+uint64_t fake_os_test_pages(struct fake_os *os, size_t count)
+{
+    struct piece *piece = take_piece(os, count * FAKE_OS_PAGE_SIZE, FAKE_OS_PAGE_SIZE);
+
+    piece->test_data = true;
+    return piece->physical;
+}
+
+void *fake_os_pointer(struct fake_os *os, uint64_t physical, uint64_t size)
+{
+    struct piece *piece = piece_of(os, physical);
+
+    if (piece == NULL || physical - piece->physical + size > piece->pages * FAKE_OS_PAGE_SIZE) {
+        return NULL;
+    }
+    return piece->memory + (physical - piece->physical);
+}
+
+bool fake_os_is_dma_memory(struct fake_os *os, uint64_t physical, uint64_t size)
+{
+    struct piece *piece = piece_of(os, physical);
+
+    return piece != NULL && !piece->test_data && physical - piece->physical + size <= piece->size;
+}
+
+bool fake_os_device_read64(void *ctx, uint64_t physical, uint64_t *value)
+{
+    struct fake_os *os = ctx;
+    struct piece *piece = piece_of(os, physical);
+    const uint8_t *bytes;
+
+    if (piece == NULL || physical - piece->physical + 8 > piece->size) {
+        return false;
+    }
+    bytes =
+        (piece->visible != NULL ? piece->visible : piece->memory) + (physical - piece->physical);
+    *value = 0;
+    for (unsigned int i = 0; i < 8; i++) {
+        *value |= (uint64_t)bytes[i] << (8 * i);
+    }
+    return true;
+}
+
+bool fake_os_device_read(void *ctx, uint64_t physical, void *buffer, size_t size)
+{
+    const void *memory = fake_os_pointer(ctx, physical, size);
+
+    if (memory != NULL) {
+        memcpy(buffer, memory, size);
+    }
+    return memory != NULL;
+}
+
+bool fake_os_device_write(void *ctx, uint64_t physical, const void *buffer, size_t size)
+{
+    void *memory = fake_os_pointer(ctx, physical, size);
+
+    if (memory != NULL) {
+        memcpy(memory, buffer, size);
+    }
+    return memory != NULL;
+}
+
+/*
+ * Asked for by the thread sanitizer. A device reads and writes memory beside all threads: that is no race in
+ * the program. Races among the program's own accesses are still found.
+ */
+const char *__tsan_default_suppressions(void);
+
+const char *__tsan_default_suppressions(void)
+{
+    return "race:fake_os_device_read\nrace:fake_os_device_write\n";
+}

@@ -1,0 +1,1171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+#include "lpae_walker.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define BIT(n) (UINT64_C(1) << (n))
+
+/* Leaf descriptors. */
+#define LEAF_AP_UNPRIVILEGED BIT(6) /* stage 1 */
+#define LEAF_AP_READ_ONLY    BIT(7) /* stage 1 */
+#define LEAF_S2AP_READ       BIT(6) /* stage 2 */
+#define LEAF_S2AP_WRITE      BIT(7) /* stage 2 */
+#define LEAF_NON_SECURE      BIT(5)
+#define LEAF_ACCESS_FLAG     BIT(10)
+#define LEAF_NOT_GLOBAL      BIT(11)
+#define LEAF_NO_TRANSLATION  BIT(16)
+#define LEAF_DIRTY_MODIFIER  BIT(51)
+#define LEAF_CONTIGUOUS      BIT(52)
+#define LEAF_PRIVILEGED_XN   BIT(53) /* stage 1; stage 2 has XN[0] here */
+#define LEAF_UNPRIVILEGED_XN BIT(54) /* stage 1; stage 2 has XN[1] here */
+
+/* Table descriptors, stage 1. */
+#define TABLE_NO_PRIVILEGED_EXECUTE   BIT(59)
+#define TABLE_NO_UNPRIVILEGED_EXECUTE BIT(60)
+#define TABLE_NO_UNPRIVILEGED_ACCESS  BIT(61)
+#define TABLE_NO_WRITE                BIT(62)
+
+static uint64_t bits_below(unsigned int count)
+{
+    return count >= 64 ? UINT64_MAX : BIT(count) - 1;
+}
+
+static uint64_t bits_between(unsigned int high, unsigned int low)
+{
+    return bits_below(high + 1) & ~bits_below(low);
+}
+
+static unsigned int field(uint64_t value, unsigned int high, unsigned int low)
+{
+    return (unsigned int)((value & bits_between(high, low)) >> low);
+}
+
+static unsigned int index_bits(const struct walker_regime *regime)
+{
+    return regime->granule_shift - 3;
+}
+
+unsigned int walker_level_shift(const struct walker_regime *regime, int level)
+{
+    return regime->granule_shift + (unsigned int)(3 - level) * index_bits(regime);
+}
+
+uint64_t walker_root_size(const struct walker_regime *regime)
+{
+    return UINT64_C(8) << (regime->input_bits - walker_level_shift(regime, regime->start_level));
+}
+
+unsigned int walker_contiguous_entries(const struct walker_regime *regime, int level)
+{
+    switch (regime->granule_shift) {
+    case 12:
+        return level >= 1 && level <= 3 ? 16 : 0;
+    case 14:
+        return level == 3 ? 128 : level == 2 ? 32 : 0;
+    default:
+        return level == 3 || level == 2 ? 32 : 0;
+    }
+}
+
+/*
+ * Setting up: Arm ARM, VMSAv8-64, rules for the initial lookup level.
+ */
+
+static bool output_size_exists(unsigned int bits)
+{
+    return bits == 32 || bits == 36 || bits == 40 || bits == 42 || bits == 44 || bits == 48 ||
+           bits == 52;
+}
+
+static int lowest_level(const struct walker_regime *regime)
+{
+    return regime->granule_shift == 16 ? 1 : 0;
+}
+
+static unsigned int largest_input(const struct walker_regime *regime)
+{
+    if (regime->granule_shift != 16)
+        return 48;
+    if (regime->stage == 1)
+        return regime->hardware.has_large_virtual_addresses ? 52 : 48;
+    return regime->hardware.physical_bits == 52 ? 52 : 48;
+}
+
+static unsigned int smallest_input(const struct walker_regime *regime)
+{
+    if (!regime->hardware.has_small_tables)
+        return 25;
+    return regime->granule_shift == 16 ? 17 : 16;
+}
+
+/* Stage 1 has no choice: it starts as far down as a single table can cover the input. */
+static int stage1_start_level(const struct walker_regime *regime)
+{
+    int level = 3;
+
+    while (level > lowest_level(regime) &&
+           regime->input_bits > walker_level_shift(regime, level) + index_bits(regime))
+        level--;
+    return level;
+}
+
+/* Stage 2 says where it starts, and up to 16 tables may lie side by side there. */
+static bool stage2_start_level_is_legal(const struct walker_regime *regime)
+{
+    unsigned int shift = walker_level_shift(regime, regime->start_level);
+    unsigned int physical_bits = regime->hardware.physical_bits;
+
+    if (regime->input_bits < shift + 1 || regime->input_bits > shift + index_bits(regime) + 4)
+        return false;
+
+    switch (regime->granule_shift) {
+    case 12:
+        if (regime->start_level == 0)
+            return physical_bits >= 44;
+        return regime->start_level != 3 || regime->hardware.has_small_tables;
+    case 14:
+        /* Level 0 would need 49 bits by this rule, which DS = 0 does not have. */
+        return regime->start_level >= 2 || (regime->start_level == 1 && physical_bits >= 42);
+    default:
+        return regime->start_level >= 2 || physical_bits >= 44;
+    }
+}
+
+static enum walker_setup validate_root(const struct walker_regime *regime)
+{
+    uint64_t alignment = walker_root_size(regime);
+
+    /* With 52-bit addresses the low bits of the root's register hold address bits 51:48. */
+    if (regime->output_bits == 52 && alignment < 64)
+        alignment = 64;
+    if (alignment < 16)
+        alignment = 16;
+    if (regime->root & (alignment - 1))
+        return WALKER_SETUP_ROOT_ALIGNMENT;
+    return regime->root >> regime->output_bits ? WALKER_SETUP_ROOT_ADDRESS : WALKER_SETUP_OK;
+}
+
+static enum walker_setup validate_sizes(const struct walker_regime *regime)
+{
+    if (!output_size_exists(regime->hardware.physical_bits) ||
+        !output_size_exists(regime->output_bits) ||
+        regime->output_bits > regime->hardware.physical_bits ||
+        (regime->output_bits == 52 && regime->granule_shift != 16))
+        return WALKER_SETUP_OUTPUT_SIZE;
+    if (regime->input_bits < smallest_input(regime) || regime->input_bits > largest_input(regime))
+        return WALKER_SETUP_INPUT_SIZE;
+    /* The input of stage 2 is a physical address in the eyes of the guest. */
+    if (regime->stage == 2 && regime->input_bits > regime->output_bits)
+        return WALKER_SETUP_INPUT_SIZE;
+    return WALKER_SETUP_OK;
+}
+
+enum walker_setup walker_validate(const struct walker_regime *regime)
+{
+    enum walker_setup setup;
+
+    if (regime->format != WALKER_FORMAT_AARCH64 || regime->stage < 1 || regime->stage > 2 ||
+        (regime->stage == 2 && regime->is_upper_half))
+        return WALKER_SETUP_UNSUPPORTED;
+    if (regime->granule_shift != 12 && regime->granule_shift != 14 && regime->granule_shift != 16)
+        return WALKER_SETUP_GRANULE;
+    setup = validate_sizes(regime);
+    if (setup != WALKER_SETUP_OK)
+        return setup;
+    if (regime->start_level < lowest_level(regime) || regime->start_level > 3)
+        return WALKER_SETUP_START_LEVEL;
+    if (regime->stage == 1 ? regime->start_level != stage1_start_level(regime)
+                           : !stage2_start_level_is_legal(regime))
+        return WALKER_SETUP_START_LEVEL;
+    return validate_root(regime);
+}
+
+/* IPS and PS; a value above what hardware has acts as the largest that it has. */
+static enum walker_setup decode_output_size(struct walker_regime *regime, unsigned int value)
+{
+    static const unsigned int sizes[] = {32, 36, 40, 42, 44, 48, 52};
+
+    if (value >= sizeof(sizes) / sizeof(sizes[0]))
+        return WALKER_SETUP_RESERVED_BITS;
+    if (sizes[value] == 52 && regime->granule_shift != 16)
+        return WALKER_SETUP_OUTPUT_SIZE;
+    regime->output_bits = sizes[value];
+    if (regime->output_bits > regime->hardware.physical_bits)
+        regime->output_bits = regime->hardware.physical_bits;
+    return WALKER_SETUP_OK;
+}
+
+static enum walker_setup decode_root_register(struct walker_regime *regime, uint64_t value)
+{
+    regime->identifier = field(value, 63, 48);
+    if (!regime->has_wide_identifiers && regime->identifier > 0xff)
+        return WALKER_SETUP_RESERVED_BITS;
+    regime->is_common_not_private = value & 1;
+    if (regime->output_bits == 52) {
+        if (value & BIT(1))
+            return WALKER_SETUP_RESERVED_BITS;
+        regime->root = (value & bits_between(47, 6)) | (uint64_t)field(value, 5, 2) << 48;
+    } else {
+        regime->root = value & bits_between(47, 1);
+    }
+    return WALKER_SETUP_OK;
+}
+
+static enum walker_setup decode_walk_attributes(struct walker_regime *regime, unsigned int value)
+{
+    regime->walk_inner_cacheability = field(value, 1, 0);
+    regime->walk_outer_cacheability = field(value, 3, 2);
+    regime->walk_shareability = field(value, 5, 4);
+    return regime->walk_shareability == 1 ? WALKER_SETUP_RESERVED_BITS : WALKER_SETUP_OK;
+}
+
+/* TG0 and TG1 number the granules differently; 0 stands for a reserved value. */
+static unsigned int decode_granule(unsigned int value, bool is_upper_half)
+{
+    static const unsigned int lower[4] = {12, 16, 14, 0};
+    static const unsigned int upper[4] = {0, 14, 12, 16};
+
+    return is_upper_half ? upper[value] : lower[value];
+}
+
+static void decode_updates(struct walker_regime *regime, bool access_flag, bool dirty)
+{
+    const struct walker_hardware *hardware = &regime->hardware;
+
+    regime->access_flag_updates =
+        access_flag && (hardware->has_access_flag_updates || hardware->has_dirty_updates);
+    regime->dirty_updates = regime->access_flag_updates && dirty && hardware->has_dirty_updates;
+}
+
+enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware, uint64_t tcr,
+                                         uint64_t root_register, uint64_t mair, bool is_upper_half,
+                                         struct walker_regime *regime)
+{
+    const unsigned int half = is_upper_half ? 16 : 0; /* distance of the T1SZ group of fields */
+    enum walker_setup setup;
+
+    memset(regime, 0, sizeof(*regime));
+    regime->hardware = *hardware;
+    regime->stage = 1;
+    regime->is_upper_half = is_upper_half;
+    regime->mair = mair;
+    regime->mair_slots_in_use = 0xff;
+    if (tcr & BIT(59)) /* DS */
+        return WALKER_SETUP_UNSUPPORTED;
+    if (tcr & (BIT(6) | BIT(35) | bits_between(63, 51)))
+        return WALKER_SETUP_RESERVED_BITS;
+
+    regime->granule_shift = decode_granule(field(tcr, 15 + half, 14 + half), is_upper_half);
+    if (regime->granule_shift == 0)
+        return WALKER_SETUP_GRANULE;
+    regime->input_bits = 64 - field(tcr, 5 + half, half);
+    regime->is_disabled = field(tcr, 7 + half, 7 + half);
+    regime->identifier_is_upper = field(tcr, 22, 22);
+    regime->has_wide_identifiers = field(tcr, 36, 36);
+    regime->ignores_top_byte = tcr & (is_upper_half ? BIT(38) : BIT(37));
+    regime->ignores_table_attributes = tcr & (is_upper_half ? BIT(42) : BIT(41));
+    decode_updates(regime, field(tcr, 39, 39), field(tcr, 40, 40));
+    setup = decode_walk_attributes(regime, field(tcr, 13 + half, 8 + half));
+    if (setup == WALKER_SETUP_OK)
+        setup = decode_output_size(regime, field(tcr, 34, 32));
+    if (setup == WALKER_SETUP_OK)
+        setup = decode_root_register(regime, root_register);
+    if (setup != WALKER_SETUP_OK)
+        return setup;
+    regime->start_level = stage1_start_level(regime);
+    return walker_validate(regime);
+}
+
+/* SL0: level numbers per granule; -1 stands for a reserved value. */
+static int decode_start_level(unsigned int granule_shift, unsigned int value)
+{
+    static const int with_4k[4] = {2, 1, 0, 3};
+    static const int with_16k[4] = {3, 2, 1, -1}; /* 3 means level 0, but only with DS = 1 */
+    static const int with_64k[4] = {3, 2, 1, -1};
+
+    if (granule_shift == 12)
+        return with_4k[value];
+    return granule_shift == 14 ? with_16k[value] : with_64k[value];
+}
+
+enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware, uint64_t vtcr,
+                                          uint64_t vttbr, struct walker_regime *regime)
+{
+    enum walker_setup setup;
+
+    memset(regime, 0, sizeof(*regime));
+    regime->hardware = *hardware;
+    regime->stage = 2;
+    if (vtcr & BIT(32)) /* DS */
+        return WALKER_SETUP_UNSUPPORTED;
+    if (vtcr & (BIT(20) | bits_between(24, 23) | bits_between(63, 34)) || !(vtcr & BIT(31)))
+        return WALKER_SETUP_RESERVED_BITS;
+
+    regime->granule_shift = decode_granule(field(vtcr, 15, 14), false);
+    if (regime->granule_shift == 0)
+        return WALKER_SETUP_GRANULE;
+    regime->input_bits = 64 - field(vtcr, 5, 0);
+    regime->has_wide_identifiers = field(vtcr, 19, 19);
+    decode_updates(regime, field(vtcr, 21, 21), field(vtcr, 22, 22));
+    setup = decode_walk_attributes(regime, field(vtcr, 13, 8));
+    if (setup == WALKER_SETUP_OK)
+        setup = decode_output_size(regime, field(vtcr, 18, 16));
+    if (setup == WALKER_SETUP_OK)
+        setup = decode_root_register(regime, vttbr);
+    if (setup != WALKER_SETUP_OK)
+        return setup;
+    regime->start_level = decode_start_level(regime->granule_shift, field(vtcr, 7, 6));
+    /* SL2 extends SL0 with DS = 1 only. */
+    if (regime->start_level < 0 || vtcr & BIT(33))
+        return WALKER_SETUP_START_LEVEL;
+    return walker_validate(regime);
+}
+
+const char *walker_setup_name(enum walker_setup setup)
+{
+    static const char *const names[] = {
+        [WALKER_SETUP_OK] = "ok",
+        [WALKER_SETUP_UNSUPPORTED] = "unsupported mode",
+        [WALKER_SETUP_RESERVED_BITS] = "reserved register bits",
+        [WALKER_SETUP_GRANULE] = "illegal granule",
+        [WALKER_SETUP_INPUT_SIZE] = "illegal input size",
+        [WALKER_SETUP_OUTPUT_SIZE] = "illegal output size",
+        [WALKER_SETUP_START_LEVEL] = "illegal start level",
+        [WALKER_SETUP_ROOT_ALIGNMENT] = "root not aligned",
+        [WALKER_SETUP_ROOT_ADDRESS] = "root beyond the output size",
+    };
+
+    return names[setup];
+}
+
+/*
+ * Descriptors.
+ */
+
+enum entry_kind {
+    ENTRY_INVALID,
+    ENTRY_TABLE,
+    ENTRY_LEAF,
+    ENTRY_RESERVED, /* a block at the wrong level, or type 01 at level 3 */
+};
+
+struct entry {
+    enum entry_kind kind;
+    bool is_too_high;
+    uint64_t address; /* of the next table or the output */
+};
+
+static bool level_allows_blocks(const struct walker_regime *regime, int level)
+{
+    switch (regime->granule_shift) {
+    case 12:
+        return level == 1 || level == 2;
+    case 14:
+        return level == 2;
+    default:
+        return level == 2 || (level == 1 && regime->hardware.physical_bits == 52);
+    }
+}
+
+static enum entry_kind decode_kind(const struct walker_regime *regime, int level,
+                                   uint64_t descriptor)
+{
+    switch (descriptor & 3) {
+    case 1:
+        return level < 3 && level_allows_blocks(regime, level) ? ENTRY_LEAF : ENTRY_RESERVED;
+    case 3:
+        return level < 3 ? ENTRY_TABLE : ENTRY_LEAF;
+    default:
+        return ENTRY_INVALID;
+    }
+}
+
+static struct entry decode_entry(const struct walker_regime *regime, int level, uint64_t descriptor)
+{
+    struct entry entry = {decode_kind(regime, level, descriptor), false, 0};
+    unsigned int shift =
+        entry.kind == ENTRY_LEAF ? walker_level_shift(regime, level) : regime->granule_shift;
+
+    if (entry.kind != ENTRY_TABLE && entry.kind != ENTRY_LEAF)
+        return entry;
+    entry.address = descriptor & bits_between(47, shift);
+    if (regime->granule_shift == 16) {
+        uint64_t top = field(descriptor, 15, 12);
+
+        if (regime->output_bits == 52)
+            entry.address |= top << 48;
+        else if (regime->hardware.physical_bits == 52 && top != 0)
+            entry.is_too_high = true;
+    }
+    if (entry.address >> regime->output_bits)
+        entry.is_too_high = true;
+    return entry;
+}
+
+static void decode_stage1_rights(const struct walker_regime *regime, uint64_t descriptor,
+                                 uint64_t inherited, struct walker_attributes *attributes)
+{
+    struct walker_rights *privileged = &attributes->privileged;
+    struct walker_rights *unprivileged = &attributes->unprivileged;
+    bool is_writable = !(descriptor & LEAF_AP_READ_ONLY);
+
+    attributes->writable_clean = attributes->dirty_bit_modifier && !is_writable;
+    attributes->dirty = attributes->dirty_bit_modifier && is_writable;
+    if (attributes->writable_clean && regime->dirty_updates)
+        is_writable = true;
+    if (inherited & TABLE_NO_WRITE)
+        is_writable = false;
+
+    privileged->read = true;
+    privileged->write = is_writable;
+    unprivileged->read =
+        (descriptor & LEAF_AP_UNPRIVILEGED) && !(inherited & TABLE_NO_UNPRIVILEGED_ACCESS);
+    unprivileged->write = unprivileged->read && is_writable;
+    /* What unprivileged code can write, privileged code never executes. */
+    privileged->execute = !(descriptor & LEAF_PRIVILEGED_XN) &&
+                          !(inherited & TABLE_NO_PRIVILEGED_EXECUTE) && !unprivileged->write;
+    unprivileged->execute =
+        !(descriptor & LEAF_UNPRIVILEGED_XN) && !(inherited & TABLE_NO_UNPRIVILEGED_EXECUTE);
+    if (regime->write_implies_no_execute) {
+        privileged->execute = privileged->execute && !privileged->write;
+        unprivileged->execute = unprivileged->execute && !unprivileged->write;
+    }
+}
+
+static void decode_stage2_rights(const struct walker_regime *regime, uint64_t descriptor,
+                                 struct walker_attributes *attributes)
+{
+    struct walker_rights *privileged = &attributes->privileged;
+    struct walker_rights *unprivileged = &attributes->unprivileged;
+    bool is_writable = descriptor & LEAF_S2AP_WRITE;
+
+    attributes->writable_clean = attributes->dirty_bit_modifier && !is_writable;
+    attributes->dirty = attributes->dirty_bit_modifier && is_writable;
+    if (attributes->writable_clean && regime->dirty_updates)
+        is_writable = true;
+
+    privileged->read = descriptor & LEAF_S2AP_READ;
+    privileged->write = is_writable;
+    *unprivileged = *privileged;
+    if (regime->hardware.has_execute_never_by_privilege) {
+        unsigned int execute_never = field(descriptor, 54, 53);
+
+        unprivileged->execute = execute_never == 0 || execute_never == 1;
+        privileged->execute = execute_never == 0 || execute_never == 3;
+    } else {
+        unprivileged->execute = !(descriptor & BIT(54));
+        privileged->execute = unprivileged->execute;
+    }
+}
+
+static void decode_forced_memory_type(struct walker_attributes *attributes)
+{
+    switch (attributes->memory_index) {
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+        attributes->memory_type = (uint8_t)(attributes->memory_index << 2);
+        break;
+    case 5:
+        attributes->memory_type = 0x44;
+        break;
+    case 6:
+        attributes->memory_type = 0xff;
+        break;
+    case 7:
+        attributes->memory_type_is_inherited = true;
+        break;
+    default:
+        attributes->memory_type_is_reserved = true;
+        break;
+    }
+}
+
+/* Stage 2 names the type directly; it is turned into the MAIR byte that means the same. */
+static void decode_stage2_memory_type(const struct walker_regime *regime,
+                                      struct walker_attributes *attributes)
+{
+    static const unsigned int cacheability[4] = {0, 0x4, 0xb, 0xf};
+    unsigned int outer = attributes->memory_index >> 2;
+    unsigned int inner = attributes->memory_index & 3;
+
+    if (regime->forced_write_back)
+        decode_forced_memory_type(attributes);
+    else if (outer == 0)
+        attributes->memory_type = (uint8_t)(inner << 2);
+    else if (inner == 0)
+        attributes->memory_type_is_reserved = true;
+    else
+        attributes->memory_type = (uint8_t)(cacheability[outer] << 4 | cacheability[inner]);
+}
+
+static void decode_attributes(const struct walker_regime *regime, int level, uint64_t descriptor,
+                              uint64_t inherited, struct walker_attributes *attributes)
+{
+    memset(attributes, 0, sizeof(*attributes));
+    attributes->shareability = field(descriptor, 9, 8);
+    attributes->access_flag = descriptor & LEAF_ACCESS_FLAG;
+    attributes->contiguous = descriptor & LEAF_CONTIGUOUS;
+    attributes->dirty_bit_modifier = descriptor & LEAF_DIRTY_MODIFIER;
+    attributes->software_bits = field(descriptor, 58, 55);
+    attributes->no_cache_entry = level < 3 && regime->hardware.break_before_make_level >= 1 &&
+                                 (descriptor & LEAF_NO_TRANSLATION);
+    if (regime->stage == 1) {
+        attributes->memory_index = field(descriptor, 4, 2);
+        attributes->memory_type = (uint8_t)(regime->mair >> (8 * attributes->memory_index));
+        attributes->not_global = descriptor & LEAF_NOT_GLOBAL;
+        attributes->non_secure = descriptor & LEAF_NON_SECURE;
+        decode_stage1_rights(regime, descriptor, inherited, attributes);
+    } else {
+        attributes->memory_index = field(descriptor, 5, 2);
+        decode_stage2_memory_type(regime, attributes);
+        decode_stage2_rights(regime, descriptor, attributes);
+    }
+}
+
+/* Bits 63:59 of a table descriptor restrict everything below, in stage 1 and unless disabled. */
+static uint64_t table_attributes(const struct walker_regime *regime, uint64_t descriptor)
+{
+    if (regime->stage != 1 || regime->ignores_table_attributes)
+        return 0;
+    return descriptor & bits_between(63, 59);
+}
+
+bool walker_permits(const struct walker_attributes *attributes, const struct walker_access *access)
+{
+    const struct walker_rights *rights =
+        access->privileged ? &attributes->privileged : &attributes->unprivileged;
+
+    return (!access->read || rights->read) && (!access->write || rights->write) &&
+           (!access->execute || rights->execute);
+}
+
+/*
+ * One walk.
+ */
+
+uint64_t walker_untagged_input(const struct walker_regime *regime, uint64_t input)
+{
+    if (!regime->ignores_top_byte)
+        return input;
+    return regime->is_upper_half ? input | bits_between(63, 56) : input & bits_below(56);
+}
+
+static bool input_is_in_range(const struct walker_regime *regime, uint64_t input)
+{
+    return (regime->is_upper_half ? ~input : input) >> regime->input_bits == 0;
+}
+
+static uint64_t entry_location(const struct walker_regime *regime,
+                               const struct walker_position *position, uint64_t input)
+{
+    uint64_t index =
+        (input & bits_below(regime->input_bits)) >> walker_level_shift(regime, position->level);
+
+    /* Only the root may be larger than a granule: its index takes all the bits that are left. */
+    if (position->level != regime->start_level)
+        index &= bits_below(index_bits(regime));
+    return position->table + 8 * index;
+}
+
+/* The descriptor as it stands after the updates that hardware makes for a permitted access. */
+static uint64_t updated_descriptor(const struct walker_regime *regime, uint64_t descriptor,
+                                   const struct walker_attributes *attributes,
+                                   const struct walker_access *access)
+{
+    if (regime->access_flag_updates)
+        descriptor |= LEAF_ACCESS_FLAG;
+    if (regime->dirty_updates && access->write && attributes->writable_clean) {
+        if (regime->stage == 1)
+            descriptor &= ~LEAF_AP_READ_ONLY;
+        else
+            descriptor |= LEAF_S2AP_WRITE;
+    }
+    return descriptor;
+}
+
+/* Returns false if the descriptor changed under the walk, which has to start again. */
+static bool finish_at_leaf(const struct walker_regime *regime, const struct walker_memory *memory,
+                           uint64_t input, const struct walker_access *access,
+                           const struct walker_step *step, const struct entry *entry,
+                           struct walker_result *result)
+{
+    uint64_t updated;
+
+    result->leaf_shift = walker_level_shift(regime, step->level);
+    result->output = entry->address | (input & bits_below(result->leaf_shift));
+    result->descriptor = step->descriptor;
+    decode_attributes(regime, step->level, step->descriptor, step->inherited, &result->attributes);
+    if (!result->attributes.access_flag && !regime->access_flag_updates) {
+        result->fault = WALKER_FAULT_ACCESS_FLAG;
+        return true;
+    }
+    if (!walker_permits(&result->attributes, access)) {
+        result->fault = WALKER_FAULT_PERMISSION;
+        return true;
+    }
+    result->fault = WALKER_FAULT_NONE;
+    updated = updated_descriptor(regime, step->descriptor, &result->attributes, access);
+    if (updated == step->descriptor)
+        return true;
+    if (memory->compare_exchange64 != NULL &&
+        !memory->compare_exchange64(memory->ctx, step->location, step->descriptor, updated))
+        return false;
+    result->descriptor = updated;
+    decode_attributes(regime, step->level, updated, step->inherited, &result->attributes);
+    return true;
+}
+
+static bool walk_once(const struct walker_regime *regime, const struct walker_memory *memory,
+                      uint64_t input, const struct walker_access *access,
+                      struct walker_position position, struct walker_result *result)
+{
+    memset(result, 0, sizeof(*result));
+    for (;; position.level++) {
+        struct walker_step *step = &result->steps[result->step_count];
+        struct entry entry;
+
+        step->level = position.level;
+        step->location = entry_location(regime, &position, input);
+        result->level = position.level;
+        if (!memory->read64(memory->ctx, step->location, &step->descriptor)) {
+            result->fault = WALKER_FAULT_WALK_ABORT;
+            return true;
+        }
+        result->step_count++;
+        step->inherited = position.inherited;
+        entry = decode_entry(regime, position.level, step->descriptor);
+        if (entry.kind == ENTRY_INVALID || entry.kind == ENTRY_RESERVED) {
+            result->fault = WALKER_FAULT_TRANSLATION;
+            return true;
+        }
+        if (entry.is_too_high) {
+            result->fault = WALKER_FAULT_ADDRESS_SIZE;
+            return true;
+        }
+        if (entry.kind == ENTRY_LEAF)
+            return finish_at_leaf(regime, memory, input, access, step, &entry, result);
+        step->is_table = true;
+        step->next_table = entry.address;
+        step->inherited |= table_attributes(regime, step->descriptor);
+        position.table = entry.address;
+        position.inherited = step->inherited;
+    }
+}
+
+void walker_translate_from(const struct walker_regime *regime, const struct walker_memory *memory,
+                           uint64_t input, const struct walker_access *access,
+                           const struct walker_position *start, struct walker_result *result)
+{
+    enum walker_setup setup = walker_validate(regime);
+    bool is_done = false;
+
+    input = walker_untagged_input(regime, input);
+    memset(result, 0, sizeof(*result));
+    result->fault = WALKER_FAULT_TRANSLATION;
+    if ((setup != WALKER_SETUP_OK && setup != WALKER_SETUP_ROOT_ADDRESS) || regime->is_disabled ||
+        !input_is_in_range(regime, input))
+        return;
+    if (setup == WALKER_SETUP_ROOT_ADDRESS) {
+        result->fault = WALKER_FAULT_ADDRESS_SIZE;
+        return;
+    }
+    while (!is_done)
+        is_done = walk_once(regime, memory, input, access, *start, result);
+}
+
+void walker_translate(const struct walker_regime *regime, const struct walker_memory *memory,
+                      uint64_t input, const struct walker_access *access,
+                      struct walker_result *result)
+{
+    const struct walker_position root = {regime->start_level, regime->root, 0};
+
+    walker_translate_from(regime, memory, input, access, &root, result);
+}
+
+unsigned int walker_fault_status(enum walker_fault fault, int level)
+{
+    static const unsigned int base[] = {
+        [WALKER_FAULT_NONE] = 0,         [WALKER_FAULT_TRANSLATION] = 4,
+        [WALKER_FAULT_ADDRESS_SIZE] = 0, [WALKER_FAULT_ACCESS_FLAG] = 8,
+        [WALKER_FAULT_PERMISSION] = 12,  [WALKER_FAULT_WALK_ABORT] = 20,
+    };
+
+    return fault == WALKER_FAULT_NONE ? 0 : base[fault] + (unsigned int)level;
+}
+
+const char *walker_fault_name(enum walker_fault fault)
+{
+    static const char *const names[] = {
+        [WALKER_FAULT_NONE] = "none",
+        [WALKER_FAULT_TRANSLATION] = "translation",
+        [WALKER_FAULT_ADDRESS_SIZE] = "address size",
+        [WALKER_FAULT_ACCESS_FLAG] = "access flag",
+        [WALKER_FAULT_PERMISSION] = "permission",
+        [WALKER_FAULT_WALK_ABORT] = "external abort on walk",
+    };
+
+    return names[fault];
+}
+
+/*
+ * The structural checker.
+ */
+
+/* Physical addresses of the tables seen: open addressing, address + 1 so that 0 means "free". */
+struct table_set {
+    uint64_t *slots;
+    size_t capacity; /* a power of two, or 0 */
+    size_t count;
+};
+
+struct check {
+    const struct walker_regime *regime;
+    const struct walker_memory *memory;
+    walker_is_table is_table;
+    walker_report report;
+    void *ctx;
+    size_t problems;
+    struct table_set seen;
+};
+
+/* A table being swept, and the input address of its first entry. */
+struct sweep {
+    struct walker_position position;
+    uint64_t input;
+    size_t entries;
+};
+
+static uint64_t *table_set_find(const struct table_set *set, uint64_t table)
+{
+    size_t slot = (size_t)((table >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
+
+    while (set->slots[slot & (set->capacity - 1)] != 0 &&
+           set->slots[slot & (set->capacity - 1)] != table + 1)
+        slot++;
+    return &set->slots[slot & (set->capacity - 1)];
+}
+
+static bool table_set_grow(struct table_set *set)
+{
+    struct table_set larger = {NULL, set->capacity ? 2 * set->capacity : 64, set->count};
+
+    larger.slots = calloc(larger.capacity, sizeof(*larger.slots));
+    if (larger.slots == NULL)
+        return false;
+    for (size_t i = 0; i < set->capacity; i++) {
+        if (set->slots[i] != 0)
+            *table_set_find(&larger, set->slots[i] - 1) = set->slots[i];
+    }
+    free(set->slots);
+    *set = larger;
+    return true;
+}
+
+static void report_problem(struct check *check, enum walker_problem_kind kind, int level,
+                           uint64_t input, uint64_t location, uint64_t descriptor)
+{
+    const struct walker_problem problem = {kind, level, input, location, descriptor};
+
+    check->problems++;
+    if (check->report != NULL)
+        check->report(check->ctx, &problem);
+}
+
+/* One entry of a table being swept. */
+struct spot {
+    int level;
+    uint64_t input;
+    uint64_t location;
+    uint64_t descriptor;
+};
+
+static void report_at(struct check *check, enum walker_problem_kind kind, const struct spot *spot)
+{
+    report_problem(check, kind, spot->level, spot->input, spot->location, spot->descriptor);
+}
+
+static struct spot spot_at(const struct walker_regime *regime, const struct sweep *sweep,
+                           size_t index)
+{
+    struct spot spot = {sweep->position.level, sweep->input, 0, 0};
+
+    spot.input += (uint64_t)index << walker_level_shift(regime, spot.level);
+    spot.location = sweep->position.table + 8 * (uint64_t)index;
+    return spot;
+}
+
+static struct sweep root_sweep(const struct walker_regime *regime)
+{
+    struct sweep sweep = {{regime->start_level, regime->root, 0}, 0, 0};
+
+    sweep.input = regime->is_upper_half ? ~bits_below(regime->input_bits) : 0;
+    sweep.entries = (size_t)(walker_root_size(regime) / 8);
+    return sweep;
+}
+
+static struct sweep child_sweep(const struct walker_regime *regime, const struct sweep *parent,
+                                const struct spot *spot, uint64_t table)
+{
+    struct sweep sweep = {{spot->level + 1, table, parent->position.inherited}, spot->input, 0};
+
+    sweep.position.inherited |= table_attributes(regime, spot->descriptor);
+    sweep.entries = (size_t)1 << index_bits(regime);
+    return sweep;
+}
+
+/* Address bits below the granule, where the 64K granule may keep address bits 51:48. */
+static uint64_t reserved_low_bits(const struct walker_regime *regime, unsigned int shift)
+{
+    uint64_t reserved = bits_below(shift) & ~bits_below(12);
+
+    if (regime->granule_shift == 16 && regime->output_bits == 52)
+        reserved &= ~bits_between(15, 12);
+    return reserved;
+}
+
+static uint64_t leaf_reserved_bits(const struct walker_regime *regime, int level)
+{
+    uint64_t reserved = reserved_low_bits(regime, walker_level_shift(regime, level));
+
+    if (level < 3 && regime->hardware.break_before_make_level >= 1)
+        reserved &= ~LEAF_NO_TRANSLATION;
+    /*
+     * Bit 50 guards branch targets of programs, which masters of an IOMMU are not. 62:59 (PBHA)
+     * are ignored by some hardware, and by other hardware sent out on the bus.
+     */
+    reserved |= bits_between(50, 48) | bits_between(63, 59);
+    if (regime->stage == 2) {
+        reserved |= BIT(11);
+        if (!regime->hardware.has_execute_never_by_privilege)
+            reserved |= BIT(53);
+    }
+    return reserved;
+}
+
+static void check_leaf_attributes(struct check *check, const struct spot *spot)
+{
+    const struct walker_regime *regime = check->regime;
+    struct walker_attributes attributes;
+    uint64_t reserved = leaf_reserved_bits(regime, spot->level);
+
+    decode_attributes(regime, spot->level, spot->descriptor, 0, &attributes);
+    if (regime->stage == 2 && field(spot->descriptor, 54, 53) == 3) {
+        report_at(check, WALKER_PROBLEM_EXECUTE_NEVER, spot);
+        reserved &= ~BIT(53);
+    }
+    if (spot->descriptor & reserved)
+        report_at(check, WALKER_PROBLEM_RESERVED_BITS, spot);
+    if (!attributes.access_flag && !regime->access_flag_updates)
+        report_at(check, WALKER_PROBLEM_ACCESS_FLAG, spot);
+    if (attributes.shareability == 1)
+        report_at(check, WALKER_PROBLEM_SHAREABILITY, spot);
+    if (attributes.memory_type_is_reserved ||
+        (regime->stage == 1 && !(regime->mair_slots_in_use >> attributes.memory_index & 1)))
+        report_at(check, WALKER_PROBLEM_MEMORY_TYPE, spot);
+    if (attributes.writable_clean && !regime->dirty_updates)
+        report_at(check, WALKER_PROBLEM_WRITABLE_CLEAN, spot);
+}
+
+static void check_leaf(struct check *check, const struct spot *spot, const struct entry *entry)
+{
+    uint64_t last = entry->address | bits_below(walker_level_shift(check->regime, spot->level));
+
+    check_leaf_attributes(check, spot);
+    if (entry->is_too_high || last >> check->regime->output_bits)
+        report_at(check, WALKER_PROBLEM_ADDRESS_SIZE, spot);
+    if ((spot->descriptor & LEAF_CONTIGUOUS) &&
+        walker_contiguous_entries(check->regime, spot->level) == 0)
+        report_at(check, WALKER_PROBLEM_CONTIGUOUS_LEVEL, spot);
+}
+
+/* May the checker go down into this table? Reports the reason if not. */
+static bool check_child_table(struct check *check, const struct spot *spot, uint64_t table)
+{
+    const struct walker_regime *regime = check->regime;
+    uint64_t size = BIT(regime->granule_shift);
+    uint64_t root_last = regime->root + walker_root_size(regime) - 1;
+    uint64_t *slot;
+
+    if (2 * (check->seen.count + 1) > check->seen.capacity && !table_set_grow(&check->seen)) {
+        report_at(check, WALKER_PROBLEM_OUT_OF_MEMORY, spot);
+        return false;
+    }
+    slot = table_set_find(&check->seen, table);
+    if (*slot != 0 || (table <= root_last && regime->root <= table + size - 1)) {
+        report_at(check, WALKER_PROBLEM_TABLE_SHARED, spot);
+        return false;
+    }
+    *slot = table + 1;
+    check->seen.count++;
+    if (check->is_table != NULL && !check->is_table(check->ctx, table, size)) {
+        report_at(check, WALKER_PROBLEM_TABLE_OUTSIDE, spot);
+        return false;
+    }
+    return true;
+}
+
+static void check_table_descriptor(struct check *check, const struct spot *spot)
+{
+    const struct walker_regime *regime = check->regime;
+    uint64_t attributes = bits_between(63, 59);
+    uint64_t reserved = bits_between(50, 48) | reserved_low_bits(regime, regime->granule_shift);
+
+    if (regime->stage == 2)
+        reserved |= attributes;
+    else if (spot->descriptor & attributes)
+        report_at(check, WALKER_PROBLEM_TABLE_ATTRIBUTES, spot);
+    if (spot->descriptor & reserved)
+        report_at(check, WALKER_PROBLEM_RESERVED_BITS, spot);
+}
+
+/* What all members of a contiguous group have in common. */
+static uint64_t group_attribute_bits(const struct walker_regime *regime, int level,
+                                     uint64_t descriptor)
+{
+    uint64_t bits = bits_between(11, 2) | bits_between(63, 48);
+
+    /* Software bits are nobody else's business, and hardware updates one member at a time. */
+    bits &= ~bits_between(58, 55);
+    if (level < 3)
+        bits |= LEAF_NO_TRANSLATION;
+    if (regime->access_flag_updates)
+        bits &= ~LEAF_ACCESS_FLAG;
+    if (regime->dirty_updates && (descriptor & LEAF_DIRTY_MODIFIER))
+        bits &= regime->stage == 1 ? ~LEAF_AP_READ_ONLY : ~LEAF_S2AP_WRITE;
+    return bits;
+}
+
+struct group_verdict {
+    uint64_t leader; /* the descriptor of the first member */
+    bool is_marked;  /* some member has the Contiguous bit */
+    bool is_mixed;
+    bool has_wrong_address;
+    bool has_wrong_attributes;
+};
+
+static bool judge_group(const struct check *check, const struct sweep *sweep, size_t first,
+                        size_t count, struct group_verdict *verdict)
+{
+    const struct walker_regime *regime = check->regime;
+    int level = sweep->position.level;
+    unsigned int shift = walker_level_shift(regime, level);
+
+    memset(verdict, 0, sizeof(*verdict));
+    for (size_t i = 0; i < count; i++) {
+        struct spot spot = spot_at(regime, sweep, first + i);
+        struct entry entry;
+        uint64_t expected;
+
+        if (!check->memory->read64(check->memory->ctx, spot.location, &spot.descriptor))
+            return false;
+        if (i == 0)
+            verdict->leader = spot.descriptor;
+        entry = decode_entry(regime, level, spot.descriptor);
+        if (entry.kind != ENTRY_LEAF || !(spot.descriptor & LEAF_CONTIGUOUS)) {
+            verdict->is_mixed = true;
+            continue;
+        }
+        verdict->is_marked = true;
+        expected = decode_entry(regime, level, verdict->leader).address;
+        if (i == 0 ? (entry.address >> shift) % count != 0
+                   : entry.address != expected + ((uint64_t)i << shift))
+            verdict->has_wrong_address = true;
+        if ((spot.descriptor ^ verdict->leader) &
+            group_attribute_bits(regime, level, verdict->leader))
+            verdict->has_wrong_attributes = true;
+    }
+    return true;
+}
+
+static void check_groups(struct check *check, const struct sweep *sweep)
+{
+    size_t size = walker_contiguous_entries(check->regime, sweep->position.level);
+
+    for (size_t first = 0; size != 0 && first < sweep->entries; first += size) {
+        struct spot spot = spot_at(check->regime, sweep, first);
+        size_t count = sweep->entries < size ? sweep->entries : size;
+        struct group_verdict verdict;
+
+        if (!judge_group(check, sweep, first, count, &verdict))
+            return;
+        if (!verdict.is_marked)
+            continue;
+        spot.descriptor = verdict.leader;
+        if (count < size)
+            report_at(check, WALKER_PROBLEM_CONTIGUOUS_RANGE, &spot);
+        else if (verdict.is_mixed)
+            report_at(check, WALKER_PROBLEM_CONTIGUOUS_MIXED, &spot);
+        if (verdict.is_mixed || count < size)
+            continue;
+        if (verdict.has_wrong_address)
+            report_at(check, WALKER_PROBLEM_CONTIGUOUS_ADDRESS, &spot);
+        if (verdict.has_wrong_attributes)
+            report_at(check, WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES, &spot);
+    }
+}
+
+static void check_table(struct check *check, const struct sweep *sweep);
+
+static void check_entry(struct check *check, const struct sweep *sweep, const struct spot *spot)
+{
+    struct entry entry = decode_entry(check->regime, spot->level, spot->descriptor);
+    struct sweep child;
+
+    switch (entry.kind) {
+    case ENTRY_INVALID:
+        return;
+    case ENTRY_RESERVED:
+        report_at(check, spot->level == 3 ? WALKER_PROBLEM_PAGE_TYPE : WALKER_PROBLEM_BLOCK_LEVEL,
+                  spot);
+        return;
+    case ENTRY_LEAF:
+        check_leaf(check, spot, &entry);
+        return;
+    case ENTRY_TABLE:
+        break;
+    }
+    check_table_descriptor(check, spot);
+    if (entry.is_too_high) {
+        report_at(check, WALKER_PROBLEM_ADDRESS_SIZE, spot);
+        return;
+    }
+    if (!check_child_table(check, spot, entry.address))
+        return;
+    child = child_sweep(check->regime, sweep, spot, entry.address);
+    check_table(check, &child);
+}
+
+/* Calls itself through check_entry(), one level further down each time. */
+static void check_table(struct check *check, const struct sweep *sweep)
+{
+    for (size_t i = 0; i < sweep->entries; i++) {
+        struct spot spot = spot_at(check->regime, sweep, i);
+
+        if (!check->memory->read64(check->memory->ctx, spot.location, &spot.descriptor)) {
+            report_at(check, WALKER_PROBLEM_TABLE_UNREADABLE, &spot);
+            return;
+        }
+        check_entry(check, sweep, &spot);
+    }
+    check_groups(check, sweep);
+}
+
+size_t walker_check(const struct walker_regime *regime, const struct walker_memory *memory,
+                    walker_is_table is_table, walker_report report, void *ctx)
+{
+    struct check check = {regime, memory, is_table, report, ctx, 0, {NULL, 0, 0}};
+    struct sweep root;
+
+    if (walker_validate(regime) != WALKER_SETUP_OK) {
+        report_problem(&check, WALKER_PROBLEM_REGIME, regime->start_level, 0, regime->root, 0);
+        return check.problems;
+    }
+    root = root_sweep(regime);
+    if (is_table != NULL && !is_table(ctx, regime->root, walker_root_size(regime)))
+        report_problem(&check, WALKER_PROBLEM_TABLE_OUTSIDE, regime->start_level, root.input,
+                       regime->root, 0);
+    else
+        check_table(&check, &root);
+    free(check.seen.slots);
+    return check.problems;
+}
+
+const char *walker_problem_name(enum walker_problem_kind kind)
+{
+    static const char *const names[] = {
+        [WALKER_PROBLEM_REGIME] = "illegal regime",
+        [WALKER_PROBLEM_BLOCK_LEVEL] = "block at a level without blocks",
+        [WALKER_PROBLEM_PAGE_TYPE] = "reserved descriptor type at level 3",
+        [WALKER_PROBLEM_RESERVED_BITS] = "reserved bits set",
+        [WALKER_PROBLEM_TABLE_ATTRIBUTES] = "attributes in a table descriptor",
+        [WALKER_PROBLEM_ADDRESS_SIZE] = "address beyond the output size",
+        [WALKER_PROBLEM_TABLE_SHARED] = "table reached twice",
+        [WALKER_PROBLEM_TABLE_OUTSIDE] = "table outside of table memory",
+        [WALKER_PROBLEM_TABLE_UNREADABLE] = "table not readable",
+        [WALKER_PROBLEM_ACCESS_FLAG] = "access flag clear",
+        [WALKER_PROBLEM_SHAREABILITY] = "reserved shareability",
+        [WALKER_PROBLEM_MEMORY_TYPE] = "memory type not in use or reserved",
+        [WALKER_PROBLEM_EXECUTE_NEVER] = "XN = 11 in stage 2",
+        [WALKER_PROBLEM_WRITABLE_CLEAN] = "writable-clean without dirty updates",
+        [WALKER_PROBLEM_CONTIGUOUS_LEVEL] = "contiguous at a level without groups",
+        [WALKER_PROBLEM_CONTIGUOUS_RANGE] = "contiguous group beyond the input range",
+        [WALKER_PROBLEM_CONTIGUOUS_MIXED] = "contiguous group incomplete",
+        [WALKER_PROBLEM_CONTIGUOUS_ADDRESS] = "contiguous group not consecutive or not aligned",
+        [WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES] = "contiguous group with differing attributes",
+        [WALKER_PROBLEM_OUT_OF_MEMORY] = "checker out of memory",
+    };
+
+    return names[kind];
+}
+
+/*
+ * All leaves.
+ */
+
+struct tour {
+    const struct walker_regime *regime;
+    const struct walker_memory *memory;
+    walker_visit visit;
+    void *ctx;
+};
+
+static bool visit_leaf(const struct tour *tour, const struct sweep *sweep, const struct spot *spot,
+                       uint64_t output)
+{
+    struct walker_leaf leaf;
+
+    memset(&leaf, 0, sizeof(leaf));
+    leaf.input = spot->input;
+    leaf.output = output;
+    leaf.shift = walker_level_shift(tour->regime, spot->level);
+    leaf.level = spot->level;
+    leaf.location = spot->location;
+    leaf.descriptor = spot->descriptor;
+    decode_attributes(tour->regime, spot->level, spot->descriptor, sweep->position.inherited,
+                      &leaf.attributes);
+    return tour->visit(tour->ctx, &leaf);
+}
+
+/* Calls itself one level further down each time. */
+static bool visit_table(const struct tour *tour, const struct sweep *sweep)
+{
+    for (size_t i = 0; i < sweep->entries; i++) {
+        struct spot spot = spot_at(tour->regime, sweep, i);
+        struct entry entry;
+
+        if (!tour->memory->read64(tour->memory->ctx, spot.location, &spot.descriptor))
+            return false;
+        entry = decode_entry(tour->regime, spot.level, spot.descriptor);
+        if (entry.is_too_high)
+            continue;
+        if (entry.kind == ENTRY_LEAF) {
+            if (!visit_leaf(tour, sweep, &spot, entry.address))
+                return false;
+        } else if (entry.kind == ENTRY_TABLE) {
+            struct sweep child = child_sweep(tour->regime, sweep, &spot, entry.address);
+
+            if (!visit_table(tour, &child))
+                return false;
+        }
+    }
+    return true;
+}
+
+bool walker_for_each_leaf(const struct walker_regime *regime, const struct walker_memory *memory,
+                          walker_visit visit, void *ctx)
+{
+    const struct tour tour = {regime, memory, visit, ctx};
+    struct sweep root;
+
+    if (walker_validate(regime) != WALKER_SETUP_OK)
+        return false;
+    if (regime->is_disabled)
+        return true;
+    root = root_sweep(regime);
+    return visit_table(&tour, &root);
+}

@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * A software page-table walker for the Arm long-descriptor format, AArch64 flavour (Arm ARM,
+ * VMSAv8-64), stage 1 and stage 2, granules 4K, 16K and 64K, 52-bit addresses with the 64K granule.
+ *
+ * It is the judge of the library's page tables, so it shares nothing with the library: no header,
+ * no constant, no type. It sees what hardware sees: register values and physical memory.
+ *
+ * Not modelled: 4K and 16K tables with 52-bit addresses (DS = 1, FEAT_LPA2), permission
+ * indirection, regimes with a single privilege level, and, as yet, 32-bit LPAE.
+ */
+#ifndef TESTS_SUPPORT_LPAE_WALKER_H
+#define TESTS_SUPPORT_LPAE_WALKER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One descriptor per level: levels 0 to 3. */
+#define WALKER_MAXIMUM_STEPS 4
+
+enum walker_format {
+    WALKER_FORMAT_AARCH64,
+    WALKER_FORMAT_AARCH32, /* a place for 32-bit LPAE; walker_validate() refuses it so far */
+};
+
+/* What the simulated hardware implements, as opposed to what software programmed into it. */
+struct walker_hardware {
+    unsigned int physical_bits;           /* 32, 36, 40, 42, 44, 48 or 52 */
+    bool has_small_tables;                /* FEAT_TTST: input sizes below 25 bits */
+    bool has_large_virtual_addresses;     /* FEAT_LVA: 52-bit stage-1 input with 64K */
+    bool has_execute_never_by_privilege;  /* FEAT_XNX: the two-bit XN field of stage 2 */
+    bool has_access_flag_updates;         /* FEAT_HAFDBS: the access flag */
+    bool has_dirty_updates;               /* FEAT_HAFDBS: the dirty state as well */
+    unsigned int break_before_make_level; /* FEAT_BBM, SMMU_IDR3.BBML: 0, 1 or 2 */
+};
+
+/*
+ * Simulated physical memory. Addresses are multiples of 8. The values are descriptors as numbers
+ * of the host: whoever implements read64 converts from the table's little-endian byte order.
+ */
+struct walker_memory {
+    /* Returns false where there is nothing: the walk ends in an external abort. */
+    bool (*read64)(void *ctx, uint64_t physical, uint64_t *value);
+    /*
+     * Used for hardware updates of the access flag and the dirty state. Returns false and stores
+     * nothing if memory no longer holds `expected`; the walk then starts again. NULL: translations
+     * are answered as if the update had been made, and memory stays as it is.
+     */
+    bool (*compare_exchange64)(void *ctx, uint64_t physical, uint64_t expected, uint64_t desired);
+    void *ctx;
+};
+
+/* How the tables are to be read. Fill it by hand or from register values with the helpers below. */
+struct walker_regime {
+    enum walker_format format;
+    struct walker_hardware hardware;
+    unsigned int stage;         /* 1 or 2 */
+    unsigned int granule_shift; /* 12, 14 or 16 */
+    unsigned int input_bits;
+    unsigned int output_bits; /* the size in force: the smaller of the programmed and hardware's */
+    int start_level;
+    uint64_t root;
+    bool is_upper_half;       /* TTBR1: input addresses have ones above input_bits */
+    bool is_disabled;         /* EPD0, EPD1 */
+    bool ignores_top_byte;    /* TBI0, TBI1 */
+    bool access_flag_updates; /* HA, and hardware has it */
+    bool dirty_updates;       /* HD and HA, and hardware has it */
+
+    /* Stage 1 only. */
+    uint64_t mair;
+    unsigned int mair_slots_in_use; /* bit n: AttrIndx n is a slot that software filled */
+    bool ignores_table_attributes;  /* HPD0, HPD1: bits 63:59 of table descriptors mean nothing */
+    bool write_implies_no_execute;  /* SCTLR.WXN */
+
+    /* Stage 2 only. */
+    bool forced_write_back; /* HCR_EL2.FWB, STE.S2FWB: the other meaning of MemAttr */
+
+    /* Not needed for a walk; decoded so that tests can compare them with what was asked for. */
+    unsigned int identifier;              /* ASID or VMID field of the root's register */
+    bool identifier_is_upper;             /* A1: the ASID in use is the one in TTBR1 */
+    bool has_wide_identifiers;            /* AS, VS: 16 bits instead of 8 */
+    bool is_common_not_private;           /* CnP */
+    unsigned int walk_inner_cacheability; /* IRGN: 0 NC, 1 WB, 2 WT, 3 WB without write allocate */
+    unsigned int walk_outer_cacheability; /* ORGN */
+    unsigned int walk_shareability;       /* SH: 0 non, 2 outer, 3 inner */
+};
+
+enum walker_setup {
+    WALKER_SETUP_OK,
+    WALKER_SETUP_UNSUPPORTED,    /* a mode that this model does not have */
+    WALKER_SETUP_RESERVED_BITS,  /* a reserved bit or field value in a register */
+    WALKER_SETUP_GRANULE,        /* not a granule */
+    WALKER_SETUP_INPUT_SIZE,     /* T0SZ or T1SZ out of the range of granule and hardware */
+    WALKER_SETUP_OUTPUT_SIZE,    /* IPS or PS not possible with this granule */
+    WALKER_SETUP_START_LEVEL,    /* the start level does not fit the input size */
+    WALKER_SETUP_ROOT_ALIGNMENT, /* root not aligned to its size */
+    WALKER_SETUP_ROOT_ADDRESS,   /* root beyond the output size */
+};
+
+/*
+ * Regime of one half of a stage-1 translation: `root_register` is TTBR0_EL1, or TTBR1_EL1 if
+ * is_upper_half. All eight MAIR slots count as in use; clear the others' bits in the regime. On
+ * error, the regime holds what was decoded so far and must not be used.
+ */
+enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware, uint64_t tcr,
+                                         uint64_t root_register, uint64_t mair, bool is_upper_half,
+                                         struct walker_regime *regime);
+
+/* Stage 2, from VTCR_EL2 and VTTBR_EL2. Set forced_write_back afterwards where it applies. */
+enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware, uint64_t vtcr,
+                                          uint64_t vttbr, struct walker_regime *regime);
+
+/* Is this a regime that the architecture permits on this hardware? */
+enum walker_setup walker_validate(const struct walker_regime *regime);
+
+/* log2 of the bytes of input that one descriptor of the level covers. */
+unsigned int walker_level_shift(const struct walker_regime *regime, int level);
+/* Bytes of the root, all concatenated tables together. */
+uint64_t walker_root_size(const struct walker_regime *regime);
+/* Entries in a group that the Contiguous bit describes; 0 if the level has no such groups. */
+unsigned int walker_contiguous_entries(const struct walker_regime *regime, int level);
+
+/* The address that is translated: without the tag that TBI lets the top byte carry. */
+uint64_t walker_untagged_input(const struct walker_regime *regime, uint64_t input);
+
+struct walker_access {
+    bool read;
+    bool write;
+    bool execute;
+    bool privileged;
+};
+
+enum walker_fault {
+    WALKER_FAULT_NONE,
+    WALKER_FAULT_TRANSLATION,
+    WALKER_FAULT_ADDRESS_SIZE,
+    WALKER_FAULT_ACCESS_FLAG,
+    WALKER_FAULT_PERMISSION,
+    WALKER_FAULT_WALK_ABORT, /* external abort on the read of a descriptor */
+};
+
+struct walker_rights {
+    bool read;
+    bool write;
+    bool execute;
+};
+
+struct walker_attributes {
+    struct walker_rights privileged; /* table attributes, DBM and WXN taken into account */
+    struct walker_rights unprivileged;
+    unsigned int memory_index;     /* AttrIndx (stage 1) or MemAttr (stage 2) as it stands */
+    uint8_t memory_type;           /* what it means, as a MAIR byte */
+    bool memory_type_is_reserved;  /* memory_type has no meaning: a reserved encoding */
+    bool memory_type_is_inherited; /* memory_type has no meaning: that of stage 1 is kept */
+    unsigned int shareability;
+    bool access_flag;
+    bool not_global; /* stage 1 */
+    bool non_secure; /* stage 1, bit 5 */
+    bool contiguous;
+    bool no_cache_entry; /* nT: no TLB may keep the block */
+    bool dirty_bit_modifier;
+    bool writable_clean;        /* DBM with write permission still withheld; writable if HD is on */
+    bool dirty;                 /* DBM with write permission given */
+    unsigned int software_bits; /* 58:55; bit 55 of stage 2 only outside Secure state */
+};
+
+/* One descriptor that a walk read. */
+struct walker_step {
+    int level;
+    uint64_t location; /* physical address of the descriptor */
+    uint64_t descriptor;
+    bool is_table;       /* a table descriptor that the walk could follow */
+    uint64_t next_table; /* only if is_table */
+    uint64_t inherited;  /* bits 63:59 collected down to and including this descriptor */
+};
+
+struct walker_result {
+    enum walker_fault fault;
+    int level; /* of the leaf, or of the fault */
+    /* Descriptors read. After a walk abort, steps[step_count] names the read that failed. */
+    unsigned int step_count;
+    struct walker_step steps[WALKER_MAXIMUM_STEPS]; /* in the order of the walk */
+
+    /* The rest is filled in without a fault and for access-flag and permission faults. */
+    uint64_t output;
+    unsigned int leaf_shift;
+    uint64_t descriptor; /* of the leaf, hardware updates included */
+    struct walker_attributes attributes;
+};
+
+/*
+ * Translates one address. An access that asks for nothing is permitted wherever there is a leaf.
+ * A regime that walker_validate() refuses gives what hardware gives: faults at level 0.
+ */
+void walker_translate(const struct walker_regime *regime, const struct walker_memory *memory,
+                      uint64_t input, const struct walker_access *access,
+                      struct walker_result *result);
+
+/* A table on the way down, from which a walk may start: what a walk cache holds. */
+struct walker_position {
+    int level;
+    uint64_t table;
+    uint64_t inherited; /* see struct walker_step */
+};
+
+void walker_translate_from(const struct walker_regime *regime, const struct walker_memory *memory,
+                           uint64_t input, const struct walker_access *access,
+                           const struct walker_position *start, struct walker_result *result);
+
+/* Do the attributes of a leaf permit the access? */
+bool walker_permits(const struct walker_attributes *attributes, const struct walker_access *access);
+
+/* The fault status code of PAR_EL1 and ESR_ELx; 0 for no fault. */
+unsigned int walker_fault_status(enum walker_fault fault, int level);
+
+const char *walker_fault_name(enum walker_fault fault);
+const char *walker_setup_name(enum walker_setup setup);
+
+enum walker_problem_kind {
+    WALKER_PROBLEM_REGIME,             /* refused by walker_validate(); nothing else is checked */
+    WALKER_PROBLEM_BLOCK_LEVEL,        /* a block where only tables are allowed */
+    WALKER_PROBLEM_PAGE_TYPE,          /* type 01 at level 3 */
+    WALKER_PROBLEM_RESERVED_BITS,      /* bits that must be zero; PBHA counts as such */
+    WALKER_PROBLEM_TABLE_ATTRIBUTES,   /* stage 1: bits 63:59 of a table descriptor */
+    WALKER_PROBLEM_ADDRESS_SIZE,       /* table or any part of a leaf beyond the output size */
+    WALKER_PROBLEM_TABLE_SHARED,       /* table reached a second time, or overlapping the root */
+    WALKER_PROBLEM_TABLE_OUTSIDE,      /* table not in the memory allowed for tables */
+    WALKER_PROBLEM_TABLE_UNREADABLE,   /* nothing there */
+    WALKER_PROBLEM_ACCESS_FLAG,        /* AF = 0 without hardware updates */
+    WALKER_PROBLEM_SHAREABILITY,       /* SH = 1 */
+    WALKER_PROBLEM_MEMORY_TYPE,        /* AttrIndx not in use, reserved MemAttr */
+    WALKER_PROBLEM_EXECUTE_NEVER,      /* stage 2: XN = 11, which lets the privileged execute */
+    WALKER_PROBLEM_WRITABLE_CLEAN,     /* DBM = 1 and not writable, without HD: never writable */
+    WALKER_PROBLEM_CONTIGUOUS_LEVEL,   /* Contiguous where the level has no groups */
+    WALKER_PROBLEM_CONTIGUOUS_RANGE,   /* the group reaches out of the input range */
+    WALKER_PROBLEM_CONTIGUOUS_MIXED,   /* not all members are leaves with the bit set */
+    WALKER_PROBLEM_CONTIGUOUS_ADDRESS, /* output not consecutive or not aligned to the group */
+    WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES, /* members differ */
+    WALKER_PROBLEM_OUT_OF_MEMORY,         /* the checker itself could not go on */
+};
+
+struct walker_problem {
+    enum walker_problem_kind kind;
+    int level;           /* of the descriptor; for the root: the start level */
+    uint64_t input;      /* first input address that the descriptor covers */
+    uint64_t location;   /* physical address of the descriptor; for the root: of the root */
+    uint64_t descriptor; /* 0 for the root */
+};
+
+const char *walker_problem_name(enum walker_problem_kind kind);
+
+typedef bool (*walker_is_table)(void *ctx, uint64_t physical, uint64_t size);
+typedef void (*walker_report)(void *ctx, const struct walker_problem *problem);
+
+/*
+ * Checks every descriptor of the tree, and reports what no table maker should leave behind even if
+ * hardware puts up with it. A group of contiguous entries is reported once, at its first member.
+ * is_table (may be NULL: all memory is allowed) and report (may be NULL) get `ctx`. Tables
+ * that are shared, outside or too high are not descended into. Returns the number of problems.
+ */
+size_t walker_check(const struct walker_regime *regime, const struct walker_memory *memory,
+                    walker_is_table is_table, walker_report report, void *ctx);
+
+struct walker_leaf {
+    uint64_t input; /* first address */
+    uint64_t output;
+    unsigned int shift;
+    int level;
+    uint64_t location; /* physical address of the descriptor */
+    uint64_t descriptor;
+    struct walker_attributes attributes;
+};
+
+/* Returns false to end the sweep. */
+typedef bool (*walker_visit)(void *ctx, const struct walker_leaf *leaf);
+
+/*
+ * Visits all leaves in ascending order of input, those without access flag included; descriptors
+ * that fault for another reason are skipped. Returns false if the visitor ended the sweep, the
+ * regime is not valid or a table could not be read. Tables that are reached by several ways are
+ * visited each time; walker_check() tells whether there are any.
+ */
+bool walker_for_each_leaf(const struct walker_regime *regime, const struct walker_memory *memory,
+                          walker_visit visit, void *ctx);
+
+#endif

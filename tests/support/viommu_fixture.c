@@ -1,0 +1,534 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+#include "viommu_fixture.h"
+
+#include <piommu/virtio.h>
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define LAST_LOOK UINT64_MAX
+
+/* ---- Between the fake OS and the model ---- */
+
+static uint32_t config_read(void *ctx, unsigned int offset, unsigned int width)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    return viommu_model_config_read(fixture->model, offset, width);
+}
+
+static void config_write(void *ctx, unsigned int offset, unsigned int width, uint32_t value)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    viommu_model_config_write(fixture->model, offset, width, value);
+}
+
+static uint64_t bar_address(void *ctx, unsigned int number)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    return viommu_model_bar_address(fixture->model, number);
+}
+
+static uint64_t bar_size(void *ctx, unsigned int number)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    return viommu_model_bar_size(fixture->model, number);
+}
+
+static uint32_t mmio_read(void *ctx, uint64_t offset, unsigned int width)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    return viommu_model_mmio_read(fixture->model, offset, width);
+}
+
+static void mmio_write(void *ctx, uint64_t offset, unsigned int width, uint32_t value)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    viommu_model_mmio_write(fixture->model, offset, width, value);
+    if (!fixture->paused) {
+        viommu_fixture_probe(fixture);
+    }
+}
+
+static void progress(void *ctx)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    if (fixture->options.processing == VIOMMU_MODEL_AT_RUN && !fixture->completion_stopped) {
+        viommu_model_run(fixture->model, fixture->options.run_per_wait);
+    }
+    if (!fixture->paused) {
+        viommu_fixture_probe(fixture);
+    }
+}
+
+static bool memory_read(void *ctx, uint64_t physical, void *buffer, size_t size)
+{
+    return fake_os_device_read(ctx, physical, buffer, size);
+}
+
+static bool memory_write(void *ctx, uint64_t physical, const void *buffer, size_t size)
+{
+    return fake_os_device_write(ctx, physical, buffer, size);
+}
+
+static void observe(void *ctx, const struct viommu_model_request *request, int status)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    if (fixture->log_count < VIOMMU_FIXTURE_MAX_LOG) {
+        fixture->log[fixture->log_count].request = *request;
+        fixture->log[fixture->log_count].status = status;
+        fixture->log_count++;
+    }
+}
+
+/* Rings must outlive the last look that the device takes at them. */
+static void on_dma_free(void *ctx, uint64_t physical, uint64_t size)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    (void)physical;
+    (void)size;
+    if ((viommu_model_status(fixture->model) & PIOMMU_VIRTIO_STATUS_DRIVER_OK) != 0 &&
+        !fixture->forgive_free) {
+        fixture->memory_dropped++;
+        fail_msg("memory of a running device was given back");
+    }
+}
+
+static void on_fault(void *cookie, const struct piommu_fault *fault)
+{
+    struct viommu_fixture *fixture = cookie;
+
+    if (fixture->fault_count < VIOMMU_FIXTURE_MAX_FAULTS) {
+        fixture->faults[fixture->fault_count] = *fault;
+    }
+    fixture->fault_count++;
+}
+
+/* ---- Life ---- */
+
+void viommu_fixture_default_options(struct viommu_fixture_options *options)
+{
+    memset(options, 0, sizeof(*options));
+    viommu_model_default_parameters(&options->model);
+    options->run_per_wait = 1;
+}
+
+struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options *options)
+{
+    struct viommu_fixture *fixture = calloc(1, sizeof(*fixture));
+    struct fake_os_device device = {
+        .ctx = fixture,
+        .config_read = config_read,
+        .config_write = config_write,
+        .bar_address = bar_address,
+        .bar_size = bar_size,
+        .mmio_read = mmio_read,
+        .mmio_write = mmio_write,
+        .progress = progress,
+        .bar = VIOMMU_MODEL_BAR,
+    };
+    struct viommu_model_memory memory = {.read = memory_read, .write = memory_write};
+
+    assert_non_null(fixture);
+    if (options != NULL) {
+        fixture->options = *options;
+    } else {
+        viommu_fixture_default_options(&fixture->options);
+    }
+    fixture->os = fake_os_create(&fixture->options.os);
+    memory.ctx = fixture->os;
+    fixture->model = viommu_model_create(&fixture->options.model, memory);
+    assert_non_null(fixture->model);
+    viommu_model_set_processing(fixture->model, fixture->options.processing);
+    viommu_model_observe(fixture->model, observe, fixture);
+    device.bdf = viommu_model_bdf(fixture->model);
+    fake_os_connect(fixture->os, &device);
+    fake_os_on_dma_free(fixture->os, on_dma_free, fixture);
+    fixture->memory = fake_os_test_pages(fixture->os, VIOMMU_FIXTURE_PAGES);
+    viommu_fixture_look(fixture, 0);
+    viommu_fixture_look(fixture, fixture->memory);
+    viommu_fixture_look(fixture, fixture->memory + 0x1000);
+    viommu_fixture_look(fixture, LAST_LOOK);
+    return fixture;
+}
+
+int viommu_fixture_start(struct viommu_fixture *fixture)
+{
+    struct piommu_context_config context = {.fault = on_fault, .fault_cookie = fixture};
+    struct piommu_virtio_iommu_config where = {
+        .pci = {.bdf = viommu_model_bdf(fixture->model)},
+    };
+    struct piommu_instance_config config = {
+        .name = "viommu",
+        .owner = fixture,
+        .unknown_ids = fixture->options.unknown_ids,
+        .timeout = fixture->options.timeout,
+    };
+
+    if (fixture->context == NULL) {
+        assert_int_equal(
+            piommu_context_create(fake_os_host(fixture->os), &context, &fixture->context), 0);
+    }
+    return piommu_instance_create(fixture->context, piommu_virtio_iommu_backend(), &where, &config,
+                                  &fixture->instance);
+}
+
+struct viommu_fixture *viommu_fixture_started(const struct viommu_fixture_options *options)
+{
+    struct viommu_fixture *fixture = viommu_fixture_create(options);
+
+    assert_int_equal(viommu_fixture_start(fixture), 0);
+    return fixture;
+}
+
+int viommu_fixture_try_add(struct viommu_fixture *fixture, const uint32_t *ids, size_t count,
+                           struct piommu_device **device)
+{
+    struct piommu_device_config config = {
+        .instance = fixture->instance,
+        .ids = ids,
+        .id_count = count,
+        .name = "device",
+        .owner = (void *)(uintptr_t)(0x1000u + ids[0]),
+    };
+    size_t slot = 0;
+    int error;
+
+    while (slot < VIOMMU_FIXTURE_MAX_DEVICES && fixture->devices[slot] != NULL) {
+        slot++;
+    }
+    assert_true(slot < VIOMMU_FIXTURE_MAX_DEVICES);
+    error = piommu_device_add(&config, device);
+    if (error == 0) {
+        fixture->devices[slot] = *device;
+        for (size_t i = 0; i < count; i++) {
+            viommu_fixture_watch(fixture, ids[i]);
+        }
+        viommu_fixture_probe(fixture);
+    }
+    return error;
+}
+
+struct piommu_device *viommu_fixture_add_device(struct viommu_fixture *fixture, uint32_t id)
+{
+    struct piommu_device *device = NULL;
+
+    viommu_model_add_endpoint(fixture->model, id, NULL, 0);
+    assert_int_equal(viommu_fixture_try_add(fixture, &id, 1, &device), 0);
+    assert_non_null(device);
+    return device;
+}
+
+struct piommu_domain *viommu_fixture_add_domain(struct viommu_fixture *fixture,
+                                                enum piommu_domain_type type)
+{
+    struct piommu_domain_config config = {
+        .type = type, .instance = fixture->instance, .name = "domain"};
+    size_t slot = 0;
+
+    while (slot < VIOMMU_FIXTURE_MAX_DOMAINS && fixture->domains[slot] != NULL) {
+        slot++;
+    }
+    assert_true(slot < VIOMMU_FIXTURE_MAX_DOMAINS);
+    config.owner = &fixture->domains[slot];
+    assert_int_equal(piommu_domain_create(&config, &fixture->domains[slot]), 0);
+    return fixture->domains[slot];
+}
+
+void viommu_fixture_remove_device(struct viommu_fixture *fixture, struct piommu_device *device)
+{
+    size_t slot = 0;
+
+    while (slot < VIOMMU_FIXTURE_MAX_DEVICES && fixture->devices[slot] != device) {
+        slot++;
+    }
+    assert_true(slot < VIOMMU_FIXTURE_MAX_DEVICES);
+    assert_int_equal(piommu_device_remove(device), 0);
+    fixture->devices[slot] = NULL;
+}
+
+void viommu_fixture_remove_domain(struct viommu_fixture *fixture, struct piommu_domain *domain)
+{
+    size_t slot = 0;
+
+    while (slot < VIOMMU_FIXTURE_MAX_DOMAINS && fixture->domains[slot] != domain) {
+        slot++;
+    }
+    assert_true(slot < VIOMMU_FIXTURE_MAX_DOMAINS);
+    assert_int_equal(piommu_domain_destroy(domain), 0);
+    fixture->domains[slot] = NULL;
+}
+
+void viommu_fixture_take_down(struct viommu_fixture *fixture)
+{
+    for (size_t i = 0; i < VIOMMU_FIXTURE_MAX_DEVICES; i++) {
+        if (fixture->devices[i] != NULL) {
+            assert_int_equal(piommu_group_detach(piommu_device_group(fixture->devices[i])), 0);
+        }
+    }
+    for (size_t i = 0; i < fixture->watched_count; i++) {
+        viommu_fixture_forbid(fixture, fixture->watched[i], 0, 0);
+    }
+    viommu_fixture_probe(fixture);
+    for (size_t i = 0; i < VIOMMU_FIXTURE_MAX_DEVICES; i++) {
+        if (fixture->devices[i] != NULL) {
+            viommu_fixture_remove_device(fixture, fixture->devices[i]);
+        }
+    }
+    viommu_fixture_probe(fixture);
+    for (size_t i = 0; i < VIOMMU_FIXTURE_MAX_DOMAINS; i++) {
+        if (fixture->domains[i] != NULL) {
+            viommu_fixture_remove_domain(fixture, fixture->domains[i]);
+        }
+    }
+    if (fixture->options.unknown_ids == PIOMMU_UNKNOWN_IDS_LEAVE) {
+        fixture->watched_count = 0; /* destruction lets them go */
+    }
+    if (fixture->instance != NULL) {
+        assert_int_equal(piommu_instance_destroy(fixture->instance), 0);
+        fixture->instance = NULL;
+    }
+    assert_int_equal(piommu_context_destroy(fixture->context), 0);
+    fixture->context = NULL;
+}
+
+void viommu_fixture_destroy(struct viommu_fixture *fixture)
+{
+    viommu_fixture_take_down(fixture);
+    if (viommu_model_violations(fixture->model) != 0) {
+        fail_msg("%zu violations, the first: %s", viommu_model_violations(fixture->model),
+                 viommu_model_violation(fixture->model, 0));
+    }
+    fake_os_destroy(fixture->os);
+    viommu_model_destroy(fixture->model);
+    free(fixture);
+}
+
+/* ---- The log ---- */
+
+size_t viommu_fixture_count(const struct viommu_fixture *fixture, uint8_t type)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < fixture->log_count; i++) {
+        count += type == 0 || fixture->log[i].request.type == type;
+    }
+    return count;
+}
+
+const struct viommu_fixture_request *viommu_fixture_logged(const struct viommu_fixture *fixture,
+                                                           uint8_t type, size_t nth)
+{
+    for (size_t i = 0; i < fixture->log_count; i++) {
+        if (fixture->log[i].request.type == type && nth-- == 0) {
+            return &fixture->log[i];
+        }
+    }
+    fail_msg("no such request of type %u in the log", type);
+    return NULL;
+}
+
+/* ---- The DMA prober ---- */
+
+void viommu_fixture_watch(struct viommu_fixture *fixture, uint32_t endpoint)
+{
+    for (size_t i = 0; i < fixture->watched_count; i++) {
+        if (fixture->watched[i] == endpoint) {
+            return;
+        }
+    }
+    assert_true(fixture->watched_count < VIOMMU_FIXTURE_MAX_WATCHED);
+    fixture->watched[fixture->watched_count++] = endpoint;
+}
+
+void viommu_fixture_unwatch(struct viommu_fixture *fixture, uint32_t endpoint)
+{
+    for (size_t i = 0; i < fixture->watched_count; i++) {
+        if (fixture->watched[i] == endpoint) {
+            fixture->watched[i] = fixture->watched[--fixture->watched_count];
+            return;
+        }
+    }
+}
+
+void viommu_fixture_look(struct viommu_fixture *fixture, uint64_t iova)
+{
+    for (size_t i = 0; i < fixture->look_count; i++) {
+        if (fixture->looks[i] == iova) {
+            return;
+        }
+    }
+    if (fixture->look_count == VIOMMU_FIXTURE_MAX_LOOKS) {
+        fixture->looks[iova >> 12 & (VIOMMU_FIXTURE_MAX_LOOKS - 1)] = iova;
+        return;
+    }
+    fixture->looks[fixture->look_count++] = iova;
+}
+
+static void add_grant(struct viommu_fixture *fixture, struct viommu_fixture_grant grant)
+{
+    assert_true(fixture->grant_count < VIOMMU_FIXTURE_MAX_GRANTS);
+    fixture->grants[fixture->grant_count++] = grant;
+}
+
+void viommu_fixture_allow(struct viommu_fixture *fixture, uint32_t endpoint, uint64_t iova,
+                          uint64_t physical, uint64_t size, piommu_prot prot)
+{
+    add_grant(fixture, (struct viommu_fixture_grant){.endpoint = endpoint,
+                                                     .first = iova,
+                                                     .last = iova + (size - 1),
+                                                     .physical = physical,
+                                                     .prot = prot});
+    viommu_fixture_look(fixture, iova);
+    viommu_fixture_look(fixture, iova + (size - 1));
+    viommu_fixture_look(fixture, iova - 1);
+    viommu_fixture_look(fixture, iova + size);
+    viommu_fixture_look(fixture, physical);
+}
+
+void viommu_fixture_allow_identity(struct viommu_fixture *fixture, uint32_t endpoint)
+{
+    add_grant(fixture, (struct viommu_fixture_grant){.endpoint = endpoint,
+                                                     .last = UINT64_MAX,
+                                                     .prot = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE});
+}
+
+void viommu_fixture_forbid(struct viommu_fixture *fixture, uint32_t endpoint, uint64_t iova,
+                           uint64_t size)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < fixture->grant_count; i++) {
+        const struct viommu_fixture_grant *grant = &fixture->grants[i];
+        bool inside = size == 0 || (grant->first >= iova && grant->last <= iova + (size - 1));
+
+        if (grant->endpoint != endpoint || !inside) {
+            fixture->grants[kept++] = *grant;
+        }
+    }
+    fixture->grant_count = kept;
+}
+
+/* Whether some grant covers an access that leads to `physical`. */
+static bool is_granted(const struct viommu_fixture *fixture, uint32_t endpoint, uint64_t iova,
+                       bool write, uint64_t physical)
+{
+    piommu_prot needed = write ? PIOMMU_PROT_WRITE : PIOMMU_PROT_READ;
+
+    for (size_t i = 0; i < fixture->grant_count; i++) {
+        const struct viommu_fixture_grant *grant = &fixture->grants[i];
+
+        if (grant->endpoint == endpoint && iova >= grant->first && iova <= grant->last &&
+            grant->physical + (iova - grant->first) == physical && (grant->prot & needed) != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void try_access(struct viommu_fixture *fixture, uint32_t endpoint, uint64_t iova, bool write)
+{
+    uint64_t physical = 0;
+    enum viommu_model_verdict verdict =
+        viommu_model_translate(fixture->model, endpoint, iova, write, &physical);
+
+    fixture->probes++;
+    if ((verdict == VIOMMU_MODEL_MAPPED || verdict == VIOMMU_MODEL_IDENTITY) &&
+        !is_granted(fixture, endpoint, iova, write, physical)) {
+        fail_msg("%s: endpoint 0x%" PRIx32 " can %s 0x%" PRIx64 " by 0x%" PRIx64
+                 ", which it was not granted",
+                 fixture->scene, endpoint, write ? "write" : "read", physical, iova);
+    }
+}
+
+void viommu_fixture_probe(struct viommu_fixture *fixture)
+{
+    for (size_t i = 0; i < fixture->watched_count; i++) {
+        for (size_t j = 0; j < fixture->look_count; j++) {
+            try_access(fixture, fixture->watched[i], fixture->looks[j], false);
+            try_access(fixture, fixture->watched[i], fixture->looks[j], true);
+        }
+    }
+}
+
+static void expect_access(struct viommu_fixture *fixture, const struct viommu_fixture_grant *grant,
+                          uint64_t iova, bool write)
+{
+    uint64_t physical = 0;
+    enum viommu_model_verdict verdict;
+    uint8_t byte = 0;
+
+    if ((grant->prot & (write ? PIOMMU_PROT_WRITE : PIOMMU_PROT_READ)) == 0) {
+        return;
+    }
+    verdict = viommu_model_translate(fixture->model, grant->endpoint, iova, write, &physical);
+    if ((verdict != VIOMMU_MODEL_MAPPED && verdict != VIOMMU_MODEL_IDENTITY) ||
+        physical != grant->physical + (iova - grant->first)) {
+        fail_msg("%s: endpoint 0x%" PRIx32 " cannot %s by 0x%" PRIx64 ", which it was granted",
+                 fixture->scene, grant->endpoint, write ? "write" : "read", iova);
+    }
+    if (physical >= fixture->memory &&
+        physical < fixture->memory + (uint64_t)VIOMMU_FIXTURE_PAGES * FAKE_OS_PAGE_SIZE) {
+        assert_int_equal(viommu_model_dma(fixture->model, grant->endpoint, iova, &byte, 1, write),
+                         1);
+    }
+}
+
+void viommu_fixture_probe_exactly(struct viommu_fixture *fixture)
+{
+    viommu_fixture_probe(fixture);
+    for (size_t i = 0; i < fixture->grant_count; i++) {
+        const struct viommu_fixture_grant *grant = &fixture->grants[i];
+
+        expect_access(fixture, grant, grant->first, false);
+        expect_access(fixture, grant, grant->last, false);
+        expect_access(fixture, grant, grant->first, true);
+        expect_access(fixture, grant, grant->last, true);
+    }
+    viommu_fixture_probe(fixture);
+}
+
+void viommu_fixture_map(struct viommu_fixture *fixture, struct piommu_domain *domain, uint64_t iova,
+                        uint64_t physical, uint64_t size, piommu_prot prot,
+                        const uint32_t *endpoints)
+{
+    for (size_t i = 0; endpoints != NULL && endpoints[i] != UINT32_MAX; i++) {
+        viommu_fixture_allow(fixture, endpoints[i], iova, physical, size, prot);
+    }
+    assert_int_equal(piommu_domain_map(domain, iova, physical, size, prot), 0);
+    viommu_fixture_probe(fixture);
+}
+
+void viommu_fixture_unmap(struct viommu_fixture *fixture, struct piommu_domain *domain,
+                          uint64_t iova, uint64_t size, const uint32_t *endpoints)
+{
+    struct piommu_gather gather;
+
+    piommu_gather_init(&gather);
+    assert_int_equal(piommu_domain_unmap(domain, iova, size, &gather, NULL), 0);
+    assert_true(gather.pending);
+    assert_int_equal(piommu_domain_sync(domain, &gather), 0);
+    assert_false(gather.pending);
+    for (size_t i = 0; endpoints != NULL && endpoints[i] != UINT32_MAX; i++) {
+        viommu_fixture_forbid(fixture, endpoints[i], iova, size);
+    }
+    viommu_fixture_probe(fixture);
+}

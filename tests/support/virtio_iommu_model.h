@@ -1,0 +1,378 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef VIRTIO_IOMMU_MODEL_H
+#define VIRTIO_IOMMU_MODEL_H
+
+/**
+ * @file virtio_iommu_model.h
+ * A behavioural model of a virtio-iommu behind the modern virtio-pci transport, for tests in user
+ * space. It is written from the virtio-iommu specification alone and shares nothing with the driver
+ * under test.
+ *
+ * Whatever a driver does against the specification is recorded as a violation and then answered as
+ * a device may answer it; a test ends with `assert_int_equal(viommu_model_violations(model), 0)`.
+ * What a driver may do but a device refuses (an unknown endpoint, say) is no violation; the answers
+ * are counted in viommu_model_counters::answers.
+ *
+ * Nothing here is thread-safe: the fake OS serialises. No function calls back except the memory
+ * callbacks and the observer, and those must not call the model.
+ */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/** Feature bits, as masks. */
+#define VIOMMU_MODEL_F_INPUT_RANGE     (UINT64_C(1) << 0)
+#define VIOMMU_MODEL_F_DOMAIN_RANGE    (UINT64_C(1) << 1)
+#define VIOMMU_MODEL_F_MAP_UNMAP       (UINT64_C(1) << 2)
+#define VIOMMU_MODEL_F_BYPASS          (UINT64_C(1) << 3)
+#define VIOMMU_MODEL_F_PROBE           (UINT64_C(1) << 4)
+#define VIOMMU_MODEL_F_MMIO            (UINT64_C(1) << 5)
+#define VIOMMU_MODEL_F_BYPASS_CONFIG   (UINT64_C(1) << 6)
+#define VIOMMU_MODEL_F_INDIRECT_DESC   (UINT64_C(1) << 28)
+#define VIOMMU_MODEL_F_EVENT_IDX       (UINT64_C(1) << 29)
+#define VIOMMU_MODEL_F_VERSION_1       (UINT64_C(1) << 32)
+#define VIOMMU_MODEL_F_ACCESS_PLATFORM (UINT64_C(1) << 33)
+#define VIOMMU_MODEL_F_RING_PACKED     (UINT64_C(1) << 34)
+#define VIOMMU_MODEL_F_IN_ORDER        (UINT64_C(1) << 35)
+#define VIOMMU_MODEL_F_ORDER_PLATFORM  (UINT64_C(1) << 36)
+#define VIOMMU_MODEL_F_RING_RESET      (UINT64_C(1) << 40)
+
+/** Request types and answers, by the numbers of the specification. */
+enum {
+    VIOMMU_MODEL_ATTACH = 1,
+    VIOMMU_MODEL_DETACH = 2,
+    VIOMMU_MODEL_MAP = 3,
+    VIOMMU_MODEL_UNMAP = 4,
+    VIOMMU_MODEL_PROBE = 5,
+
+    VIOMMU_MODEL_S_OK = 0,
+    VIOMMU_MODEL_S_IOERR = 1,
+    VIOMMU_MODEL_S_UNSUPP = 2,
+    VIOMMU_MODEL_S_DEVERR = 3,
+    VIOMMU_MODEL_S_INVAL = 4,
+    VIOMMU_MODEL_S_RANGE = 5,
+    VIOMMU_MODEL_S_NOENT = 6,
+    VIOMMU_MODEL_S_FAULT = 7,
+    VIOMMU_MODEL_S_NOMEM = 8,
+
+    VIOMMU_MODEL_REQUEST_QUEUE = 0,
+    VIOMMU_MODEL_EVENT_QUEUE = 1,
+};
+
+/** Where the model puts its registers in BAR 4 (as QEMU does); a driver looks at capabilities. */
+enum {
+    VIOMMU_MODEL_BAR = 4,
+    VIOMMU_MODEL_BAR_SIZE = 0x4000,
+    VIOMMU_MODEL_COMMON_OFFSET = 0x0000,
+    VIOMMU_MODEL_ISR_OFFSET = 0x1000,
+    VIOMMU_MODEL_DEVICE_OFFSET = 0x2000,
+    VIOMMU_MODEL_NOTIFY_OFFSET = 0x3000,
+    VIOMMU_MODEL_NOTIFY_MULTIPLIER = 4,
+};
+
+/** Guest memory by physical address. false: there is no memory there. */
+struct viommu_model_memory {
+    bool (*read)(void *ctx, uint64_t physical, void *buffer, size_t size);
+    bool (*write)(void *ctx, uint64_t physical, const void *buffer, size_t size);
+    void *ctx;
+};
+
+/** When requests are worked on. */
+enum viommu_model_processing {
+    VIOMMU_MODEL_AT_DOORBELL, /**< inside the doorbell write */
+    VIOMMU_MODEL_AT_RUN,      /**< only in viommu_model_run */
+    VIOMMU_MODEL_NEVER,       /**< a dead device: neither requests nor events are ever answered */
+};
+
+/** In which order requests that are pending at the same time are completed. */
+enum viommu_model_order {
+    VIOMMU_MODEL_IN_ORDER,
+    VIOMMU_MODEL_REVERSED,
+    VIOMMU_MODEL_SHUFFLED,
+};
+
+/** When a request changes what endpoints can reach. */
+enum viommu_model_effect {
+    /** Together with the used entry: until then old translations work and new ones do not. */
+    VIOMMU_MODEL_EFFECT_AT_COMPLETION,
+    /** When the doorbell makes it visible, in ring order; the answer is only delivered later. */
+    VIOMMU_MODEL_EFFECT_AT_DOORBELL,
+};
+
+/**
+ * What the device is. Start from viommu_model_default_parameters. Everything is shown to the driver
+ * as it is, nonsense too.
+ */
+struct viommu_model_parameters {
+    uint16_t bdf;               /**< the device's own address; default 0x0008 */
+    uint64_t offered_features;  /**< default: device bits 0, 1, 2, 4, 5, 6 and VERSION_1 */
+    uint64_t demanded_features; /**< FEATURES_OK is refused without these; default VERSION_1 */
+    uint64_t page_size_mask;    /**< default 0xfffffffffffff000 */
+    uint64_t input_start;       /**< default 0 */
+    uint64_t input_end;         /**< inclusive; default 2^64 - 1 */
+    uint32_t domain_start;      /**< default 0 */
+    uint32_t domain_end;        /**< inclusive; default 2^32 - 1 */
+    uint32_t probe_size;        /**< default 512 */
+    uint8_t initial_bypass;     /**< the bypass byte after a system reset; default 1, as QEMU */
+    uint32_t config_length; /**< of the device config; default 40, 36 for devices without bypass */
+    uint16_t queue_size[2]; /**< the maxima, by queue; default 256 */
+    uint64_t bar_address;   /**< what the BAR register holds at first; default 0x8000000000 */
+
+    unsigned int reset_reads; /**< reads of device_status that still show the old one; default 0 */
+    uint32_t max_domains;     /**< then ATTACH answers NOMEM; default 0: no limit */
+    uint32_t max_mappings;    /**< per domain, then MAP answers NOMEM; default 0: no limit */
+    bool no_move;             /**< ATTACH of an attached endpoint is UNSUPP */
+    bool one_endpoint;        /**< a second endpoint in a domain is UNSUPP */
+    bool keep_on_reattach; /**< ATTACH to the same domain keeps mappings; default: detaches first */
+    bool partial_unmap;    /**< an UNMAP that cuts removes what precedes the cut mapping (QEMU) */
+    bool fixed_framing;    /**< any framing but one readable + one writable, exact: length 0 */
+    bool read_is_implied;  /**< every mapping can be read, as some devices do */
+    bool no_events;        /**< faults are never reported */
+    bool hold_events;      /**< without a buffer a report waits (64 at most); default: is dropped */
+    uint32_t event_piece;  /**< a failed DMA is retried, and reported, in pieces of so many bytes
+                                     (QEMU: 4); default 0: one report for each DMA */
+};
+
+/** Fills in the defaults named above. */
+void viommu_model_default_parameters(struct viommu_model_parameters *parameters);
+
+/** A range that PROBE reports. */
+struct viommu_model_region {
+    uint64_t start;
+    uint64_t end;    /**< inclusive */
+    uint8_t subtype; /**< 0 RESERVED, 1 MSI; as PROBE shows it. MSI lets writes through */
+};
+
+struct viommu_model;
+
+/** Makes a model, switched on: memory decode and bus master off, no endpoint. NULL: no memory. */
+struct viommu_model *viommu_model_create(const struct viommu_model_parameters *parameters,
+                                         struct viommu_model_memory memory);
+void viommu_model_destroy(struct viommu_model *model);
+
+/**
+ * As the platform's reset: device reset, bypass back to its first value, PCI registers too.
+ * Endpoints, knobs, counters and violations stay.
+ */
+void viommu_model_system_reset(struct viommu_model *model);
+
+/** The device's own BDF: config accesses for it go to the model. */
+uint16_t viommu_model_bdf(const struct viommu_model *model);
+
+/* ---- endpoints ----------------------------------------------------------------------------- */
+
+/** Makes an endpoint exist. Regions are copied. false: no memory, or it exists already. */
+bool viommu_model_add_endpoint(struct viommu_model *model, uint32_t endpoint,
+                               const struct viommu_model_region *regions, size_t count);
+
+/** Makes an endpoint vanish (hot-unplug): detaches it first. */
+void viommu_model_remove_endpoint(struct viommu_model *model, uint32_t endpoint);
+
+/**
+ * What PROBE answers for an endpoint instead of its regions, byte for byte; cut or zero-filled to
+ * probe_size. The regions stay in force. NULL: the truth again. false: no such endpoint, no memory.
+ */
+bool viommu_model_set_probe_bytes(struct viommu_model *model, uint32_t endpoint, const void *bytes,
+                                  size_t size);
+
+/* ---- what the fake OS forwards ------------------------------------------------------------- */
+
+/** PCI configuration space, 256 bytes; naturally aligned 1, 2 or 4 bytes. */
+uint32_t viommu_model_config_read(struct viommu_model *model, unsigned int offset,
+                                  unsigned int width);
+void viommu_model_config_write(struct viommu_model *model, unsigned int offset, unsigned int width,
+                               uint32_t value);
+
+/** Size of BAR 0 to 5: 16 KiB for 4, 0 for the others. */
+uint64_t viommu_model_bar_size(const struct viommu_model *model, unsigned int number);
+/** What the BAR registers hold, flags removed. */
+uint64_t viommu_model_bar_address(const struct viommu_model *model, unsigned int number);
+
+/** Registers in BAR 4. Memory decode must be on: else all ones are read and writes are lost. */
+uint32_t viommu_model_mmio_read(struct viommu_model *model, uint64_t offset, unsigned int width);
+void viommu_model_mmio_write(struct viommu_model *model, uint64_t offset, unsigned int width,
+                             uint32_t value);
+
+/** Whether INTx is asserted. The driver's read of the ISR register clears it. */
+bool viommu_model_interrupt_pending(const struct viommu_model *model);
+
+/* ---- time ---------------------------------------------------------------------------------- */
+
+void viommu_model_set_processing(struct viommu_model *model,
+                                 enum viommu_model_processing processing);
+void viommu_model_set_order(struct viommu_model *model, enum viommu_model_order order,
+                            uint32_t seed);
+void viommu_model_set_effect(struct viommu_model *model, enum viommu_model_effect effect);
+
+/**
+ * With VIOMMU_MODEL_EFFECT_AT_DOORBELL: translations that an endpoint has used remain usable by it,
+ * as in a TLB, until the UNMAP, DETACH or ATTACH that took them away is *completed*.
+ */
+void viommu_model_set_retain(struct viommu_model *model, bool retain);
+
+/**
+ * Completes up to max_requests requests that a doorbell has announced (SIZE_MAX: all). Works in
+ * every processing mode but VIOMMU_MODEL_NEVER. Returns how many were completed.
+ */
+size_t viommu_model_run(struct viommu_model *model, size_t max_requests);
+
+/** Requests announced by a doorbell and not completed yet. */
+size_t viommu_model_pending(const struct viommu_model *model);
+
+/** Buffers that were made available in a queue without a doorbell since; 0 if the queue is off. */
+size_t viommu_model_unannounced(struct viommu_model *model, unsigned int queue);
+
+/* ---- the DMA masters ----------------------------------------------------------------------- */
+
+enum viommu_model_verdict {
+    VIOMMU_MODEL_BLOCKED,  /**< a fault */
+    VIOMMU_MODEL_MAPPED,   /**< translated by a mapping */
+    VIOMMU_MODEL_IDENTITY, /**< bypass: physical = IOVA */
+    VIOMMU_MODEL_DOORBELL, /**< a write to the MSI window: not translated, never reaches memory */
+};
+
+/**
+ * Lets an endpoint access memory: what comes before the first byte that faults does arrive. A fault
+ * is reported in the event queue. Where the guest has no memory an access is lost without a report.
+ *
+ * @return the number of bytes that arrived.
+ */
+size_t viommu_model_dma(struct viommu_model *model, uint32_t endpoint, uint64_t iova, void *buffer,
+                        size_t size, bool write);
+
+/**
+ * What an access of one byte would meet now, without side effects. *physical is set for the
+ * verdicts mapped and identity; `physical` may be NULL.
+ */
+enum viommu_model_verdict viommu_model_translate(const struct viommu_model *model,
+                                                 uint32_t endpoint, uint64_t iova, bool write,
+                                                 uint64_t *physical);
+
+/* ---- looking inside ------------------------------------------------------------------------ */
+
+/** Everything since creation; never reset. Take differences. */
+struct viommu_model_counters {
+    uint64_t
+        requests[6]; /**< that the device has performed or refused, by type; [0]: unknown type */
+    uint64_t answers[9];     /**< completed with this status (as written, scripted lies included) */
+    uint64_t odd_answers;    /**< completed with a status above 8, or with none written */
+    uint64_t empty_answers;  /**< completed with used length 0 */
+    uint64_t doorbells[2];   /**< by queue */
+    uint64_t events_sent;    /**< written to an event buffer */
+    uint64_t events_dropped; /**< for want of a buffer */
+    uint64_t resets;         /**< status 0 writes */
+    uint64_t dma_faults;     /**< viommu_model_dma calls that were stopped by a fault */
+    uint64_t interrupts;     /**< times that the ISR went from 0 to something */
+};
+
+const struct viommu_model_counters *viommu_model_counters(const struct viommu_model *model);
+
+/** How often the driver broke the specification. */
+size_t viommu_model_violations(const struct viommu_model *model);
+/** What the first 16 violations were; NULL if there is no such violation. */
+const char *viommu_model_violation(const struct viommu_model *model, size_t index);
+/** Forgets them: for tests that provoke violations. */
+void viommu_model_forget_violations(struct viommu_model *model);
+
+uint8_t viommu_model_status(const struct viommu_model *model);
+uint64_t viommu_model_accepted_features(const struct viommu_model *model);
+uint8_t viommu_model_bypass(const struct viommu_model *model);
+size_t viommu_model_domain_count(const struct viommu_model *model);
+bool viommu_model_domain_exists(const struct viommu_model *model, uint32_t domain);
+size_t viommu_model_mapping_count(const struct viommu_model *model, uint32_t domain);
+/** The domain an endpoint is attached to. false: unattached. */
+bool viommu_model_domain_of(const struct viommu_model *model, uint32_t endpoint, uint32_t *domain);
+/** Empty event buffers the device holds (announced by a doorbell). */
+size_t viommu_model_event_buffers(const struct viommu_model *model);
+
+/** A request as the device understood it. Members that the type lacks are 0. */
+struct viommu_model_request {
+    uint8_t type;
+    uint32_t domain;
+    uint32_t endpoint;
+    uint32_t flags;
+    uint64_t virt_start;
+    uint64_t virt_end;
+    uint64_t phys_start;
+};
+
+/**
+ * Sets a function that is told of each request when its effect takes place; status is the honest
+ * one (or a scripted failure), or -1 where the device will answer with used length 0. NULL: none.
+ */
+void viommu_model_observe(struct viommu_model *model,
+                          void (*observer)(void *ctx, const struct viommu_model_request *request,
+                                           int status),
+                          void *ctx);
+
+/* ---- misbehaviour -------------------------------------------------------------------------- */
+
+/**
+ * The nth request of a type from now on (1: the next) is not performed and answered with `status`.
+ * type 0: of any type. Scripts add up. false: more than 32 are waiting.
+ */
+bool viommu_model_fail_request(struct viommu_model *model, uint8_t type, uint64_t nth,
+                               uint8_t status);
+
+enum viommu_model_misbehaviour {
+    /* Completions in the request queue. `nth` picks the completion: 1 is the next, 0 every one. */
+    VIOMMU_MODEL_USED_ID_OUT_OF_RANGE,  /**< id = argument, or queue size if that is 0 */
+    VIOMMU_MODEL_USED_ID_NOT_IN_FLIGHT, /**< id of a descriptor that heads nothing in flight */
+    VIOMMU_MODEL_USED_ID_MIDDLE,        /**< id of the second descriptor of the chain */
+    VIOMMU_MODEL_USED_ID_REPEATED,      /**< the honest entry, twice */
+    VIOMMU_MODEL_USED_INDEX_JUMPS,      /**< used.idx moves by `argument` more than it should */
+    VIOMMU_MODEL_USED_LENGTH,           /**< len = argument, everything else honest */
+    VIOMMU_MODEL_ANSWER_EMPTY,          /**< used length 0, nothing written; still performed */
+    VIOMMU_MODEL_STATUS_UNTOUCHED,      /**< honest length, but the status byte is not written */
+    VIOMMU_MODEL_STATUS_VALUE,          /**< performed, but the status byte says `argument` */
+    VIOMMU_MODEL_NOT_PERFORMED,         /**< says OK and does nothing (no driver can notice) */
+    VIOMMU_MODEL_NOT_COMPLETED,         /**< performed, but its used entry never comes */
+    VIOMMU_MODEL_SCRIBBLE,          /**< after it, overwrites the chain's descriptors with 0xff */
+    VIOMMU_MODEL_NEEDS_RESET_AFTER, /**< completed, then DEVICE_NEEDS_RESET */
+
+    /* The transport; `nth` is ignored. */
+    VIOMMU_MODEL_REFUSE_FEATURES,      /**< FEATURES_OK never stays */
+    VIOMMU_MODEL_NEEDS_RESET,          /**< at once: DEVICE_NEEDS_RESET is set, work stops */
+    VIOMMU_MODEL_GONE,                 /**< everything reads as all ones, work stops */
+    VIOMMU_MODEL_RESET_HANGS,          /**< device_status never goes back to 0 */
+    VIOMMU_MODEL_GENERATION_CHANGES,   /**< for `argument` reads of it; 0: always */
+    VIOMMU_MODEL_QUEUE_SIZE,           /**< both queues offer size `argument` (0, 3, 1, ...) */
+    VIOMMU_MODEL_QUEUE_COUNT,          /**< num_queues reads as `argument` */
+    VIOMMU_MODEL_CAPABILITY_LOOP,      /**< the last capability points back to the first */
+    VIOMMU_MODEL_CAPABILITY_POINTER,   /**< the capability pointer in 0x34 is `argument` */
+    VIOMMU_MODEL_CAPABILITY_BAR,       /**< all capabilities name BAR `argument` (6, 255) */
+    VIOMMU_MODEL_CAPABILITY_OFFSET,    /**< all capabilities have this offset (argument) */
+    VIOMMU_MODEL_CAPABILITY_LENGTH,    /**< all capabilities have this length (argument) */
+    VIOMMU_MODEL_CAPABILITY_SHORT,     /**< all have cap_len = argument */
+    VIOMMU_MODEL_CAPABILITY_MISSING,   /**< the one with cfg_type = argument is not in the list */
+    VIOMMU_MODEL_NOTIFY_OFF,           /**< queue_notify_off of both queues is `argument` */
+    VIOMMU_MODEL_NOTIFY_MULTIPLIER_IS, /**< notify_off_multiplier is `argument` */
+    VIOMMU_MODEL_NO_INTERRUPTS,        /**< the ISR is never set */
+
+    VIOMMU_MODEL_MISBEHAVIOURS, /**< how many there are */
+};
+
+/** Switches a misbehaviour on; a second call for the same one replaces the first. */
+void viommu_model_misbehave(struct viommu_model *model, enum viommu_model_misbehaviour what,
+                            uint64_t nth, uint64_t argument);
+
+/** Switches all misbehaviour and all scripted failures off. What was done is not undone. */
+void viommu_model_behave(struct viommu_model *model);
+
+/**
+ * Puts raw bytes into the next event buffer, with used length `length` whatever was written. false:
+ * no buffer was there (counted as dropped).
+ */
+bool viommu_model_inject_event(struct viommu_model *model, const void *bytes, size_t size,
+                               uint32_t length);
+
+/** Reports a fault that never was, `count` times; returns how many found a buffer. */
+size_t viommu_model_flood(struct viommu_model *model, uint32_t endpoint, uint64_t address,
+                          size_t count);
+
+/** Adds an entry to the event queue's used ring that answers nothing: any id, any length. */
+void viommu_model_inject_used_event(struct viommu_model *model, uint32_t id, uint32_t length);
+
+#endif

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef VIRTIO_IOMMU_MODEL_INTERNAL_H
+#define VIRTIO_IOMMU_MODEL_INTERNAL_H
+
+/* What the device half (virtio_iommu_model.c) and the transport half (virtio_pci_model.c) share. */
+
+#include "virtio_iommu_model.h"
+
+#if defined(__GNUC__)
+#define VIOMMU_MODEL_PRINTF(text, first) __attribute__((format(printf, text, first)))
+#else
+#define VIOMMU_MODEL_PRINTF(text, first)
+#endif
+
+enum {
+    MODEL_QUEUES = 2,
+    MODEL_MAX_QUEUE_SIZE = 32768,
+    MODEL_MAX_CHAIN = 16,     /* descriptors; a driver of this device needs two */
+    MODEL_MAX_READABLE = 256, /* bytes kept of a request; the longest one has 72 */
+    MODEL_MAX_PROBE = 1 << 20,
+    MODEL_MAX_SCRIPTS = 32,
+    MODEL_KEPT_VIOLATIONS = 16,
+    MODEL_HELD_EVENTS = 64,
+    MODEL_EVENT_SIZE = 24,
+
+    STATUS_ACKNOWLEDGE = 1,
+    STATUS_DRIVER = 2,
+    STATUS_DRIVER_OK = 4,
+    STATUS_FEATURES_OK = 8,
+    STATUS_NEEDS_RESET = 64,
+    STATUS_FAILED = 128,
+};
+
+struct model_mapping {
+    uint64_t first;
+    uint64_t last;
+    uint64_t physical;
+    uint32_t flags;
+};
+
+struct model_domain {
+    uint32_t id;
+    bool bypass;
+    size_t endpoints;
+    struct model_mapping *mappings; /* sorted, disjoint */
+    size_t count;
+    size_t capacity;
+};
+
+/* A translation that an endpoint has used and may keep for a while. */
+struct model_cached {
+    struct model_mapping mapping;
+    bool attached; /* else it is the identity of an unattached endpoint */
+    bool identity;
+    uint32_t domain;
+};
+
+struct model_endpoint {
+    uint32_t id;
+    struct viommu_model_region *regions;
+    size_t region_count;
+    uint8_t *probe_bytes; /* the lie, if any */
+    size_t probe_size;
+    struct model_domain *domain;
+    struct model_cached *cache;
+    size_t cache_count;
+    size_t cache_capacity;
+};
+
+struct model_segment {
+    uint64_t address;
+    uint32_t length;
+};
+
+/* A descriptor chain that the device has fetched and not given back. */
+struct model_chain {
+    uint16_t ids[MODEL_MAX_CHAIN]; /* ids[0] is the head */
+    uint8_t descriptors[MODEL_MAX_CHAIN][16];
+    size_t count;
+    struct model_segment readable[MODEL_MAX_CHAIN];
+    size_t readable_count;
+    uint64_t readable_length;
+    struct model_segment writable[MODEL_MAX_CHAIN];
+    size_t writable_count;
+    uint64_t writable_length;
+};
+
+struct model_pending {
+    struct model_pending *next;
+    struct model_chain chain;
+    uint8_t request[MODEL_MAX_READABLE]; /* as it was when the doorbell announced it */
+    size_t request_length;
+    bool performed;
+    bool stuck; /* will never be completed */
+    struct viommu_model_request decoded;
+    int status;      /* -1: used length 0 */
+    uint8_t *answer; /* what is to be written; answer_length bytes */
+    size_t answer_length;
+    size_t status_offset;
+};
+
+struct model_queue {
+    uint16_t size;
+    bool enabled;
+    uint64_t descriptors;
+    uint64_t driver;
+    uint64_t device;
+    uint16_t announced; /* avail.idx at the last doorbell */
+    uint16_t fetched;   /* up to where entries were taken */
+    uint16_t used;      /* used.idx */
+    bool in_flight[MODEL_MAX_QUEUE_SIZE];
+    struct model_pending *first;
+};
+
+struct model_script {
+    uint8_t type;
+    uint8_t status;
+    uint64_t nth;
+};
+
+struct model_misbehaviour {
+    bool on;
+    uint64_t nth;
+    uint64_t argument;
+};
+
+struct viommu_model {
+    struct viommu_model_parameters parameters;
+    struct viommu_model_memory memory;
+    struct viommu_model_counters counters;
+    char violations[MODEL_KEPT_VIOLATIONS][160];
+    size_t violation_count;
+
+    /* knobs */
+    enum viommu_model_processing processing;
+    enum viommu_model_order order;
+    uint32_t random;
+    enum viommu_model_effect effect;
+    bool retain;
+    struct model_misbehaviour misbehaviours[VIOMMU_MODEL_MISBEHAVIOURS];
+    struct model_script scripts[MODEL_MAX_SCRIPTS];
+    size_t script_count;
+    void (*observer)(void *ctx, const struct viommu_model_request *request, int status);
+    void *observer_ctx;
+
+    /* transport */
+    uint8_t config[256];
+    uint64_t bar_address;
+    uint8_t status;
+    bool zero_was_read;      /* of device_status, since the last reset */
+    bool features_were_read; /* device_status, since FEATURES_OK was set */
+    bool resetting;
+    unsigned int reset_reads_left;
+    uint32_t device_feature_select;
+    uint32_t driver_feature_select;
+    uint64_t accepted;
+    uint16_t queue_select;
+    uint8_t isr;
+    uint8_t generation;
+    uint64_t generation_reads_left;
+    struct model_queue queues[MODEL_QUEUES];
+    uint8_t held[MODEL_HELD_EVENTS][MODEL_EVENT_SIZE];
+    size_t held_count;
+
+    /* device */
+    uint8_t bypass;
+    struct model_endpoint *endpoints;
+    size_t endpoint_count;
+    struct model_domain **domains;
+    size_t domain_count;
+};
+
+/* Little-endian numbers in bytes, on any host. */
+uint16_t viommu_model_get16(const uint8_t *bytes);
+uint32_t viommu_model_get32(const uint8_t *bytes);
+uint64_t viommu_model_get64(const uint8_t *bytes);
+void viommu_model_put16(uint8_t *bytes, uint16_t value);
+void viommu_model_put32(uint8_t *bytes, uint32_t value);
+void viommu_model_put64(uint8_t *bytes, uint64_t value);
+
+void viommu_model_violate(struct viommu_model *model, const char *format, ...)
+    VIOMMU_MODEL_PRINTF(2, 3);
+
+/* The transport half. */
+void viommu_model_transport_init(struct viommu_model *model);
+void viommu_model_transport_reset(struct viommu_model *model);
+void viommu_model_transport_destroy(struct viommu_model *model);
+/* Delivers, holds or drops a report. */
+bool viommu_model_send_event(struct viommu_model *model, const uint8_t *bytes, size_t size,
+                             uint32_t length, bool may_hold);
+/* Whether a misbehaviour applies to the event that is happening now; counts down. */
+bool viommu_model_strikes(struct viommu_model *model, enum viommu_model_misbehaviour what);
+
+/* The device half. */
+uint32_t viommu_model_device_read(struct viommu_model *model, uint64_t offset, unsigned int width);
+void viommu_model_device_write(struct viommu_model *model, uint64_t offset, unsigned int width,
+                               uint32_t value);
+void viommu_model_device_reset(struct viommu_model *model);
+/* Understands and performs a request: fills in decoded, status, answer. */
+void viommu_model_perform(struct viommu_model *model, struct model_pending *pending);
+/* Whatever the request took away is now unreachable. */
+void viommu_model_completed(struct viommu_model *model, const struct model_pending *pending);
+
+#endif

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef INTERNAL_H
+#define INTERNAL_H
+
+/* What the files of the machine tell each other and the program does not need. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* The only two addresses that are compiled in; the linker script knows the first one too. */
+#define RAM_BASE  0x40000000u
+#define UART_BASE 0x09000000u
+
+/* Of the linker script. */
+extern char image_start[], image_end[];
+
+/* Called by boot.S. */
+_Noreturn void machine_start(void);
+_Noreturn void machine_exception(unsigned int vector);
+
+/* start.c: a number of `count` cells (1 or 2) in a property of the device tree. */
+uint64_t machine_read_cells(const void *property, int count);
+
+/* exit.c: whether machine_exit was called, so that an exception is just a way out that failed. */
+bool machine_is_ending(void);
+
+/*
+ * mmu.c: turns the MMU on with the image, the blob and the UART mapped; then, when the size of RAM
+ * is known, maps all of the 1 TiB space.
+ */
+void machine_mmu_start(void);
+void machine_mmu_map_all(uint64_t ram_base, uint64_t ram_size);
+
+/* memory.c: takes the RAM from the end of the image to the end of RAM. */
+void machine_memory_start(uint64_t ram_base, uint64_t ram_size);
+
+/* pci.c: finds the host bridge, gives out bus numbers and addresses. */
+void machine_pci_start(void);
+
+/* Reads a system register by its name in the assembler. */
+#define READ_SYSREG(name)                                  \
+    __extension__({                                        \
+        uint64_t value_;                                   \
+        __asm__ volatile("mrs %0, " #name : "=r"(value_)); \
+        value_;                                            \
+    })
+
+/* Writes one. The caller adds the ISB, where the write has to take effect. */
+#define WRITE_SYSREG(name, value) \
+    __asm__ volatile("msr " #name ", %0" ::"r"((uint64_t)(value)) : "memory")
+
+static inline void instruction_barrier(void)
+{
+    __asm__ volatile("isb" ::: "memory");
+}
+
+#endif

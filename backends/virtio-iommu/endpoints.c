@@ -53,6 +53,14 @@ static int enter(struct virtio_iommu *unit, struct virtio_endpoint *endpoint, ui
     if (error == 0) {
         endpoint->attached = true;
         endpoint->domain = domain;
+    } else if (error == -PIOMMU_EIO && !endpoint->attached && unit->unattached_is_blocked) {
+        /* No clear refusal: the device may have done it all the same. What it says now does not matter. */
+        struct virtio_endpoint doubtful = {.id = endpoint->id, .attached = true, .domain = domain};
+        int undo = send_detach(unit, &doubtful);
+
+        if (undo == -PIOMMU_ETIMEDOUT || undo == -PIOMMU_EFAILED) {
+            return undo;
+        }
     }
     return error;
 }

@@ -112,7 +112,8 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
  * @param size     bytes; a multiple of the granule, not 0.
  * @param gather   collects what was removed.
  * @param unmapped set to the bytes removed: less than size if there were holes. May be NULL.
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ECUT: the range would cut a mapping at either end;
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ECUT: the range would cut a leaf at either end, or, with
+ *         a backend that is told each mapping, a physically contiguous run of one map call;
  *         -PIOMMU_ENOENT: nothing is mapped in the range. After an error nothing was changed.
  *
  * Context: any. Neither allocates nor waits. Works on a failed instance too. Mapping.

@@ -64,7 +64,8 @@ struct piommu_instance_info {
  * @return 0; -PIOMMU_EINVAL (NULL, incomplete backend or shim); -PIOMMU_ENOMEM; -PIOMMU_ENODEV: not such
  *         a device; -PIOMMU_EOPNOTSUPP: it lacks a feature that the library needs; -PIOMMU_EBADMSG: it
  *         says impossible things of itself; -PIOMMU_EIO, -PIOMMU_ETIMEDOUT: it did not start; or an error
- *         of a callback of the shim. After an error the unit is stopped, as far as it obeys.
+ *         of a callback of the shim. After an error the unit is stopped; if it does not obey, the memory that
+ *         it was given is never reused, and a log line says so.
  *
  * Context: task; may wait. Registration.
  */

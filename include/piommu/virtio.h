@@ -71,7 +71,7 @@ struct piommu_virtio_buffer {
 int piommu_virtio_pci_open(struct piommu_host host, struct piommu_pci_function function,
                            uint32_t type, struct piommu_virtio_device **device);
 
-/** Closes a device: its queues are destroyed. NULL is ignored. Context: task. */
+/** Closes a device whose queues have been destroyed. NULL is ignored. Context: task. */
 void piommu_virtio_close(struct piommu_virtio_device *device);
 
 /**
@@ -156,7 +156,8 @@ uint16_t piommu_virtqueue_size(const struct piommu_virtqueue *queue);
  * @param buffers its pieces, the device-readable ones first.
  * @param count   how many: 1 or more.
  * @param head    set on success: names the request until it is taken back; below the ring's size.
- * @return 0; -PIOMMU_EINVAL (order, sizes, count); -PIOMMU_ENOSPC: the ring is full.
+ * @return 0; -PIOMMU_EINVAL (order, sizes, count); -PIOMMU_ENOSPC: the ring is full; -PIOMMU_EIO: the device has
+ *         corrupted it, see take.
  *
  * Context: any.
  */

@@ -64,6 +64,12 @@ static bool property_is(const struct piommu_fdt *tree, int node, const char *nam
     return value != NULL && length > 0 && value[length - 1] == '\0' && is_string(value, wanted);
 }
 
+/* Offsets come from the caller, who may have made them up. */
+static bool is_node(const struct piommu_fdt *tree, int node)
+{
+    return node >= 0 && fdt_get_name(tree->blob, node, NULL) != NULL;
+}
+
 static bool is_enabled(const struct piommu_fdt *tree, int node)
 {
     return fdt_getprop(tree->blob, node, "status", NULL) == NULL ||
@@ -120,7 +126,7 @@ int piommu_fdt_next_iommu(struct piommu_fdt *tree, const char *const *compatible
 {
     int node = previous;
 
-    if (tree == NULL || compatible == NULL || iommu == NULL) {
+    if (tree == NULL || compatible == NULL || iommu == NULL || previous < -1) {
         return -PIOMMU_EINVAL;
     }
     for (;;) {
@@ -171,7 +177,7 @@ int piommu_fdt_pci_id(struct piommu_fdt *tree, int host_bridge, uint16_t rid,
     const fdt32_t *map;
     int error;
 
-    if (tree == NULL || id == NULL || host_bridge < 0) {
+    if (tree == NULL || id == NULL || !is_node(tree, host_bridge)) {
         return -PIOMMU_EINVAL;
     }
     map = get_cells(tree, host_bridge, "iommu-map", &bytes);
@@ -218,7 +224,7 @@ int piommu_fdt_device_id(struct piommu_fdt *tree, int node, unsigned int index,
     uint32_t bytes;
     const fdt32_t *cells;
 
-    if (tree == NULL || id == NULL || node < 0) {
+    if (tree == NULL || id == NULL || !is_node(tree, node)) {
         return -PIOMMU_EINVAL;
     }
     cells = get_cells(tree, node, "iommus", &bytes);

@@ -216,7 +216,10 @@ int piommu_virtqueue_add(struct piommu_virtqueue *queue, const struct piommu_vir
     if (error != 0) {
         return error;
     }
-    if (count > queue->free_count || queue->broken) {
+    if (queue->broken) {
+        return -PIOMMU_EIO;
+    }
+    if (count > queue->free_count) {
         return -PIOMMU_ENOSPC;
     }
     *head = number;

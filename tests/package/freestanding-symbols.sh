@@ -18,6 +18,7 @@ source=$(realpath "$here/../..")
 # What the device tree reader calls of libfdt.
 libfdt_functions=(
     fdt_check_full
+    fdt_get_name
     fdt_get_phandle
     fdt_getprop
     fdt_next_node

@@ -23,7 +23,7 @@ need_packages cmake ninja-build gcc-aarch64-linux-gnu qemu-system-arm
 echo "== building the image (log: $image_dir/build.log)"
 image_build
 
-devices=(-device virtio-iommu-pci -device edu,dma_mask=0xffffffffffffffff)
+devices=(-device virtio-iommu-pci -device "edu,dma_mask=0xffffffffffffffff")
 for run in "el1-gicv2 virt" "el2-gicv3 virt,virtualization=on,gic-version=3"; do
     read -r name machine <<<"$run"
     echo

@@ -68,7 +68,7 @@ static void describe(const struct mapping *mapping, struct piommu_backend_mappin
 static bool next_of_chain(struct piommu_mapping_source *source,
                           struct piommu_backend_mapping *result)
 {
-    struct chain_source *chain = (struct chain_source *)source;
+    struct chain_source *chain = (struct chain_source *)(void *)source;
 
     if (chain->next == NULL) {
         return false;
@@ -82,7 +82,7 @@ static bool next_of_chain(struct piommu_mapping_source *source,
 static bool next_of_domain(struct piommu_mapping_source *source,
                            struct piommu_backend_mapping *result)
 {
-    struct chain_source *all = (struct chain_source *)source;
+    struct chain_source *all = (struct chain_source *)(void *)source;
 
     while (all->next != NULL && all->next->pending) {
         all->next = mapping_next(all->next);
@@ -149,7 +149,7 @@ struct single_range {
 
 static bool next_single(struct piommu_range_source *source, struct piommu_range *range)
 {
-    struct single_range *single = (struct single_range *)source;
+    struct single_range *single = (struct single_range *)(void *)source;
 
     if (single->done) {
         return false;
@@ -267,7 +267,7 @@ struct gather_source {
 
 static bool next_of_gather(struct piommu_range_source *source, struct piommu_range *range)
 {
-    struct gather_source *gather = (struct gather_source *)source;
+    struct gather_source *gather = (struct gather_source *)(void *)source;
     const struct mapping *mapping = gather->next;
 
     if (mapping == NULL) {

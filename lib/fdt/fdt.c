@@ -86,13 +86,23 @@ static bool is_compatible(const struct piommu_fdt *tree, int node, const char *c
     return false;
 }
 
+/*
+ * libfdt reads words and double words of the blob directly and does not check that they are aligned; some CPUs
+ * do. The blob itself is aligned to 8 bytes, so its blocks are if their offsets are.
+ */
+static bool is_aligned(const void *blob, size_t size)
+{
+    return size >= sizeof(struct fdt_header) && fdt_off_mem_rsvmap(blob) % 8 == 0 &&
+           fdt_off_dt_struct(blob) % CELL == 0;
+}
+
 int piommu_fdt_open(struct piommu_fdt *tree, const void *blob, size_t size)
 {
     if (tree == NULL || blob == NULL || ((uintptr_t)blob & 7) != 0) {
         return -PIOMMU_EINVAL;
     }
     tree->blob = blob;
-    if (fdt_check_full(blob, size) != 0) {
+    if (!is_aligned(blob, size) || fdt_check_full(blob, size) != 0) {
         return bad(tree, -1, NULL);
     }
     tree->bad_node = -1;

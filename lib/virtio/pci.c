@@ -77,7 +77,7 @@ static const uint32_t region_minima[REGION_COUNT] = {COMMON_END, 2, 1, 1};
 
 static struct pci_device *pci_of(struct piommu_virtio_device *device)
 {
-    return (struct pci_device *)device;
+    return (struct pci_device *)(void *)device;
 }
 
 static uint32_t read_common(struct piommu_virtio_device *device, uint32_t offset,

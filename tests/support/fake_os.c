@@ -27,8 +27,8 @@
 /* A piece of simulated physical memory in use. */
 struct piece {
     uint64_t physical;
-    uint64_t size; /* as asked for */
-    uint64_t pages;
+    size_t size; /* as asked for */
+    size_t pages;
     uint8_t *memory;  /* what the CPU sees */
     uint8_t *visible; /* what hardware sees, if the memory is not coherent */
     bool test_data;
@@ -246,7 +246,7 @@ static bool find_pages(struct fake_os *os, uint64_t pages, uint64_t alignment, u
     return false;
 }
 
-static struct piece *take_piece(struct fake_os *os, uint64_t size, uint64_t alignment)
+static struct piece *take_piece(struct fake_os *os, size_t size, size_t alignment)
 {
     struct piece *piece = calloc(1, sizeof(*piece));
     uint64_t first;
@@ -258,8 +258,8 @@ static struct piece *take_piece(struct fake_os *os, uint64_t size, uint64_t alig
     }
     piece->physical = FAKE_OS_MEMORY_BASE + first * FAKE_OS_PAGE_SIZE;
     if (os->options.scattered) {
-        uint64_t bytes = piece->pages * FAKE_OS_PAGE_SIZE;
-        uint64_t grain = alignment > FAKE_OS_PAGE_SIZE ? alignment : FAKE_OS_PAGE_SIZE;
+        size_t bytes = piece->pages * FAKE_OS_PAGE_SIZE;
+        size_t grain = alignment > FAKE_OS_PAGE_SIZE ? alignment : FAKE_OS_PAGE_SIZE;
 
         piece->memory = aligned_alloc(grain, (bytes + grain - 1) & ~(grain - 1));
     } else {

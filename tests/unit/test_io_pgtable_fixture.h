@@ -44,7 +44,7 @@ struct observed_piece {
     const uint8_t *memory;
     uint8_t *before; /* the content at the last barrier */
     int level;
-    uint64_t input; /* the first address that it translates */
+    uint64_t input;  /* the first address that it translates */
     bool linked;     /* the root reaches it */
     bool was_linked; /* it did at the last barrier */
     bool once_linked;
@@ -606,9 +606,9 @@ static inline void expect_empty(struct pgt *p)
     expect_leaves(p, &none, 0);
 }
 
-#define EXPECT_LEAVES(p, ...)                                                                      \
-    expect_leaves((p), (const struct expected_leaf[]){__VA_ARGS__},                                \
-                  sizeof((const struct expected_leaf[]){__VA_ARGS__}) /                            \
+#define EXPECT_LEAVES(p, ...)                                           \
+    expect_leaves((p), (const struct expected_leaf[]){__VA_ARGS__},     \
+                  sizeof((const struct expected_leaf[]){__VA_ARGS__}) / \
                       sizeof(struct expected_leaf))
 
 struct leaf_counts {

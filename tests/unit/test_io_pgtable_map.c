@@ -135,10 +135,8 @@ static void test_map_list_lays_segments_side_by_side(void **state)
     struct piommu_pgtable_config config = stage1_config(40);
     struct pgt *p = open_table(&config);
     const struct piommu_segment segments[] = {
-        {.physical = 0x7000, .size = 8192},
-        {.physical = 0x3000, .size = 4096},
-        {.physical = 6 * MIB, .size = 2 * MIB},
-        {.physical = 2 * GIB, .size = GIB},
+        {.physical = 0x7000, .size = 8192},     {.physical = 0x3000, .size = 4096},
+        {.physical = 6 * MIB, .size = 2 * MIB}, {.physical = 2 * GIB, .size = GIB},
         {.physical = 0x7000, .size = 4096},
     };
     uint64_t start = GIB - 2 * MIB - 3 * 4096;
@@ -297,9 +295,9 @@ static void test_a_conflict_leaves_what_lies_before_it(void **state)
     uint64_t mapped;
 
     (void)state;
-    map(p, 8 * MIB, 0, 2 * MIB, READ);  /* a block */
-    map(p, 20 * MIB, 0, 4096, READ);    /* a page */
-    map(p, 3 * GIB, GIB, GIB, READ);    /* a large block */
+    map(p, 8 * MIB, 0, 2 * MIB, READ); /* a block */
+    map(p, 20 * MIB, 0, 4096, READ);   /* a page */
+    map(p, 3 * GIB, GIB, GIB, READ);   /* a large block */
 
     /* At once. */
     assert_int_equal(call_map(p, 8 * MIB, 0, 4096, WRITE | READ, &mapped), -PIOMMU_EEXIST);
@@ -327,8 +325,8 @@ static void test_a_conflict_leaves_what_lies_before_it(void **state)
     assert_int_equal(call_map(p, GIB, GIB, 3 * GIB, READ, &mapped), -PIOMMU_EEXIST);
     assert_int_equal(mapped, 2 * GIB);
     EXPECT_LEAVES(p, {8 * MIB - 8192, 0x5000, 4096}, {8 * MIB - 4096, 0x6000, 4096},
-                  {8 * MIB, 0, 2 * MIB}, {18 * MIB, 0, 2 * MIB}, {20 * MIB, 0, 4096}, {GIB, GIB, GIB},
-                  {2 * GIB, 2 * GIB, GIB}, {3 * GIB, GIB, GIB});
+                  {8 * MIB, 0, 2 * MIB}, {18 * MIB, 0, 2 * MIB}, {20 * MIB, 0, 4096},
+                  {GIB, GIB, GIB}, {2 * GIB, 2 * GIB, GIB}, {3 * GIB, GIB, GIB});
 
     /* A page in the middle of where a block would have gone: pages up to it. */
     map(p, 30 * MIB + 3 * 4096, 0, 4096, READ);
@@ -482,8 +480,8 @@ static void test_lookup_finds_nothing_in_holes_at_each_level(void **state)
 {
     struct piommu_pgtable_config config = stage1_config(48);
     struct pgt *p = open_table(&config);
-    const uint64_t holes[] = {0x7fffull,     0x9000ull,      0,           2 * MIB, GIB - 1, GIB,
-                              512 * GIB - 1, 512 * GIB,      TIB,         UINT64_MAX >> 16};
+    const uint64_t holes[] = {0x7fffull, 0x9000ull,     0,         2 * MIB, GIB - 1,
+                              GIB,       512 * GIB - 1, 512 * GIB, TIB,     UINT64_MAX >> 16};
     struct piommu_translation translation;
 
     (void)state;
@@ -497,8 +495,8 @@ static void test_lookup_finds_nothing_in_holes_at_each_level(void **state)
 }
 
 /* The first leaf of a range, or no leaf if size is 0. */
-static void expect_next(struct pgt *p, uint64_t first, uint64_t last, uint64_t input, uint64_t output,
-                        uint64_t size)
+static void expect_next(struct pgt *p, uint64_t first, uint64_t last, uint64_t input,
+                        uint64_t output, uint64_t size)
 {
     struct piommu_translation translation;
     uint64_t found;

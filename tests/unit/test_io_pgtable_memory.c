@@ -114,20 +114,20 @@ static void test_map_takes_exactly_the_tables_it_needs(void **state)
         uint64_t size;
         unsigned int tables;
     } steps[] = {
-        {0, 4096, 3},                              /* levels 1 to 3 */
+        {0, 4096, 3}, /* levels 1 to 3 */
         {4096, 4096, 0},
         {2 * MIB - 4096, 4096, 0},
-        {2 * MIB, 2 * MIB, 0},                     /* a block where the table is */
-        {6 * MIB - 4096, 8192, 2},                 /* two tables of level 3 */
+        {2 * MIB, 2 * MIB, 0},     /* a block where the table is */
+        {6 * MIB - 4096, 8192, 2}, /* two tables of level 3 */
         {GIB, GIB, 0},
         {2 * GIB, GIB - 2 * MIB, 1},
         {3 * GIB - 2 * MIB, 4096, 1},
         {512 * GIB - 4096, 8192, 5},
         {TIB, 3 * GIB, 1},
-        {TIB + 3 * GIB + 4096, 1022 * 4096, 3},    /* ends of two tables of level 3 */
+        {TIB + 3 * GIB + 4096, 1022 * 4096, 3}, /* ends of two tables of level 3 */
         {TIB + 3 * GIB, 4096, 0},
         {TIB + 3 * GIB + 4 * MIB - 4096, 4096, 0},
-        {2 * TIB - GIB, 2 * GIB, 2},               /* either side of a link of level 0 */
+        {2 * TIB - GIB, 2 * GIB, 2}, /* either side of a link of level 0 */
     };
     struct piommu_pgtable_config config = stage1_config(48);
     struct pgt *p = open_table(&config);
@@ -159,9 +159,8 @@ static void test_map_list_counts_a_table_of_two_segments_once(void **state)
     for (size_t i = 0; i < 40; i++) {
         segments[i] = (struct piommu_segment){.physical = (i * 7 % 40) * 8192, .size = 4096};
     }
-    assert_int_equal(piommu_pgtable_map_list(p->table, 2 * MIB - 20 * 4096, segments, 40, READ,
-                                             &mapped),
-                     0);
+    assert_int_equal(
+        piommu_pgtable_map_list(p->table, 2 * MIB - 20 * 4096, segments, 40, READ, &mapped), 0);
     assert_int_equal(mapped, 40 * 4096);
     verify(p);
     assert_int_equal(p->requests - 1, 3); /* one of level 2, two of level 3 */
@@ -451,8 +450,8 @@ static void test_every_map_ends_with_a_write_barrier(void **state)
         before = p->write_barriers;
         map(p, 4096, 0, 4096, READ);
         assert_int_equal(p->write_barriers - before, 1);
-        assert_int_equal(
-            piommu_pgtable_map_list(p->table, 2 * 4096, &segment, 1, READ, &mapped), 0);
+        assert_int_equal(piommu_pgtable_map_list(p->table, 2 * 4096, &segment, 1, READ, &mapped),
+                         0);
         assert_int_equal(p->write_barriers - before, 2);
         /* What a conflict leaves mapped is there to be used. */
         map(p, 5 * 4096, 0, 4096, READ);

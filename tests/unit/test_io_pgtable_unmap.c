@@ -104,16 +104,16 @@ static void test_unmap_that_would_cut_a_block_changes_nothing(void **state)
         {3 * GIB, 0, 4096},
     };
     const struct piommu_range cuts[] = {
-        {2 * MIB, 2 * MIB},             /* the first page of a block */
+        {2 * MIB, 2 * MIB}, /* the first page of a block */
         {4 * MIB - 4096, 4 * MIB - 4096},
         {3 * MIB, 3 * MIB},
         {2 * MIB + 4096, 4 * MIB - 4096}, /* all but the first page */
         {2 * MIB, 4 * MIB - 8192},
-        {0, 2 * MIB},                   /* much before it, and one page of it */
-        {0, 4 * MIB},                   /* a whole block, and one page of the next */
+        {0, 2 * MIB}, /* much before it, and one page of it */
+        {0, 4 * MIB}, /* a whole block, and one page of the next */
         {2 * MIB, 6 * MIB - 8192},
         {2 * MIB + 4096, 6 * MIB - 4096},
-        {4 * MIB - 4096, 4 * MIB},      /* both ends in blocks */
+        {4 * MIB - 4096, 4 * MIB}, /* both ends in blocks */
         {6 * MIB - 4096, 6 * MIB},
         {2 * GIB, 2 * GIB + 2 * MIB - 4096},
         {0, 2 * GIB},

@@ -28,5 +28,6 @@ static int device_tree_reader_works(void)
 int main(void)
 {
     printf("piommu %s: %s\n", piommu_version(), piommu_strerror(-PIOMMU_ENOMEM));
-    return strcmp(piommu_version(), PIOMMU_VERSION_STRING) == 0 && device_tree_reader_works() ? 0 : 1;
+    return strcmp(piommu_version(), PIOMMU_VERSION_STRING) == 0 && device_tree_reader_works() ? 0
+                                                                                              : 1;
 }

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The piommu authors
 #
-# Usage: consumer.sh find_package|pkg_config|add_subdirectory|own_libfdt|without_libfdt FOLDER BUILD
-#                    [LIBFDT_INCLUDE_DIR]
+# Usage: consumer.sh find_package|pkg_config|add_subdirectory|own_libfdt|without_libfdt|readme
+#                    FOLDER BUILD [LIBFDT_INCLUDE_DIR]
 #
 # Builds a program outside of piommu that uses it, in one of the ways there are, below FOLDER, and runs
 # it. BUILD is a finished build of piommu, to install from. Without LIBFDT_INCLUDE_DIR, BUILD has no
@@ -91,6 +91,19 @@ without_libfdt)
     build=$folder/piommu
     install_piommu
     consume find_package -DCMAKE_PREFIX_PATH="$folder/installed" -DWITH_FDT=OFF
+    ;;
+readme)
+    # The program and the project that README.md shows, word for word, against an installed tree.
+    install_piommu
+    mkdir "$folder/project"
+    awk '/^```c$/ { on = 1; next } /^```/ { on = 0 } on' "$source/README.md" >"$folder/project/hello.c"
+    awk '/^```cmake$/ { on = 1; next } /^```/ { on = 0 } on' "$source/README.md" \
+        >"$folder/project/CMakeLists.txt"
+    cmake -S "$folder/project" -B "$folder/build" -G Ninja -DCMAKE_PREFIX_PATH="$folder/installed" \
+        -DCMAKE_C_FLAGS="-std=c11 -Wall -Wextra -Wpedantic -Werror"
+    cmake --build "$folder/build"
+    "$folder/build/hello" | tee "$folder/output"
+    grep -q '^0x40001234 is 0x80001234, by a leaf of 1024 MiB$' "$folder/output"
     ;;
 *)
     echo "consumer.sh: what is $way?" >&2

@@ -38,7 +38,10 @@ static int enter(struct virtio_iommu *unit, struct virtio_endpoint *endpoint, ui
 {
     int error;
 
-    /* To attach an endpoint where it is has no defined meaning; some devices drop all mappings then. */
+    /*
+     * To attach an endpoint where it is has no defined meaning; some devices drop all mappings
+     * then.
+     */
     if (endpoint->attached && endpoint->domain == domain) {
         return 0;
     }
@@ -54,7 +57,10 @@ static int enter(struct virtio_iommu *unit, struct virtio_endpoint *endpoint, ui
         endpoint->attached = true;
         endpoint->domain = domain;
     } else if (error == -PIOMMU_EIO && !endpoint->attached && unit->unattached_is_blocked) {
-        /* No clear refusal: the device may have done it all the same. What it says now does not matter. */
+        /*
+         * No clear refusal: the device may have done it all the same. What it says now does not
+         * matter.
+         */
         struct virtio_endpoint doubtful = {.id = endpoint->id, .attached = true, .domain = domain};
         int undo = send_detach(unit, &doubtful);
 
@@ -98,8 +104,8 @@ static int take_reserved(const uint8_t *property, struct piommu_reserved_list *r
 }
 
 /*
- * Walks the list of properties. The device may have written anything, and may go on writing: each property
- * is copied before it is looked at.
+ * Walks the list of properties. The device may have written anything, and may go on writing: each
+ * property is copied before it is looked at.
  */
 static int take_properties(const struct virtio_iommu *unit, struct piommu_reserved_list *reserved)
 {
@@ -217,8 +223,9 @@ static bool number_in_use(const struct virtio_iommu *unit, uint32_t number)
 }
 
 /*
- * Finds a free number for a paging domain. Numbers go round, so that one that was given up stays unused as
- * long as possible. The list of domains is finite, so a free number is found soon, if there is any.
+ * Finds a free number for a paging domain. Numbers go round, so that one that was given up stays
+ * unused as long as possible. The list of domains is finite, so a free number is found soon, if
+ * there is any.
  */
 static int take_number(struct virtio_iommu *unit, uint32_t *number)
 {

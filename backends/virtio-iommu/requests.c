@@ -4,12 +4,13 @@
 /*
  * Sending requests and waiting for the answers.
  *
- * Each request has a slot of device-visible memory, taken beforehand. Several callers have requests in
- * flight at once: each fills slots under the lock, rings the doorbell, and then waits, without the lock,
- * until its own are answered. Whoever looks at the queue takes in all answers, also those of others.
+ * Each request has a slot of device-visible memory, taken beforehand. Several callers have requests
+ * in flight at once: each fills slots under the lock; then, without it, rings the doorbell and
+ * waits until its own are answered. Whoever looks at the queue takes in all answers, also those of
+ * others.
  *
- * A request that the device does not answer in time keeps its slot until the device was reset, because
- * the device may still write to it.
+ * A request that the device does not answer in time keeps its slot until the device was reset,
+ * because the device may still write to it.
  */
 
 #include "unit.h"
@@ -73,8 +74,9 @@ static bool post(struct virtio_iommu *unit, const struct request *request, struc
 }
 
 /*
- * The status is read once; it means nothing unless the device says that it has written it. Statuses that a
- * caller can make something of have errors of their own where they make sense; the others are refusals.
+ * The status is read once; it means nothing unless the device says that it has written it. Statuses
+ * that a caller can make something of have errors of their own where they make sense; the others
+ * are refusals.
  */
 static int answer_of(const struct slot *slot, uint32_t length)
 {
@@ -134,8 +136,8 @@ static void give_up(struct virtio_iommu *unit, const struct batch *batch)
 }
 
 /*
- * Waits until every request of a batch is answered, or (if `room`) until a slot is free. After a failure
- * the device is dead and the batch is forgotten.
+ * Waits until every request of a batch is answered, or (if `room`) until a slot is free. After a
+ * failure the device is dead and the batch is forgotten.
  */
 static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool room)
 {
@@ -163,22 +165,24 @@ static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool
 }
 
 /*
- * Fills the queue from the source as far as there is room, and rings the doorbell. *next holds the request
- * that did not fit; *more tells whether there is one.
+ * Fills the queue from the source as far as there is room, and rings the doorbell. *next holds the
+ * request that did not fit; *more tells whether there is one.
  */
 static void fill(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make, void *source,
                  struct batch *batch, struct request *next, bool *more)
 {
     unsigned long state = piommu_host_lock(unit->host, unit->lock);
-    uint32_t before = batch->pending;
+    bool posted = false;
 
     while (*more && post(unit, next, batch)) {
         *more = make(source, next);
-    }
-    if (batch->pending != before) {
-        piommu_virtqueue_kick(unit->requests);
+        posted = true;
     }
     piommu_host_unlock(unit->host, unit->lock, state);
+    /* Without the lock: a doorbell may take as long as a trap into a hypervisor does. */
+    if (posted) {
+        piommu_virtqueue_kick(unit->requests);
+    }
 }
 
 int piommu_virtio_iommu_send_(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make,

@@ -19,7 +19,9 @@
 #define EVENT_QUEUE_SIZE   64u
 #define MAX_REQUESTS       (REQUEST_QUEUE_SIZE / 2)
 
-/* A slot of request memory: what the device reads, and in another cache line the status it writes. */
+/*
+ * A slot of request memory: what the device reads, and in another cache line the status it writes.
+ */
 #define SLOT_SIZE       128u
 #define SLOT_TAIL       96u
 #define NO_SLOT         0xffffu
@@ -77,7 +79,10 @@ struct virtio_iommu {
     struct virtio_domain *domains;
     uint32_t next_domain;
 
-    /* Endpoints that nobody has any more but that are still in the empty domain, so as to stay blocked. */
+    /*
+     * Endpoints that nobody has any more but that are still in the empty domain, so as to stay
+     * blocked.
+     */
     struct virtio_endpoint *parked;
 };
 
@@ -125,8 +130,8 @@ typedef bool piommu_virtio_iommu_make_request_(void *source, struct request *req
 
 /*
  * Sends requests until there are no more or one has failed, and waits until all that were sent are
- * answered. 0, or the error of the first that failed; -PIOMMU_ETIMEDOUT if the device did not answer,
- * -PIOMMU_EFAILED if it answered nonsense: the unit is dead then, or was before.
+ * answered. 0, or the error of the first that failed; -PIOMMU_ETIMEDOUT if the device did not
+ * answer, -PIOMMU_EFAILED if it answered nonsense: the unit is dead then, or was before.
  */
 int piommu_virtio_iommu_send_(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make,
                               void *source);

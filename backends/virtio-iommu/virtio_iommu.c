@@ -5,7 +5,9 @@
 
 #include "unit.h"
 
-/* Whoever has smaller pages than the device is told so by the granule; beyond this it is nonsense. */
+/*
+ * Whoever has smaller pages than the device is told so by the granule; beyond this it is nonsense.
+ */
 #define MIN_GRANULE 0x1000ull
 #define MAX_GRANULE 0x40000000ull
 
@@ -142,9 +144,9 @@ static int create_queues(struct virtio_iommu *unit)
 }
 
 /*
- * Closes the way for endpoints in no domain. The field is always written: a device may bypass although it
- * reads 0. If it does not stay 0, the device cannot isolate. Nothing of this is asked of a device without
- * the field: it must block those endpoints (5.13.6.2).
+ * Closes the way for endpoints in no domain. The field is always written: a device may bypass
+ * although it reads 0. If it does not stay 0, the device cannot isolate. Nothing of this is asked
+ * of a device without the field: it must block those endpoints (5.13.6.2).
  */
 static int set_bypass(struct virtio_iommu *unit)
 {
@@ -226,8 +228,8 @@ static void destroy(struct virtio_iommu *unit)
 }
 
 /*
- * Undoes a start that has failed. A device that does not confirm its reset may go on using the rings: their
- * memory is given up for good rather than given to somebody else.
+ * Undoes a start that has failed. A device that does not confirm its reset may go on using the
+ * rings: their memory is given up for good rather than given to somebody else.
  */
 static void abandon_start(struct virtio_iommu *unit)
 {
@@ -276,8 +278,9 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
 }
 
 /*
- * After a reset no endpoint is in any domain, and the bypass field is as it was. So an endpoint that we
- * have blocked stays blocked only if the field is 0; this outranks the policy to leave unknown IDs alone.
+ * After a reset no endpoint is in any domain, and the bypass field is as it was. So an endpoint
+ * that we have blocked stays blocked only if the field is 0; this outranks the policy to leave
+ * unknown IDs alone.
  */
 static int stop(void *handle)
 {

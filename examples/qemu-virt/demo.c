@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The demo: a device does DMA through a virtio-iommu that the library programs. Every claim is checked
- * by what the device did to memory, not by what the library says.
+ * The demo: a device does DMA through a virtio-iommu that the library programs. Every claim is
+ * checked by what the device did to memory, not by what the library says.
  */
 
 #include "edu.h"
@@ -217,7 +217,10 @@ static bool write_is_refused(struct demo *demo, uint64_t iova, const uint8_t *pa
     return is_filled(page, PAGE, UNTOUCHED);
 }
 
-/* Lets the device write to an address; true if its data has arrived in the page. Cleans the page up. */
+/*
+ * Lets the device write to an address; true if its data has arrived in the page. Cleans the page
+ * up.
+ */
 static bool write_arrives(struct demo *demo, uint64_t iova, uint8_t *page)
 {
     bool arrived;

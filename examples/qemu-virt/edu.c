@@ -33,16 +33,19 @@ int edu_start(struct edu *edu, uint16_t bdf)
     uint64_t size;
 
     if (machine_pci_read(bdf, 0, 4) != ((uint32_t)EDU_DEVICE << 16 | EDU_VENDOR) ||
-        machine_pci_bar(bdf, 0, &registers, &size) != 0 || size < 0x100000)
+        machine_pci_bar(bdf, 0, &registers, &size) != 0 || size < 0x100000) {
         return -1;
+    }
     edu->bdf = bdf;
     edu->registers = (uintptr_t)registers;
     /* The ID is 0xMMmm00ed: a version that may change, and a fixed lower half. */
-    if ((machine_mmio_read(edu->registers + EDU_ID, 4) & 0xffff) != 0x00ed)
+    if ((machine_mmio_read(edu->registers + EDU_ID, 4) & 0xffff) != 0x00ed) {
         return -1;
+    }
     machine_mmio_write(edu->registers + EDU_LIVENESS, 4, probe);
-    if (machine_mmio_read(edu->registers + EDU_LIVENESS, 4) != (uint32_t)~probe)
+    if (machine_mmio_read(edu->registers + EDU_LIVENESS, 4) != (uint32_t)~probe) {
         return -1;
+    }
     return machine_pci_bus_master(bdf, true);
 }
 
@@ -56,8 +59,9 @@ static int wait_until_idle(const struct edu *edu)
     uint64_t start = machine_now();
 
     while ((machine_mmio_read(edu->registers + EDU_DMA_COMMAND, 8) & EDU_COMMAND_START) != 0) {
-        if (machine_now() - start > EDU_TIMEOUT)
+        if (machine_now() - start > EDU_TIMEOUT) {
             return -1;
+        }
     }
     return 0;
 }

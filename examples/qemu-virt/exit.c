@@ -38,10 +38,11 @@ static void psci_off(void)
     /* Last of all: a function call in between would use x0 for itself. */
     register uint64_t function __asm__("x0") = PSCI_SYSTEM_OFF;
 
-    if (use_hvc)
+    if (use_hvc) {
         __asm__ volatile("hvc #0" : "+r"(function)::"memory");
-    else if (use_smc)
+    } else if (use_smc) {
         __asm__ volatile("smc #0" : "+r"(function)::"memory");
+    }
 }
 
 /* How many ways out were tried. */
@@ -59,12 +60,15 @@ void machine_exit(int status)
      * the next way is tried.
      */
     tries++;
-    if (tries == 1)
+    if (tries == 1) {
         semihosting_exit(status);
-    if (tries <= 2)
+    }
+    if (tries <= 2) {
         psci_off();
-    for (;;)
+    }
+    for (;;) {
         __asm__ volatile("wfi");
+    }
 }
 
 void machine_fail(const char *format, ...)

@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The port: piommu's ops shim on this machine. One CPU, no interrupts, no scheduler, virtual addresses
- * equal to physical ones, DMA coherent; so most callbacks are one line. docs/porting.md says what a larger
- * system has to add.
+ * The port: piommu's ops shim on this machine. One CPU, no interrupts, no scheduler, virtual
+ * addresses equal to physical ones, DMA coherent; so most callbacks are one line. docs/porting.md
+ * says what a larger system has to add.
  */
 
 #include "host.h"
@@ -34,7 +34,10 @@ static void *host_dma_alloc(void *ctx, const struct piommu_dma_request *request,
         return NULL;
     }
     *physical = machine_physical(memory);
-    /* The allocator gives the lowest pages that fit: if these are too high, no others are low enough. */
+    /*
+     * The allocator gives the lowest pages that fit: if these are too high, no others are low
+     * enough.
+     */
     if (*physical > request->max_physical ||
         request->max_physical - *physical < request->size - 1) {
         machine_pages_free(memory, request->size);

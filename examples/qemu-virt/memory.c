@@ -59,10 +59,12 @@ static bool insert(struct pool *pool, uintptr_t address, size_t size)
         previous = *link;
         link = &previous->next;
     }
-    if (previous != NULL && (uintptr_t)previous + previous->size > address)
+    if (previous != NULL && (uintptr_t)previous + previous->size > address) {
         return false;
-    if (*link != NULL && (uintptr_t)*link - address < size)
+    }
+    if (*link != NULL && (uintptr_t)*link - address < size) {
         return false;
+    }
 
     memset(block, POISON_FREED, size);
     block->next = *link;
@@ -84,18 +86,21 @@ static void *pool_alloc(struct pool *pool, size_t bytes, size_t alignment)
     size_t size = rounded_size(pool, bytes);
     struct block **link;
 
-    if (size < bytes || size == 0 || alignment == 0 || (alignment & (alignment - 1)) != 0)
+    if (size < bytes || size == 0 || alignment == 0 || (alignment & (alignment - 1)) != 0) {
         return NULL;
-    if (alignment < pool->granule)
+    }
+    if (alignment < pool->granule) {
         alignment = pool->granule;
+    }
 
     for (link = &pool->first; *link != NULL; link = &(*link)->next) {
         struct block *block = *link;
         uintptr_t end = (uintptr_t)block + block->size;
         uintptr_t address = ((uintptr_t)block + alignment - 1) & ~(alignment - 1);
 
-        if (address < (uintptr_t)block || address > end || end - address < size)
+        if (address < (uintptr_t)block || address > end || end - address < size) {
             continue;
+        }
         /* What is left above and below stays in the list. */
         if (end - address > size) {
             struct block *above = block_at(address + size);
@@ -104,10 +109,11 @@ static void *pool_alloc(struct pool *pool, size_t bytes, size_t alignment)
             above->size = end - address - size;
             block->next = above;
         }
-        if (address > (uintptr_t)block)
+        if (address > (uintptr_t)block) {
             block->size = address - (uintptr_t)block;
-        else
+        } else {
             *link = block->next;
+        }
         pool->outstanding += bytes;
         return memset((void *)address, POISON_ALLOCATED, size);
     }
@@ -119,13 +125,16 @@ static void pool_free(struct pool *pool, void *memory, size_t bytes)
     uintptr_t address = (uintptr_t)memory;
     size_t size = rounded_size(pool, bytes);
 
-    if (memory == NULL)
+    if (memory == NULL) {
         return;
+    }
     if (address % pool->granule != 0 || address < pool->start || address >= pool->end ||
-        size > pool->end - address || size < bytes || bytes == 0 || bytes > pool->outstanding)
+        size > pool->end - address || size < bytes || bytes == 0 || bytes > pool->outstanding) {
         machine_fail("free of %zu bytes at %p, which was not allocated like this", bytes, memory);
-    if (!insert(pool, address, size))
+    }
+    if (!insert(pool, address, size)) {
         machine_fail("%zu bytes at %p were freed twice", bytes, memory);
+    }
     pool->outstanding -= bytes;
 }
 
@@ -179,8 +188,9 @@ void machine_memory_start(uint64_t ram_base, uint64_t ram_size)
     uint64_t end = (ram_base + ram_size) & ~(block - 1);
 
     /* The device tree blob is below the image, so everything above the image is free. */
-    if (end <= start || end - start <= HEAP_SIZE)
+    if (end <= start || end - start <= HEAP_SIZE) {
         machine_fail("%llu bytes of RAM are not enough", (unsigned long long)ram_size);
+    }
     pool_start(&heap, start, start + HEAP_SIZE);
     pool_start(&pages, start + HEAP_SIZE, end);
 }

@@ -65,8 +65,9 @@ static uint64_t image_mapped_end;
 static uint64_t *next_table(uint64_t *descriptor)
 {
     if (*descriptor == 0) {
-        if (tables_used == sizeof(tables) / sizeof(tables[0]))
+        if (tables_used == sizeof(tables) / sizeof(tables[0])) {
             machine_fail("out of translation tables");
+        }
         *descriptor = (uint64_t)(uintptr_t)tables[tables_used++] | DESC_TABLE;
     }
     return (uint64_t *)(uintptr_t)(*descriptor & DESC_ADDRESS);
@@ -129,8 +130,9 @@ void machine_mmu_start(void)
 {
     uint64_t root = (uint64_t)(uintptr_t)tables[0];
 
-    if ((READ_SYSREG(id_aa64mmfr0_el1) & 0xf) < 2) /* PARange: 40 bits or more */
+    if ((READ_SYSREG(id_aa64mmfr0_el1) & 0xf) < 2) { /* PARange: 40 bits or more */
         machine_fail("this CPU has physical addresses of less than 40 bits");
+    }
     image_mapped_end = round_up((uint64_t)(uintptr_t)image_end);
     map_device(0, RAM_BASE);
     map_ram(RAM_BASE, image_mapped_end);
@@ -155,8 +157,9 @@ void machine_mmu_map_all(uint64_t ram_base, uint64_t ram_size)
 {
     uint64_t ram_end = ram_base + ram_size;
 
-    if (ram_end > SPACE_SIZE)
+    if (ram_end > SPACE_SIZE) {
         machine_fail("RAM ends above 1 TiB");
+    }
     /*
      * A last piece of RAM smaller than a block stays unmapped; machine_memory_start leaves it out.
      */

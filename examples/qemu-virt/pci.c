@@ -84,8 +84,9 @@ static uintptr_t config_address(uint16_t bdf, unsigned int offset, unsigned int 
 {
     unsigned int bus = bdf >> 8;
 
-    if (bus < host.first_bus || bus > host.last_bus || offset >= 4096 || offset % width != 0)
+    if (bus < host.first_bus || bus > host.last_bus || offset >= 4096 || offset % width != 0) {
         return 0;
+    }
     return (uintptr_t)host.base + ((uintptr_t)(bdf - (host.first_bus << 8)) << 12) + offset;
 }
 
@@ -100,8 +101,9 @@ void machine_pci_write(uint16_t bdf, unsigned int offset, unsigned int width, ui
 {
     uintptr_t address = config_address(bdf, offset, width);
 
-    if (address != 0)
+    if (address != 0) {
         machine_mmio_write(address, width, value);
+    }
 }
 
 /* ---- The host bridge in the device tree ---- */
@@ -146,12 +148,14 @@ static bool find_host(void)
     uint64_t size;
     int length;
 
-    if (parent < 0)
+    if (parent < 0) {
         return false;
+    }
     property = fdt_getprop(tree, node, "reg", &length);
     if (property == NULL || address_cells < 1 || address_cells > 2 || size_cells < 1 ||
-        size_cells > 2 || length < (address_cells + size_cells) * cell)
+        size_cells > 2 || length < (address_cells + size_cells) * cell) {
         machine_fail("the PCI host bridge has no reg that makes sense");
+    }
     host.base = machine_read_cells(property, address_cells);
     size = machine_read_cells(property + address_cells, size_cells);
 
@@ -163,14 +167,17 @@ static bool find_host(void)
         host.first_bus = fdt32_to_cpu(property[0]) & 0xff;
         host.last_bus = fdt32_to_cpu(property[1]) & 0xff;
     }
-    if (size >> 20 == 0 || host.first_bus > host.last_bus)
+    if (size >> 20 == 0 || host.first_bus > host.last_bus) {
         machine_fail("the PCI host bridge has no buses");
-    if (host.last_bus - host.first_bus >= size >> 20)
+    }
+    if (host.last_bus - host.first_bus >= size >> 20) {
         host.last_bus = host.first_bus + (unsigned int)(size >> 20) - 1;
+    }
 
     property = fdt_getprop(tree, node, "ranges", &length);
-    if (property != NULL)
+    if (property != NULL) {
         read_ranges(property, length / cell, address_cells);
+    }
     return true;
 }
 
@@ -182,8 +189,9 @@ static bool take(struct window *window, uint64_t size, uint64_t alignment, uint6
     uint64_t start = (window->pci + window->used + alignment - 1) & ~(alignment - 1);
     uint64_t offset = start - window->pci;
 
-    if (offset > window->size || size > window->size - offset)
+    if (offset > window->size || size > window->size - offset) {
         return false;
+    }
     window->used = offset + size;
     *pci = start;
     return true;
@@ -219,22 +227,27 @@ static void assign_bars(struct function *function)
         uint64_t size;
         uint64_t pci;
 
-        if ((old & PCI_BAR_IO) != 0)
+        if ((old & PCI_BAR_IO) != 0) {
             continue;
+        }
         size = bar_size(bdf, i, wide);
         if (size != 0) {
-            if (wide && on_root_bus && host.window64.size != 0)
+            if (wide && on_root_bus && host.window64.size != 0) {
                 window = &host.window64;
-            if (!take(window, size, size, &pci))
+            }
+            if (!take(window, size, size, &pci)) {
                 machine_fail("no address for BAR %u of function %04x", i, bdf);
+            }
             machine_pci_write(bdf, PCI_BAR(i), 4, (uint32_t)pci);
-            if (wide)
+            if (wide) {
                 machine_pci_write(bdf, PCI_BAR(i + 1), 4, (uint32_t)(pci >> 32));
+            }
             bar->physical = pci - window->pci + window->cpu;
             bar->size = size;
         }
-        if (wide)
+        if (wide) {
             i++; /* the next register is the upper half of this one */
+        }
     }
 }
 
@@ -253,18 +266,21 @@ static void scan_bridge(struct function *bridge)
     unsigned int secondary = host.buses_used + 1;
     uint64_t start, end;
 
-    if (secondary > host.last_bus)
+    if (secondary > host.last_bus) {
         machine_fail("no bus number for the bridge %04x", bdf);
+    }
     host.buses_used = secondary;
     machine_pci_write(bdf, PCI_BUS_NUMBERS, 1, primary);
     machine_pci_write(bdf, PCI_BUS_NUMBERS + 1, 1, secondary);
     machine_pci_write(bdf, PCI_BUS_NUMBERS + 2, 1, host.last_bus);
 
-    if (!take(&host.window32, 0, BRIDGE_GRANULE, &start))
+    if (!take(&host.window32, 0, BRIDGE_GRANULE, &start)) {
         machine_fail("no window for the bridge %04x", bdf);
+    }
     scan_bus(secondary);
-    if (!take(&host.window32, 0, BRIDGE_GRANULE, &end))
+    if (!take(&host.window32, 0, BRIDGE_GRANULE, &end)) {
         machine_fail("no window for the bridge %04x", bdf);
+    }
 
     bridge->secondary = (uint8_t)secondary;
     bridge->subordinate = (uint8_t)host.buses_used;
@@ -272,12 +288,13 @@ static void scan_bridge(struct function *bridge)
     /* A base above the limit closes a window. */
     machine_pci_write(bdf, PCI_IO_WINDOW, 2, 0x00f0);
     machine_pci_write(bdf, PCI_PREFETCH, 4, 0x0000fff0);
-    if (end > start)
+    if (end > start) {
         machine_pci_write(bdf, PCI_MEMORY_WINDOW, 4,
                           (uint32_t)((end - BRIDGE_GRANULE) & 0xfff00000) |
                               (uint32_t)(start >> 16 & 0xfff0));
-    else
+    } else {
         machine_pci_write(bdf, PCI_MEMORY_WINDOW, 4, 0x0000fff0);
+    }
 }
 
 static void add_function(uint16_t bdf)
@@ -286,19 +303,22 @@ static void add_function(uint16_t bdf)
     uint32_t command = machine_pci_read(bdf, PCI_COMMAND, 2);
     struct function *function;
 
-    if (host.count == MAX_FUNCTIONS)
+    if (host.count == MAX_FUNCTIONS) {
         machine_fail("more than %u PCI functions", MAX_FUNCTIONS);
+    }
     function = &host.functions[host.count++];
     function->bdf = bdf;
     function->is_bridge = layout == PCI_HEADER_BRIDGE;
 
     command &= ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     machine_pci_write(bdf, PCI_COMMAND, 2, command);
-    if (layout > PCI_HEADER_BRIDGE)
+    if (layout > PCI_HEADER_BRIDGE) {
         return; /* CardBus has another layout; leave it off */
+    }
     assign_bars(function);
-    if (function->is_bridge)
+    if (function->is_bridge) {
         scan_bridge(function);
+    }
     machine_pci_write(bdf, PCI_COMMAND, 2, command | PCI_COMMAND_MEMORY);
 }
 
@@ -311,11 +331,13 @@ static void scan_bus(unsigned int bus)
         for (unsigned int i = 0; i < functions; i++) {
             uint16_t bdf = (uint16_t)(bus << 8 | device << 3 | i);
 
-            if ((machine_pci_read(bdf, PCI_IDS, 4) & 0xffff) == 0xffff)
+            if ((machine_pci_read(bdf, PCI_IDS, 4) & 0xffff) == 0xffff) {
                 continue;
+            }
             if (i == 0 &&
-                (machine_pci_read(bdf, PCI_HEADER_TYPE, 1) & PCI_HEADER_MULTI_FUNCTION) != 0)
+                (machine_pci_read(bdf, PCI_HEADER_TYPE, 1) & PCI_HEADER_MULTI_FUNCTION) != 0) {
                 functions = 8;
+            }
             add_function(bdf);
         }
     }
@@ -323,8 +345,9 @@ static void scan_bus(unsigned int bus)
 
 void machine_pci_start(void)
 {
-    if (!find_host())
+    if (!find_host()) {
         return; /* a machine without PCI has no functions */
+    }
     host.buses_used = host.first_bus;
     scan_bus(host.first_bus);
 }
@@ -334,8 +357,9 @@ void machine_pci_start(void)
 static struct function *find_function(uint16_t bdf)
 {
     for (unsigned int i = 0; i < host.count; i++) {
-        if (host.functions[i].bdf == bdf)
+        if (host.functions[i].bdf == bdf) {
             return &host.functions[i];
+        }
     }
     return NULL;
 }
@@ -367,8 +391,9 @@ int machine_pci_bar(uint16_t bdf, unsigned int number, uint64_t *physical, uint6
 {
     const struct function *function = find_function(bdf);
 
-    if (function == NULL || number >= MAX_BARS)
+    if (function == NULL || number >= MAX_BARS) {
         return -1;
+    }
     *physical = function->bars[number].physical;
     *size = function->bars[number].size;
     return 0;
@@ -378,10 +403,11 @@ static void set_bus_master(uint16_t bdf, bool allow)
 {
     uint32_t command = machine_pci_read(bdf, PCI_COMMAND, 2);
 
-    if (allow)
+    if (allow) {
         command |= PCI_COMMAND_MASTER;
-    else
+    } else {
         command &= ~PCI_COMMAND_MASTER;
+    }
     machine_pci_write(bdf, PCI_COMMAND, 2, command);
 }
 
@@ -389,14 +415,16 @@ int machine_pci_bus_master(uint16_t bdf, bool allow)
 {
     unsigned int bus = bdf >> 8;
 
-    if (find_function(bdf) == NULL)
+    if (find_function(bdf) == NULL) {
         return -1;
+    }
     /* Bridges stay open when one of the devices behind them is stopped: others may be at work. */
     for (unsigned int i = 0; allow && i < host.count; i++) {
         const struct function *bridge = &host.functions[i];
 
-        if (bridge->is_bridge && bus >= bridge->secondary && bus <= bridge->subordinate)
+        if (bridge->is_bridge && bus >= bridge->secondary && bus <= bridge->subordinate) {
             set_bus_master(bridge->bdf, true);
+        }
     }
     set_bus_master(bdf, allow);
     return 0;

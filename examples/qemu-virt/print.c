@@ -18,8 +18,9 @@ struct conversion {
 
 static void pad(char c, int count)
 {
-    while (count-- > 0)
+    while (count-- > 0) {
         machine_putc(c);
+    }
 }
 
 /* Prints prefix and text, padded to the width. Zeros go between the two, blanks outside. */
@@ -29,16 +30,21 @@ static void put_padded(const struct conversion *conversion, const char *prefix, 
     int missing = conversion->width - (int)(strlen(prefix) + length);
     bool zero = conversion->zero && !conversion->left;
 
-    if (!zero && !conversion->left)
+    if (!zero && !conversion->left) {
         pad(' ', missing);
-    while (*prefix != '\0')
+    }
+    while (*prefix != '\0') {
         machine_putc(*prefix++);
-    if (zero)
+    }
+    if (zero) {
         pad('0', missing);
-    while (length-- > 0)
+    }
+    while (length-- > 0) {
         machine_putc(*text++);
-    if (conversion->left)
+    }
+    if (conversion->left) {
         pad(' ', missing);
+    }
 }
 
 static void put_number(const struct conversion *conversion, const char *prefix, uint64_t value,
@@ -58,12 +64,14 @@ static void put_string(const struct conversion *conversion, const char *text)
 {
     size_t length;
 
-    if (text == NULL)
+    if (text == NULL) {
         text = "(null)";
-    if (conversion->precision >= 0)
+    }
+    if (conversion->precision >= 0) {
         length = strnlen(text, (size_t)conversion->precision);
-    else
+    } else {
         length = strlen(text);
+    }
     put_padded(conversion, "", text, length);
 }
 
@@ -76,8 +84,9 @@ static int read_number(const char **format, int star)
         (*format)++;
         return star;
     }
-    while (**format >= '0' && **format <= '9')
+    while (**format >= '0' && **format <= '9') {
         value = value * 10 + (*(*format)++ - '0');
+    }
     return value;
 }
 
@@ -98,10 +107,11 @@ void machine_vprintf(const char *format, va_list arguments)
         }
         format++;
         for (; *format == '-' || *format == '0'; format++) {
-            if (*format == '-')
+            if (*format == '-') {
                 conversion.left = true;
-            else
+            } else {
                 conversion.zero = true;
+            }
         }
         conversion.width = read_number(&format, *format == '*' ? va_arg(arguments, int) : 0);
         if (*format == '.') {
@@ -110,26 +120,29 @@ void machine_vprintf(const char *format, va_list arguments)
                 read_number(&format, *format == '*' ? va_arg(arguments, int) : 0);
         }
         /* On AArch64 all of l, ll, z and j mean 64 bits. */
-        for (; *format == 'l' || *format == 'z' || *format == 'j'; format++)
+        for (; *format == 'l' || *format == 'z' || *format == 'j'; format++) {
             conversion.size = sizeof(uint64_t);
+        }
 
         switch (*format) {
         case 'd':
         case 'i':
-            if (conversion.size == sizeof(uint64_t))
+            if (conversion.size == sizeof(uint64_t)) {
                 number = va_arg(arguments, int64_t);
-            else
+            } else {
                 number = va_arg(arguments, int);
+            }
             value = number < 0 ? 0 - (uint64_t)number : (uint64_t)number;
             put_number(&conversion, number < 0 ? "-" : "", value, 10, lower);
             break;
         case 'u':
         case 'x':
         case 'X':
-            if (conversion.size == sizeof(uint64_t))
+            if (conversion.size == sizeof(uint64_t)) {
                 value = va_arg(arguments, uint64_t);
-            else
+            } else {
                 value = va_arg(arguments, unsigned int);
+            }
             put_number(&conversion, "", value, *format == 'u' ? 10 : 16,
                        *format == 'X' ? upper : lower);
             break;

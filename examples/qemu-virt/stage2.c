@@ -26,8 +26,9 @@ int machine_stage2_translate(uint64_t vttbr, uint64_t vtcr, uint64_t address, bo
 {
     uint64_t old_hcr, old_vtcr, old_vttbr;
 
-    if (machine_current_el() != 2)
+    if (machine_current_el() != 2) {
         return -1;
+    }
     old_hcr = READ_SYSREG(hcr_el2);
     old_vtcr = READ_SYSREG(vtcr_el2);
     old_vttbr = READ_SYSREG(vttbr_el2);
@@ -41,10 +42,11 @@ int machine_stage2_translate(uint64_t vttbr, uint64_t vtcr, uint64_t address, bo
     instruction_barrier();
     invalidate_tlb();
 
-    if (write)
+    if (write) {
         __asm__ volatile("at s12e1w, %0" ::"r"(address) : "memory");
-    else
+    } else {
         __asm__ volatile("at s12e1r, %0" ::"r"(address) : "memory");
+    }
     instruction_barrier(); /* PAR_EL1 is written by now */
     *par = READ_SYSREG(par_el1);
 

@@ -38,8 +38,9 @@ uint64_t machine_read_cells(const void *property, int count)
     const fdt32_t *cells = property;
     uint64_t value = 0;
 
-    while (count-- > 0)
+    while (count-- > 0) {
         value = value << 32 | fdt32_to_cpu(*cells++);
+    }
     return value;
 }
 
@@ -49,8 +50,9 @@ static void find_device_tree(void)
     size_t room = (size_t)(image_start - (const char *)blob);
     int error = fdt_check_full(blob, room);
 
-    if (error != 0)
+    if (error != 0) {
         machine_fail("no device tree at %p: %s", blob, fdt_strerror(error));
+    }
     device_tree = blob;
 }
 
@@ -65,21 +67,24 @@ static void find_ram(void)
     const fdt32_t *reg = node < 0 ? NULL : fdt_getprop(device_tree, node, "reg", &length);
 
     if (reg == NULL || address_cells < 1 || address_cells > 2 || size_cells < 1 || size_cells > 2 ||
-        length < (address_cells + size_cells) * (int)sizeof(*reg))
+        length < (address_cells + size_cells) * (int)sizeof(*reg)) {
         machine_fail("the device tree has no memory node that makes sense");
+    }
     ram_base = machine_read_cells(reg, address_cells);
     ram_size = machine_read_cells(reg + address_cells, size_cells);
-    if (ram_base != RAM_BASE || ram_size < (uint64_t)(image_end - (char *)(uintptr_t)RAM_BASE))
+    if (ram_base != RAM_BASE || ram_size < (uint64_t)(image_end - (char *)(uintptr_t)RAM_BASE)) {
         machine_fail("RAM at 0x%llx, size 0x%llx: not where this image was linked",
                      (unsigned long long)ram_base, (unsigned long long)ram_size);
+    }
 }
 
 void machine_start(void)
 {
     unsigned int el = machine_current_el();
 
-    if (el != 1 && el != 2)
+    if (el != 1 && el != 2) {
         machine_fail("started at EL%u; EL1 and EL2 work (leave out secure=on)", el);
+    }
     /*
      * First of all the MMU: without it all of memory is Device memory, where the unaligned loads
      * that compilers make of libfdt's byte accesses would trap.
@@ -104,8 +109,9 @@ void machine_exception(unsigned int vector)
     /*
      * On the way out, because semihosting is off and its HLT came here; or the report itself fails.
      */
-    if (once || machine_is_ending())
+    if (once || machine_is_ending()) {
         machine_exit(1);
+    }
     once = true;
     if (el == 2) {
         esr = READ_SYSREG(esr_el2);

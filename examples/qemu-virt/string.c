@@ -34,8 +34,9 @@ void *memcpy(void *restrict to, const void *restrict from, size_t size)
             f += sizeof(word);
         }
     }
-    while (size-- > 0)
+    while (size-- > 0) {
         *t++ = *f++;
+    }
     return to;
 }
 
@@ -46,11 +47,13 @@ void *memmove(void *to, const void *from, size_t size)
 
     /* Wraps for to < from: then, and when they do not overlap, upwards is right. */
     if ((uintptr_t)to - (uintptr_t)from >= size) {
-        while (size-- > 0)
+        while (size-- > 0) {
             *t++ = *f++;
+        }
     } else {
-        while (size-- > 0)
+        while (size-- > 0) {
             t[size] = f[size];
+        }
     }
     return to;
 }
@@ -67,8 +70,9 @@ void *memset(void *to, int value, size_t size)
             t += sizeof(word);
         }
     }
-    while (size-- > 0)
+    while (size-- > 0) {
         *t++ = byte;
+    }
     return to;
 }
 
@@ -78,8 +82,9 @@ int memcmp(const void *a, const void *b, size_t size)
     const unsigned char *y = b;
 
     for (; size > 0; size--, x++, y++) {
-        if (*x != *y)
+        if (*x != *y) {
             return *x < *y ? -1 : 1;
+        }
     }
     return 0;
 }
@@ -89,8 +94,9 @@ void *memchr(const void *memory, int value, size_t size)
     const unsigned char *p = memory;
 
     for (; size > 0; size--, p++) {
-        if (*p == (unsigned char)value)
+        if (*p == (unsigned char)value) {
             return (void *)(uintptr_t)p;
+        }
     }
     return NULL;
 }
@@ -99,8 +105,9 @@ size_t strlen(const char *text)
 {
     size_t length = 0;
 
-    while (text[length] != '\0')
+    while (text[length] != '\0') {
         length++;
+    }
     return length;
 }
 
@@ -108,18 +115,21 @@ size_t strnlen(const char *text, size_t limit)
 {
     size_t length = 0;
 
-    while (length < limit && text[length] != '\0')
+    while (length < limit && text[length] != '\0') {
         length++;
+    }
     return length;
 }
 
 int strncmp(const char *a, const char *b, size_t limit)
 {
     for (; limit > 0; limit--, a++, b++) {
-        if (*a != *b)
+        if (*a != *b) {
             return (unsigned char)*a < (unsigned char)*b ? -1 : 1;
-        if (*a == '\0')
+        }
+        if (*a == '\0') {
             break;
+        }
     }
     return 0;
 }
@@ -139,8 +149,9 @@ char *strrchr(const char *text, int c)
     size_t length = strlen(text) + 1;
 
     while (length-- > 0) {
-        if (text[length] == (char)c)
+        if (text[length] == (char)c) {
             return (char *)(uintptr_t)(text + length);
+        }
     }
     return NULL;
 }

@@ -23,6 +23,7 @@ void machine_delay(uint64_t nanoseconds)
 {
     uint64_t start = machine_now();
 
-    while (machine_now() - start < nanoseconds)
+    while (machine_now() - start < nanoseconds) {
         __asm__ volatile("yield");
+    }
 }

@@ -12,7 +12,8 @@
 
 void machine_putc(char c)
 {
-    while ((machine_mmio_read(UART_BASE + UARTFR, 4) & UARTFR_TXFF) != 0)
+    while ((machine_mmio_read(UART_BASE + UARTFR, 4) & UARTFR_TXFF) != 0) {
         ;
+    }
     machine_mmio_write(UART_BASE + UARTDR, 4, (unsigned char)c);
 }

@@ -7,14 +7,14 @@
  * @file backend.h
  * What the core asks of a backend, for those who write one. Users of the library need not read it.
  *
- * A backend is one `const struct piommu_backend`. The core knows a unit, an endpoint and a domain of the
- * backend as opaque pointers that the backend has made. The core serialises what context.h says callers
- * serialise; map, unmap, invalidate and service of one unit may run in parallel.
+ * A backend is one `const struct piommu_backend`. The core knows a unit, an endpoint and a domain
+ * of the backend as opaque pointers that the backend has made. The core serialises what context.h
+ * says callers serialise; map, unmap, invalidate and service of one unit may run in parallel.
  *
- * A function that fails leaves things as they were, unless its comment says otherwise. A backend never
- * waits without a deadline. A unit that does not answer before it, or answers nonsense, is lost: the function
- * returns -PIOMMU_ETIMEDOUT or -PIOMMU_EFAILED, and the core fails the instance and calls `stop`. Any other
- * error concerns that one call.
+ * A function that fails leaves things as they were, unless its comment says otherwise. A backend
+ * never waits without a deadline. A unit that does not answer before it, or answers nonsense, is
+ * lost: the function returns -PIOMMU_ETIMEDOUT or -PIOMMU_EFAILED, and the core fails the instance
+ * and calls `stop`. Any other error concerns that one call.
  */
 
 #include <piommu/device.h>
@@ -101,8 +101,8 @@ struct piommu_backend {
     int (*remove)(void *unit);
     /**
      * Makes a unit that misbehaves stop: afterwards all its endpoints are blocked and no call will
-     * reach it any more but remove, release_endpoint and domain_destroy. 0 if the unit has confirmed; else
-     * -PIOMMU_ETIMEDOUT, and the core may call it again.
+     * reach it any more but remove, release_endpoint and domain_destroy. 0 if the unit has
+     * confirmed; else -PIOMMU_ETIMEDOUT, and the core may call it again.
      */
     int (*stop)(void *unit);
     /**
@@ -114,40 +114,40 @@ struct piommu_backend {
     /** Forgets an ID, which is blocked and stays so in hardware. */
     void (*release_endpoint)(void *unit, void *endpoint);
     /**
-     * Makes a domain (identity or paging). For kind TABLES and a paging domain, `table` tells the hardware
-     * values; else it is NULL.
+     * Makes a domain (identity or paging). For kind TABLES and a paging domain, `table` tells the
+     * hardware values; else it is NULL.
      */
     int (*domain_create)(void *unit, enum piommu_domain_type type,
                          const struct piommu_pgtable_info *table, void **domain);
     /** Frees a domain in which no endpoint is. */
     void (*domain_destroy)(void *unit, void *domain);
     /**
-     * Moves an endpoint, from blocked or from another domain, into a domain. In between it may be blocked,
-     * never anything else. For kind REQUESTS, a domain that gets its first endpoint has no mappings in
-     * hardware: the core sends them afterwards. After a failure the endpoint may be in either domain, or
-     * blocked: the core blocks it next.
+     * Moves an endpoint, from blocked or from another domain, into a domain. In between it may be
+     * blocked, never anything else. For kind REQUESTS, a domain that gets its first endpoint has no
+     * mappings in hardware: the core sends them afterwards. After a failure the endpoint may be in
+     * either domain, or blocked: the core blocks it next.
      */
     int (*attach)(void *unit, void *endpoint, void *domain);
     /** Blocks an endpoint, whatever it is in. A failure fails the instance. */
     int (*block)(void *unit, void *endpoint);
     /**
-     * Kind REQUESTS. Tells mappings to a domain with endpoints. Returns when all are usable, or with an
-     * error when none is in progress any more; the core unmaps the range then.
+     * Kind REQUESTS. Tells mappings to a domain with endpoints. Returns when all are usable, or
+     * with an error when none is in progress any more; the core unmaps the range then.
      */
     int (*map)(void *unit, void *domain, struct piommu_mapping_source *source);
     /**
-     * Kind REQUESTS. Removes mappings of a domain with endpoints; a range may hold none. Returns when the
-     * hardware has forgotten all of them. A failure fails the instance.
+     * Kind REQUESTS. Removes mappings of a domain with endpoints; a range may hold none. Returns
+     * when the hardware has forgotten all of them. A failure fails the instance.
      */
     int (*unmap)(void *unit, void *domain, struct piommu_range_source *source);
     /**
-     * Kind TABLES. Invalidates a range of a domain, walk caches included if `tables`. Returns when the
-     * hardware has completed it. A failure fails the instance.
+     * Kind TABLES. Invalidates a range of a domain, walk caches included if `tables`. Returns when
+     * the hardware has completed it. A failure fails the instance.
      */
     int (*invalidate)(void *unit, void *domain, struct piommu_range range, bool tables);
     /**
-     * Takes in up to `budget` reports, calling piommu_backend_report_fault for each. Must neither wait nor
-     * allocate. Returns how many, or an error if the unit needs to be stopped.
+     * Takes in up to `budget` reports, calling piommu_backend_report_fault for each. Must neither
+     * wait nor allocate. Returns how many, or an error if the unit needs to be stopped.
      */
     int (*service)(void *unit, unsigned int budget);
 };
@@ -159,7 +159,8 @@ void piommu_backend_report_fault(struct piommu_instance *instance,
 /**
  * Adds a reserved region of the endpoint that is being added. Regions that overlap are fine.
  *
- * @return 0; -PIOMMU_EINVAL: the range is reversed; -PIOMMU_ENOMEM. Anything but 0 should end add_endpoint.
+ * @return 0; -PIOMMU_EINVAL: the range is reversed; -PIOMMU_ENOMEM. Anything but 0 should end
+ *         add_endpoint.
  */
 int piommu_backend_add_reserved(struct piommu_reserved_list *list,
                                 const struct piommu_reserved_region *region);

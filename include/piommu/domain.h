@@ -55,11 +55,11 @@ struct piommu_domain_statistics {
 int piommu_domain_create(const struct piommu_domain_config *config, struct piommu_domain **domain);
 
 /**
- * Destroys a domain with all its mappings. Gathers of it that are still pending become void and need no
- * sync. NULL is ignored.
+ * Destroys a domain with all its mappings. Gathers of it that are still pending become void and
+ * need no sync. NULL is ignored.
  *
- * @return 0; -PIOMMU_EBUSY: groups are attached to it; -PIOMMU_EFAILED: the instance has failed and could
- *         not be stopped, so devices may still use the domain's tables: nothing was changed.
+ * @return 0; -PIOMMU_EBUSY: groups are attached to it; -PIOMMU_EFAILED: the instance has failed and
+ *         could not be stopped, so devices may still use the domain's tables: nothing was changed.
  *
  * Context: task. Registration.
  */
@@ -70,19 +70,19 @@ void piommu_domain_get_statistics(const struct piommu_domain *domain,
                                   struct piommu_domain_statistics *statistics);
 
 /**
- * Maps a range of a paging domain to contiguous physical memory. When it returns success, every device
- * in the domain can use the mapping.
+ * Maps a range of a paging domain to contiguous physical memory. When it returns success, every
+ * device in the domain can use the mapping.
  *
  * @param iova     start; aligned to the instance's granule.
  * @param physical start of the memory; aligned to the granule.
  * @param size     bytes; a multiple of the granule, not 0.
  * @param prot     PIOMMU_PROT_* flags.
- * @return 0; -PIOMMU_EINVAL (not a paging domain, alignment, size 0, unknown flag, no access asked for);
- *         -PIOMMU_ERANGE (outside the aperture or the width of addresses); -PIOMMU_EOPNOTSUPP (prot cannot
- *         be expressed); -PIOMMU_EEXIST (something in the range is mapped, or unmapped but not yet
- *         synced); -PIOMMU_ERESERVED; -PIOMMU_ENOMEM; -PIOMMU_EIO: the hardware refused; -PIOMMU_EFAILED: the
- *         instance has failed, now or earlier. After an error nothing of the range is mapped that was not
- *         before.
+ * @return 0; -PIOMMU_EINVAL (not a paging domain, alignment, size 0, unknown flag, no access asked
+ *         for); -PIOMMU_ERANGE (outside the aperture or the width of addresses); -PIOMMU_EOPNOTSUPP
+ *         (prot cannot be expressed); -PIOMMU_EEXIST (something in the range is mapped, or unmapped
+ *         but not yet synced); -PIOMMU_ERESERVED; -PIOMMU_ENOMEM; -PIOMMU_EIO: the hardware
+ *         refused; -PIOMMU_EFAILED: the instance has failed, now or earlier. After an error nothing
+ *         of the range is mapped that was not before.
  *
  * Context: any that may allocate; may wait for the hardware. Mapping.
  */
@@ -102,19 +102,20 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
                            const struct piommu_segment *segments, size_t count, piommu_prot prot);
 
 /**
- * Unmaps all that lies in a range. Holes in it are fine. Devices may go on using what was unmapped until
- * piommu_domain_sync has returned success for the gather; so long the memory must not be reused, and
- * its addresses cannot be mapped again.
+ * Unmaps all that lies in a range. Holes in it are fine. Devices may go on using what was unmapped
+ * until piommu_domain_sync has returned success for the gather; so long the memory must not be
+ * reused, and its addresses cannot be mapped again.
  *
- * What one call of map or map_list has mapped can always be unmapped by one call with the same range.
+ * What one call of map or map_list has mapped can always be unmapped by one call with the same
+ * range.
  *
  * @param iova     start; aligned to the granule.
  * @param size     bytes; a multiple of the granule, not 0.
  * @param gather   collects what was removed.
  * @param unmapped set to the bytes removed: less than size if there were holes. May be NULL.
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ECUT: the range would cut a leaf at either end, or, with
- *         a backend that is told each mapping, a physically contiguous run of one map call;
- *         -PIOMMU_ENOENT: nothing is mapped in the range. After an error nothing was changed.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ECUT: the range would cut a leaf at either
+ *         end, or, with a backend that is told each mapping, a physically contiguous run of one map
+ *         call; -PIOMMU_ENOENT: nothing is mapped in the range. After an error nothing was changed.
  *
  * Context: any. Neither allocates nor waits. Works on a failed instance too. Mapping.
  */
@@ -125,9 +126,9 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
  * Makes the hardware forget all that a gather has collected. After success no device can use it any
  * more, and the gather is empty.
  *
- * @return 0 (also if there was nothing to do); -PIOMMU_EINVAL; -PIOMMU_EFAILED: the hardware did not obey,
- *         now or earlier, and the instance has failed: the gather stays pending, and the memory that was
- *         mapped in gather->range must be kept until the domain was destroyed.
+ * @return 0 (also if there was nothing to do); -PIOMMU_EINVAL; -PIOMMU_EFAILED: the hardware did
+ *         not obey, now or earlier, and the instance has failed: the gather stays pending, and the
+ *         memory that was mapped in gather->range must be kept until the domain was destroyed.
  *
  * Context: any; may wait for the hardware. Allocates nothing; frees. Mapping.
  */
@@ -137,7 +138,8 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
  * Translates an address of a paging domain as its devices see it.
  *
  * @param result set on success; leaf_size is that of the leaf or of the mapping request.
- * @return 0; -PIOMMU_EINVAL: not a paging domain; -PIOMMU_ERANGE: outside the aperture; -PIOMMU_ENOENT.
+ * @return 0; -PIOMMU_EINVAL: not a paging domain; -PIOMMU_ERANGE: outside the aperture;
+ *         -PIOMMU_ENOENT.
  *
  * Context: any. Mapping.
  */

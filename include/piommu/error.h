@@ -5,16 +5,20 @@
 
 /**
  * @file error.h
- * Error constants, grouped by whose fault it is. Functions that can fail return 0 or one of these,
- * negated. Where Linux and Xen have an errno of the same meaning the value equals it, so that a port
- * can pass it on; constants above 1000 have no such meaning there.
+ * Error constants, grouped by whose fault it is. Functions that can fail return 0 or
+ * one of these, negated. Where Linux and Xen have an errno of the same meaning the value equals it,
+ * so that a port can pass it on; constants above 1000 have no such meaning there.
  */
 
 /* The caller's fault: the call was wrong, and nothing was changed. */
 
-/** An argument is malformed: NULL, zero size, misaligned, an unknown flag, a wrong kind of object. */
+/**
+ * An argument is malformed: NULL, zero size, misaligned, an unknown flag, a wrong kind of object.
+ */
 #define PIOMMU_EINVAL 22
-/** An address or a range reaches beyond what the table, the domain or the hardware can translate. */
+/**
+ * An address or a range reaches beyond what the table, the domain or the hardware can translate.
+ */
 #define PIOMMU_ERANGE 34
 /** Something is mapped there already. */
 #define PIOMMU_EEXIST 17
@@ -65,8 +69,8 @@ extern "C" {
 /**
  * A short English sentence for an error code.
  *
- * @param error 0, or a value that a function of this library returned (negative), or a constant from
- *              this file (positive).
+ * @param error 0, or a value that a function of this library returned (negative), or a constant
+ *              from this file (positive).
  * @return a constant string, never NULL.
  *
  * May be called at any time, from any context.

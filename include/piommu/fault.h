@@ -18,8 +18,8 @@ enum piommu_fault_reason {
 };
 
 /**
- * One report. It holds the host's own cookies, never a pointer to an object of the library. Devices may
- * report one bad access in many pieces, or drop reports when there are too many.
+ * One report. It holds the host's own cookies, never a pointer to an object of the library. Devices
+ * may report one bad access in many pieces, or drop reports when there are too many.
  */
 struct piommu_fault {
     void *instance_owner;            /**< cookie of the instance */
@@ -37,8 +37,9 @@ struct piommu_fault {
 };
 
 /**
- * Takes a fault report. Called from piommu_instance_service, in its context, with no lock held. It must
- * not call the library, except piommu_domain_lookup where the caller's own serialisation allows it.
+ * Takes a fault report. Called from piommu_instance_service, in its context, with no lock held. It
+ * must not call the library, except piommu_domain_lookup where the caller's own serialisation
+ * allows it.
  */
 typedef void piommu_fault_callback(void *cookie, const struct piommu_fault *fault);
 

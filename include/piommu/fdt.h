@@ -5,17 +5,19 @@
 
 /**
  * @file fdt.h
- * What a device tree blob says of IOMMUs: which there are, and which IDs a device has. A separate archive,
- * which needs libfdt; the rest of the library does not.
+ * What a device tree blob says of IOMMUs: which there are, and which IDs a device has.
+ * A separate archive, which needs libfdt; the rest of the library does not.
  *
- * The blob is taken for hostile: it is checked as a whole first, and each property when it is read. Nothing
- * is allocated and nothing is kept, so that nodes may stand in any order and be asked for in any order.
+ * The blob is taken for hostile: it is checked as a whole first, and each property when it is read.
+ * Nothing is allocated and nothing is kept, so that nodes may stand in any order and be asked for
+ * in any order.
  *
  * Concurrency: calls with different `struct piommu_fdt` run in parallel, also on one blob.
  *
- * Source: Devicetree Specification 0.4, sections 2.3 (standard properties) and 5 (flattened format); bindings
- * "iommu" (#iommu-cells, iommus), "pci-iommu" (iommu-map, iommu-map-mask) and "virtio,pci-iommu" of the
- * Devicetree bindings collection; IEEE 1275 PCI bus binding, section 2.2.1 (reg).
+ * Source: Devicetree Specification 0.4, sections 2.3 (standard properties) and 5 (flattened
+ * format); bindings "iommu" (#iommu-cells, iommus), "pci-iommu" (iommu-map, iommu-map-mask) and
+ * "virtio,pci-iommu" of the Devicetree bindings collection; IEEE 1275 PCI bus binding, section
+ * 2.2.1 (reg).
  */
 
 #include <piommu/types.h>
@@ -28,7 +30,10 @@ extern "C" {
 struct piommu_fdt {
     /** The blob. Private. */
     const void *blob;
-    /** After -PIOMMU_EBADMSG: the offset of the node that is wrong, or negative if it is the blob itself. */
+    /**
+     * After -PIOMMU_EBADMSG: the offset of the node that is wrong, or negative if it is the blob
+     * itself.
+     */
     int bad_node;
     /** After -PIOMMU_EBADMSG: the name of the property that is wrong, or NULL. */
     const char *bad_property;
@@ -67,23 +72,26 @@ int piommu_fdt_open(struct piommu_fdt *tree, const void *blob, size_t size);
 /**
  * Finds the next IOMMU of some kind that is not disabled.
  *
- * @param compatible strings, ended by NULL; usually the member of that name of a struct piommu_backend.
+ * @param compatible strings, ended by NULL; usually the member of that name of a struct
+ *                   piommu_backend.
  * @param previous   the node where the last call ended (its iommu->node), or -1 to begin.
  * @param iommu      set on success.
- * @return 0; -PIOMMU_ENOENT: there are no more; -PIOMMU_EINVAL; -PIOMMU_EBADMSG: the node's properties are
- *         malformed; iommu->node is set then too, so that the caller can go on behind it.
+ * @return 0; -PIOMMU_ENOENT: there are no more; -PIOMMU_EINVAL; -PIOMMU_EBADMSG: the node's
+ *         properties are malformed; iommu->node is set then too, so that the caller can go on
+ *         behind it.
  */
 int piommu_fdt_next_iommu(struct piommu_fdt *tree, const char *const *compatible, int previous,
                           struct piommu_fdt_iommu *iommu);
 
 /**
- * Translates the requester ID of a PCI function by its host bridge's `iommu-map` and `iommu-map-mask`.
+ * Translates the requester ID of a PCI function by its host bridge's `iommu-map` and
+ * `iommu-map-mask`.
  *
  * @param host_bridge offset of the host bridge's node.
  * @param rid         the requester ID: bus in bits 15:8, device in 7:3, function in 2:0.
  * @param id          set on success.
- * @return 0; -PIOMMU_ENOENT: the function is behind no IOMMU (there is no map, or it has a hole there);
- *         -PIOMMU_EINVAL; -PIOMMU_EBADMSG.
+ * @return 0; -PIOMMU_ENOENT: the function is behind no IOMMU (there is no map, or it has a hole
+ *         there); -PIOMMU_EINVAL; -PIOMMU_EBADMSG.
  */
 int piommu_fdt_pci_id(struct piommu_fdt *tree, int host_bridge, uint16_t rid,
                       struct piommu_fdt_id *id);
@@ -94,8 +102,8 @@ int piommu_fdt_pci_id(struct piommu_fdt *tree, int host_bridge, uint16_t rid,
  * @param node  offset of the device's node.
  * @param index 0, 1, ...
  * @param id    set on success.
- * @return 0; -PIOMMU_ENOENT: there are no more (index 0: the device is behind no IOMMU); -PIOMMU_EINVAL;
- *         -PIOMMU_EBADMSG.
+ * @return 0; -PIOMMU_ENOENT: there are no more (index 0: the device is behind no IOMMU);
+ *         -PIOMMU_EINVAL; -PIOMMU_EBADMSG.
  */
 int piommu_fdt_device_id(struct piommu_fdt *tree, int node, unsigned int index,
                          struct piommu_fdt_id *id);

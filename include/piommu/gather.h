@@ -7,12 +7,12 @@
  * @file gather.h
  * What was unmapped but may still be usable by a device.
  *
- * An unmap removes a mapping from the tables, or marks it for removal, and notes it in a gather. A sync
- * of that gather makes the hardware forget it. Until that sync has returned success the pages behind it
- * must not be reused and its addresses must not be mapped again.
+ * An unmap removes a mapping from the tables, or marks it for removal, and notes it in a gather. A
+ * sync of that gather makes the hardware forget it. Until that sync has returned success the pages
+ * behind it must not be reused and its addresses must not be mapped again.
  *
- * A gather lives in memory of the caller (the stack will do), serves one domain or one page table, is
- * emptied by each successful sync, and must not be moved or dropped while it is not empty.
+ * A gather lives in memory of the caller (the stack will do), serves one domain or one page table,
+ * is emptied by each successful sync, and must not be moved or dropped while it is not empty.
  */
 
 #include <piommu/types.h>

@@ -49,23 +49,24 @@ struct piommu_instance_info {
 };
 
 /**
- * Finds and starts an IOMMU. When it returns success the isolation guarantee holds for unknown IDs as
- * their policy says; no device has a mapping.
+ * Finds and starts an IOMMU. When it returns success the isolation guarantee holds for unknown IDs
+ * as their policy says; no device has a mapping.
  *
- * An instance that stops answering, or refuses to forget a mapping, has *failed*: it is reset, so that
- * all its devices are blocked as far as it obeys; every further call that would need it returns
- * -PIOMMU_EFAILED. Its devices and domains can still be detached, removed and destroyed.
+ * An instance that stops answering, or refuses to forget a mapping, has *failed*: it is reset, so
+ * that all its devices are blocked as far as it obeys; every further call that would need it
+ * returns -PIOMMU_EFAILED. Its devices and domains can still be detached, removed and destroyed.
  *
  * @param context        where it belongs.
  * @param backend        which kind it is, e.g. piommu_virtio_iommu_backend().
  * @param backend_config what that backend needs to find it; the backend's header says its type.
  * @param config         options, copied; NULL for the defaults.
  * @param instance       set on success.
- * @return 0; -PIOMMU_EINVAL (NULL, incomplete backend or shim); -PIOMMU_ENOMEM; -PIOMMU_ENODEV: not such
- *         a device; -PIOMMU_EOPNOTSUPP: it lacks a feature that the library needs; -PIOMMU_EBADMSG: it
- *         says impossible things of itself; -PIOMMU_EIO, -PIOMMU_ETIMEDOUT: it did not start; or an error
- *         of a callback of the shim. After an error the unit is stopped; if it does not obey, the memory that
- *         it was given is never reused, and a log line says so.
+ * @return 0; -PIOMMU_EINVAL (NULL, incomplete backend or shim); -PIOMMU_ENOMEM; -PIOMMU_ENODEV: not
+ *         such a device; -PIOMMU_EOPNOTSUPP: it lacks a feature that the library needs;
+ *         -PIOMMU_EBADMSG: it says impossible things of itself; -PIOMMU_EIO, -PIOMMU_ETIMEDOUT: it
+ *         did not start; or an error of a callback of the shim. After an error the unit is stopped;
+ *         if it does not obey, the memory that it was given is never reused, and a log line says
+ *         so.
  *
  * Context: task; may wait. Registration.
  */
@@ -74,10 +75,11 @@ int piommu_instance_create(struct piommu_context *context, const struct piommu_b
                            struct piommu_instance **instance);
 
 /**
- * Stops an IOMMU and frees what belonged to it. The guarantee of isolation ends here. NULL is ignored.
+ * Stops an IOMMU and frees what belonged to it. The guarantee of isolation ends here. NULL is
+ * ignored.
  *
- * @return 0; -PIOMMU_EBUSY: it has devices or domains; -PIOMMU_ETIMEDOUT: the unit did not stop, so its
- *         memory cannot be reused and nothing was freed: the call may be tried again.
+ * @return 0; -PIOMMU_EBUSY: it has devices or domains; -PIOMMU_ETIMEDOUT: the unit did not stop, so
+ *         its memory cannot be reused and nothing was freed: the call may be tried again.
  *
  * Context: task; may wait. Registration.
  */
@@ -87,15 +89,16 @@ int piommu_instance_destroy(struct piommu_instance *instance);
 void piommu_instance_get_info(struct piommu_instance *instance, struct piommu_instance_info *info);
 
 /**
- * Takes in what the hardware has to report and calls the fault callback for each fault. The host calls
- * it from the unit's interrupt, or periodically.
+ * Takes in what the hardware has to report and calls the fault callback for each fault. The host
+ * calls it from the unit's interrupt, or periodically.
  *
  * @param budget at most so many reports are handled.
- * @return the number of reports handled, not above budget; -PIOMMU_EINVAL; -PIOMMU_EFAILED: the instance has
- *         failed, now or earlier.
+ * @return the number of reports handled, not above budget; -PIOMMU_EINVAL; -PIOMMU_EFAILED: the
+ *         instance has failed, now or earlier.
  *
- * Context: any. Allocates nothing, and does not wait, unless it is this call that finds the unit broken: then
- * it waits for the unit's reset, no longer than the instance's timeout. See context.h for what it may run beside.
+ * Context: any. Allocates nothing, and does not wait, unless it is this call that finds the unit
+ * broken: then it waits for the unit's reset, no longer than the instance's timeout. See context.h
+ * for what it may run beside.
  */
 int piommu_instance_service(struct piommu_instance *instance, unsigned int budget);
 

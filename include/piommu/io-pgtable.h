@@ -7,15 +7,16 @@
  * @file io-pgtable.h
  * Arm long-descriptor page tables for an IOMMU (or a CPU's stage 2), usable alone.
  *
- * Dictionary. The *granule* is the size of a table and of the smallest leaf. A *leaf* is a descriptor
- * that translates: a *page* at level 3, a *block* above. A *hole* is an address without a leaf. The
- * *root* is the table where a walk starts; at stage 2 it may be several tables side by side
- * (*concatenated*). Levels are numbered as in the Arm architecture: 0 is the farthest from the page.
+ * Dictionary. The *granule* is the size of a table and of the smallest leaf. A *leaf* is a
+ * descriptor that translates: a *page* at level 3, a *block* above. A *hole* is an address without
+ * a leaf. The *root* is the table where a walk starts; at stage 2 it may be several tables side by
+ * side (*concatenated*). Levels are numbered as in the Arm architecture: 0 is the farthest from the
+ * page.
  *
- * Concurrency. A table is *exclusive*: the caller serialises all calls on one table. The hardware may
- * walk it at any time: every descriptor changes by one single-copy-atomic store (or, on a host without
- * such a store, in an order in which no half-written descriptor is valid), and a table is linked only
- * after its content is visible.
+ * Concurrency. A table is *exclusive*: the caller serialises all calls on one table. The hardware
+ * may walk it at any time: every descriptor changes by one single-copy-atomic store (or, on a host
+ * without such a store, in an order in which no half-written descriptor is valid), and a table is
+ * linked only after its content is visible.
  *
  * What the table cannot do for its owner is to invalidate TLBs. The sequence for removing is:
  *
@@ -24,8 +25,9 @@
  *     ...invalidate gather.range in the TLBs, with walk caches, and wait for the completion...
  *     piommu_pgtable_release(table, &gather);
  *
- * Source of all descriptor rules: Arm Architecture Reference Manual for A-profile, chapter "The AArch64
- * Virtual Memory System Architecture" (VMSAv8-64), sections on translation table descriptor formats.
+ * Source of all descriptor rules: Arm Architecture Reference Manual for A-profile, chapter "The
+ * AArch64 Virtual Memory System Architecture" (VMSAv8-64), sections on translation table descriptor
+ * formats.
  */
 
 #include <piommu/gather.h>
@@ -50,8 +52,8 @@ struct piommu_pgtable_config {
     uint32_t granule;                  /**< bytes; 4096 is the only granule so far */
     uint8_t input_bits;                /**< width of the IOVA (or IPA) space: 25 to 48 */
     /**
-     * Width of physical addresses: 32, 36, 40, 42, 44 or 48, not above what the hardware implements. At
-     * stage 2 input_bits must not exceed it.
+     * Width of physical addresses: 32, 36, 40, 42, 44 or 48, not above what the hardware
+     * implements. At stage 2 input_bits must not exceed it.
      */
     uint8_t output_bits;
     /**
@@ -60,9 +62,9 @@ struct piommu_pgtable_config {
      */
     bool coherent_walk;
     /**
-     * How many empty tables (the most recently emptied ones) stay linked over a sync, so that mapping
-     * and unmapping the same page again and again does not free and allocate a table each time.
-     * Default: 0.
+     * How many empty tables (the most recently emptied ones) stay linked over a sync, so that
+     * mapping and unmapping the same page again and again does not free and allocate a table each
+     * time. Default: 0.
      */
     uint16_t empty_tables_kept;
     /** Sum of the leaf sizes to use: 4 KiB (required), 2 MiB, 1 GiB. Default (0): all. */
@@ -130,8 +132,8 @@ struct piommu_pgtable;
  * @param host   the shim; BASE callbacks, and CLEAN if coherent_walk is false.
  * @param config what it should be; copied.
  * @param table  set on success.
- * @return 0; -PIOMMU_EINVAL for a bad argument or an incomplete shim; -PIOMMU_EOPNOTSUPP for a format,
- *         granule, width or leaf size that does not exist; -PIOMMU_ENOMEM.
+ * @return 0; -PIOMMU_EINVAL for a bad argument or an incomplete shim; -PIOMMU_EOPNOTSUPP for a
+ *         format, granule, width or leaf size that does not exist; -PIOMMU_ENOMEM.
  *
  * Context: task. Runs beside anything.
  */
@@ -139,8 +141,8 @@ int piommu_pgtable_create(struct piommu_host host, const struct piommu_pgtable_c
                           struct piommu_pgtable **table);
 
 /**
- * Frees a table and all its memory, whatever is mapped. No hardware may use it any more: the caller has
- * taken the root out and invalidated, and every gather was released. NULL is ignored.
+ * Frees a table and all its memory, whatever is mapped. No hardware may use it any more: the caller
+ * has taken the root out and invalidated, and every gather was released. NULL is ignored.
  *
  * Context: task. Exclusive.
  */
@@ -162,15 +164,15 @@ void piommu_pgtable_get_statistics(const struct piommu_pgtable *table,
  * @param physical start of the memory; aligned to the granule.
  * @param size     bytes; a multiple of the granule, not 0.
  * @param prot     permissions and memory kind.
- * @param mapped   set to the bytes mapped, from `iova` on: `size` on success, less with -PIOMMU_EEXIST,
- *                 0 with any other error. Not NULL.
- * @return 0; -PIOMMU_EINVAL (alignment, size 0, unknown flag, no access asked for); -PIOMMU_ERANGE (either
- *         end outside the input or output width); -PIOMMU_EOPNOTSUPP (prot cannot be expressed);
- *         -PIOMMU_ENOMEM (nothing was changed); -PIOMMU_EEXIST: something is mapped at iova + *mapped;
- *         what lies before it was mapped and stays so.
+ * @param mapped   set to the bytes mapped, from `iova` on: `size` on success, less with
+ *                 -PIOMMU_EEXIST, 0 with any other error. Not NULL.
+ * @return 0; -PIOMMU_EINVAL (alignment, size 0, unknown flag, no access asked for); -PIOMMU_ERANGE
+ *         (either end outside the input or output width); -PIOMMU_EOPNOTSUPP (prot cannot be
+ *         expressed); -PIOMMU_ENOMEM (nothing was changed); -PIOMMU_EEXIST: something is mapped at
+ *         iova + *mapped; what lies before it was mapped and stays so.
  *
- * Context: any (dma_alloc is called). Exclusive. Ends with a write barrier; no TLB invalidation is needed
- * for what was a hole before (invalid descriptors are never cached).
+ * Context: any (dma_alloc is called). Exclusive. Ends with a write barrier; no TLB invalidation is
+ * needed for what was a hole before (invalid descriptors are never cached).
  */
 int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
                        uint64_t size, piommu_prot prot, uint64_t *mapped);
@@ -195,8 +197,8 @@ int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
  * @param size     bytes; a multiple of the granule, not 0.
  * @param gather   collects what was removed. Not NULL.
  * @param unmapped set to the bytes removed: less than `size` if there were holes. Not NULL.
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ECUT: the range would cut a block at either end,
- *         nothing was changed; -PIOMMU_ENOENT: nothing is mapped in the range.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ECUT: the range would cut a block at either
+ *         end, nothing was changed; -PIOMMU_ENOENT: nothing is mapped in the range.
  *
  * Context: any. Allocates nothing and frees nothing. Exclusive.
  */
@@ -204,24 +206,25 @@ int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t s
                          struct piommu_gather *gather, uint64_t *unmapped);
 
 /**
- * Detaches tables that unmaps have emptied, but for the quota of empty tables. To be called before the
- * invalidation, which then must cover walk caches. Extends gather->range over the detached tables' span.
+ * Detaches tables that unmaps have emptied, but for the quota of empty tables. To be called before
+ * the invalidation, which then must cover walk caches. Extends gather->range over the detached
+ * tables' span.
  *
  * Context: any. Allocates nothing and frees nothing. Exclusive.
  */
 void piommu_pgtable_detach_empty(struct piommu_pgtable *table, struct piommu_gather *gather);
 
 /**
- * Frees what piommu_pgtable_detach_empty has detached, and empties the gather. To be called when the
- * invalidation is complete, and only if it succeeded.
+ * Frees what piommu_pgtable_detach_empty has detached, and empties the gather. To be called when
+ * the invalidation is complete, and only if it succeeded.
  *
  * Context: any (dma_free is called). Exclusive.
  */
 void piommu_pgtable_release(struct piommu_pgtable *table, struct piommu_gather *gather);
 
 /**
- * Moves the detached tables of one gather to another: for an owner whose invalidation has failed, and who
- * must keep their memory longer than the first gather lives.
+ * Moves the detached tables of one gather to another: for an owner whose invalidation has failed,
+ * and who must keep their memory longer than the first gather lives.
  *
  * Context: any. Exclusive.
  */
@@ -241,8 +244,8 @@ int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
                           struct piommu_translation *result);
 
 /**
- * Finds the first leaf that reaches into a range, to iterate over the mappings of that range: go on at
- * *found + result->leaf_size.
+ * Finds the first leaf that reaches into a range, to iterate over the mappings of that range: go on
+ * at *found + result->leaf_size.
  *
  * @param first  where to begin; any address.
  * @param last   where to end, inclusive.

@@ -5,16 +5,17 @@
 
 /**
  * @file os.h
- * The ops shim: the only way out of the library. A host (hypervisor, kernel, RTOS image) fills in one
- * `const struct piommu_os` and passes it with a pointer of its own to every constructor.
+ * The ops shim: the only way out of the library. A host (hypervisor, kernel, RTOS image)
+ * fills in one `const struct piommu_os` and passes it with a pointer of its own to every
+ * constructor.
  *
  * For each callback the comment says:
  *  - whether it is required, and what happens when it is NULL;
- *  - in which context it is called: "any" means the context of whoever called the library, which may
- *    have interrupts off; "task" means only from functions that the host must not call in an interrupt
- *    (creation, destruction, adding, attaching: their comments say so);
- *  - which lock of the library is held ("none" or "maybe one lock"); the library never holds more than
- *    one lock at a time, so there is no lock order to keep;
+ *  - in which context it is called: "any" means the context of whoever called the library, which
+ *    may have interrupts off; "task" means only from functions that the host must not call in an
+ *    interrupt (creation, destruction, adding, attaching: their comments say so);
+ *  - which lock of the library is held ("none" or "maybe one lock"); the library never holds more
+ *    than one lock at a time, so there is no lock order to keep;
  *  - whether it may block, and what a failure means.
  *
  * No callback may call back into the library.
@@ -31,8 +32,9 @@ enum piommu_dma_purpose {
     /** A page table: read by the IOMMU's walker. Need not be zeroed. */
     PIOMMU_DMA_TABLE,
     /**
-     * Rings and request buffers: read and written by a device. Must be coherent with that device; on a
-     * host whose device does not snoop the caches this means an uncached mapping. Need not be zeroed.
+     * Rings and request buffers: read and written by a device. Must be coherent with that device;
+     * on a host whose device does not snoop the caches this means an uncached mapping. Need not be
+     * zeroed.
      */
     PIOMMU_DMA_RING,
 };
@@ -49,8 +51,8 @@ struct piommu_dma_request {
 /** Kinds of memory barrier; see piommu_os::barrier. */
 enum piommu_barrier {
     /**
-     * All stores to DMA memory made before (and all cleans) are visible to devices and table walkers
-     * before any later store to DMA memory or to a device register. AArch64: `dsb st`.
+     * All stores to DMA memory made before (and all cleans) are visible to devices and table
+     * walkers before any later store to DMA memory or to a device register. AArch64: `dsb st`.
      */
     PIOMMU_BARRIER_WRITE,
     /** No later load from DMA memory is satisfied before an earlier load. AArch64: `dmb ld`. */
@@ -79,9 +81,9 @@ struct piommu_pci_bar {
 };
 
 /**
- * The table of callbacks. Set `size` to sizeof(struct piommu_os); members that a later version of the
- * library appends are then taken as NULL. Everything must stay valid as long as any object of the
- * library lives.
+ * The table of callbacks. Set `size` to sizeof(struct piommu_os); members that a later version of
+ * the library appends are then taken as NULL. Everything must stay valid as long as any object of
+ * the library lives.
  */
 struct piommu_os {
     /** sizeof(struct piommu_os) in the host's translation unit. */
@@ -89,55 +91,59 @@ struct piommu_os {
 
     /**
      * Gives memory for the library's own objects. Required. Context: task, or where a function's
-     * comment says that it allocates. Locks: none. May block where the caller may. The memory need not
-     * be zeroed and must be aligned for any object of C. Failure: NULL; the call in progress fails with
-     * -PIOMMU_ENOMEM and leaves everything as it was.
+     * comment says that it allocates. Locks: none. May block where the caller may. The memory need
+     * not be zeroed and must be aligned for any object of C. Failure: NULL; the call in progress
+     * fails with -PIOMMU_ENOMEM and leaves everything as it was.
      */
     void *(*alloc)(void *ctx, size_t size);
 
     /**
-     * Takes memory from alloc back, with the size that was asked for. Required. Context: as alloc, and
-     * unmap, sync. Locks: none. Must not fail.
+     * Takes memory from alloc back, with the size that was asked for. Required. Context: as alloc,
+     * and sync. Locks: none. Must not fail.
      */
     void (*free)(void *ctx, void *memory, size_t size);
 
     /**
-     * Gives memory that hardware will access. Required. Context: any that maps (map allocates tables).
-     * Locks: none. May block where the caller may. On success the virtual address is returned and
-     * *physical is set. Failure: NULL; the call in progress fails with -PIOMMU_ENOMEM and leaves
-     * everything as it was.
+     * Gives memory that hardware will access. Required. Context: any that maps (map allocates
+     * tables). Locks: none. May block where the caller may. On success the virtual address is
+     * returned and *physical is set. Failure: NULL; the call in progress fails with -PIOMMU_ENOMEM
+     * and leaves everything as it was.
      */
     void *(*dma_alloc)(void *ctx, const struct piommu_dma_request *request, uint64_t *physical);
 
     /**
-     * Takes memory from dma_alloc back: the same virtual address and size. Required. Called only when
-     * no hardware can reach the memory any more. Context: any that unmaps or syncs. Locks: none. Must
-     * not fail.
+     * Takes memory from dma_alloc back: the same virtual address and size. Required. Called only
+     * when no hardware can reach the memory any more. Context: any that unmaps or syncs. Locks:
+     * none. Must not fail.
      */
     void (*dma_free)(void *ctx, void *memory, size_t size);
 
     /**
      * The virtual address of a physical address inside memory from dma_alloc. Optional: when NULL,
      * virtual minus physical address must be the same for all table memory of one owner (a linear
-     * map), and an allocation that breaks this is refused with -PIOMMU_EINVAL. A linear map is faster.
-     * Context: any. Locks: none. Must neither block nor fail.
+     * map), and an allocation that breaks this is refused with -PIOMMU_EINVAL. A linear map is
+     * faster. Context: any. Locks: none. Must neither block nor fail.
      */
     void *(*dma_virtual)(void *ctx, uint64_t physical);
 
     /**
-     * Writes the caches' content of a range of DMA memory back, to where a walker that does not snoop
-     * sees it. Required for page tables created with coherent_walk false, else unused. It need not
-     * wait: PIOMMU_BARRIER_WRITE follows. Context: any. Locks: none. Must neither block nor fail.
+     * Writes the caches' content of a range of DMA memory back, to where a walker that does not
+     * snoop sees it. Required for page tables created with coherent_walk false, else unused. It
+     * need not wait: PIOMMU_BARRIER_WRITE follows. Context: any. Locks: none. Must neither block
+     * nor fail.
      */
     void (*cache_clean)(void *ctx, const void *address, size_t size);
 
-    /** Orders memory accesses. Required. Context: any. Locks: maybe one. Must neither block nor fail. */
+    /**
+     * Orders memory accesses. Required. Context: any. Locks: maybe one. Must neither block nor
+     * fail.
+     */
     void (*barrier)(void *ctx, enum piommu_barrier kind);
 
     /**
-     * Makes an MMIO region accessible. Required by backends that have registers. Context: task. Locks:
-     * none. May block. Returns 0 and sets *base, a value that the register accessors below take plus
-     * an offset; or a negative PIOMMU_E* that the call in progress returns.
+     * Makes an MMIO region accessible. Required by backends that have registers. Context: task.
+     * Locks: none. May block. Returns 0 and sets *base, a value that the register accessors below
+     * take plus an offset; or a negative PIOMMU_E* that the call in progress returns.
      */
     int (*mmio_map)(void *ctx, uint64_t physical, uint64_t size, uintptr_t *base);
 
@@ -145,9 +151,9 @@ struct piommu_os {
     void (*mmio_unmap)(void *ctx, uintptr_t base, uint64_t size);
 
     /**
-     * Reads a register of 1, 2 or 4 bytes, naturally aligned. Registers are little-endian; the value is
-     * returned as a number of the host. Required with mmio_map. Context: any. Locks: maybe one. Must
-     * neither block nor fail (a device that is gone reads as all ones).
+     * Reads a register of 1, 2 or 4 bytes, naturally aligned. Registers are little-endian; the
+     * value is returned as a number of the host. Required with mmio_map. Context: any. Locks: maybe
+     * one. Must neither block nor fail (a device that is gone reads as all ones).
      */
     uint32_t (*mmio_read)(void *ctx, uintptr_t address, unsigned int width);
 
@@ -155,8 +161,8 @@ struct piommu_os {
     void (*mmio_write)(void *ctx, uintptr_t address, unsigned int width, uint32_t value);
 
     /**
-     * Reads PCI configuration space: 1, 2 or 4 bytes, naturally aligned, offset 0 to 255. Required by
-     * virtio-pci. Context: task. Locks: none. An absent function reads as all ones.
+     * Reads PCI configuration space: 1, 2 or 4 bytes, naturally aligned, offset 0 to 255. Required
+     * by virtio-pci. Context: task. Locks: none. An absent function reads as all ones.
      */
     uint32_t (*pci_config_read)(void *ctx, struct piommu_pci_function function, unsigned int offset,
                                 unsigned int width);
@@ -166,17 +172,17 @@ struct piommu_os {
                              unsigned int width, uint32_t value);
 
     /**
-     * Tells where the host has put BAR number 0 to 5 of a function. Assigning addresses is the host's
-     * job, done before the library is given the function. Required by virtio-pci. Context: task. Locks:
-     * none. Returns 0, or a negative PIOMMU_E* that the call in progress returns.
+     * Tells where the host has put BAR number 0 to 5 of a function. Assigning addresses is the
+     * host's job, done before the library is given the function. Required by virtio-pci. Context:
+     * task. Locks: none. Returns 0, or a negative PIOMMU_E* that the call in progress returns.
      */
     int (*pci_bar)(void *ctx, struct piommu_pci_function function, unsigned int number,
                    struct piommu_pci_bar *bar);
 
     /**
      * Makes a lock: a spin lock that also keeps the CPU's interrupts off while it is held, where
-     * library functions are called from interrupts. Required. Context: task. Locks: none. May block.
-     * Failure: NULL; the call in progress fails with -PIOMMU_ENOMEM.
+     * library functions are called from interrupts. Required. Context: task. Locks: none. May
+     * block. Failure: NULL; the call in progress fails with -PIOMMU_ENOMEM.
      */
     void *(*lock_create)(void *ctx);
 
@@ -184,9 +190,9 @@ struct piommu_os {
     void (*lock_destroy)(void *ctx, void *lock);
 
     /**
-     * Takes a lock. Required. Context: any. Locks: none (they do not nest). The library holds a lock
-     * for a bounded number of instructions and never while it waits for hardware. Returns a value that
-     * unlock gets back (the interrupt state, usually).
+     * Takes a lock. Required. Context: any. Locks: none (they do not nest). The library holds a
+     * lock for a bounded number of instructions and never while it waits for hardware. Returns a
+     * value that unlock gets back (the interrupt state, usually).
      */
     unsigned long (*lock)(void *ctx, void *lock);
 
@@ -202,17 +208,17 @@ struct piommu_os {
     uint64_t (*now)(void *ctx);
 
     /**
-     * Called again and again while the library waits for hardware, with no lock held. Optional: when
-     * NULL the library polls without a pause. Context: any. A port whose calling context can sleep may
-     * yield, or sleep until an interrupt of the hardware or until the clock reaches `deadline`; one
-     * whose calling context cannot sleep returns after a CPU's pause instruction. It may return early
-     * as often as it likes. Must not fail.
+     * Called again and again while the library waits for hardware, with no lock held. Optional:
+     * when NULL the library polls without a pause. Context: any. A port whose calling context can
+     * sleep may yield, or sleep until an interrupt of the hardware or until the clock reaches
+     * `deadline`; one whose calling context cannot sleep returns after a CPU's pause instruction.
+     * It may return early as often as it likes. Must not fail.
      */
     void (*wait)(void *ctx, uint64_t deadline);
 
     /**
-     * Takes a finished line of text for the host's log: no newline, at most 159 characters. Optional.
-     * Context: any. Locks: none. Must neither block nor fail.
+     * Takes a finished line of text for the host's log: no newline, at most 159 characters.
+     * Optional. Context: any. Locks: none. Must neither block nor fail.
      */
     void (*log)(void *ctx, enum piommu_log_level level, const char *line);
 };
@@ -233,13 +239,13 @@ enum piommu_os_need {
 };
 
 /**
- * Checks that a shim has all that is needed. Constructors do this themselves, and log the name; a port
- * may call it early to see the name of what it forgot.
+ * Checks that a shim has all that is needed. Constructors do this themselves, and log the name; a
+ * port may call it early to see the name of what it forgot.
  *
  * @param host    the shim.
  * @param needs   a sum of enum piommu_os_need.
- * @param missing set to the name of the first callback that is missing, or to NULL if none is. May be
- *                NULL.
+ * @param missing set to the name of the first callback that is missing, or to NULL if none is. May
+ *                be NULL.
  * @return 0; -PIOMMU_EINVAL if host.os is NULL, its size is impossible, or a callback is missing.
  *
  * May be called at any time.

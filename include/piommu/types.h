@@ -39,7 +39,9 @@ typedef uint32_t piommu_prot;
 #define PIOMMU_PROT_EXECUTE 0x04u
 /** Only privileged transactions may use the mapping (stage 1). */
 #define PIOMMU_PROT_PRIVILEGED 0x08u
-/** Normal memory, not cacheable. Without this flag and the next one: normal, write-back cacheable. */
+/**
+ * Normal memory, not cacheable. Without this flag and the next one: normal, write-back cacheable.
+ */
 #define PIOMMU_PROT_NONCACHEABLE 0x10u
 /** Device memory (registers of a peer device, a doorbell). Excludes PIOMMU_PROT_NONCACHEABLE. */
 #define PIOMMU_PROT_DEVICE 0x20u

@@ -5,15 +5,15 @@
 
 /**
  * @file virtio.h
- * The driver's side of virtio: a device behind a transport, and split rings. It knows nothing of
- * IOMMUs and can be used alone. The device is not trusted with memory safety: whatever it writes is read
- * once and checked.
+ * The driver's side of virtio: a device behind a transport, and split rings. It
+ * knows nothing of IOMMUs and can be used alone. The device is not trusted with memory safety:
+ * whatever it writes is read once and checked.
  *
- * Order of use: open, reset, negotiate, read the configuration, create queues, start; then add, kick,
- * take. To end: reset, destroy queues, close.
+ * Order of use: open, reset, negotiate, read the configuration, create queues, start; then add,
+ * kick, take. To end: reset, destroy queues, close.
  *
- * Concurrency: the caller serialises all calls on one device, except that calls on different queues may
- * run in parallel once the device was started.
+ * Concurrency: the caller serialises all calls on one device, except that calls on different queues
+ * may run in parallel once the device was started.
  *
  * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.1 to 2.7 (device, split
  * virtqueues), 3.1 (device initialization), 4.1 (virtio over PCI bus).
@@ -56,15 +56,16 @@ struct piommu_virtio_buffer {
 };
 
 /**
- * Opens a device behind virtio-pci (the modern interface), whose BARs the host has assigned. Switches
- * memory decoding and bus mastering on. Does not touch the device's state.
+ * Opens a device behind virtio-pci (the modern interface), whose BARs the host has assigned.
+ * Switches memory decoding and bus mastering on. Does not touch the device's state.
  *
  * @param host     the shim; BASE, LOCK (only its clock is used), MMIO and PCI callbacks.
  * @param function where it is.
  * @param type     the virtio device type, e.g. 23 for an IOMMU.
  * @param device   set on success.
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENODEV: no such device there; -PIOMMU_EBADMSG: its capabilities make
- *         no sense; -PIOMMU_ENOMEM; or an error of piommu_os::mmio_map or pci_bar.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENODEV: no such device there; -PIOMMU_EBADMSG: its
+ *         capabilities make no sense; -PIOMMU_ENOMEM; or an error of piommu_os::mmio_map or
+ *         pci_bar.
  *
  * Context: task.
  */
@@ -75,7 +76,8 @@ int piommu_virtio_pci_open(struct piommu_host host, struct piommu_pci_function f
 void piommu_virtio_close(struct piommu_virtio_device *device);
 
 /**
- * Resets the device and waits until it says so. After success it uses none of its queues' memory any more.
+ * Resets the device and waits until it says so. After success it uses none of its queues' memory
+ * any more.
  *
  * @param timeout nanoseconds.
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_ETIMEDOUT.
@@ -90,8 +92,9 @@ int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout);
  * @param wanted   features that the caller implements.
  * @param required those among them that it cannot do without; VERSION_1 always is.
  * @param accepted set on success to the features in force.
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_EOPNOTSUPP: a required feature is not offered, or the device wants one that the caller
- *         does not implement (it refused FEATURES_OK). The device is told that the driver has failed.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_EOPNOTSUPP: a required feature is not offered, or the device
+ *         wants one that the caller does not implement (it refused FEATURES_OK). The device is told
+ *         that the driver has failed.
  *
  * Context: task.
  */
@@ -104,7 +107,8 @@ int piommu_virtio_negotiate(struct piommu_virtio_device *device, uint64_t wanted
  * @param fields which.
  * @param count  how many, at most PIOMMU_VIRTIO_MAX_FIELDS.
  * @param values set on success, in the order of the fields.
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_EBADMSG: a field lies outside the configuration, or it never stops changing.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_EBADMSG: a field lies outside the configuration, or it never
+ *         stops changing.
  *
  * Context: any.
  */
@@ -156,25 +160,28 @@ uint16_t piommu_virtqueue_size(const struct piommu_virtqueue *queue);
  * @param buffers its pieces, the device-readable ones first.
  * @param count   how many: 1 or more.
  * @param head    set on success: names the request until it is taken back; below the ring's size.
- * @return 0; -PIOMMU_EINVAL (order, sizes, count); -PIOMMU_ENOSPC: the ring is full; -PIOMMU_EIO: the device has
- *         corrupted it, see take.
+ * @return 0; -PIOMMU_EINVAL (order, sizes, count); -PIOMMU_ENOSPC: the ring is full; -PIOMMU_EIO:
+ *         the device has corrupted it, see take.
  *
  * Context: any.
  */
 int piommu_virtqueue_add(struct piommu_virtqueue *queue, const struct piommu_virtio_buffer *buffers,
                          uint16_t count, uint16_t *head);
 
-/** Rings the doorbell, unless the device has asked not to. Context: any. */
+/**
+ * Rings the doorbell, unless the device has asked not to. Runs beside add and take. Context: any.
+ */
 void piommu_virtqueue_kick(struct piommu_virtqueue *queue);
 
 /**
  * Takes back one request that the device is done with.
  *
  * @param head   set when one was taken: as add gave it.
- * @param length set too: how many bytes the device says it has written; not above what was writable.
- * @return 1: one was taken; 0: none is done; -PIOMMU_EIO: the device has corrupted the ring (an index
- *         jumped, a request came back that is not in flight, a length is impossible). The queue is
- *         unusable then, and the device must be reset.
+ * @param length set too: how many bytes the device says it has written; not above what was
+ *               writable.
+ * @return 1: one was taken; 0: none is done; -PIOMMU_EIO: the device has corrupted the ring (an
+ *         index jumped, a request came back that is not in flight, a length is impossible). The
+ *         queue is unusable then, and the device must be reset.
  *
  * Context: any.
  */

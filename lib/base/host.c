@@ -86,7 +86,9 @@ void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, cons
     host.os->log(host.ctx, level, line.text);
 }
 
-/* The members up to and including `log` existed in the first version: a smaller table is a mistake. */
+/*
+ * The members up to and including `log` existed in the first version: a smaller table is a mistake.
+ */
 static const char *find_missing(const struct piommu_os *os, unsigned int needs)
 {
     const struct {

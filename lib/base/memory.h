@@ -3,7 +3,10 @@
 #ifndef PIOMMU_LIB_BASE_MEMORY_H
 #define PIOMMU_LIB_BASE_MEMORY_H
 
-/* The only functions of a C library that the freestanding code uses; compilers emit calls of them too. */
+/*
+ * The only functions of a C library that the freestanding code uses; compilers emit calls of them
+ * too.
+ */
 
 #include <stddef.h>
 

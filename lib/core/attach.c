@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Moving groups between domains. All IDs of a group move, or none does; between two domains an ID is in
- * one of them or blocked, never free.
+ * Moving groups between domains. All IDs of a group move, or none does; between two domains an ID
+ * is in one of them or blocked, never free.
  */
 
 #include "core.h"
@@ -24,8 +24,8 @@ static int block(struct endpoint *endpoint)
 }
 
 /*
- * Moves one endpoint into a domain, from `from` or (NULL) from blocked. After a failure it is blocked
- * and in neither; -PIOMMU_EFAILED if not even that was possible.
+ * Moves one endpoint into a domain, from `from` or (NULL) from blocked. After a failure it is
+ * blocked and in neither; -PIOMMU_EFAILED if not even that was possible.
  */
 static int enter(struct endpoint *endpoint, struct piommu_domain *from, struct piommu_domain *to)
 {
@@ -145,8 +145,8 @@ static void set_domain(struct piommu_group *group, struct piommu_domain *domain)
 }
 
 /*
- * Takes a group out of its domain on an instance that has failed: the hardware is not asked any more, but
- * it must have confirmed that it blocks everything.
+ * Takes a group out of its domain on an instance that has failed: the hardware is not asked any
+ * more, but it must have confirmed that it blocks everything.
  */
 static int abandon(struct piommu_group *group)
 {

@@ -112,8 +112,8 @@ static inline uint64_t instance_granule(const struct piommu_instance *instance)
 /* Marks the instance as failed and stops the unit. Returns -PIOMMU_EFAILED. */
 int piommu_instance_fail_(struct piommu_instance *instance, int error);
 /*
- * Looks at what a call of the backend has returned: an error that says that the unit is lost fails the
- * instance and becomes -PIOMMU_EFAILED; anything else is passed on.
+ * Looks at what a call of the backend has returned: an error that says that the unit is lost fails
+ * the instance and becomes -PIOMMU_EFAILED; anything else is passed on.
  */
 int piommu_instance_judge_(struct piommu_instance *instance, int error);
 /* Tries again to stop a failed unit; true if it has confirmed, now or earlier. */

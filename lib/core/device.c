@@ -256,7 +256,9 @@ static struct endpoint *unpublish(struct piommu_device *device)
     return unused;
 }
 
-/* Blocks the IDs that only this device has, in a group that stays attached for its other members. */
+/*
+ * Blocks the IDs that only this device has, in a group that stays attached for its other members.
+ */
 static int block_own_endpoints(struct piommu_device *device)
 {
     struct piommu_instance *instance = device->instance;

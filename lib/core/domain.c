@@ -146,7 +146,10 @@ static int tables_sync(struct piommu_domain *domain, struct piommu_gather *gathe
     return 0;
 }
 
-/* Removes what a failed map call has left in the tables, and waits until the hardware has forgotten it. */
+/*
+ * Removes what a failed map call has left in the tables, and waits until the hardware has forgotten
+ * it.
+ */
 static int undo_map(struct piommu_domain *domain, uint64_t iova, uint64_t size)
 {
     struct piommu_gather gather;
@@ -216,7 +219,10 @@ static int check_range(const struct piommu_domain *domain, uint64_t iova, uint64
     return 0;
 }
 
-/* Checks all segments of a map call, before anything is changed; sets the last address of the range. */
+/*
+ * Checks all segments of a map call, before anything is changed; sets the last address of the
+ * range.
+ */
 static int check_segments(const struct piommu_domain *domain, uint64_t iova,
                           const struct piommu_segment *segments, size_t count, uint64_t *last)
 {

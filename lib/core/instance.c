@@ -205,7 +205,9 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
     return handled;
 }
 
-/* The device that has an ID; NULL if several have it, since nobody can tell which of them it was. */
+/*
+ * The device that has an ID; NULL if several have it, since nobody can tell which of them it was.
+ */
 static const struct piommu_device *only_user(const struct endpoint *endpoint)
 {
     if (endpoint->users != 1) {

@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Domains whose backend takes requests. The hardware shows nothing of what it holds, so each request is
- * recorded here: for lookup, for the edges that an unmap must respect, and to tell all of it again when
- * the domain gets its first endpoint.
+ * Domains whose backend takes requests. The hardware shows nothing of what it holds, so each
+ * request is recorded here: for lookup, for the edges that an unmap must respect, and to tell all
+ * of it again when the domain gets its first endpoint.
  */
 
 #include "core.h"
@@ -160,8 +160,8 @@ static bool next_single(struct piommu_range_source *source, struct piommu_range 
 }
 
 /*
- * Tells new mappings to the hardware. If it refuses, some of them may be in force: one request for the
- * whole range removes those, since nothing else lies in it.
+ * Tells new mappings to the hardware. If it refuses, some of them may be in force: one request for
+ * the whole range removes those, since nothing else lies in it.
  */
 static int send_new(struct piommu_domain *domain, const struct mapping *chain,
                     struct piommu_range range)
@@ -257,8 +257,8 @@ int piommu_requests_unmap_(struct piommu_domain *domain, uint64_t first, uint64_
 }
 
 /*
- * Produces the ranges of a gather. Records that follow each other in the gather and in the tree become
- * one range: nothing else lies between them.
+ * Produces the ranges of a gather. Records that follow each other in the gather and in the tree
+ * become one range: nothing else lies between them.
  */
 struct gather_source {
     struct piommu_range_source source;

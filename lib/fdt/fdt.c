@@ -87,8 +87,9 @@ static bool is_compatible(const struct piommu_fdt *tree, int node, const char *c
 }
 
 /*
- * libfdt reads words and double words of the blob directly and does not check that they are aligned; some CPUs
- * do. The blob itself is aligned to 8 bytes, so its blocks are if their offsets are.
+ * libfdt reads words and double words of the blob directly and does not check that they are
+ * aligned; some CPUs do. The blob itself is aligned to 8 bytes, so its blocks are if their offsets
+ * are.
  */
 static bool is_aligned(const void *blob, size_t size)
 {
@@ -216,7 +217,9 @@ int piommu_fdt_pci_id(struct piommu_fdt *tree, int host_bridge, uint16_t rid,
         if (error != 0) {
             return error;
         }
-        /* The map gives one cell for the ID: an IOMMU with another number of cells cannot be meant. */
+        /*
+         * The map gives one cell for the ID: an IOMMU with another number of cells cannot be meant.
+         */
         if (id_cells != 1 || masked - first > UINT32_MAX - base) {
             return bad(tree, host_bridge, "iommu-map");
         }

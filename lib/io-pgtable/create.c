@@ -76,7 +76,9 @@ int piommu_pgtable_create(struct piommu_host host, const struct piommu_pgtable_c
     return 0;
 }
 
-/* Frees every table below the root, children first, by a walk that remembers its place per level. */
+/*
+ * Frees every table below the root, children first, by a walk that remembers its place per level.
+ */
 static void free_tables(struct piommu_pgtable *table)
 {
     descriptor_slot *tables[LEVELS];

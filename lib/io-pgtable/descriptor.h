@@ -25,9 +25,9 @@
 #define DESCRIPTOR_ADDRESS 0x0000fffffffff000ull
 
 /*
- * How many slots of the table below are in use is kept in the descriptor that links it, in bits that
- * hardware ignores there: 58:51 (low part) and 7:2 (high part). So a count costs no memory and no
- * further cache line.
+ * How many slots of the table below are in use is kept in the descriptor that links it, in bits
+ * that hardware ignores there: 58:51 (low part) and 7:2 (high part). So a count costs no memory and
+ * no further cache line.
  */
 #define DESCRIPTOR_COUNT_LOW_SHIFT  51
 #define DESCRIPTOR_COUNT_LOW_BITS   8
@@ -53,9 +53,9 @@ static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
 
 /*
  * No single-copy-atomic 64-bit store: two halves, in an order in which a walker never sees a valid
- * descriptor that is half written. Making valid stores the half with the valid bit last, making invalid
- * first. A change of a valid descriptor happens only in the count above, where any mixture of old and
- * new halves leads to the same table.
+ * descriptor that is half written. Making valid stores the half with the valid bit last, making
+ * invalid first. A change of a valid descriptor happens only in the count above, where any mixture
+ * of old and new halves leads to the same table.
  */
 typedef struct {
     _Atomic uint32_t half[2];

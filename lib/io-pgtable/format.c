@@ -4,8 +4,8 @@
 /*
  * VMSAv8-64 stage 1 and stage 2 with a 4 KiB granule: geometry, attribute bits, register values.
  *
- * Source: Arm ARM, VMSAv8-64: "Translation table level 3 descriptor formats", "Stage 2 memory region
- * attributes", "Concatenated translation tables", TCR_EL1, VTCR_EL2, MAIR_EL1.
+ * Source: Arm ARM, VMSAv8-64: "Translation table level 3 descriptor formats", "Stage 2 memory
+ * region attributes", "Concatenated translation tables", TCR_EL1, VTCR_EL2, MAIR_EL1.
  */
 
 #include "pgtable.h"
@@ -88,9 +88,9 @@ static uint64_t stage1_attributes(piommu_prot prot)
         attributes |= LEAF_S1_READ_ONLY;
     }
     /*
-     * Execution is for the side that the mapping is for. Unprivileged mappings are never executable by
-     * the privileged side: what an unprivileged transaction can write, hardware refuses to execute
-     * there anyway.
+     * Execution is for the side that the mapping is for. Unprivileged mappings are never executable
+     * by the privileged side: what an unprivileged transaction can write, hardware refuses to
+     * execute there anyway.
      */
     if ((prot & PIOMMU_PROT_EXECUTE) == 0) {
         attributes |= LEAF_S1_NO_EXEC | LEAF_S1_PRIVILEGED_NO_EXEC;
@@ -209,8 +209,8 @@ static unsigned int natural_start_level(unsigned int input_bits)
 }
 
 /*
- * Stage 2 may start at level 0 only where the implemented output size is at least 44 bits. Below that
- * the input does not exceed 42 bits, and up to eight level-1 tables side by side cover it.
+ * Stage 2 may start at level 0 only where the implemented output size is at least 44 bits. Below
+ * that the input does not exceed 42 bits, and up to eight level-1 tables side by side cover it.
  */
 static unsigned int start_level(const struct piommu_pgtable_config *config)
 {

@@ -73,8 +73,8 @@ static uint32_t run_length(const struct piommu_pgtable *table, const struct sour
 }
 
 /*
- * How many leading slots of a run can take a leaf: up to the first that is in use. At level 3 the answer
- * is the whole run, since counting tables does not depend on it.
+ * How many leading slots of a run can take a leaf: up to the first that is in use. At level 3 the
+ * answer is the whole run, since counting tables does not depend on it.
  */
 static uint32_t usable_slots(descriptor_slot *slots, unsigned int level, uint32_t limit)
 {
@@ -91,7 +91,8 @@ static uint32_t usable_slots(descriptor_slot *slots, unsigned int level, uint32_
 
 /*
  * Counts the tables that storing the source will take, up to the first conflict. Follows the same
- * decisions as store_leaves below: the largest leaf that fits, or what lies below a table that is there.
+ * decisions as store_leaves below: the largest leaf that fits, or what lies below a table that is
+ * there.
  */
 static uint32_t count_missing_tables(const struct piommu_pgtable *table, struct source source)
 {
@@ -146,8 +147,8 @@ static uint32_t count_missing_tables(const struct piommu_pgtable *table, struct 
 }
 
 /*
- * Goes down to the table where the next leaf belongs. Returns false if a leaf is in the way. `spare`
- * holds as many tables as can be missing.
+ * Goes down to the table where the next leaf belongs. Returns false if a leaf is in the way.
+ * `spare` holds as many tables as can be missing.
  */
 static bool descend(struct path *path, unsigned int wanted, descriptor_slot **spare)
 {

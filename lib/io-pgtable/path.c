@@ -16,8 +16,9 @@ void piommu_path_begin_(struct path *path, struct piommu_pgtable *table)
 }
 
 /*
- * Links the fresh table at `level`, to which `slot` of the table above will lead. Its content must be
- * visible before the link is; if the table above is not linked either, its own link does the ordering.
+ * Links the fresh table at `level`, to which `slot` of the table above will lead. Its content must
+ * be visible before the link is; if the table above is not linked either, its own link does the
+ * ordering.
  */
 static void link_fresh(struct path *path, unsigned int level, descriptor_slot *slot)
 {

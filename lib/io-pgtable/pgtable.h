@@ -105,7 +105,9 @@ struct path {
 
 /* path.c */
 void piommu_path_begin_(struct path *path, struct piommu_pgtable *table);
-/* Climbs until the table on top covers iova; on the way up links fresh tables and updates counts. */
+/*
+ * Climbs until the table on top covers iova; on the way up links fresh tables and updates counts.
+ */
 void piommu_path_move_(struct path *path, uint64_t iova);
 /* Climbs to the root. */
 void piommu_path_end_(struct path *path);

@@ -4,10 +4,10 @@
 /*
  * Memory of tables.
  *
- * A table that is in no one's use is chained through its own first words. Hardware may still walk it (an
- * empty table stays linked until the next sync), so no such word may have the bit set that makes a
- * descriptor valid: they are stored in the order of descriptors, and pointers, page addresses and
- * shifted levels all have bit 0 clear.
+ * A table that is in no one's use is chained through its own first words. Hardware may still walk
+ * it (an empty table stays linked until the next sync), so no such word may have the bit set that
+ * makes a descriptor valid: they are stored in the order of descriptors, and pointers, page
+ * addresses and shifted levels all have bit 0 clear.
  */
 
 #include "pgtable.h"
@@ -34,7 +34,10 @@ static descriptor_slot *read_pointer(descriptor_slot *slots, unsigned int word)
     return (descriptor_slot *)(uintptr_t)descriptor_read(&slots[word]);
 }
 
-/* A shim that answers outside what it was asked for is refused here, before hardware sees the address. */
+/*
+ * A shim that answers outside what it was asked for is refused here, before hardware sees the
+ * address.
+ */
 static bool acceptable(const struct piommu_pgtable *table, const void *memory, uint64_t physical,
                        uint64_t size)
 {
@@ -153,7 +156,9 @@ void piommu_tables_forget_empty_(struct piommu_pgtable *table, descriptor_slot *
     table->statistics.tables_empty--;
 }
 
-/* Cuts the link to an empty table. If that empties the table above, it joins the list in its turn. */
+/*
+ * Cuts the link to an empty table. If that empties the table above, it joins the list in its turn.
+ */
 static void detach(struct piommu_pgtable *table, unsigned int level, uint64_t first)
 {
     struct path path;

@@ -236,8 +236,8 @@ static uint32_t read_pci(const struct pci_device *pci, uint32_t offset, unsigned
 }
 
 /*
- * Looks at one vendor capability. Others may follow with the same type: the first that is usable counts.
- * Returns 0 also for those that are not; an error only if the shim reports one.
+ * Looks at one vendor capability. Others may follow with the same type: the first that is usable
+ * counts. Returns 0 also for those that are not; an error only if the shim reports one.
  */
 static int read_capability(struct pci_device *pci, uint32_t at)
 {

@@ -25,7 +25,9 @@ struct virtio_transport {
     uint32_t (*config_generation)(struct piommu_virtio_device *device);
     uint32_t (*config_read)(struct piommu_virtio_device *device, uint32_t offset, uint32_t width);
     void (*config_write_byte)(struct piommu_virtio_device *device, uint32_t offset, uint8_t value);
-    /* The most entries of a queue as the device says, 0 if there is no such queue or it is in use. */
+    /*
+     * The most entries of a queue as the device says, 0 if there is no such queue or it is in use.
+     */
     uint32_t (*queue_max)(struct piommu_virtio_device *device, uint16_t index);
     /* Starts a queue of `size` entries; sets the doorbell for notify. 0 or -PIOMMU_EBADMSG. */
     int (*queue_start)(struct piommu_virtio_device *device, uint16_t index, uint16_t size,

@@ -5,8 +5,8 @@
  * Random programs of calls of io-pgtable.h, against a plain list of what should be mapped, the
  * independent walker and a TLB that forgets nothing by itself.
  *
- * Each program runs in a process of its own, so that a crash or an endless loop is a failure like any
- * other. A program that fails is shortened while it still fails, and printed as calls.
+ * Each program runs in a process of its own, so that a crash or an endless loop is a failure like
+ * any other. A program that fails is shortened while it still fails, and printed as calls.
  *
  * Environment: PIOMMU_RANDOM_STEPS, the number of operations in all; PIOMMU_RANDOM_SEED.
  */

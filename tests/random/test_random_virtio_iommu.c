@@ -2,12 +2,14 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Random calls on a virtio-iommu, compared with a plain shadow after each of them: what every endpoint can
- * reach by every interesting address, and what lookups say. Now and then a request fails.
+ * Random calls on a virtio-iommu, compared with a plain shadow after each of them: what every
+ * endpoint can reach by every interesting address, and what lookups say. Now and then a request
+ * fails.
  *
- * PIOMMU_RANDOM_SEED and PIOMMU_RANDOM_STEPS are obeyed; the same seed makes the same calls. They come in
- * episodes, each of which begins with a new device. Episodes run in a child process, so that whatever kills
- * one can be shrunk: chunks of calls are left out as long as the rest still fails.
+ * PIOMMU_RANDOM_SEED and PIOMMU_RANDOM_STEPS are obeyed; the same seed makes the same calls. They
+ * come in episodes, each of which begins with a new device. Episodes run in a child process, so
+ * that whatever kills one can be shrunk: chunks of calls are left out as long as the rest still
+ * fails.
  */
 
 #include <stdarg.h>
@@ -602,7 +604,9 @@ static void do_service(struct shadow *shadow, const struct operation *operation)
     assert_in_range(handled, 0, operation->d % 6);
 }
 
-/* All devices of a failed instance are blocked; it is taken down, and another one takes its place. */
+/*
+ * All devices of a failed instance are blocked; it is taken down, and another one takes its place.
+ */
 static void start_over(struct shadow *shadow, uint64_t seed)
 {
     assert_true(shadow->injected != 0);
@@ -724,7 +728,9 @@ static uint64_t number_from(const char *name, uint64_t otherwise)
     return text != NULL && text[0] != '\0' ? strtoull(text, NULL, 0) : otherwise;
 }
 
-/* All episodes in one child, which says which one it is at. Returns the one that failed, or `end`. */
+/*
+ * All episodes in one child, which says which one it is at. Returns the one that failed, or `end`.
+ */
 static uint64_t run_episodes(uint64_t first, uint64_t end)
 {
     struct operation operations[EPISODE];

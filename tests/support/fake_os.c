@@ -90,7 +90,9 @@ static _Thread_local unsigned int locks_held;
 
 static void broken(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
 
-/* Says what is wrong on stderr too: an assertion outside the test's own thread would end silently. */
+/*
+ * Says what is wrong on stderr too: an assertion outside the test's own thread would end silently.
+ */
 static void broken(const char *format, ...)
 {
     char text[256];
@@ -899,8 +901,8 @@ bool fake_os_device_write(void *ctx, uint64_t physical, const void *buffer, size
 }
 
 /*
- * Asked for by the thread sanitizer. A device reads and writes memory beside all threads: that is no race in
- * the program. Races among the program's own accesses are still found.
+ * Asked for by the thread sanitizer. A device reads and writes memory beside all threads: that is
+ * no race in the program. Races among the program's own accesses are still found.
  */
 const char *__tsan_default_suppressions(void);
 

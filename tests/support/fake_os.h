@@ -5,10 +5,11 @@
 
 /**
  * @file fake_os.h
- * The strict host under every test. It ends the test when the library breaks the contract of os.h: a
- * callback with a lock held or where the test has forbidden it, a nested lock, memory freed twice or with
- * another size, an allocation that leaks, a register access outside what was mapped, a log line that is too
- * long. Memory is filled with a pattern when it is given out and when it is taken back.
+ * The strict host under every test. It ends the test when the library breaks the
+ * contract of os.h: a callback with a lock held or where the test has forbidden it, a nested lock,
+ * memory freed twice or with another size, an allocation that leaks, a register access outside what
+ * was mapped, a log line that is too long. Memory is filled with a pattern when it is given out and
+ * when it is taken back.
  *
  * Time is virtual: every look at the clock takes a microsecond, every wait ten.
  */
@@ -34,9 +35,14 @@ enum fake_os_forbidden {
 
 /** How a fake OS behaves. */
 struct fake_os_options {
-    /** Virtual addresses of DMA memory have nothing to do with physical ones; dma_virtual is offered. */
+    /**
+     * Virtual addresses of DMA memory have nothing to do with physical ones; dma_virtual is
+     * offered.
+     */
     bool scattered;
-    /** What the CPU has written is seen by fake_os_device_read64 only after a clean and a barrier. */
+    /**
+     * What the CPU has written is seen by fake_os_device_read64 only after a clean and a barrier.
+     */
     bool non_coherent;
     /** Seed for the order in which cleaned lines become visible. */
     uint32_t seed;
@@ -86,7 +92,9 @@ void fake_os_connect(struct fake_os *os, const struct fake_os_device *device);
 
 /** Forbids a sum of enum fake_os_forbidden, from now on; 0 allows everything. */
 void fake_os_forbid(struct fake_os *os, unsigned int what);
-/** Makes the nth fallible call from now fail (1: the next), and all after it if `forever`. 0: none. */
+/**
+ * Makes the nth fallible call from now fail (1: the next), and all after it if `forever`. 0: none.
+ */
 void fake_os_fail_call(struct fake_os *os, uint64_t nth, bool forever);
 /** Called before DMA memory is taken back: for checks that nothing can reach it. */
 void fake_os_on_dma_free(struct fake_os *os,
@@ -105,7 +113,9 @@ uint64_t fake_os_test_pages(struct fake_os *os, size_t count);
 void *fake_os_pointer(struct fake_os *os, uint64_t physical, uint64_t size);
 /** True if the range lies in one piece of DMA memory that the library holds. */
 bool fake_os_is_dma_memory(struct fake_os *os, uint64_t physical, uint64_t size);
-/** What a walker sees: a little-endian descriptor as a number of the host. False: no memory there. */
+/**
+ * What a walker sees: a little-endian descriptor as a number of the host. False: no memory there.
+ */
 bool fake_os_device_read64(void *os, uint64_t physical, uint64_t *value);
 /** What a device does through the bus; false: no memory there. */
 bool fake_os_device_read(void *os, uint64_t physical, void *buffer, size_t size);

@@ -5,9 +5,10 @@
 
 /**
  * @file mock_backend.h
- * Backends without hardware, one of each kind, for tests of the core. The mock holds its core to the
- * contract of backend.h, can be told to fail its kth call, and lets a modelled device try to reach memory
- * after each call, through whatever the mock was told so far: stale translations included.
+ * Backends without hardware, one of each kind, for tests of the core. The mock
+ * holds its core to the contract of backend.h, can be told to fail its kth call, and lets a
+ * modelled device try to reach memory after each call, through whatever the mock was told so far:
+ * stale translations included.
  */
 
 #include <piommu/backend.h>

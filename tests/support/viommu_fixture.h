@@ -7,11 +7,11 @@
  * @file viommu_fixture.h
  * The library's core on a virtio-iommu model on the fake OS, ready for a test.
  *
- * The fixture is also a DMA prober. A test says what it grants to whom (viommu_fixture_allow, _forbid) and
- * from when on an endpoint is guarded (viommu_fixture_watch). From then on, whenever the library touches a
- * register, and whenever it waits, each watched endpoint is tried at each interesting address, and the test
- * fails if any of them reaches memory that it was not granted. So no step between two calls of the library
- * goes unseen.
+ * The fixture is also a DMA prober. A test says what it grants to whom (viommu_fixture_allow,
+ * _forbid) and from when on an endpoint is guarded (viommu_fixture_watch). From then on, whenever
+ * the library touches a register, and whenever it waits, each watched endpoint is tried at each
+ * interesting address, and the test fails if any of them reaches memory that it was not granted. So
+ * no step between two calls of the library goes unseen.
  *
  * A test that fails leaves everything as it is: the fake OS may be inside a callback.
  */
@@ -95,14 +95,22 @@ void viommu_fixture_default_options(struct viommu_fixture_options *options);
 
 /** Fake OS and model, connected; no context yet. NULL: defaults. */
 struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options *options);
-/** Creates context and instance with what the options say; returns what creating the instance did. */
+/**
+ * Creates context and instance with what the options say; returns what creating the instance did.
+ */
 int viommu_fixture_start(struct viommu_fixture *fixture);
 /** Both, which must succeed. */
 struct viommu_fixture *viommu_fixture_started(const struct viommu_fixture_options *options);
 
-/** Adds a device with one ID: the model gets the endpoint if it does not know it. It is watched then. */
+/**
+ * Adds a device with one ID: the model gets the endpoint if it does not know it. It is watched
+ * then.
+ */
 struct piommu_device *viommu_fixture_add_device(struct viommu_fixture *fixture, uint32_t id);
-/** Adds a device with what IDs it likes; the model must know them. They are watched if that succeeds. */
+/**
+ * Adds a device with what IDs it likes; the model must know them. They are watched if that
+ * succeeds.
+ */
 int viommu_fixture_try_add(struct viommu_fixture *fixture, const uint32_t *ids, size_t count,
                            struct piommu_device **device);
 /** Creates a domain, which must succeed. */
@@ -118,8 +126,8 @@ void viommu_fixture_remove_domain(struct viommu_fixture *fixture, struct piommu_
  */
 void viommu_fixture_take_down(struct viommu_fixture *fixture);
 /**
- * Takes down what is up, asserts that the device saw no violation and that all memory came back, and
- * frees everything.
+ * Takes down what is up, asserts that the device saw no violation and that all memory came back,
+ * and frees everything.
  */
 void viommu_fixture_destroy(struct viommu_fixture *fixture);
 

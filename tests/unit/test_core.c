@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The core over mock backends of both kinds: each test runs once with tables and once with requests.
- * A modelled device tries to reach memory after every call of the backend.
+ * The core over mock backends of both kinds: each test runs once with tables and once with
+ * requests. A modelled device tries to reach memory after every call of the backend.
  */
 
 #include "fake_os.h"
@@ -520,8 +520,9 @@ static void test_a_domain_of_another_instance_is_refused(void **state)
 }
 
 /*
- * Each backend call of a move fails in turn. Whatever happens, the device is where it was, or blocked, or the
- * instance has failed with everything blocked; the error says which, and no step opens anything.
+ * Each backend call of a move fails in turn. Whatever happens, the device is where it was, or
+ * blocked, or the instance has failed with everything blocked; the error says which, and no step
+ * opens anything.
  */
 static void check_failed_move(enum piommu_backend_kind kind, size_t ids, bool forever, bool from_a)
 {

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Device trees: well-formed ones in any order, malformed ones, truncated and corrupted ones. They are made
- * here with libfdt's sequential writer.
+ * Device trees: well-formed ones in any order, malformed ones, truncated and corrupted ones. They
+ * are made here with libfdt's sequential writer.
  */
 
 #include <stdarg.h>

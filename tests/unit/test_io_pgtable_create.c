@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* Creation: what is refused, what a table turns out to be, and what hardware makes of its registers. */
+/*
+ * Creation: what is refused, what a table turns out to be, and what hardware makes of its
+ * registers.
+ */
 
 #include <stdarg.h>
 #include <stddef.h>

@@ -6,9 +6,9 @@
 /*
  * A page table under observation, for the tests of io-pgtable.h.
  *
- * Between the library and the strict host stands an observer that knows every table. It asks at each
- * barrier what a walker may have seen since the one before, whatever the order in which the stores of
- * that time arrived:
+ * Between the library and the strict host stands an observer that knows every table. It asks at
+ * each barrier what a walker may have seen since the one before, whatever the order in which the
+ * stores of that time arrived:
  *  - a table that was linked had nothing but its final content, or invalid descriptors, before;
  *  - no valid descriptor became another valid descriptor;
  *  - a table that was taken out of the tree holds no valid descriptor.
@@ -145,8 +145,8 @@ static inline void observe_tree(struct pgt *p)
 }
 
 /*
- * What hardware takes notice of. In a link bits 58:51 and 11:2 are software's, but for bit 10, which
- * FEAT_HAFT uses.
+ * What hardware takes notice of. In a link bits 58:51 and 11:2 are software's, but for bit 10,
+ * which FEAT_HAFT uses.
  */
 static inline uint64_t hardware_bits(const struct observed_piece *piece, uint64_t descriptor)
 {
@@ -663,8 +663,8 @@ static inline void map(struct pgt *p, uint64_t iova, uint64_t physical, uint64_t
 }
 
 /*
- * An unmap need not wait until the walker sees it: detach_empty does. Here the time passes in which what
- * was cleaned arrives.
+ * An unmap need not wait until the walker sees it: detach_empty does. Here the time passes in which
+ * what was cleaned arrives.
  */
 static inline void let_lines_arrive(struct pgt *p)
 {

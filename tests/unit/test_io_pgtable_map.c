@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* Mapping: what is refused, which leaves are chosen, what a conflict leaves, what can be expressed. */
+/*
+ * Mapping: what is refused, which leaves are chosen, what a conflict leaves, what can be expressed.
+ */
 
 #include <stdarg.h>
 #include <stddef.h>

@@ -20,7 +20,9 @@ static struct piommu_pgtable_statistics statistics_of(struct pgt *p)
     return statistics;
 }
 
-/* The gather's range holds all that was removed, and before a detach nothing beyond what was asked. */
+/*
+ * The gather's range holds all that was removed, and before a detach nothing beyond what was asked.
+ */
 static void expect_range(const struct piommu_gather *gather, uint64_t first, uint64_t last,
                          uint64_t asked_first, uint64_t asked_last)
 {
@@ -443,7 +445,10 @@ static void test_counts_survive_full_tables(void **state)
     struct piommu_gather gather;
 
     (void)state;
-    /* All 512 entries of a table, removed in two orders: the count of live entries reaches both ends. */
+    /*
+     * All 512 entries of a table, removed in two orders: the count of live entries reaches both
+     * ends.
+     */
     for (unsigned int round = 0; round < 2; round++) {
         for (unsigned int i = 0; i < 512; i += 64) {
             map(p, i * 4096, i * 4096, 64 * 4096, READ);

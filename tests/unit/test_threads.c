@@ -2,9 +2,10 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * What context.h says may run in parallel, run in parallel on one virtio-iommu: mapping calls on different
- * domains, and fault service. The threads return a verdict, since an assertion outside the test's own thread
- * would end the program without a word. Worth most under the thread sanitizer.
+ * What context.h says may run in parallel, run in parallel on one virtio-iommu: mapping calls on
+ * different domains, and fault service. The threads return a verdict, since an assertion outside
+ * the test's own thread would end the program without a word. Worth most under the thread
+ * sanitizer.
  */
 
 #include "fake_os.h"
@@ -82,7 +83,10 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned int width, uint32_t 
     viommu_model_mmio_write(ctx, offset, width, value);
 }
 
-/* One answer at a time, and a bad access now and then: so requests of all threads are in flight together. */
+/*
+ * One answer at a time, and a bad access now and then: so requests of all threads are in flight
+ * together.
+ */
 static void progress(void *ctx)
 {
     uint8_t byte;

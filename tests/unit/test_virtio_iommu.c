@@ -2,8 +2,9 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The virtio-iommu backend through the core: what it asks of the device, what it makes of its answers, and
- * above all what DMA masters can reach meanwhile. See viommu_fixture.h: they are tried at each step.
+ * The virtio-iommu backend through the core: what it asks of the device, what it makes of its
+ * answers, and above all what DMA masters can reach meanwhile. See viommu_fixture.h: they are tried
+ * at each step.
  */
 
 #include <stdarg.h>
@@ -682,7 +683,10 @@ static void test_add_of_an_unknown_id_changes_nothing(void **state)
         fixture = viommu_fixture_started(&options);
         viommu_model_add_endpoint(fixture->model, A, NULL, 0);
         viommu_model_add_endpoint(fixture->model, B, NULL, 0);
-        /* Under LEAVE an ID that was blocked once stays blocked, which may need memory: but only once. */
+        /*
+         * Under LEAVE an ID that was blocked once stays blocked, which may need memory: but only
+         * once.
+         */
         if (leave != 0) {
             assert_int_equal(viommu_fixture_try_add(fixture, ids, 3, &device), -PIOMMU_ENOENT);
         }

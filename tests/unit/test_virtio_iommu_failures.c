@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The virtio-iommu backend when things go wrong: requests that fail, devices that lie, stall, die or
- * vanish, hosts without memory; and fault reports. Whatever happens, no master reaches what it was not
- * granted, no call waits for ever, all can be taken down, and nothing is lost.
+ * The virtio-iommu backend when things go wrong: requests that fail, devices that lie, stall, die
+ * or vanish, hosts without memory; and fault reports. Whatever happens, no master reaches what it
+ * was not granted, no call waits for ever, all can be taken down, and nothing is lost.
  */
 
 #include <stdarg.h>
@@ -45,8 +45,8 @@ static bool has_failed(const struct viommu_fixture *fixture)
 /* ---- A small world, and calls in it ---- */
 
 /*
- * A is in `first` with two mappings, B in `second` with one, C exists but was not added. `third` has
- * mappings and nobody in it. `identity` is there where the device can do it.
+ * A is in `first` with two mappings, B in `second` with one, C exists but was not added. `third`
+ * has mappings and nobody in it. `identity` is there where the device can do it.
  */
 struct world {
     struct viommu_fixture *fixture;
@@ -390,8 +390,8 @@ static const struct mishap mishaps[] = {
 };
 
 /*
- * The device is trusted with isolation: when it puts an endpoint among the mappings of others and says
- * that it did not, nobody can tell.
+ * The device is trusted with isolation: when it puts an endpoint among the mappings of others and
+ * says that it did not, nobody can tell.
  */
 static bool is_beyond_defence(enum call call, const struct mishap *mishap)
 {
@@ -579,8 +579,8 @@ static void test_failures_of_the_repair_are_survived(void **state)
 }
 
 /*
- * A status counts only if the device says that it has written it, and only if it did. An old OK in the
- * same memory must not be taken for an answer.
+ * A status counts only if the device says that it has written it, and only if it did. An old OK in
+ * the same memory must not be taken for an answer.
  */
 static void test_answers_without_a_status_are_failures(void **state)
 {
@@ -622,7 +622,9 @@ static void test_answers_without_a_status_are_failures(void **state)
     }
 }
 
-/* Whatever number the device answers with, the caller gets an error that the call's comment names. */
+/*
+ * Whatever number the device answers with, the caller gets an error that the call's comment names.
+ */
 static void test_statuses_become_documented_errors(void **state)
 {
     static const enum call calls[] = {MAP, MAP_LIST, ADD, ATTACH_EMPTY, ATTACH_SHARED, MOVE, JOIN};
@@ -652,8 +654,8 @@ static void test_statuses_become_documented_errors(void **state)
 }
 
 /*
- * An ATTACH that was given up may still be carried out. The device is taken for blocked by then, so it
- * must not find itself among the mappings of others.
+ * An ATTACH that was given up may still be carried out. The device is taken for blocked by then, so
+ * it must not find itself among the mappings of others.
  */
 static void test_an_attach_that_comes_too_late_grants_nothing(void **state)
 {
@@ -704,7 +706,10 @@ static void test_an_attach_that_was_done_and_not_confirmed_is_undone(void **stat
     }
 }
 
-/* The state after a refused request, in the one case where a device may say no without being broken. */
+/*
+ * The state after a refused request, in the one case where a device may say no without being
+ * broken.
+ */
 static void test_a_refused_map_leaves_nothing(void **state)
 {
     (void)state;
@@ -894,7 +899,10 @@ static void test_a_device_that_is_gone_fails(void **state)
     }
 }
 
-/* The call that finds out may wait for the reset, no longer than the timeout; those after it may not. */
+/*
+ * The call that finds out may wait for the reset, no longer than the timeout; those after it may
+ * not.
+ */
 static void test_service_notices_a_device_that_needs_a_reset(void **state)
 {
     static const enum viommu_model_misbehaviour ways[] = {VIOMMU_MODEL_NEEDS_RESET,

@@ -3,8 +3,8 @@
 
 /*
  * virtio devices behind virtio-pci, and what they may say of themselves: capabilities, features,
- * configuration, status. Each lie must end in an error that the header names, with no access outside the
- * BAR and all memory given back.
+ * configuration, status. Each lie must end in an error that the header names, with no access
+ * outside the BAR and all memory given back.
  */
 
 #include <stdarg.h>
@@ -440,8 +440,8 @@ static void test_config_that_never_stops_changing_is_given_up(void **state)
 }
 
 /*
- * The mask changes between its two halves, and the generation with it: what comes back must be one of
- * the two values, never a mix of them.
+ * The mask changes between its two halves, and the generation with it: what comes back must be one
+ * of the two values, never a mix of them.
  */
 static uint32_t (*real_mmio_read)(void *ctx, uintptr_t address, unsigned int width);
 static unsigned int device_reads;
@@ -512,8 +512,8 @@ static void test_interrupt_status_is_read_once_and_acknowledged(void **state)
 /* ---- Hostile capabilities ---- */
 
 /*
- * Goes as far as the device lets us, as a driver would. The fake OS ends the test at an access outside a
- * window, the map above at a window outside the BAR. Returns the first error.
+ * Goes as far as the device lets us, as a driver would. The fake OS ends the test at an access
+ * outside a window, the map above at a window outside the BAR. Returns the first error.
  */
 static int use_all(struct viommu_fixture *fixture)
 {

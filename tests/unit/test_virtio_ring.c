@@ -2,8 +2,9 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Split rings. Half of the tests use the virtio-iommu model as the device; the other half play the device
- * themselves: they have seen where the driver put the ring, and write into it what they like.
+ * Split rings. Half of the tests use the virtio-iommu model as the device; the other half play the
+ * device themselves: they have seen where the driver put the ring, and write into it what they
+ * like.
  */
 
 #include <stdarg.h>
@@ -42,7 +43,10 @@ static void (*real_barrier)(void *ctx, enum piommu_barrier kind);
 static void (*on_barrier)(enum piommu_barrier kind);
 static void (*on_doorbell)(void);
 
-/* Windows are 16 MiB apart in the fake OS; the common one is wherever the first register access goes. */
+/*
+ * Windows are 16 MiB apart in the fake OS; the common one is wherever the first register access
+ * goes.
+ */
 static void spying_mmio_write(void *ctx, uintptr_t address, unsigned int width, uint32_t value)
 {
     unsigned int offset = (unsigned int)(address & 0xfff);
@@ -952,7 +956,9 @@ static void test_a_scribbling_device_does_not_confuse_the_driver(void **state)
     end(rings);
 }
 
-/* Random nonsense in everything that the device can write: no crash, no more answers than requests. */
+/*
+ * Random nonsense in everything that the device can write: no crash, no more answers than requests.
+ */
 static void test_random_nonsense_in_the_ring_does_no_harm(void **state)
 {
     uint32_t random = 1;

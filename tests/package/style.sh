@@ -42,6 +42,9 @@ format)
     need clang-format
     mapfile -t sources < <(with_name '\.[ch]$')
     clang-format --dry-run --Werror "${sources[@]}" || status=1
+    # It leaves comments alone.
+    awk 'length > 100 { print FILENAME ":" FNR ": more than 100 columns"; n++ } END { exit n > 0 }' \
+        "${sources[@]}" || status=1
     echo "${#sources[@]} C files"
     ;;
 license)

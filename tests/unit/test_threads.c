@@ -36,6 +36,7 @@ struct bench {
     struct piommu_instance *instance;
     atomic_uint faults;
     atomic_bool stop;
+    pthread_barrier_t start; /* all threads begin together */
 };
 
 struct mapper {
@@ -163,6 +164,7 @@ static void *mapper_thread(void *argument)
 {
     struct mapper *mapper = argument;
 
+    pthread_barrier_wait(&mapper->bench->start);
     mapper->complaint = map_and_unmap(mapper);
     return NULL;
 }
@@ -171,7 +173,9 @@ static void *service_thread(void *argument)
 {
     struct bench *bench = argument;
 
-    while (!atomic_load(&bench->stop)) {
+    pthread_barrier_wait(&bench->start);
+    /* Reports wait in the queue: even if this thread did not run until now, it gets some. */
+    while (!atomic_load(&bench->stop) || atomic_load(&bench->faults) == 0) {
         if (piommu_instance_service(bench->instance, 8) < 0) {
             return (void *)(uintptr_t) "service failed";
         }
@@ -190,6 +194,7 @@ static void test_domains_are_mapped_in_parallel_with_each_other_and_with_service
 
     (void)state;
     open_bench(&bench);
+    pthread_barrier_init(&bench.start, NULL, MAPPERS + 1);
     for (uint32_t i = 0; i < MAPPERS; i++) {
         uint32_t id = i + 1;
         struct piommu_device_config device = {
@@ -227,6 +232,7 @@ static void test_domains_are_mapped_in_parallel_with_each_other_and_with_service
     assert_int_equal(viommu_model_violations(bench.model), 0);
     assert_int_equal(piommu_instance_destroy(bench.instance), 0);
     assert_int_equal(piommu_context_destroy(bench.context), 0);
+    pthread_barrier_destroy(&bench.start);
     viommu_model_destroy(bench.model);
     fake_os_destroy(bench.os);
 }

@@ -53,6 +53,7 @@ static int enter(struct virtio_iommu *unit, struct virtio_endpoint *endpoint, ui
             error = send_attach(unit, endpoint, domain, flags);
         }
     }
+    endpoint->doubtful = error == -PIOMMU_EIO;
     if (error == 0) {
         endpoint->attached = true;
         endpoint->domain = domain;
@@ -86,7 +87,13 @@ int piommu_virtio_iommu_block_(void *handle, void *endpoint_handle)
     if (unit->unattached_is_blocked) {
         return endpoint->attached ? send_detach(unit, endpoint) : 0;
     }
-    return enter(unit, endpoint, blocked_domain(unit), 0);
+    for (unsigned int which = 0; which < 2; which++) {
+        if (endpoint->attached && endpoint->domain == blocked_domain(unit, which)) {
+            return endpoint->doubtful ? enter(unit, endpoint, blocked_domain(unit, 1 - which), 0)
+                                      : 0;
+        }
+    }
+    return enter(unit, endpoint, blocked_domain(unit, 0), 0);
 }
 
 /* Takes one reserved region; `property` is RESV_MEM_LENGTH bytes behind its header. */
@@ -229,7 +236,7 @@ static bool number_in_use(const struct virtio_iommu *unit, uint32_t number)
  */
 static int take_number(struct virtio_iommu *unit, uint32_t *number)
 {
-    uint32_t first = unit->first_domain + FIXED_DOMAINS;
+    uint32_t first = unit->first_domain + fixed_domains(unit);
     uint32_t start = unit->next_domain;
 
     do {

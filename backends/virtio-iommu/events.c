@@ -5,6 +5,9 @@
 
 #include "unit.h"
 
+/* So that the number of reports fits the return value, whatever budget the caller has. */
+#define MAX_HANDLED 65536u
+
 static void post_event(struct virtio_iommu *unit, uint16_t number)
 {
     struct piommu_virtio_buffer buffer = {.physical =
@@ -68,10 +71,12 @@ int piommu_virtio_iommu_service_(void *handle, unsigned int budget)
     }
     (void)piommu_virtio_interrupt_status(unit->device);
     status = piommu_virtio_status(unit->device);
-    if ((status & (PIOMMU_VIRTIO_STATUS_NEEDS_RESET | PIOMMU_VIRTIO_STATUS_FAILED)) != 0) {
+    /* Without DRIVER_OK somebody else has reset it, and all attachments are gone. */
+    if ((status & (PIOMMU_VIRTIO_STATUS_NEEDS_RESET | PIOMMU_VIRTIO_STATUS_FAILED)) != 0 ||
+        (status & PIOMMU_VIRTIO_STATUS_DRIVER_OK) == 0) {
         return -PIOMMU_EIO;
     }
-    while (handled < budget) {
+    while (handled < budget && handled < MAX_HANDLED) {
         struct piommu_backend_fault fault;
         uint8_t report[FAULT_SIZE];
         uint16_t head;

@@ -141,7 +141,7 @@ static void give_up(struct virtio_iommu *unit, const struct batch *batch)
  */
 static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool room)
 {
-    uint64_t deadline = piommu_host_now(unit->host) + unit->config.timeout;
+    uint64_t deadline = piommu_host_deadline(unit->host, unit->config.timeout);
     bool in_time = true;
 
     for (;;) {
@@ -166,9 +166,9 @@ static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool
 
 /*
  * Fills the queue from the source as far as there is room, and rings the doorbell. *next holds the
- * request that did not fit; *more tells whether there is one.
+ * request that did not fit; *more tells whether there is one. Returns whether anything was posted.
  */
-static void fill(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make, void *source,
+static bool fill(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make, void *source,
                  struct batch *batch, struct request *next, bool *more)
 {
     unsigned long state = piommu_host_lock(unit->host, unit->lock);
@@ -183,6 +183,7 @@ static void fill(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *m
     if (posted) {
         piommu_virtqueue_kick(unit->requests);
     }
+    return posted;
 }
 
 int piommu_virtio_iommu_send_(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make,
@@ -193,14 +194,15 @@ int piommu_virtio_iommu_send_(struct virtio_iommu *unit, piommu_virtio_iommu_mak
     bool more = make(source, &next);
 
     while (more) {
+        bool posted;
         int error;
 
         if (unit_dead(unit)) {
             return -PIOMMU_EFAILED;
         }
-        fill(unit, make, source, &batch, &next, &more);
-        /* Nothing of ours is in flight: others hold all slots. */
-        error = wait_for_answers(unit, &batch, batch.pending == 0);
+        /* If nothing could be posted, others hold all slots: wait for one of those. */
+        posted = fill(unit, make, source, &batch, &next, &more);
+        error = wait_for_answers(unit, &batch, !posted);
         if (error != 0) {
             return error;
         }

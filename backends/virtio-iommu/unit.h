@@ -96,6 +96,7 @@ struct virtio_endpoint {
     struct virtio_endpoint *next; /* among the parked ones */
     uint32_t id;
     bool attached;
+    bool doubtful;   /* the last ATTACH was not clearly refused: it may be where that led to */
     uint32_t domain; /* the number of the domain it is in, if attached */
 };
 
@@ -105,12 +106,20 @@ static inline uint32_t identity_domain(const struct virtio_iommu *unit)
     return unit->first_domain;
 }
 
-static inline uint32_t blocked_domain(const struct virtio_iommu *unit)
+/*
+ * Two empty domains for blocked endpoints: to be sure of an endpoint it is attached to the one
+ * where it is not, since attaching it to the one where it is has no defined meaning.
+ */
+static inline uint32_t blocked_domain(const struct virtio_iommu *unit, unsigned int which)
 {
-    return unit->first_domain + 1;
+    return unit->first_domain + 1 + which;
 }
 
-#define FIXED_DOMAINS 2u
+/* How many numbers have a fixed meaning: identity, and those for blocked endpoints. */
+static inline uint32_t fixed_domains(const struct virtio_iommu *unit)
+{
+    return unit->config.unknown_ids == PIOMMU_UNKNOWN_IDS_LEAVE ? 3 : 2;
+}
 
 static inline bool unit_dead(struct virtio_iommu *unit)
 {

@@ -74,12 +74,12 @@ static int read_domain_range(struct virtio_iommu *unit)
     if (values[0] > values[1]) {
         return -PIOMMU_EBADMSG;
     }
-    if (values[1] - values[0] < FIXED_DOMAINS) {
+    if (values[1] - values[0] < fixed_domains(unit)) {
         return -PIOMMU_EOPNOTSUPP;
     }
     unit->first_domain = (uint32_t)values[0];
     unit->last_domain = (uint32_t)values[1];
-    unit->next_domain = unit->first_domain + FIXED_DOMAINS;
+    unit->next_domain = unit->first_domain + fixed_domains(unit);
     return 0;
 }
 
@@ -107,7 +107,12 @@ static int take_memory(struct virtio_iommu *unit, size_t size, uint8_t **memory,
                                          .owner = unit->config.owner};
 
     *memory = unit->host.os->dma_alloc(unit->host.ctx, &request, physical);
-    return *memory != NULL ? 0 : -PIOMMU_ENOMEM;
+    if (*memory == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    /* A device that claims to have written and has not must not make us report what was there. */
+    memset(*memory, 0, size);
+    return 0;
 }
 
 static void give_memory(struct virtio_iommu *unit, uint8_t *memory, size_t size)
@@ -287,8 +292,14 @@ static int stop(void *handle)
     struct virtio_iommu *unit = handle;
 
     atomic_store_explicit(&unit->dead, 1, memory_order_release);
-    if ((unit->features & F_BYPASS_CONFIG) != 0) {
+    if (!unit->unattached_is_blocked) {
+        uint64_t value = 1;
+
         (void)piommu_virtio_write_config_byte(unit->device, CONFIG_BYPASS, 0);
+        /* If it does not stay 0, a reset would open what the attachments still hold closed. */
+        if (read_config(unit, CONFIG_BYPASS, 1, &value) != 0 || (value & 1) != 0) {
+            return -PIOMMU_ETIMEDOUT;
+        }
     }
     return piommu_virtio_reset(unit->device, unit->config.timeout);
 }

@@ -76,7 +76,7 @@ struct piommu_group *piommu_device_group(const struct piommu_device *device);
  *
  * @param index  0, 1, ...
  * @param region set on success.
- * @return 0; -PIOMMU_ENOENT: there are no more.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENOENT: there are no more.
  *
  * Context: any. Registration.
  */

@@ -82,7 +82,9 @@ void piommu_domain_get_statistics(const struct piommu_domain *domain,
  *         (prot cannot be expressed); -PIOMMU_EEXIST (something in the range is mapped, or unmapped
  *         but not yet synced); -PIOMMU_ERESERVED; -PIOMMU_ENOMEM; -PIOMMU_EIO: the hardware
  *         refused; -PIOMMU_EFAILED: the instance has failed, now or earlier. After an error nothing
- *         of the range is mapped that was not before.
+ *         of the range is mapped that was not before; but after -PIOMMU_EFAILED the memory must be
+ *         kept until piommu_domain_destroy has succeeded, since a unit that could not be stopped
+ *         may still reach it.
  *
  * Context: any that may allocate; may wait for the hardware. Mapping.
  */
@@ -104,7 +106,8 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
 /**
  * Unmaps all that lies in a range. Holes in it are fine. Devices may go on using what was unmapped
  * until piommu_domain_sync has returned success for the gather; so long the memory must not be
- * reused, and its addresses cannot be mapped again.
+ * reused, and nothing must be mapped in gather->range. (With a backend that is told each mapping,
+ * map checks this and answers -PIOMMU_EEXIST; with page tables it is the caller's duty.)
  *
  * What one call of map or map_list has mapped can always be unmapped by one call with the same
  * range.

@@ -46,9 +46,12 @@ static inline void piommu_host_unlock(struct piommu_host host, void *lock, unsig
     host.os->unlock(host.ctx, lock, state);
 }
 
-static inline uint64_t piommu_host_now(struct piommu_host host)
+/* When a wait of `timeout` nanoseconds that begins now has to end. */
+static inline uint64_t piommu_host_deadline(struct piommu_host host, uint64_t timeout)
 {
-    return host.os->now(host.ctx);
+    uint64_t now = host.os->now(host.ctx);
+
+    return timeout < UINT64_MAX - now ? now + timeout : UINT64_MAX;
 }
 
 /* One step of a wait: lets the host pause, and tells whether the deadline has passed. */

@@ -323,6 +323,9 @@ struct piommu_group *piommu_device_group(const struct piommu_device *device)
 int piommu_device_reserved_region(const struct piommu_device *device, size_t index,
                                   struct piommu_reserved_region *region)
 {
+    if (device == NULL || region == NULL) {
+        return -PIOMMU_EINVAL;
+    }
     for (size_t i = 0; i < device->endpoint_count; i++) {
         for (const struct reserved_node *node = device->endpoints[i]->reserved.first; node != NULL;
              node = node->next) {

@@ -321,7 +321,7 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
 {
     int error;
 
-    if (domain == NULL || gather == NULL) {
+    if (domain == NULL || domain->config.type != PIOMMU_DOMAIN_PAGING || gather == NULL) {
         return -PIOMMU_EINVAL;
     }
     if (!gather->pending) {

@@ -161,9 +161,10 @@ bool piommu_instance_stopped_(struct piommu_instance *instance)
     if (atomic_exchange_explicit(&instance->stopping, 1, memory_order_acq_rel) != 0) {
         return false;
     }
-    if (instance->backend->stop(instance->unit) == 0) {
+    if (atomic_load_explicit(&instance->stopped, memory_order_acquire) == 0 &&
+        instance->backend->stop(instance->unit) == 0) {
         atomic_store_explicit(&instance->stopped, 1, memory_order_release);
-    } else {
+    } else if (atomic_load_explicit(&instance->stopped, memory_order_acquire) == 0) {
         log_unblocked(instance);
     }
     atomic_store_explicit(&instance->stopping, 0, memory_order_release);

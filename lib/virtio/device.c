@@ -22,7 +22,7 @@ int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout)
     if (device == NULL) {
         return -PIOMMU_EINVAL;
     }
-    deadline = piommu_host_now(device->host) + timeout;
+    deadline = piommu_host_deadline(device->host, timeout);
     device->transport->set_status(device, 0);
     while (device->transport->get_status(device) != 0) {
         if (!piommu_host_wait(device->host, deadline)) {

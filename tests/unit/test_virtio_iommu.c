@@ -540,7 +540,7 @@ static void test_domain_numbers_run_out_and_come_back(void **state)
         int error = 0;
 
         quick_options(&options);
-        options.model.domain_start = UINT32_MAX - 3;
+        options.model.domain_start = UINT32_MAX - 4;
         options.model.domain_end = UINT32_MAX;
         options.unknown_ids = leave != 0 ? PIOMMU_UNKNOWN_IDS_LEAVE : PIOMMU_UNKNOWN_IDS_BLOCK;
         fixture = viommu_fixture_started(&options);
@@ -550,8 +550,8 @@ static void test_domain_numbers_run_out_and_come_back(void **state)
             count += error == 0;
         }
         assert_int_equal(error, -PIOMMU_ENOSPC);
-        /* One or two may be kept for identity and blocking. */
-        assert_in_range(count, 2, 4);
+        /* Up to three may be kept for identity and blocking. */
+        assert_in_range(count, 2, 5);
         for (unsigned int round = 0; round < 10; round++) {
             assert_int_equal(piommu_domain_destroy(domains[round % count]), 0);
             assert_int_equal(piommu_domain_create(&config, &domains[round % count]), 0);

@@ -690,13 +690,14 @@ static void test_an_attach_that_was_done_and_not_confirmed_is_undone(void **stat
                                                           VIOMMU_MODEL_ANSWER_EMPTY};
 
     (void)state;
-    for (size_t i = 0; i < COUNT(ways); i++) {
+    for (size_t i = 0; i < 2 * COUNT(ways); i++) {
         struct viommu_fixture_options options;
         struct world world;
 
         sweep_options(&options);
+        options.unknown_ids = i < COUNT(ways) ? PIOMMU_UNKNOWN_IDS_BLOCK : PIOMMU_UNKNOWN_IDS_LEAVE;
         build(&world, &options, ATTACH_SHARED);
-        viommu_model_misbehave(world.fixture->model, ways[i], 1, 99);
+        viommu_model_misbehave(world.fixture->model, ways[i % COUNT(ways)], 1, 99);
         assert_int_equal(perform(&world, ATTACH_SHARED), -PIOMMU_EIO);
         viommu_model_behave(world.fixture->model);
         assert_false(has_failed(world.fixture));

@@ -267,6 +267,42 @@ static void test_only_the_configured_leaf_sizes_are_used(void **state)
     close_table(p);
 }
 
+static void test_below_a_table_the_configured_leaf_sizes_still_hold(void **state)
+{
+    struct piommu_pgtable_config config = stage1_config(40);
+    struct pgt *p;
+    uint64_t mapped;
+
+    (void)state;
+    config.leaf_sizes = 4 * KIB + GIB;
+    p = open_table(&config);
+    map(p, GIB + 2 * MIB, 0, 4096, READ);
+    /* A large block would fit if there were no table, and the size in between is not in use. */
+    assert_int_equal(call_map(p, GIB, 4 * GIB, GIB, READ, &mapped), -PIOMMU_EEXIST);
+    assert_int_equal(mapped, 2 * MIB);
+    expect_counts(p, 513, 0, 0);
+    close_table(p);
+}
+
+static void test_segments_that_continue_each_other_share_a_leaf(void **state)
+{
+    struct piommu_pgtable_config config = stage1_config(40);
+    struct pgt *p = open_table(&config);
+    const struct piommu_segment segments[] = {
+        {.physical = 6 * MIB, .size = 4096},
+        {.physical = 6 * MIB + 4096, .size = MIB},
+        {.physical = 7 * MIB + 4096, .size = MIB - 4096},
+        {.physical = 8 * MIB + 4096, .size = 4096},
+    };
+    uint64_t mapped;
+
+    (void)state;
+    assert_int_equal(call_map_list(p, 2 * MIB, segments, 4, READ, &mapped), 0);
+    assert_int_equal(mapped, 2 * MIB + 4096);
+    EXPECT_LEAVES(p, {2 * MIB, 6 * MIB, 2 * MIB}, {4 * MIB, 8 * MIB + 4096, 4096});
+    close_table(p);
+}
+
 static void test_map_goes_below_a_table_that_is_there_already(void **state)
 {
     struct piommu_pgtable_config config = stage1_config(39);
@@ -573,6 +609,8 @@ int main(void)
         cmocka_unit_test(test_map_list_reports_a_conflict_in_any_segment),
         cmocka_unit_test(test_leaves_are_as_large_as_both_alignments_and_the_size_allow),
         cmocka_unit_test(test_only_the_configured_leaf_sizes_are_used),
+        cmocka_unit_test(test_below_a_table_the_configured_leaf_sizes_still_hold),
+        cmocka_unit_test(test_segments_that_continue_each_other_share_a_leaf),
         cmocka_unit_test(test_map_goes_below_a_table_that_is_there_already),
         cmocka_unit_test(test_a_conflict_leaves_what_lies_before_it),
         cmocka_unit_test(test_a_conflict_leaves_no_tables_that_a_sync_cannot_free),

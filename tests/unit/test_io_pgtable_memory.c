@@ -172,6 +172,7 @@ static void test_map_list_counts_a_table_of_two_segments_once(void **state)
 enum lie {
     LIE_MISALIGNED,
     LIE_MISALIGNED_VIRTUAL,
+    LIE_MISALIGNED_PHYSICAL,
     LIE_TOO_HIGH,
     LIE_ACROSS_THE_LIMIT,
     LIE_NOT_LINEAR,
@@ -228,6 +229,9 @@ static void *liar_dma_alloc(void *ctx, const struct piommu_dma_request *request,
         break;
     case LIE_MISALIGNED_VIRTUAL:
         liar->answer = memory + request->size / 2;
+        break;
+    case LIE_MISALIGNED_PHYSICAL:
+        *physical += request->size / 2;
         break;
     case LIE_TOO_HIGH:
         *physical = liar->limit + 1;
@@ -412,8 +416,10 @@ static void test_only_lines_that_changed_are_cleaned(void **state)
     assert_int_equal(cleaned_since(p, &mark), 1);
 
     piommu_gather_init(&gather);
-    unmap(p, 64 * 4096, 256 * 4096, &gather, 256 * 4096);
-    assert_int_equal(cleaned_since(p, &mark), 32);
+    unmap(p, 64 * 4096, 9 * 4096, &gather, 9 * 4096);
+    assert_int_equal(cleaned_since(p, &mark), 2);
+    unmap(p, 73 * 4096, 247 * 4096, &gather, 247 * 4096);
+    assert_int_equal(cleaned_since(p, &mark), 31);
     unmap(p, 0, 2 * MIB, &gather, 13 * 4096);
     /* Slots 0 and 1; 8 to 15; 23 and 24; 511. Neighbours within a line may cost a clean each. */
     assert_int_equal(cleaned_since(p, &mark), 5);

@@ -95,7 +95,7 @@ int piommu_device_reserved_region(const struct piommu_device *device, size_t ind
  *         refused by the hardware. After these the group is where it was. -PIOMMU_EBLOCKED:
  *         refused, and going back failed too: the group is blocked. -PIOMMU_EFAILED: the instance
  *         has failed, now or earlier: all its devices are blocked as far as it obeys, and the group
- *         is in no domain.
+ *         is in no domain; or, if the unit could not be stopped, still in its old one.
  *
  * Context: task; may wait. Registration.
  */

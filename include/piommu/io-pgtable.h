@@ -200,7 +200,8 @@ int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ECUT: the range would cut a block at either
  *         end, nothing was changed; -PIOMMU_ENOENT: nothing is mapped in the range.
  *
- * Context: any. Allocates nothing and frees nothing. Exclusive.
+ * Context: any. Allocates nothing and frees nothing. Exclusive. The barrier that makes the removal
+ * visible to walkers is the one of piommu_pgtable_detach_empty.
  */
 int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                          struct piommu_gather *gather, uint64_t *unmapped);
@@ -224,7 +225,8 @@ void piommu_pgtable_release(struct piommu_pgtable *table, struct piommu_gather *
 
 /**
  * Moves the detached tables of one gather to another: for an owner whose invalidation has failed,
- * and who must keep their memory longer than the first gather lives.
+ * and who must keep their memory longer than the first gather lives. Range and pending of both stay
+ * as they are.
  *
  * Context: any. Exclusive.
  */

@@ -35,7 +35,7 @@ typedef uint32_t piommu_prot;
 #define PIOMMU_PROT_READ 0x01u
 /** The device may write. Write without read exists only where the capability write_only says so. */
 #define PIOMMU_PROT_WRITE 0x02u
-/** Instructions may be fetched. Without it they may not, where the hardware can tell. */
+/** Its own side may fetch code. Without it they may not, where the hardware can tell. */
 #define PIOMMU_PROT_EXECUTE 0x04u
 /** Only privileged transactions may use the mapping (stage 1). */
 #define PIOMMU_PROT_PRIVILEGED 0x08u

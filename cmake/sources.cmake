@@ -11,11 +11,17 @@ set(PIOMMU_SOURCES_BASE
 )
 
 set(PIOMMU_SOURCES_IO_PGTABLE
+  lib/io-pgtable/attributes.c
   lib/io-pgtable/create.c
+  lib/io-pgtable/cut.c
+  lib/io-pgtable/empty.c
   lib/io-pgtable/format.c
   lib/io-pgtable/lookup.c
   lib/io-pgtable/map.c
   lib/io-pgtable/path.c
+  lib/io-pgtable/plan.c
+  lib/io-pgtable/protect.c
+  lib/io-pgtable/registers.c
   lib/io-pgtable/tables.c
   lib/io-pgtable/unmap.c
 )

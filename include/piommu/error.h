@@ -39,6 +39,8 @@
 
 /** The format, the backend or the device cannot do this. */
 #define PIOMMU_EOPNOTSUPP 95
+/** The budget of the call is used up: the same call goes on where it stopped. */
+#define PIOMMU_EAGAIN 11
 
 /* The system ran out of something. */
 
@@ -49,7 +51,7 @@
 
 /* Firmware, a device or the hardware is at fault. */
 
-/** The device tree, or what a device says of itself, is malformed. */
+/** A device tree, a page table, or what a device says of itself, is malformed. */
 #define PIOMMU_EBADMSG 74
 /** There is no device at that place, or not one that this backend drives. */
 #define PIOMMU_ENODEV 19

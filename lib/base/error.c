@@ -35,6 +35,8 @@ const char *piommu_strerror(int error)
         return "the range overlaps a reserved region";
     case PIOMMU_EOPNOTSUPP:
         return "the hardware cannot do this";
+    case PIOMMU_EAGAIN:
+        return "the budget of the call is used up";
     case PIOMMU_ENOMEM:
         return "no memory";
     case PIOMMU_ENOSPC:

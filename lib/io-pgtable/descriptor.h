@@ -6,7 +6,8 @@
 /*
  * One slot of a table in memory, and the bits of a descriptor that all formats share.
  *
- * Source: Arm ARM, VMSAv8-64 translation table level 0 to 3 descriptor formats.
+ * Source: Arm ARM, VMSAv8-64 translation table level -1 to 3 descriptor formats; VMSAv8-32
+ * long-descriptor translation table format descriptors.
  */
 
 #include <stdatomic.h>
@@ -21,19 +22,20 @@
 #define DESCRIPTOR_TABLE     3ull
 #define DESCRIPTOR_PAGE      3ull
 
-/* Output or next-table address: bits 47:12 with a 4 KiB granule and at most 48 bits of output. */
-#define DESCRIPTOR_ADDRESS 0x0000fffffffff000ull
+/* A leaf that is member of a contiguous group. */
+#define DESCRIPTOR_CONTIGUOUS (1ull << 52)
 
 /*
  * How many slots of the table below are in use is kept in the descriptor that links it, in bits
- * that hardware ignores there: 58:51 (low part) and 7:2 (high part). So a count costs no memory and
- * no further cache line.
+ * that hardware ignores there in all formats: 58:52 (bits 6:0 of the count), 7:2 (bits 12:7) and 11
+ * (bit 13). So a count costs no memory and no further cache line.
  */
-#define DESCRIPTOR_COUNT_LOW_SHIFT  51
-#define DESCRIPTOR_COUNT_LOW_BITS   8
-#define DESCRIPTOR_COUNT_HIGH_SHIFT 2
-#define DESCRIPTOR_COUNT_HIGH_BITS  6
-#define DESCRIPTOR_COUNT_MASK       0x07f80000000000fcull
+#define DESCRIPTOR_COUNT_LOW_SHIFT    52
+#define DESCRIPTOR_COUNT_LOW_BITS     7
+#define DESCRIPTOR_COUNT_MIDDLE_SHIFT 2
+#define DESCRIPTOR_COUNT_MIDDLE_BITS  6
+#define DESCRIPTOR_COUNT_HIGH_SHIFT   11
+#define DESCRIPTOR_COUNT_MASK         0x07f00000000008fcull
 
 #if ATOMIC_LLONG_LOCK_FREE == 2
 
@@ -49,13 +51,36 @@ static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
     atomic_store_explicit(slot, piommu_le64(descriptor), memory_order_relaxed);
 }
 
+/* Changes the permissions of a leaf; see below. */
+static inline void descriptor_change(descriptor_slot *slot, uint64_t old, uint64_t descriptor)
+{
+    (void)old;
+    descriptor_write(slot, descriptor);
+}
+
+/*
+ * Replaces `expected` by `descriptor`; returns false if hardware has changed the slot in between.
+ */
+static inline bool descriptor_exchange(descriptor_slot *slot, uint64_t expected,
+                                       uint64_t descriptor)
+{
+    uint64_t old = piommu_le64(expected);
+
+    return atomic_compare_exchange_strong_explicit(slot, &old, piommu_le64(descriptor),
+                                                   memory_order_relaxed, memory_order_relaxed);
+}
+
+#define DESCRIPTOR_ATOMIC 1
+
 #else
+
+#define DESCRIPTOR_ATOMIC 0
 
 /*
  * No single-copy-atomic 64-bit store: two halves, in an order in which a walker never sees a valid
  * descriptor that is half written. Making valid stores the half with the valid bit last, making
- * invalid first. A change of a valid descriptor happens only in the count above, where any mixture
- * of old and new halves leads to the same table.
+ * invalid first. A valid descriptor changes only in the count above, where any mixture of old and
+ * new halves leads to the same table, and in permissions; see descriptor_change.
  */
 typedef struct {
     _Atomic uint32_t half[2];
@@ -83,35 +108,55 @@ static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
     }
 }
 
-#endif
-
-static inline bool descriptor_is_table(uint64_t descriptor, unsigned int level)
+/*
+ * Changes the permissions of a leaf, and nothing else. The right to execute is in the high half,
+ * those to read and write are in the low one. Whatever is taken away goes first, so that the half
+ * way grants nothing that neither the old leaf nor the new one does.
+ */
+static inline void descriptor_change(descriptor_slot *slot, uint64_t old, uint64_t descriptor)
 {
-    return level < 3 && (descriptor & DESCRIPTOR_TYPE_MASK) == DESCRIPTOR_TABLE;
+    uint32_t low = piommu_le32((uint32_t)descriptor);
+    uint32_t high = piommu_le32((uint32_t)(descriptor >> 32));
+    const uint64_t execute_never = 3ull << 53;
+
+    if ((descriptor & ~old & execute_never) != 0) {
+        atomic_store_explicit(&slot->half[1], high, memory_order_relaxed);
+        atomic_store_explicit(&slot->half[0], low, memory_order_release);
+    } else {
+        atomic_store_explicit(&slot->half[0], low, memory_order_relaxed);
+        atomic_store_explicit(&slot->half[1], high, memory_order_release);
+    }
 }
 
-static inline bool descriptor_is_leaf(uint64_t descriptor, unsigned int level)
+#endif
+
+/* Height 0 is the table farthest from the root, whose leaves are pages (architectural level 3). */
+static inline bool descriptor_is_table(uint64_t descriptor, unsigned int height)
 {
-    return (descriptor & DESCRIPTOR_TYPE_MASK) == (level == 3 ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK);
+    return height > 0 && (descriptor & DESCRIPTOR_TYPE_MASK) == DESCRIPTOR_TABLE;
 }
 
 static inline uint32_t descriptor_count(uint64_t descriptor)
 {
-    uint64_t low =
-        (descriptor >> DESCRIPTOR_COUNT_LOW_SHIFT) & ((1u << DESCRIPTOR_COUNT_LOW_BITS) - 1);
-    uint64_t high =
-        (descriptor >> DESCRIPTOR_COUNT_HIGH_SHIFT) & ((1u << DESCRIPTOR_COUNT_HIGH_BITS) - 1);
+    uint32_t low = (uint32_t)(descriptor >> DESCRIPTOR_COUNT_LOW_SHIFT) &
+                   ((1u << DESCRIPTOR_COUNT_LOW_BITS) - 1);
+    uint32_t middle = (uint32_t)(descriptor >> DESCRIPTOR_COUNT_MIDDLE_SHIFT) &
+                      ((1u << DESCRIPTOR_COUNT_MIDDLE_BITS) - 1);
+    uint32_t high = (uint32_t)(descriptor >> DESCRIPTOR_COUNT_HIGH_SHIFT) & 1;
 
-    return (uint32_t)(low | (high << DESCRIPTOR_COUNT_LOW_BITS));
+    return low | (middle << DESCRIPTOR_COUNT_LOW_BITS) |
+           (high << (DESCRIPTOR_COUNT_LOW_BITS + DESCRIPTOR_COUNT_MIDDLE_BITS));
 }
 
 static inline uint64_t descriptor_with_count(uint64_t descriptor, uint32_t count)
 {
     uint64_t low = count & ((1u << DESCRIPTOR_COUNT_LOW_BITS) - 1);
-    uint64_t high = count >> DESCRIPTOR_COUNT_LOW_BITS;
+    uint64_t middle =
+        (count >> DESCRIPTOR_COUNT_LOW_BITS) & ((1u << DESCRIPTOR_COUNT_MIDDLE_BITS) - 1);
+    uint64_t high = count >> (DESCRIPTOR_COUNT_LOW_BITS + DESCRIPTOR_COUNT_MIDDLE_BITS);
 
     return (descriptor & ~DESCRIPTOR_COUNT_MASK) | (low << DESCRIPTOR_COUNT_LOW_SHIFT) |
-           (high << DESCRIPTOR_COUNT_HIGH_SHIFT);
+           (middle << DESCRIPTOR_COUNT_MIDDLE_SHIFT) | (high << DESCRIPTOR_COUNT_HIGH_SHIFT);
 }
 
 #endif

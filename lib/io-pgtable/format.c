@@ -2,51 +2,31 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * VMSAv8-64 stage 1 and stage 2 with a 4 KiB granule: geometry, attribute bits, register values.
+ * Geometry of the formats: which combinations exist, where a walk starts, which leaves there are;
+ * and the values that hardware wants.
  *
- * Source: Arm ARM, VMSAv8-64: "Translation table level 3 descriptor formats", "Stage 2 memory
- * region attributes", "Concatenated translation tables", TCR_EL1, VTCR_EL2, MAIR_EL1.
+ * Source: Arm ARM, VMSAv8-64: "Translation granules and start levels", "Concatenated translation
+ * tables", "FEAT_LPA", "FEAT_LPA2", TCR_EL1, VTCR_EL2, MAIR_EL1; VMSAv8-32: "Long-descriptor
+ * translation table format", TTBCR, VTCR.
  */
 
 #include "pgtable.h"
 
-#define PAGE_SHIFT 12u
-#define INDEX_BITS 9u
+#define SIZE_4K  0x1000u
+#define SIZE_16K 0x4000u
+#define SIZE_64K 0x10000u
 
-/* Both stages. */
-#define LEAF_SHAREABILITY_OUTER (2ull << 8)
-#define LEAF_SHAREABILITY_INNER (3ull << 8)
-#define LEAF_ACCESS_FLAG        (1ull << 10)
+#define MIN_INPUT_BITS       25u /* without FEAT_TTST */
+#define MIN_INPUT_BITS_SMALL 16u
+#define MAX_INPUT_BITS       48u /* without FEAT_LVA and FEAT_LPA2 */
+#define MAX_INPUT_BITS_LARGE 52u
+#define MAX_OUTPUT_BITS_32   40u
 
-/* Stage 1. */
-#define LEAF_S1_ATTRIBUTE_SHIFT    2
-#define LEAF_S1_ATTRIBUTE_MASK     (7ull << LEAF_S1_ATTRIBUTE_SHIFT)
-#define LEAF_S1_UNPRIVILEGED       (1ull << 6) /* AP[1] */
-#define LEAF_S1_READ_ONLY          (1ull << 7) /* AP[2] */
-#define LEAF_S1_NOT_GLOBAL         (1ull << 11)
-#define LEAF_S1_PRIVILEGED_NO_EXEC (1ull << 53)
-#define LEAF_S1_NO_EXEC            (1ull << 54)
+/* The most tables that may lie side by side at the root of a stage 2. */
+#define MAX_CONCATENATED 16u
 
-/* Slots of MAIR. */
-#define MEMORY_NONCACHEABLE 0u
-#define MEMORY_CACHEABLE    1u
-#define MEMORY_DEVICE       2u
 /* Slot 0: Normal non-cacheable 0x44; slot 1: Normal write-back 0xff; slot 2: Device-nGnRE 0x04. */
 #define MAIR_VALUE 0x000000000004ff44ull
-
-/* Stage 2. */
-#define LEAF_S2_READ         (1ull << 6)
-#define LEAF_S2_WRITE        (1ull << 7)
-#define LEAF_S2_MEMORY_SHIFT 2
-#define LEAF_S2_MEMORY_MASK  (0xfull << LEAF_S2_MEMORY_SHIFT)
-#define LEAF_S2_CACHEABLE    (0xfull << LEAF_S2_MEMORY_SHIFT)
-#define LEAF_S2_NONCACHEABLE (0x5ull << LEAF_S2_MEMORY_SHIFT)
-#define LEAF_S2_DEVICE       (0x1ull << LEAF_S2_MEMORY_SHIFT)
-/*
- * XN[1:0] = 10 forbids execution at every exception level. 11 would still let the privileged side
- * execute where FEAT_XNX is implemented.
- */
-#define LEAF_S2_NO_EXEC (2ull << 53)
 
 /* Attributes of the walk itself. */
 #define WALK_NONCACHEABLE    0u
@@ -54,140 +34,79 @@
 #define WALK_OUTER_SHAREABLE 2u
 #define WALK_INNER_SHAREABLE 3u
 
-#define MIN_INPUT_BITS 25u /* without FEAT_TTST */
-#define MAX_INPUT_BITS 48u
+struct geometry {
+    uint32_t granule;
+    uint8_t page_shift;
+    uint8_t index_bits;
+    uint8_t tg0; /* the granule in TCR.TG0 and VTCR.TG0 */
+    uint8_t tg1; /* the granule in TCR.TG1 */
+    /* Bit H set: leaves at height H exist always, or only with 52 bits of output (or LPA2). */
+    uint8_t leaf_heights;
+    uint8_t large_leaf_heights;
+    uint8_t group_shift[HEIGHTS]; /* contiguous groups, by height */
+};
 
-static bool is_device(piommu_prot prot)
+static const struct geometry geometries[] = {
+    {.granule = SIZE_4K,
+     .page_shift = 12,
+     .index_bits = 9,
+     .tg0 = 0,
+     .tg1 = 2,
+     .leaf_heights = 0x7,
+     .large_leaf_heights = 0x8,
+     .group_shift = {4, 4, 4}},
+    {.granule = SIZE_16K,
+     .page_shift = 14,
+     .index_bits = 11,
+     .tg0 = 2,
+     .tg1 = 1,
+     .leaf_heights = 0x3,
+     .large_leaf_heights = 0x4,
+     .group_shift = {7, 5}},
+    {.granule = SIZE_64K,
+     .page_shift = 16,
+     .index_bits = 13,
+     .tg0 = 1,
+     .tg1 = 3,
+     .leaf_heights = 0x3,
+     .large_leaf_heights = 0x4,
+     .group_shift = {5, 5}},
+};
+
+static const struct geometry *find_geometry(uint32_t granule)
 {
-    return (prot & PIOMMU_PROT_DEVICE) != 0;
+    for (size_t i = 0; i < sizeof(geometries) / sizeof(geometries[0]); i++) {
+        if (geometries[i].granule == granule) {
+            return &geometries[i];
+        }
+    }
+    return NULL;
 }
 
-static bool is_cacheable(piommu_prot prot)
+static bool is_stage1(const struct piommu_pgtable_config *config)
 {
-    return (prot & (PIOMMU_PROT_DEVICE | PIOMMU_PROT_NONCACHEABLE)) == 0;
+    return config->format == PIOMMU_ARM_64_LPAE_S1 || config->format == PIOMMU_ARM_32_LPAE_S1;
 }
 
-/* The attribute bits of a stage-1 leaf, or 0 if it cannot express the prot. */
-static uint64_t stage1_attributes(piommu_prot prot)
+static bool is_32bit(const struct piommu_pgtable_config *config)
 {
-    uint64_t attributes = LEAF_ACCESS_FLAG | LEAF_S1_NOT_GLOBAL;
-    unsigned int memory = is_device(prot)      ? MEMORY_DEVICE
-                          : is_cacheable(prot) ? MEMORY_CACHEABLE
-                                               : MEMORY_NONCACHEABLE;
-
-    /* Stage 1 always lets somebody read. */
-    if ((prot & PIOMMU_PROT_READ) == 0) {
-        return 0;
-    }
-    attributes |= (uint64_t)memory << LEAF_S1_ATTRIBUTE_SHIFT;
-    attributes |= is_cacheable(prot) ? LEAF_SHAREABILITY_INNER : LEAF_SHAREABILITY_OUTER;
-    if ((prot & PIOMMU_PROT_PRIVILEGED) == 0) {
-        attributes |= LEAF_S1_UNPRIVILEGED;
-    }
-    if ((prot & PIOMMU_PROT_WRITE) == 0) {
-        attributes |= LEAF_S1_READ_ONLY;
-    }
-    /*
-     * Execution is for the side that the mapping is for. Unprivileged mappings are never executable
-     * by the privileged side: what an unprivileged transaction can write, hardware refuses to
-     * execute there anyway.
-     */
-    if ((prot & PIOMMU_PROT_EXECUTE) == 0) {
-        attributes |= LEAF_S1_NO_EXEC | LEAF_S1_PRIVILEGED_NO_EXEC;
-    } else if ((prot & PIOMMU_PROT_PRIVILEGED) != 0) {
-        attributes |= LEAF_S1_NO_EXEC;
-    } else {
-        attributes |= LEAF_S1_PRIVILEGED_NO_EXEC;
-    }
-    return attributes;
+    return config->format == PIOMMU_ARM_32_LPAE_S1 || config->format == PIOMMU_ARM_32_LPAE_S2;
 }
 
-/* The attribute bits of a stage-2 leaf, or 0 if it cannot express the prot. */
-static uint64_t stage2_attributes(piommu_prot prot)
+/*
+ * FEAT_LPA2 is in force (the DS bit): what goes beyond 48 bits with the two smaller granules needs
+ * it.
+ */
+static bool has_lpa2(const struct piommu_pgtable_config *config)
 {
-    uint64_t attributes = LEAF_ACCESS_FLAG;
-
-    /* Stage 2 does not tell privileged from unprivileged data accesses. */
-    if ((prot & PIOMMU_PROT_PRIVILEGED) != 0) {
-        return 0;
-    }
-    if (is_device(prot)) {
-        attributes |= LEAF_S2_DEVICE | LEAF_SHAREABILITY_OUTER;
-    } else if (is_cacheable(prot)) {
-        attributes |= LEAF_S2_CACHEABLE | LEAF_SHAREABILITY_INNER;
-    } else {
-        attributes |= LEAF_S2_NONCACHEABLE | LEAF_SHAREABILITY_OUTER;
-    }
-    if ((prot & PIOMMU_PROT_READ) != 0) {
-        attributes |= LEAF_S2_READ;
-    }
-    if ((prot & PIOMMU_PROT_WRITE) != 0) {
-        attributes |= LEAF_S2_WRITE;
-    }
-    if ((prot & PIOMMU_PROT_EXECUTE) == 0) {
-        attributes |= LEAF_S2_NO_EXEC;
-    }
-    return attributes;
-}
-
-static piommu_prot stage1_prot(uint64_t descriptor)
-{
-    unsigned int memory =
-        (unsigned int)((descriptor & LEAF_S1_ATTRIBUTE_MASK) >> LEAF_S1_ATTRIBUTE_SHIFT);
-    piommu_prot prot = PIOMMU_PROT_READ;
-    uint64_t no_exec = LEAF_S1_PRIVILEGED_NO_EXEC;
-
-    if ((descriptor & LEAF_S1_READ_ONLY) == 0) {
-        prot |= PIOMMU_PROT_WRITE;
-    }
-    if ((descriptor & LEAF_S1_UNPRIVILEGED) == 0) {
-        prot |= PIOMMU_PROT_PRIVILEGED;
-    } else {
-        no_exec = LEAF_S1_NO_EXEC;
-    }
-    if ((descriptor & no_exec) == 0) {
-        prot |= PIOMMU_PROT_EXECUTE;
-    }
-    if (memory == MEMORY_DEVICE) {
-        prot |= PIOMMU_PROT_DEVICE;
-    } else if (memory == MEMORY_NONCACHEABLE) {
-        prot |= PIOMMU_PROT_NONCACHEABLE;
-    }
-    return prot;
-}
-
-static piommu_prot stage2_prot(uint64_t descriptor)
-{
-    uint64_t memory = descriptor & LEAF_S2_MEMORY_MASK;
-    piommu_prot prot = 0;
-
-    if ((descriptor & LEAF_S2_READ) != 0) {
-        prot |= PIOMMU_PROT_READ;
-    }
-    if ((descriptor & LEAF_S2_WRITE) != 0) {
-        prot |= PIOMMU_PROT_WRITE;
-    }
-    if ((descriptor & LEAF_S2_NO_EXEC) == 0) {
-        prot |= PIOMMU_PROT_EXECUTE;
-    }
-    if (memory == LEAF_S2_DEVICE) {
-        prot |= PIOMMU_PROT_DEVICE;
-    } else if (memory == LEAF_S2_NONCACHEABLE) {
-        prot |= PIOMMU_PROT_NONCACHEABLE;
-    }
-    return prot;
-}
-
-piommu_prot piommu_pgtable_leaf_prot_(const struct piommu_pgtable *table, uint64_t descriptor)
-{
-    return table->info.format == PIOMMU_ARM_64_LPAE_S1 ? stage1_prot(descriptor)
-                                                       : stage2_prot(descriptor);
+    return config->granule != SIZE_64K &&
+           (config->input_bits > MAX_INPUT_BITS || config->output_bits > MAX_INPUT_BITS);
 }
 
 /* The code of an output size in TCR.IPS and VTCR.PS, or -1 if there is no such size. */
 static int output_size_code(unsigned int bits)
 {
-    static const uint8_t sizes[] = {32, 36, 40, 42, 44, 48};
+    static const uint8_t sizes[] = {32, 36, 40, 42, 44, 48, 52};
 
     for (unsigned int code = 0; code < sizeof(sizes); code++) {
         if (sizes[code] == bits) {
@@ -197,172 +116,338 @@ static int output_size_code(unsigned int bits)
     return -1;
 }
 
-/* The lowest level number at which one table covers the input. */
-static unsigned int natural_start_level(unsigned int input_bits)
+static int check_flags(const struct piommu_pgtable_config *config)
 {
-    unsigned int level = LAST_LEVEL;
+    const uint32_t stage1 = PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE;
+    const uint32_t stage2 =
+        PIOMMU_PGTABLE_FORCE_WRITE_BACK | PIOMMU_PGTABLE_XNX | PIOMMU_PGTABLE_CONCATENATE;
+    const uint32_t only_64bit = PIOMMU_PGTABLE_FORCE_WRITE_BACK | PIOMMU_PGTABLE_XNX |
+                                PIOMMU_PGTABLE_SMALL_INPUT | PIOMMU_PGTABLE_CONTIGUOUS |
+                                PIOMMU_PGTABLE_DIRTY;
+    uint32_t impossible = is_stage1(config) ? stage2 : stage1;
 
-    while (level > 0 && input_bits > PAGE_SHIFT + (LEVELS - level) * INDEX_BITS) {
-        level--;
+    if ((config->flags & ~PIOMMU_PGTABLE_FLAGS) != 0) {
+        return -PIOMMU_EINVAL;
     }
-    return level;
+    if (is_32bit(config)) {
+        impossible |= only_64bit;
+    }
+    if (!DESCRIPTOR_ATOMIC) {
+        impossible |= PIOMMU_PGTABLE_DIRTY;
+    }
+    return (config->flags & impossible) == 0 ? 0 : -PIOMMU_EOPNOTSUPP;
 }
 
-/*
- * Stage 2 may start at level 0 only where the implemented output size is at least 44 bits. Below
- * that the input does not exceed 42 bits, and up to eight level-1 tables side by side cover it.
- */
-static unsigned int start_level(const struct piommu_pgtable_config *config)
+static bool has_input_size(const struct piommu_pgtable_config *config)
 {
-    unsigned int level = natural_start_level(config->input_bits);
+    unsigned int bits = config->input_bits;
 
-    if (config->format == PIOMMU_ARM_64_LPAE_S2 && level == 0 && config->output_bits < 44) {
-        level = 1;
+    if (is_32bit(config)) {
+        unsigned int most = !is_stage1(config)                            ? MAX_OUTPUT_BITS_32
+                            : (config->flags & PIOMMU_PGTABLE_TTBR1) != 0 ? 31u
+                                                                          : 32u;
+
+        return bits >= MIN_INPUT_BITS && bits <= most;
     }
-    return level;
+    if ((config->flags & PIOMMU_PGTABLE_SMALL_INPUT) != 0) {
+        /* A table has at least two slots. */
+        return bits >= MIN_INPUT_BITS_SMALL + (config->granule == SIZE_64K ? 1u : 0u) &&
+               bits <= MAX_INPUT_BITS_LARGE;
+    }
+    return bits >= MIN_INPUT_BITS && bits <= MAX_INPUT_BITS_LARGE;
 }
 
 static int check_config(const struct piommu_pgtable_config *config)
 {
-    if (config->format != PIOMMU_ARM_64_LPAE_S1 && config->format != PIOMMU_ARM_64_LPAE_S2) {
+    switch (config->format) {
+    case PIOMMU_ARM_64_LPAE_S1:
+    case PIOMMU_ARM_64_LPAE_S2:
+    case PIOMMU_ARM_32_LPAE_S1:
+    case PIOMMU_ARM_32_LPAE_S2:
+        break;
+    default:
         return -PIOMMU_EOPNOTSUPP;
     }
-    if (config->granule != 1u << PAGE_SHIFT || config->input_bits < MIN_INPUT_BITS ||
-        config->input_bits > MAX_INPUT_BITS || output_size_code(config->output_bits) < 0) {
+    if (find_geometry(config->granule) == NULL || output_size_code(config->output_bits) < 0 ||
+        !has_input_size(config)) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    if (is_32bit(config) &&
+        (config->granule != SIZE_4K || config->output_bits > MAX_OUTPUT_BITS_32)) {
         return -PIOMMU_EOPNOTSUPP;
     }
     /* Hardware faults every address that its output size cannot hold. */
-    if (config->format == PIOMMU_ARM_64_LPAE_S2 && config->input_bits > config->output_bits) {
+    if (!is_stage1(config) && config->input_bits > config->output_bits) {
         return -PIOMMU_EOPNOTSUPP;
     }
     return 0;
 }
 
-static int set_leaf_sizes(struct piommu_pgtable *table, uint64_t wanted)
+/* The lowest height at which one table covers the input. */
+static unsigned int natural_root_height(const struct geometry *geometry, unsigned int input_bits)
 {
+    unsigned int height = 0;
+
+    while (input_bits > geometry->page_shift + (height + 1) * geometry->index_bits) {
+        height++;
+    }
+    return height;
+}
+
+/*
+ * Whether a stage 2 may start at a height. The highest tables are allowed only where the
+ * implementation has many address bits; it has at least those that are in use here.
+ */
+static bool stage2_may_start(const struct piommu_pgtable_config *config, unsigned int height)
+{
+    bool lpa2 = has_lpa2(config);
+
+    if (is_32bit(config)) {
+        return height == 1 || height == 2;
+    }
+    switch (config->granule) {
+    case SIZE_4K:
+        if (height == 0) {
+            return (config->flags & PIOMMU_PGTABLE_SMALL_INPUT) != 0;
+        }
+        return height <= 2 || (height == 3 && config->output_bits >= 44) || (height == 4 && lpa2);
+    case SIZE_16K:
+        return height <= 1 || (height == 2 && config->output_bits >= 42) || (height == 3 && lpa2);
+    default:
+        return height <= 1 || (height == 2 && config->output_bits >= 44);
+    }
+}
+
+/* The height of the root, or -1 if there is no root for this combination. */
+static int root_height(const struct piommu_pgtable_config *config, const struct geometry *geometry)
+{
+    unsigned int height = natural_root_height(geometry, config->input_bits);
+    unsigned int tables_bits; /* log2 of the tables side by side one level farther down */
+
+    if (is_stage1(config)) {
+        return (int)height;
+    }
+    if (height != 0 &&
+        ((config->flags & PIOMMU_PGTABLE_CONCATENATE) != 0 || !stage2_may_start(config, height))) {
+        tables_bits = config->input_bits - (geometry->page_shift + height * geometry->index_bits);
+        if ((1u << tables_bits) <= MAX_CONCATENATED && stage2_may_start(config, height - 1)) {
+            return (int)height - 1;
+        }
+    }
+    return stage2_may_start(config, height) ? (int)height : -1;
+}
+
+static int set_leaf_sizes(struct piommu_pgtable *table, const struct geometry *geometry,
+                          const struct piommu_pgtable_config *config)
+{
+    bool large =
+        config->granule == SIZE_64K ? config->output_bits > MAX_INPUT_BITS : has_lpa2(config);
+    uint64_t wanted = config->leaf_sizes;
     uint64_t known = 0;
 
-    for (unsigned int level = 1; level < LEVELS; level++) {
-        uint64_t size = pgtable_span(table, level);
+    table->block_heights =
+        (uint8_t)(geometry->leaf_heights | (large ? geometry->large_leaf_heights : 0u));
+    for (unsigned int height = 0; height < HEIGHTS; height++) {
+        unsigned int bit = 1u << height;
+        uint64_t size;
 
-        if (wanted != 0 && (wanted & size) == 0) {
-            known |= size;
+        if (((geometry->leaf_heights | geometry->large_leaf_heights) & bit) == 0) {
             continue;
         }
+        size = pgtable_span(table, height);
         known |= size;
-        /* A leaf above the start level does not exist, whoever asks for it. */
-        if (level >= table->start_level) {
-            table->leaf_levels |= (uint8_t)(1u << level);
+        if ((wanted == 0 || (wanted & size) != 0) && (table->block_heights & bit) != 0 &&
+            height <= table->root_height && size - 1 <= table->last_output) {
+            table->leaf_heights |= (uint8_t)bit;
             table->info.leaf_sizes |= size;
         }
     }
-    if ((wanted & ~known) != 0 || (wanted != 0 && (wanted & (1u << PAGE_SHIFT)) == 0)) {
+    if ((wanted & ~known) != 0 || (table->leaf_heights & 1) == 0) {
         return -PIOMMU_EOPNOTSUPP;
     }
     return 0;
 }
 
-static void set_registers(struct piommu_pgtable *table, const struct piommu_pgtable_config *config)
+static void set_groups(struct piommu_pgtable *table, const struct geometry *geometry)
 {
-    uint8_t cacheability = config->coherent_walk ? WALK_WRITE_BACK : WALK_NONCACHEABLE;
-    uint8_t shareability = config->coherent_walk ? WALK_INNER_SHAREABLE : WALK_OUTER_SHAREABLE;
-    uint8_t size_code = (uint8_t)output_size_code(config->output_bits);
-    uint8_t tsz = (uint8_t)(64u - config->input_bits);
+    if ((table->info.flags & PIOMMU_PGTABLE_CONTIGUOUS) == 0) {
+        return;
+    }
+    for (unsigned int height = 0; height <= table->root_height; height++) {
+        unsigned int shift = geometry->group_shift[height];
 
-    if (config->format == PIOMMU_ARM_64_LPAE_S1) {
-        struct piommu_pgtable_stage1_registers *stage1 = &table->info.registers.stage1;
+        /* A group must lie in the aperture: a small root has no room for one. */
+        if (shift == 0 || ((table->leaf_heights >> height) & 1) == 0 ||
+            table->index_mask[height] < (1u << shift) - 1) {
+            continue;
+        }
+        table->group_shift[height] = (uint8_t)shift;
+        table->info.contiguous_sizes |= pgtable_span(table, height) << shift;
+    }
+}
 
-        stage1->mair = MAIR_VALUE;
-        stage1->tsz = tsz;
-        stage1->irgn = cacheability;
-        stage1->orgn = cacheability;
-        stage1->sh = shareability;
-        stage1->ips = size_code;
+static void set_addresses(struct piommu_pgtable *table, const struct piommu_pgtable_config *config)
+{
+    unsigned int page_shift = table->shift[0];
+    unsigned int top = 48; /* address bits in place end below this one */
+
+    table->last_output = (1ull << config->output_bits) - 1;
+    if (is_32bit(config)) {
+        top = 40;
+    } else if (has_lpa2(config)) {
+        /* Address bits 51:50 in descriptor bits 9:8. */
+        top = 50;
+        table->address_fold = 3ull << 8;
+        table->fold_shift = 50 - 8;
+    } else if (config->output_bits > MAX_INPUT_BITS) {
+        /* Address bits 51:48 in descriptor bits 15:12. */
+        table->address_fold = 0xfull << 12;
+        table->fold_shift = 48 - 12;
+    }
+    table->address_mask = ((1ull << top) - 1) & ~((1ull << page_shift) - 1);
+}
+
+static void set_aperture(struct piommu_pgtable *table, const struct piommu_pgtable_config *config)
+{
+    uint64_t span = (1ull << config->input_bits) - 1;
+
+    table->aperture.first = 0;
+    table->aperture.last = span;
+    if ((config->flags & PIOMMU_PGTABLE_TTBR1) != 0) {
+        table->aperture.last = is_32bit(config) ? UINT32_MAX : UINT64_MAX;
+        table->aperture.first = table->aperture.last - span;
+    }
+    table->info.aperture = table->aperture;
+}
+
+static uint8_t walk_cacheability(const struct piommu_pgtable *table)
+{
+    return table->coherent_walk ? WALK_WRITE_BACK : WALK_NONCACHEABLE;
+}
+
+static uint8_t walk_shareability(const struct piommu_pgtable *table)
+{
+    return table->coherent_walk ? WALK_INNER_SHAREABLE : WALK_OUTER_SHAREABLE;
+}
+
+static void set_stage1_registers(struct piommu_pgtable *table,
+                                 const struct piommu_pgtable_config *config,
+                                 const struct geometry *geometry)
+{
+    struct piommu_pgtable_stage1_registers *stage1 = &table->info.registers.stage1;
+
+    stage1->mair = MAIR_VALUE;
+    stage1->irgn = walk_cacheability(table);
+    stage1->orgn = walk_cacheability(table);
+    stage1->sh = walk_shareability(table);
+    if (is_32bit(config)) {
+        stage1->tsz = (uint8_t)(32u - config->input_bits);
+        return;
+    }
+    stage1->tsz = (uint8_t)(64u - config->input_bits);
+    stage1->tg = (config->flags & PIOMMU_PGTABLE_TTBR1) != 0 ? geometry->tg1 : geometry->tg0;
+    stage1->ips = (uint8_t)output_size_code(config->output_bits);
+    stage1->ds = has_lpa2(config);
+    stage1->ha = (config->flags & PIOMMU_PGTABLE_DIRTY) != 0;
+    stage1->hd = stage1->ha;
+}
+
+static void set_stage2_registers(struct piommu_pgtable *table,
+                                 const struct piommu_pgtable_config *config,
+                                 const struct geometry *geometry)
+{
+    struct piommu_pgtable_stage2_registers *stage2 = &table->info.registers.stage2;
+
+    stage2->irgn = walk_cacheability(table);
+    stage2->orgn = walk_cacheability(table);
+    stage2->sh = walk_shareability(table);
+    if (is_32bit(config)) {
+        /* A signed number, of which VTCR.S repeats the sign. */
+        stage2->tsz = (uint8_t)((32u - config->input_bits) & 0x1fu);
+        stage2->sl = (uint8_t)(table->root_height - 1u);
+        return;
+    }
+    stage2->tsz = (uint8_t)(64u - config->input_bits);
+    stage2->tg = geometry->tg0;
+    stage2->ps = (uint8_t)output_size_code(config->output_bits);
+    stage2->ds = has_lpa2(config);
+    stage2->ha = (config->flags & PIOMMU_PGTABLE_DIRTY) != 0;
+    stage2->hd = stage2->ha;
+    if (config->granule != SIZE_4K) {
+        stage2->sl = table->root_height;
+    } else if (table->root_height == 0) {
+        stage2->sl = 3;
+    } else if (table->root_height == 4) {
+        stage2->sl2 = true;
     } else {
-        struct piommu_pgtable_stage2_registers *stage2 = &table->info.registers.stage2;
-
-        stage2->tsz = tsz;
-        stage2->irgn = cacheability;
-        stage2->orgn = cacheability;
-        stage2->sh = shareability;
-        stage2->ps = size_code;
-        /* With 4 KiB: 0 starts at level 2, 1 at level 1, 2 at level 0. */
-        stage2->sl = (uint8_t)(2u - table->start_level);
+        stage2->sl = (uint8_t)(table->root_height - 1u);
     }
 }
 
 int piommu_pgtable_set_format_(struct piommu_pgtable *table,
                                const struct piommu_pgtable_config *config)
 {
-    int error = check_config(config);
+    const struct geometry *geometry;
+    unsigned int slots_bits;
+    int height;
+    int error = check_flags(config);
 
+    if (error == 0) {
+        error = check_config(config);
+    }
     if (error != 0) {
         return error;
     }
-    table->start_level = (uint8_t)start_level(config);
-    table->slots = 1u << INDEX_BITS;
-    for (unsigned int level = 0; level < LEVELS; level++) {
-        table->shift[level] = (uint8_t)(PAGE_SHIFT + (LAST_LEVEL - level) * INDEX_BITS);
+    geometry = find_geometry(config->granule);
+    height = root_height(config, geometry);
+    if (height < 0) {
+        return -PIOMMU_EOPNOTSUPP;
     }
-    error = set_leaf_sizes(table, config->leaf_sizes);
-    if (error != 0) {
-        return error;
+    table->root_height = (uint8_t)height;
+    for (unsigned int i = 0; i < HEIGHTS; i++) {
+        table->shift[i] = (uint8_t)(geometry->page_shift + i * geometry->index_bits);
+        table->index_mask[i] = (1u << geometry->index_bits) - 1;
     }
-    table->root_slots = 1u << (config->input_bits - table->shift[table->start_level]);
-    table->last_input = (1ull << config->input_bits) - 1;
-    table->last_output = (1ull << config->output_bits) - 1;
-    table->max_table = table->last_output;
+    slots_bits = config->input_bits - table->shift[height];
+    table->index_mask[height] = (1u << slots_bits) - 1;
     table->info.format = config->format;
     table->info.granule = config->granule;
+    table->info.flags = config->flags;
     table->info.input_bits = config->input_bits;
     table->info.output_bits = config->output_bits;
-    table->info.start_level = table->start_level;
-    table->info.write_only = config->format == PIOMMU_ARM_64_LPAE_S2;
-    for (piommu_prot prot = 0; prot < PROT_VALUES; prot++) {
-        piommu_prot memory = prot & (PIOMMU_PROT_DEVICE | PIOMMU_PROT_NONCACHEABLE);
-
-        if (memory != (PIOMMU_PROT_DEVICE | PIOMMU_PROT_NONCACHEABLE)) {
-            table->leaf_attributes[prot] = config->format == PIOMMU_ARM_64_LPAE_S1
-                                               ? stage1_attributes(prot)
-                                               : stage2_attributes(prot);
-        }
+    table->info.start_level = (int8_t)pgtable_level(table->root_height);
+    table->info.coherent_walk = config->coherent_walk;
+    table->info.write_only = !is_stage1(config);
+    table->info.root_size = sizeof(descriptor_slot) << slots_bits;
+    set_aperture(table, config);
+    set_addresses(table, config);
+    error = set_leaf_sizes(table, geometry, config);
+    if (error != 0) {
+        return error;
     }
-    set_registers(table, config);
+    set_groups(table, geometry);
+    if (is_stage1(config)) {
+        set_stage1_registers(table, config, geometry);
+    } else {
+        set_stage2_registers(table, config, geometry);
+    }
+    piommu_pgtable_set_attributes_(table);
     return 0;
 }
 
 void piommu_pgtable_set_root_(struct piommu_pgtable *table, uint64_t physical)
 {
+    const uint64_t in_place = (1ull << 48) - 1;
+    uint64_t base = physical;
+
+    /* Such a root is aligned to 64 bytes at least, so bits 5:2 are free for address bits 51:48. */
+    if (table->info.output_bits > MAX_INPUT_BITS) {
+        base = (physical & in_place) | ((physical & ~in_place) >> 46);
+    }
     table->info.root_physical = physical;
-    if (table->info.format == PIOMMU_ARM_64_LPAE_S1) {
-        table->info.registers.stage1.ttbr = physical;
+    if (pgtable_is_stage1(table)) {
+        table->info.registers.stage1.ttbr = base;
     } else {
-        table->info.registers.stage2.vttbr = physical;
+        table->info.registers.stage2.vttbr = base;
     }
-}
-
-uint64_t piommu_pgtable_tcr_el1(const struct piommu_pgtable_info *info)
-{
-    const struct piommu_pgtable_stage1_registers *stage1 = &info->registers.stage1;
-    const uint64_t walks_by_ttbr1_disabled = 1ull << 23;
-
-    if (info->format != PIOMMU_ARM_64_LPAE_S1) {
-        return 0;
-    }
-    return (uint64_t)stage1->tsz | ((uint64_t)stage1->irgn << 8) | ((uint64_t)stage1->orgn << 10) |
-           ((uint64_t)stage1->sh << 12) | ((uint64_t)stage1->tg << 14) | walks_by_ttbr1_disabled |
-           ((uint64_t)stage1->ips << 32);
-}
-
-uint64_t piommu_pgtable_vtcr_el2(const struct piommu_pgtable_info *info)
-{
-    const struct piommu_pgtable_stage2_registers *stage2 = &info->registers.stage2;
-    const uint64_t reserved_as_one = 1ull << 31;
-
-    if (info->format != PIOMMU_ARM_64_LPAE_S2) {
-        return 0;
-    }
-    return (uint64_t)stage2->tsz | ((uint64_t)stage2->sl << 6) | ((uint64_t)stage2->irgn << 8) |
-           ((uint64_t)stage2->orgn << 10) | ((uint64_t)stage2->sh << 12) |
-           ((uint64_t)stage2->tg << 14) | ((uint64_t)stage2->ps << 16) | reserved_as_one;
 }

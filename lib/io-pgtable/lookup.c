@@ -1,67 +1,135 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
+/* Finding leaves: by address, and one after the other. */
+
 #include "pgtable.h"
 
 uint64_t piommu_pgtable_find_leaf_(const struct piommu_pgtable *table, uint64_t iova,
-                                   unsigned int *level)
+                                   unsigned int *height)
 {
     descriptor_slot *slots = table->root;
 
-    for (*level = table->start_level;; (*level)++) {
-        uint64_t descriptor = descriptor_read(&slots[pgtable_index(table, *level, iova)]);
+    for (*height = table->root_height; slots != NULL; (*height)--) {
+        uint64_t descriptor = descriptor_read(&slots[pgtable_index(table, *height, iova)]);
 
-        if (!descriptor_is_table(descriptor, *level)) {
-            return descriptor_is_leaf(descriptor, *level) ? descriptor : 0;
+        if (!descriptor_is_table(descriptor, *height)) {
+            return pgtable_is_leaf(table, descriptor, *height) ? descriptor : 0;
         }
         slots = pgtable_next(table, descriptor);
     }
+    *height += 1;
+    return 0;
 }
 
-static void describe(const struct piommu_pgtable *table, uint64_t descriptor, unsigned int level,
-                     uint64_t iova, struct piommu_translation *result)
+/* What the leaf in the slot for `slot_iova` says of an address that it, or its group, covers. */
+static void describe(const struct piommu_pgtable *table, uint64_t descriptor, unsigned int height,
+                     uint64_t slot_iova, uint64_t iova, struct piommu_translation *result)
 {
-    uint64_t offset_mask = pgtable_span(table, level) - 1;
+    uint64_t base = pgtable_decode(table, descriptor) & ~(pgtable_span(table, height) - 1);
 
-    result->physical = (descriptor & DESCRIPTOR_ADDRESS & ~offset_mask) | (iova & offset_mask);
-    result->leaf_size = offset_mask + 1;
+    result->physical = base + (iova - slot_iova);
+    result->leaf_size = pgtable_leaf_size(table, descriptor, height);
     result->prot = piommu_pgtable_leaf_prot_(table, descriptor);
 }
 
 int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
                           struct piommu_translation *result)
 {
-    unsigned int level;
+    unsigned int height;
     uint64_t descriptor;
 
-    if (iova > table->last_input) {
+    if (iova < table->aperture.first || iova > table->aperture.last) {
         return -PIOMMU_ERANGE;
     }
-    descriptor = piommu_pgtable_find_leaf_(table, iova, &level);
+    descriptor = piommu_pgtable_find_leaf_(table, iova, &height);
     if (descriptor == 0) {
         return -PIOMMU_ENOENT;
     }
-    describe(table, descriptor, level, iova, result);
+    describe(table, descriptor, height, iova & ~(pgtable_span(table, height) - 1), iova, result);
     return 0;
+}
+
+void piommu_scan_begin_(struct scan *scan, const struct piommu_pgtable *table, uint64_t first,
+                        uint64_t last)
+{
+    scan->table = table;
+    scan->height = table->root_height;
+    scan->tables[scan->height] = table->root;
+    scan->iova = first;
+    scan->last = last;
+    scan->done = false;
+    scan->budget = UINT64_MAX;
+}
+
+/* Goes on behind an address, which is the last of its slot. */
+static void pass(struct scan *scan, uint64_t end)
+{
+    const struct piommu_pgtable *table = scan->table;
+
+    if (end >= scan->last) {
+        scan->done = true;
+        return;
+    }
+    while (scan->height < table->root_height &&
+           (((end + 1) ^ scan->iova) >> table->shift[scan->height + 1]) != 0) {
+        scan->height++;
+    }
+    scan->iova = end + 1;
+}
+
+bool piommu_scan_next_(struct scan *scan)
+{
+    const struct piommu_pgtable *table = scan->table;
+
+    while (!scan->done && scan->budget != 0) {
+        uint64_t descriptor = descriptor_read(scan_slot(scan));
+        uint64_t span_mask = pgtable_span(table, scan->height) - 1;
+
+        if (descriptor_is_table(descriptor, scan->height)) {
+            descriptor_slot *next = pgtable_next(table, descriptor);
+
+            if (next != NULL) {
+                scan->height--;
+                scan->tables[scan->height] = next;
+                continue;
+            }
+        } else if (pgtable_is_leaf(table, descriptor, scan->height)) {
+            scan->budget--;
+            scan->descriptor = descriptor;
+            scan->iova &= ~span_mask;
+            return true;
+        }
+        scan->budget--;
+        pass(scan, scan->iova | span_mask);
+    }
+    return false;
+}
+
+void piommu_scan_skip_(struct scan *scan)
+{
+    pass(scan, scan->iova | (pgtable_span(scan->table, scan->height) - 1));
 }
 
 int piommu_pgtable_next_leaf(struct piommu_pgtable *table, uint64_t first, uint64_t last,
                              uint64_t *found, struct piommu_translation *result)
 {
-    if (last > table->last_input) {
-        last = table->last_input;
-    }
-    while (first <= last) {
-        unsigned int level;
-        uint64_t descriptor = piommu_pgtable_find_leaf_(table, first, &level);
-        uint64_t span_mask = pgtable_span(table, level) - 1;
+    struct scan scan;
 
-        if (descriptor != 0) {
-            *found = first & ~span_mask;
-            describe(table, descriptor, level, *found, result);
-            return 0;
-        }
-        first = (first | span_mask) + 1;
+    if (first < table->aperture.first) {
+        first = table->aperture.first;
     }
-    return -PIOMMU_ENOENT;
+    if (last > table->aperture.last) {
+        last = table->aperture.last;
+    }
+    if (first > last) {
+        return -PIOMMU_ENOENT;
+    }
+    piommu_scan_begin_(&scan, table, first, last);
+    if (!piommu_scan_next_(&scan)) {
+        return -PIOMMU_ENOENT;
+    }
+    *found = scan.iova & ~(pgtable_leaf_size(table, scan.descriptor, scan.height) - 1);
+    describe(table, scan.descriptor, scan.height, scan.iova, *found, result);
+    return 0;
 }

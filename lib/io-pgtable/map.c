@@ -1,30 +1,39 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
+/*
+ * Mapping: count the tables that are missing, take them all, then store leaves.
+ */
+
 #include "pgtable.h"
 
-/* What is still to be mapped: segments in order, adjacent ones taken as one. */
-struct source {
-    const struct piommu_segment *segments;
-    size_t count;      /* of the segments not yet begun */
-    uint64_t iova;     /* where the next byte goes */
-    uint64_t physical; /* where it is */
-    uint64_t left;     /* bytes up to where physical contiguity ends; 0: all done */
-};
-
-static void load_segment(struct source *source)
+/* Takes the segments in that go on where the source ends. */
+static void extend(struct source *source)
 {
-    source->left = 0;
-    while (source->count != 0) {
-        if (source->left == 0) {
-            source->physical = source->segments->physical;
-        } else if (source->segments->physical != source->physical + source->left) {
-            break;
-        }
+    while (source->count != 0 && source->segments->physical == source->physical + source->left) {
         source->left += source->segments->size;
         source->segments++;
         source->count--;
     }
+}
+
+static void load_segment(struct source *source)
+{
+    if (source->count != 0) {
+        source->physical = source->segments->physical;
+        extend(source);
+    }
+}
+
+void piommu_source_begin_(struct source *source, uint64_t iova,
+                          const struct piommu_segment *segments, size_t count)
+{
+    source->segments = segments;
+    source->count = count;
+    source->iova = iova;
+    source->left = 0;
+    source->budget = UINT64_MAX;
+    load_segment(source);
 }
 
 static void advance(struct source *source, uint64_t size)
@@ -37,50 +46,68 @@ static void advance(struct source *source, uint64_t size)
     }
 }
 
-/* The first level, from `level` downwards, at which leaves are in use. */
-static unsigned int leaf_level_from(const struct piommu_pgtable *table, unsigned int level)
+/* The greatest height, from `height` downwards, at which leaves are in use. */
+static unsigned int leaf_height_from(const struct piommu_pgtable *table, unsigned int height)
 {
-    while (((table->leaf_levels >> level) & 1) == 0) {
-        level++;
+    while (((table->leaf_heights >> height) & 1) == 0) {
+        height--;
     }
-    return level;
+    return height;
 }
 
-/* The level of the largest leaf that fits the alignment and what is left. */
+/* The height of the largest leaf that fits the alignment and what is left. */
 static unsigned int largest_leaf(const struct piommu_pgtable *table, const struct source *source)
 {
-    unsigned int level = leaf_level_from(table, table->start_level);
+    unsigned int height = leaf_height_from(table, table->root_height);
 
-    while (level < LAST_LEVEL) {
-        uint64_t span = pgtable_span(table, level);
+    while (height > 0) {
+        uint64_t span = pgtable_span(table, height);
 
         if (((source->iova | source->physical) & (span - 1)) == 0 && source->left >= span) {
             break;
         }
-        level = leaf_level_from(table, level + 1);
+        height = leaf_height_from(table, height - 1);
     }
-    return level;
-}
-
-/* How many leaves of a level can be stored side by side before the table or the source ends. */
-static uint32_t run_length(const struct piommu_pgtable *table, const struct source *source,
-                           unsigned int level)
-{
-    uint32_t slots = pgtable_slots(table, level) - pgtable_index(table, level, source->iova);
-    uint64_t leaves = source->left >> table->shift[level];
-
-    return leaves < slots ? (uint32_t)leaves : slots;
+    return height;
 }
 
 /*
- * How many leading slots of a run can take a leaf: up to the first that is in use. At level 3 the
+ * How many leaves of a height can be stored side by side: up to the end of the table, of the
+ * source, of the budget, or to where the part of the address changes that a descriptor holds apart.
+ */
+static uint32_t run_length(const struct piommu_pgtable *table, const struct source *source,
+                           unsigned int height)
+{
+    uint64_t run = table->index_mask[height] - pgtable_index(table, height, source->iova) + 1u;
+    uint64_t leaves = source->left >> table->shift[height];
+
+    if (leaves < run) {
+        run = leaves;
+    }
+    if (source->budget < run) {
+        run = source->budget;
+    }
+    if (table->address_fold != 0) {
+        /* The address in place ends where that mask ends, above the fold's lowest bit. */
+        uint64_t in_place = table->address_mask | (pgtable_span(table, 0) - 1);
+        uint64_t until_fold = ((in_place - (source->physical & in_place)) >> table->shift[height]);
+
+        if (until_fold < run - 1) {
+            run = until_fold + 1;
+        }
+    }
+    return (uint32_t)run;
+}
+
+/*
+ * How many leading slots of a run can take a leaf: up to the first that is in use. At height 0 the
  * answer is the whole run, since counting tables does not depend on it.
  */
-static uint32_t usable_slots(descriptor_slot *slots, unsigned int level, uint32_t limit)
+static uint32_t usable_slots(descriptor_slot *slots, unsigned int height, uint32_t limit)
 {
     uint32_t usable = 0;
 
-    if (level == LAST_LEVEL) {
+    if (height == 0) {
         return limit;
     }
     while (usable < limit && descriptor_read(&slots[usable]) == 0) {
@@ -89,66 +116,96 @@ static uint32_t usable_slots(descriptor_slot *slots, unsigned int level, uint32_
     return usable;
 }
 
-/*
- * Counts the tables that storing the source will take, up to the first conflict. Follows the same
- * decisions as store_leaves below: the largest leaf that fits, or what lies below a table that is
- * there.
- */
-static uint32_t count_missing_tables(const struct piommu_pgtable *table, struct source source)
+void piommu_probe_begin_(struct probe *probe, const struct piommu_pgtable *table)
 {
-    uint64_t counted[LEVELS]; /* first address of the last missing table that was counted */
-    uint32_t missing = 0;
+    probe->table = table;
+    probe->height = table->root_height;
+    probe->tables[probe->height] = table->root;
+    probe->iova = table->aperture.first;
+    probe->missing = 0;
+    probe->replace = false;
+}
 
-    for (unsigned int level = 0; level < LEVELS; level++) {
-        counted[level] = UINT64_MAX;
+static void probe_move(struct probe *probe, uint64_t iova)
+{
+    const struct piommu_pgtable *table = probe->table;
+
+    while (probe->height < table->root_height &&
+           ((iova ^ probe->iova) >> table->shift[probe->height + 1]) != 0) {
+        probe->height++;
     }
-    while (source.left != 0) {
-        unsigned int wanted = largest_leaf(table, &source);
-        unsigned int level = table->start_level;
-        descriptor_slot *slots = table->root; /* NULL where nothing is in use */
-        uint32_t run;
+    probe->iova = iova;
+}
 
-        while (level < wanted ||
-               (slots != NULL &&
-                descriptor_is_table(
-                    descriptor_read(&slots[pgtable_index(table, level, source.iova)]), level))) {
-            uint64_t descriptor =
-                slots != NULL ? descriptor_read(&slots[pgtable_index(table, level, source.iova)])
-                              : 0;
-            uint64_t first = source.iova & ~(pgtable_span(table, level) - 1);
+/* The current slot, or NULL if its table does not exist or is empty. */
+static descriptor_slot *probe_slot(const struct probe *probe)
+{
+    descriptor_slot *slots = probe->tables[probe->height];
 
-            level++;
-            if (descriptor_is_table(descriptor, level - 1)) {
-                /* An empty table is as good as a hole below; its words are not descriptors. */
-                slots = descriptor_count(descriptor) != 0 ? pgtable_next(table, descriptor) : NULL;
-            } else if (descriptor != 0) {
-                return missing;
-            } else {
-                slots = NULL;
-                if (counted[level] != first) {
-                    counted[level] = first;
-                    missing++;
-                }
-            }
-            if (level > wanted) {
-                wanted = leaf_level_from(table, level);
-            }
-        }
-        run = run_length(table, &source, level);
-        if (slots != NULL) {
-            run = usable_slots(&slots[pgtable_index(table, level, source.iova)], level, run);
-        }
-        if (run == 0) {
-            return missing;
-        }
-        advance(&source, (uint64_t)run << table->shift[level]);
-    }
-    return missing;
+    return slots != NULL ? &slots[pgtable_index(probe->table, probe->height, probe->iova)] : NULL;
 }
 
 /*
- * Goes down to the table where the next leaf belongs. Returns false if a leaf is in the way.
- * `spare` holds as many tables as can be missing.
+ * Goes down to the table where a leaf of the wanted height belongs: there, or below if a table is
+ * in its place. Returns false if a leaf is in the way.
+ */
+static bool probe_descend(struct probe *probe, unsigned int wanted)
+{
+    const struct piommu_pgtable *table = probe->table;
+
+    for (;;) {
+        descriptor_slot *slot = probe_slot(probe);
+        uint64_t descriptor = slot != NULL ? descriptor_read(slot) : 0;
+        descriptor_slot *next = NULL;
+
+        if (descriptor_is_table(descriptor, probe->height)) {
+            /* An empty table is as good as a hole below; its words are not descriptors. */
+            if (descriptor_count(descriptor) != 0) {
+                next = pgtable_next(table, descriptor);
+            }
+        } else if (descriptor != 0 && !probe->replace) {
+            return false;
+        } else if (probe->height == wanted) {
+            return true;
+        } else {
+            probe->missing++;
+        }
+        probe->height--;
+        probe->tables[probe->height] = next;
+        if (probe->height < wanted) {
+            wanted = leaf_height_from(table, probe->height);
+        }
+    }
+}
+
+void piommu_probe_count_(struct probe *probe, struct source source)
+{
+    const struct piommu_pgtable *table = probe->table;
+
+    while (source.left != 0 && source.budget != 0) {
+        descriptor_slot *slot;
+        uint32_t run;
+
+        probe_move(probe, source.iova);
+        if (!probe_descend(probe, largest_leaf(table, &source))) {
+            return;
+        }
+        slot = probe_slot(probe);
+        run = run_length(table, &source, probe->height);
+        if (slot != NULL && !probe->replace) {
+            run = usable_slots(slot, probe->height, run);
+        }
+        if (run == 0) {
+            return;
+        }
+        source.budget -= run;
+        advance(&source, (uint64_t)run << table->shift[probe->height]);
+    }
+}
+
+/*
+ * Goes down to the table where the next leaf belongs, as probe_descend does. Returns false if a
+ * leaf is in the way. `spare` holds as many tables as can be missing.
  */
 static bool descend(struct path *path, unsigned int wanted, descriptor_slot **spare)
 {
@@ -157,17 +214,17 @@ static bool descend(struct path *path, unsigned int wanted, descriptor_slot **sp
     for (;;) {
         uint64_t descriptor = descriptor_read(path_slot(path));
 
-        if (descriptor_is_table(descriptor, path->level)) {
+        if (descriptor_is_table(descriptor, path->height)) {
             if (descriptor_count(descriptor) == 0) {
-                piommu_tables_forget_empty_(table, pgtable_next(table, descriptor));
+                piommu_empty_forget_(table, pgtable_next(table, descriptor));
             }
             path_enter(path, descriptor);
-            if (path->level > wanted) {
-                wanted = leaf_level_from(table, path->level);
+            if (path->height < wanted) {
+                wanted = leaf_height_from(table, path->height);
             }
-        } else if (descriptor != 0) {
+        } else if (descriptor != 0 && !path->replace) {
             return false;
-        } else if (path->level == wanted) {
+        } else if (path->height == wanted) {
             return true;
         } else {
             uint64_t physical;
@@ -178,55 +235,138 @@ static bool descend(struct path *path, unsigned int wanted, descriptor_slot **sp
     }
 }
 
-/* Stores leaves side by side, up to a slot that is in use; returns how many. */
+/* Stores `count` leaves side by side, up to a slot that is in use; returns how many. */
+static uint32_t fill_slots(descriptor_slot *slots, uint64_t descriptor, uint64_t step,
+                           uint32_t count)
+{
+    uint32_t stored = 0;
+
+    while (stored < count && descriptor_read(&slots[stored]) == 0) {
+        descriptor_write(&slots[stored], descriptor);
+        descriptor += step;
+        stored++;
+    }
+    return stored;
+}
+
+/* The same for slots that hold leaves already. */
+static uint32_t replace_slots(descriptor_slot *slots, uint64_t descriptor, uint64_t step,
+                              uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        descriptor_write(&slots[i], descriptor);
+        descriptor += step;
+    }
+    return count;
+}
+
+static bool all_free(descriptor_slot *slots, uint32_t count)
+{
+    uint32_t i = 0;
+
+    while (i < count && descriptor_read(&slots[i]) == 0) {
+        i++;
+    }
+    return i == count;
+}
+
+/*
+ * Does as fill_slots, and forms contiguous groups of those that are aligned in input and output and
+ * free as a whole. Source: Arm ARM, "The Contiguous bit".
+ */
+static uint32_t fill_groups(descriptor_slot *slots, uint32_t index, uint64_t descriptor,
+                            uint64_t step, uint32_t count, uint32_t group)
+{
+    uint32_t stored = 0;
+
+    while (stored < count) {
+        uint32_t part = group - ((index + stored) & (group - 1));
+        uint64_t hint = 0;
+        uint32_t done;
+
+        if (part > count - stored) {
+            part = count - stored;
+        }
+        if (part == group && all_free(&slots[stored], group)) {
+            hint = DESCRIPTOR_CONTIGUOUS;
+        }
+        done = fill_slots(&slots[stored], (descriptor + stored * step) | hint, step, part);
+        stored += done;
+        if (done != part) {
+            break;
+        }
+    }
+    return stored;
+}
+
+/* Stores leaves from the path's slot on; returns how many. */
 static uint32_t store_run(struct path *path, const struct source *source, uint64_t attributes)
 {
     struct piommu_pgtable *table = path->table;
-    unsigned int level = path->level;
+    unsigned int height = path->height;
     descriptor_slot *slots = path_slot(path);
-    uint64_t type = level == LAST_LEVEL ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK;
-    uint64_t descriptor = source->physical | attributes | type;
-    uint32_t limit = run_length(table, source, level);
-    uint32_t stored = 0;
+    uint64_t type = height == 0 ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK;
+    uint64_t descriptor = pgtable_encode(table, source->physical) | attributes | type;
+    uint64_t step = pgtable_span(table, height);
+    uint32_t limit = run_length(table, source, height);
+    uint64_t group_mask = (step << table->group_shift[height]) - 1;
+    uint32_t stored;
 
-    while (stored < limit && descriptor_read(&slots[stored]) == 0) {
-        descriptor_write(&slots[stored], descriptor);
-        descriptor += pgtable_span(table, level);
-        stored++;
+    if (path->replace && !path->fresh[height]) {
+        /* These are members of a group that is cut: in use before and after. */
+        stored = replace_slots(slots, descriptor, step, limit);
+    } else {
+        if (table->group_shift[height] != 0 &&
+            ((source->iova ^ source->physical) & group_mask) == 0) {
+            stored = fill_groups(slots, pgtable_index(table, height, source->iova), descriptor,
+                                 step, limit, 1u << table->group_shift[height]);
+        } else {
+            stored = fill_slots(slots, descriptor, step, limit);
+        }
+        path->change[height] += (int32_t)stored;
     }
-    path->change[level] += (int32_t)stored;
-    if (!path->fresh[level]) {
+    if (!path->fresh[height]) {
         pgtable_clean(table, slots, stored);
     }
     return stored;
 }
 
-static void store_leaves(struct piommu_pgtable *table, struct source *source, uint64_t attributes,
-                         descriptor_slot **spare)
+void piommu_store_leaves_(struct path *path, struct source *source, uint64_t attributes,
+                          descriptor_slot **spare)
 {
-    struct path path;
+    const struct piommu_pgtable *table = path->table;
 
-    piommu_path_begin_(&path, table);
-    while (source->left != 0) {
-        piommu_path_move_(&path, source->iova);
-        if (!descend(&path, largest_leaf(table, source), spare)) {
+    while (source->left != 0 && source->budget != 0) {
+        uint32_t stored;
+
+        piommu_path_move_(path, source->iova);
+        if (!descend(path, largest_leaf(table, source), spare)) {
             break;
         }
-        advance(source, (uint64_t)store_run(&path, source, attributes) << table->shift[path.level]);
+        stored = store_run(path, source, attributes);
+        if (stored == 0) {
+            break;
+        }
+        source->budget -= stored;
+        advance(source, (uint64_t)stored << table->shift[path->height]);
     }
-    piommu_path_end_(&path);
-    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }
 
-/* Checks every argument over its whole range, and sums up the size. */
+/*
+ * Checks every argument over its whole range.
+ *
+ * The order of the errors is that of the header: what is malformed, what is out of range, what
+ * cannot be expressed.
+ */
 static int check(const struct piommu_pgtable *table, uint64_t iova,
                  const struct piommu_segment *segments, size_t count, piommu_prot prot)
 {
     uint64_t granule_mask = table->info.granule - 1;
     uint64_t next = iova;
+    bool in_range = true;
 
-    if (count == 0 || prot >= PROT_VALUES ||
-        (prot & (PIOMMU_PROT_READ | PIOMMU_PROT_WRITE | PIOMMU_PROT_EXECUTE)) == 0 ||
+    if (count == 0 || (prot & ~PIOMMU_PROT_ALL) != 0 ||
+        (prot & (PIOMMU_PROT_READ | PIOMMU_PROT_WRITE | PIOMMU_PROT_EXECUTE_ALL)) == 0 ||
         (iova & granule_mask) != 0) {
         return -PIOMMU_EINVAL;
     }
@@ -237,21 +377,47 @@ static int check(const struct piommu_pgtable *table, uint64_t iova,
         if (size == 0 || ((physical | size) & granule_mask) != 0) {
             return -PIOMMU_EINVAL;
         }
-        if (next > table->last_input || size - 1 > table->last_input - next ||
-            physical > table->last_output || size - 1 > table->last_output - physical) {
-            return -PIOMMU_ERANGE;
-        }
+        in_range = in_range && pgtable_has_range(table, next, size) &&
+                   physical <= table->last_output && size - 1 <= table->last_output - physical;
         next += size;
     }
-    return table->leaf_attributes[prot] != 0 ? 0 : -PIOMMU_EOPNOTSUPP;
+    if (!in_range) {
+        return -PIOMMU_ERANGE;
+    }
+    return !table->adopted && pgtable_leaf_attributes(table, prot) != 0 ? 0 : -PIOMMU_EOPNOTSUPP;
+}
+
+/* Maps what the budget allows. Returns an error, or 0 even if something was in the way. */
+static int map_part(struct piommu_pgtable *table, struct source *source, piommu_prot prot)
+{
+    uint64_t attributes = pgtable_leaf_attributes(table, prot);
+    struct probe probe;
+    struct path path;
+    descriptor_slot *spare;
+    int error;
+
+    if (table->tracking) {
+        attributes = piommu_pgtable_tracked_(table, attributes);
+    }
+    piommu_probe_begin_(&probe, table);
+    piommu_probe_count_(&probe, *source);
+    error = piommu_tables_take_(table, probe.missing, &spare);
+    if (error != 0) {
+        return error;
+    }
+    piommu_path_begin_(&path, table);
+    piommu_store_leaves_(&path, source, attributes, &spare);
+    piommu_path_end_(&path);
+    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
+    piommu_tables_give_(table, spare);
+    return 0;
 }
 
 int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
                             const struct piommu_segment *segments, size_t count, piommu_prot prot,
                             uint64_t *mapped)
 {
-    struct source source = {.segments = segments, .count = count, .iova = iova};
-    descriptor_slot *spare;
+    struct source source;
     int error;
 
     *mapped = 0;
@@ -259,13 +425,11 @@ int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
     if (error != 0) {
         return error;
     }
-    load_segment(&source);
-    error = piommu_tables_take_(table, count_missing_tables(table, source), &spare);
+    piommu_source_begin_(&source, iova, segments, count);
+    error = map_part(table, &source, prot);
     if (error != 0) {
         return error;
     }
-    store_leaves(table, &source, table->leaf_attributes[prot], &spare);
-    piommu_tables_give_(table, spare);
     *mapped = source.iova - iova;
     return source.left == 0 ? 0 : -PIOMMU_EEXIST;
 }
@@ -276,4 +440,65 @@ int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t phy
     struct piommu_segment segment = {.physical = physical, .size = size};
 
     return piommu_pgtable_map_list(table, iova, &segment, 1, prot, mapped);
+}
+
+/* Begins where the cursor stands, which may be inside a segment. */
+static void resume(struct source *source, uint64_t iova, const struct piommu_segment *segments,
+                   size_t count, const struct piommu_pgtable_cursor *cursor)
+{
+    const struct piommu_segment *current = &segments[cursor->segment];
+
+    source->segments = current + 1;
+    source->count = count - cursor->segment - 1;
+    source->iova = iova + cursor->done;
+    source->physical = current->physical + cursor->offset;
+    source->left = current->size - cursor->offset;
+    extend(source);
+}
+
+static void move_cursor(struct piommu_pgtable_cursor *cursor, uint64_t size,
+                        const struct piommu_segment *segments)
+{
+    cursor->done += size;
+    cursor->changed += size;
+    while (size != 0) {
+        uint64_t left = segments[cursor->segment].size - cursor->offset;
+
+        if (size < left) {
+            cursor->offset += size;
+            return;
+        }
+        size -= left;
+        cursor->segment++;
+        cursor->offset = 0;
+    }
+}
+
+int piommu_pgtable_map_some(struct piommu_pgtable *table, uint64_t iova,
+                            const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                            uint32_t budget, struct piommu_pgtable_cursor *cursor)
+{
+    struct source source;
+    int error;
+
+    /* Later calls rely on what the first one has checked: the arguments are the same. */
+    if (cursor->done == 0) {
+        error = check(table, iova, segments, count, prot);
+        if (error != 0) {
+            return error;
+        }
+    } else if (cursor->segment >= count || cursor->offset >= segments[cursor->segment].size) {
+        return -PIOMMU_EINVAL;
+    }
+    resume(&source, iova, segments, count, cursor);
+    source.budget = budget != 0 ? budget : 1;
+    error = map_part(table, &source, prot);
+    if (error != 0) {
+        return error;
+    }
+    move_cursor(cursor, source.iova - (iova + cursor->done), segments);
+    if (source.left == 0) {
+        return 0;
+    }
+    return source.budget == 0 ? -PIOMMU_EAGAIN : -PIOMMU_EEXIST;
 }

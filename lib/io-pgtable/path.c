@@ -8,51 +8,55 @@
 void piommu_path_begin_(struct path *path, struct piommu_pgtable *table)
 {
     path->table = table;
-    path->level = table->start_level;
-    path->iova = 0;
-    path->tables[path->level] = table->root;
-    path->fresh[path->level] = false;
-    path->change[path->level] = 0;
+    path->replace = false;
+    path->height = table->root_height;
+    path->iova = table->aperture.first;
+    path->tables[path->height] = table->root;
+    path->fresh[path->height] = false;
+    path->change[path->height] = 0;
 }
 
 /*
- * Links the fresh table at `level`, to which `slot` of the table above will lead. Its content must
+ * Links the fresh table at `height`, to which `slot` of the table above will lead. Its content must
  * be visible before the link is; if the table above is not linked either, its own link does the
  * ordering.
  */
-static void link_fresh(struct path *path, unsigned int level, descriptor_slot *slot)
+static void link_fresh(struct path *path, unsigned int height, descriptor_slot *slot)
 {
     struct piommu_pgtable *table = path->table;
-    uint64_t descriptor = path->fresh_physical[level] | DESCRIPTOR_TABLE;
+    uint64_t descriptor =
+        pgtable_encode(table, path->fresh_physical[height]) | table->link_attributes;
 
-    pgtable_clean(table, path->tables[level], table->slots);
-    if (path->fresh[level - 1]) {
-        descriptor_write(slot, descriptor_with_count(descriptor, (uint32_t)path->change[level]));
+    descriptor = descriptor_with_count(descriptor, (uint32_t)path->change[height]);
+    pgtable_clean(table, path->tables[height], pgtable_slots(table));
+    if (path->fresh[height + 1]) {
+        descriptor_write(slot, descriptor);
         return;
     }
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
-    descriptor_write(slot, descriptor_with_count(descriptor, (uint32_t)path->change[level]));
+    descriptor_write(slot, descriptor);
     pgtable_clean(table, slot, 1);
 }
 
 static void leave(struct path *path)
 {
-    unsigned int level = path->level;
+    unsigned int height = path->height;
     descriptor_slot *slot;
 
-    path->level--;
+    path->height++;
     slot = path_slot(path);
-    if (path->fresh[level]) {
-        link_fresh(path, level, slot);
-        path->change[path->level]++;
-    } else if (path->change[level] != 0) {
+    if (path->fresh[height]) {
+        /* A link in the place of a leaf brings no further slot into use. */
+        path->change[path->height] += descriptor_read(slot) == 0;
+        link_fresh(path, height, slot);
+    } else if (path->change[height] != 0) {
         uint64_t descriptor = descriptor_read(slot);
-        uint32_t count = descriptor_count(descriptor) + (uint32_t)path->change[level];
+        uint32_t count = descriptor_count(descriptor) + (uint32_t)path->change[height];
 
         /* Not cleaned: hardware ignores the count, so a walker may see the old one for ever. */
         descriptor_write(slot, descriptor_with_count(descriptor, count));
         if (count == 0) {
-            piommu_tables_note_empty_(path->table, path->tables[level], level, path->iova);
+            piommu_empty_note_(path->table, path->tables[height], height, path->iova);
         }
     }
 }
@@ -61,8 +65,8 @@ void piommu_path_move_(struct path *path, uint64_t iova)
 {
     const struct piommu_pgtable *table = path->table;
 
-    while (path->level > table->start_level &&
-           ((iova ^ path->iova) >> table->shift[path->level - 1]) != 0) {
+    while (path->height < table->root_height &&
+           ((iova ^ path->iova) >> table->shift[path->height + 1]) != 0) {
         leave(path);
     }
     path->iova = iova;
@@ -70,7 +74,7 @@ void piommu_path_move_(struct path *path, uint64_t iova)
 
 void piommu_path_end_(struct path *path)
 {
-    while (path->level > path->table->start_level) {
+    while (path->height < path->table->root_height) {
         leave(path);
     }
 }

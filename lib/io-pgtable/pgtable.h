@@ -3,16 +3,27 @@
 #ifndef PIOMMU_LIB_IO_PGTABLE_PGTABLE_H
 #define PIOMMU_LIB_IO_PGTABLE_PGTABLE_H
 
-/* The private side of a page table, shared by the files of this folder. */
+/*
+ * The private side of a page table, shared by the files of this folder.
+ *
+ * Inside, tables are told apart by height, not by level: 0 holds pages (level 3), and the number
+ * grows towards the root (4 is level -1). So all shifts and loops are the same for all formats.
+ */
 
 #include <piommu/io-pgtable.h>
 
 #include "../base/host.h"
 #include "descriptor.h"
 
-#define LEVELS      4u /* 0 to 3 */
-#define LAST_LEVEL  3u
-#define PROT_VALUES (PIOMMU_PROT_ALL + 1u)
+#define HEIGHTS    5u /* 0 to 4 */
+#define LAST_LEVEL 3
+
+/* The two parts of a prot that decide on attribute bits; see attributes.c. */
+#define ACCESS_VALUES (PIOMMU_PROT_ACCESS + 1u)
+#define MEMORY_SHIFT  5
+#define MEMORY_VALUES 32u
+/* From the bits of PIOMMU_PROT_SOFTWARE to those of a leaf. */
+#define LEAF_SOFTWARE_SHIFT 46
 
 struct piommu_pgtable {
     struct piommu_host host;
@@ -20,58 +31,166 @@ struct piommu_pgtable {
     uintptr_t virtual_offset; /* virtual minus physical address of all tables, if linear */
     bool linear;
     bool coherent_walk;
-    uint8_t start_level;
-    uint8_t leaf_levels;   /* bit L set: leaves at level L are in use */
-    uint8_t shift[LEVELS]; /* log2 of the span of one slot, by level */
-    uint32_t slots;        /* in a table other than the root */
-    uint32_t root_slots;
-    uint64_t last_input;  /* highest input address */
-    uint64_t last_output; /* highest output address */
-    uint64_t max_table;   /* highest physical address that a table may have */
-    void *owner;
+    bool adopted;
+    bool tracking; /* new writable leaves are tracked (dirty.c) */
 
-    /* The leaf's attribute bits by prot; 0 where the format cannot express it. */
-    uint64_t leaf_attributes[PROT_VALUES];
+    /* Geometry. */
+    uint8_t root_height;
+    uint8_t leaf_heights;         /* bit H set: leaves at height H are in use */
+    uint8_t block_heights;        /* bit H set: the format has leaves at height H */
+    uint8_t fold_shift;           /* see address_fold */
+    uint8_t shift[HEIGHTS];       /* log2 of the span of one slot, by height */
+    uint8_t group_shift[HEIGHTS]; /* log2 of the slots in a contiguous group, 0: no groups */
+    uint32_t index_mask[HEIGHTS]; /* slots in a table minus one, by height */
+    struct piommu_range aperture;
+    uint64_t last_output; /* highest output address; tables lie below it too */
+    /*
+     * Where descriptors hold an address: these bits in place, and, with 52-bit output, the highest
+     * ones folded down: descriptor bits `address_fold` hold the address shifted by fold_shift.
+     */
+    uint64_t address_mask;
+    uint64_t address_fold;
+    uint64_t link_attributes; /* type and attributes of a descriptor that leads to a table */
 
-    /* Tables that are linked and empty, oldest first; see tables.c. */
+    /* Attribute bits by the two parts of a prot; 0 where the format cannot express it. */
+    uint64_t access_attributes[ACCESS_VALUES];
+    uint64_t memory_attributes[MEMORY_VALUES];
+
+    /* Tables that are linked and empty, oldest first; see empty.c. */
     descriptor_slot *oldest_empty;
     descriptor_slot *newest_empty;
     uint32_t empty_tables_kept;
+
+    descriptor_slot *spare; /* the reserve, chained; see tables.c */
+    void *owner;
+
+    /* How far the destruction is; see create.c. */
+    struct {
+        bool begun;
+        unsigned int height;
+        descriptor_slot *tables[HEIGHTS];
+        uint32_t index[HEIGHTS];
+    } teardown;
 
     struct piommu_pgtable_statistics statistics;
     struct piommu_pgtable_info info;
 };
 
-/* format.c: fills in geometry, attributes and register values; 0, -EINVAL or -EOPNOTSUPP. */
+/* format.c: fills in geometry and register values; 0, -EINVAL or -EOPNOTSUPP. */
 int piommu_pgtable_set_format_(struct piommu_pgtable *table,
                                const struct piommu_pgtable_config *config);
 /* format.c: fills in the register value that holds the root's address. */
 void piommu_pgtable_set_root_(struct piommu_pgtable *table, uint64_t physical);
-/* format.c: the prot that a leaf was made of. */
-piommu_prot piommu_pgtable_leaf_prot_(const struct piommu_pgtable *table, uint64_t descriptor);
 
-static inline uint64_t pgtable_span(const struct piommu_pgtable *table, unsigned int level)
+/* attributes.c: fills in the attribute bits by prot, and those of links. */
+void piommu_pgtable_set_attributes_(struct piommu_pgtable *table);
+/* attributes.c: the prot that a leaf was made of. */
+piommu_prot piommu_pgtable_leaf_prot_(const struct piommu_pgtable *table, uint64_t descriptor);
+/* attributes.c: the bits of a leaf that PIOMMU_PROT_ACCESS and _SOFTWARE decide on. */
+uint64_t piommu_pgtable_access_mask_(const struct piommu_pgtable *table);
+/* attributes.c: a leaf, or its attributes, as tracked and clean if it allows writing, else as is */
+uint64_t piommu_pgtable_tracked_(const struct piommu_pgtable *table, uint64_t descriptor);
+/* attributes.c: the same, but as dirty. */
+uint64_t piommu_pgtable_tracked_dirty_(const struct piommu_pgtable *table, uint64_t descriptor);
+/* attributes.c: the leaf with write permission in force and no longer tracked. */
+uint64_t piommu_pgtable_untracked_(const struct piommu_pgtable *table, uint64_t descriptor);
+/* attributes.c: tells what hardware has noted in a tracked leaf. */
+bool piommu_pgtable_is_tracked_(uint64_t descriptor);
+bool piommu_pgtable_is_dirty_(const struct piommu_pgtable *table, uint64_t descriptor);
+
+static inline bool pgtable_is_stage1(const struct piommu_pgtable *table)
 {
-    return 1ull << table->shift[level];
+    return table->info.format == PIOMMU_ARM_64_LPAE_S1 ||
+           table->info.format == PIOMMU_ARM_32_LPAE_S1;
 }
 
-/* The root has its own number of slots; the input check keeps the index below it. */
-static inline uint32_t pgtable_index(const struct piommu_pgtable *table, unsigned int level,
+static inline bool pgtable_is_32bit(const struct piommu_pgtable *table)
+{
+    return table->info.format == PIOMMU_ARM_32_LPAE_S1 ||
+           table->info.format == PIOMMU_ARM_32_LPAE_S2;
+}
+
+static inline int pgtable_level(unsigned int height)
+{
+    return LAST_LEVEL - (int)height;
+}
+
+static inline uint64_t pgtable_span(const struct piommu_pgtable *table, unsigned int height)
+{
+    return 1ull << table->shift[height];
+}
+
+static inline uint32_t pgtable_index(const struct piommu_pgtable *table, unsigned int height,
                                      uint64_t iova)
 {
-    uint32_t index = (uint32_t)(iova >> table->shift[level]);
-
-    return level == table->start_level ? index : index & (table->slots - 1);
+    return (uint32_t)(iova >> table->shift[height]) & table->index_mask[height];
 }
 
-static inline uint32_t pgtable_slots(const struct piommu_pgtable *table, unsigned int level)
+/* Slots of any table but the root. */
+static inline uint32_t pgtable_slots(const struct piommu_pgtable *table)
 {
-    return level == table->start_level ? table->root_slots : table->slots;
+    return 1u << (table->shift[1] - table->shift[0]);
 }
 
+/* Checks that the range lies in the aperture. */
+static inline bool pgtable_has_range(const struct piommu_pgtable *table, uint64_t iova,
+                                     uint64_t size)
+{
+    return iova >= table->aperture.first && iova <= table->aperture.last &&
+           size - 1 <= table->aperture.last - iova;
+}
+
+static inline bool pgtable_is_leaf(const struct piommu_pgtable *table, uint64_t descriptor,
+                                   unsigned int height)
+{
+    if (height == 0) {
+        return (descriptor & DESCRIPTOR_TYPE_MASK) == DESCRIPTOR_PAGE;
+    }
+    return (descriptor & DESCRIPTOR_TYPE_MASK) == DESCRIPTOR_BLOCK &&
+           ((table->block_heights >> height) & 1) != 0;
+}
+
+/* Input addresses that a leaf covers, all of its contiguous group counted; a power of two. */
+static inline uint64_t pgtable_leaf_size(const struct piommu_pgtable *table, uint64_t descriptor,
+                                         unsigned int height)
+{
+    unsigned int shift = table->shift[height];
+
+    if ((descriptor & DESCRIPTOR_CONTIGUOUS) != 0) {
+        shift += table->group_shift[height];
+    }
+    return 1ull << shift;
+}
+
+/* The attribute bits of a leaf, or 0 if the format cannot express the prot. */
+static inline uint64_t pgtable_leaf_attributes(const struct piommu_pgtable *table, piommu_prot prot)
+{
+    uint64_t access = table->access_attributes[prot & PIOMMU_PROT_ACCESS];
+    uint64_t memory = table->memory_attributes[(prot >> MEMORY_SHIFT) & (MEMORY_VALUES - 1)];
+
+    if (access == 0 || memory == 0) {
+        return 0;
+    }
+    return access | memory | ((uint64_t)(prot & PIOMMU_PROT_SOFTWARE_MASK) << LEAF_SOFTWARE_SHIFT);
+}
+
+static inline uint64_t pgtable_encode(const struct piommu_pgtable *table, uint64_t physical)
+{
+    return (physical & table->address_mask) |
+           ((physical >> table->fold_shift) & table->address_fold);
+}
+
+/* The address in a descriptor. In a leaf the bits below the leaf's size are to be ignored. */
+static inline uint64_t pgtable_decode(const struct piommu_pgtable *table, uint64_t descriptor)
+{
+    return (descriptor & table->address_mask) |
+           ((descriptor & table->address_fold) << table->fold_shift);
+}
+
+/* The table that a descriptor leads to; NULL only in an adopted table. */
 static inline descriptor_slot *pgtable_next(const struct piommu_pgtable *table, uint64_t descriptor)
 {
-    uint64_t physical = descriptor & DESCRIPTOR_ADDRESS;
+    uint64_t physical = pgtable_decode(table, descriptor);
 
     if (table->linear) {
         return (descriptor_slot *)((uintptr_t)physical + table->virtual_offset);
@@ -89,17 +208,19 @@ static inline void pgtable_clean(const struct piommu_pgtable *table, descriptor_
 }
 
 /*
- * A way from the root to the table at `level` that covers `iova`. Tables that a map call has taken
+ * A way from the root to the table at `height` that covers `iova`. Tables that a map call has taken
  * but not linked yet are `fresh`: hardware cannot see them until the path leaves them.
  */
 struct path {
     struct piommu_pgtable *table;
-    descriptor_slot *tables[LEVELS];
-    uint64_t fresh_physical[LEVELS]; /* valid where fresh */
-    bool fresh[LEVELS];
-    int32_t
-        change[LEVELS]; /* how many slots of that table came into use, less those that went out */
-    unsigned int level;
+    descriptor_slot *tables[HEIGHTS];
+    uint64_t fresh_physical[HEIGHTS]; /* valid where fresh */
+    /* How many slots of each table came into use, less those that went out of it. */
+    int32_t change[HEIGHTS];
+    bool fresh[HEIGHTS];
+    /* Leaves that are there are replaced, which only a walker with BBM level 2 bears. */
+    bool replace;
+    unsigned int height;
     uint64_t iova;
 };
 
@@ -117,45 +238,123 @@ static inline void path_enter(struct path *path, uint64_t descriptor)
 {
     descriptor_slot *next = pgtable_next(path->table, descriptor);
 
-    path->level++;
-    path->tables[path->level] = next;
-    path->fresh[path->level] = false;
-    path->change[path->level] = 0;
+    path->height--;
+    path->tables[path->height] = next;
+    path->fresh[path->height] = false;
+    path->change[path->height] = 0;
 }
 
 /* Enters a table that is not linked yet. */
 static inline void path_enter_fresh(struct path *path, descriptor_slot *fresh, uint64_t physical)
 {
-    path->level++;
-    path->tables[path->level] = fresh;
-    path->fresh[path->level] = true;
-    path->fresh_physical[path->level] = physical;
-    path->change[path->level] = 0;
+    path->height--;
+    path->tables[path->height] = fresh;
+    path->fresh[path->height] = true;
+    path->fresh_physical[path->height] = physical;
+    path->change[path->height] = 0;
 }
 
 static inline descriptor_slot *path_slot(const struct path *path)
 {
-    return &path->tables[path->level][pgtable_index(path->table, path->level, path->iova)];
+    return &path->tables[path->height][pgtable_index(path->table, path->height, path->iova)];
 }
 
-/* tables.c: memory of tables, and the list of empty ones. */
+/* tables.c: memory of tables. */
 
-/* Takes `count` zeroed tables and chains them: all of them, or none and an error. */
-int piommu_tables_take_(struct piommu_pgtable *table, uint32_t count, descriptor_slot **chain);
+/*
+ * Takes `count` zeroed tables and chains them, from the reserve first: all of them, or none and an
+ * error.
+ */
+int piommu_tables_take_(struct piommu_pgtable *table, uint64_t count, descriptor_slot **chain);
 /* Takes the first table off a chain; it is all zero afterwards. */
 descriptor_slot *piommu_tables_pop_(descriptor_slot **chain, uint64_t *physical);
-/* Gives all tables of a chain back to the shim. */
+/* Gives all tables of a chain, zeroed but for the chain, to the reserve or back to the shim. */
 void piommu_tables_give_(struct piommu_pgtable *table, descriptor_slot *chain);
-/* Gives one table back that nothing links to. */
-void piommu_tables_give_one_(struct piommu_pgtable *table, descriptor_slot *slots);
-/* Notes that the linked table at `level` that covers iova has become empty. */
-void piommu_tables_note_empty_(struct piommu_pgtable *table, descriptor_slot *slots,
-                               unsigned int level, uint64_t iova);
-/* Takes a linked, empty table off the list, since it is about to be filled or detached. */
-void piommu_tables_forget_empty_(struct piommu_pgtable *table, descriptor_slot *slots);
+/* Gives one table back to the shim that nothing links to. */
+void piommu_tables_free_(struct piommu_pgtable *table, descriptor_slot *slots);
 
-/* lookup.c: the leaf that covers an address and its level, or 0. */
+/* empty.c: tables that are linked, but empty. */
+
+/* Notes that the linked table at `height` that covers iova has become empty. */
+void piommu_empty_note_(struct piommu_pgtable *table, descriptor_slot *slots, unsigned int height,
+                        uint64_t iova);
+/* Takes a linked, empty table off the list, since it is about to be filled or detached. */
+void piommu_empty_forget_(struct piommu_pgtable *table, descriptor_slot *slots);
+
+/* lookup.c */
+
+/* The leaf that covers an address of the aperture, and its height, or 0. */
 uint64_t piommu_pgtable_find_leaf_(const struct piommu_pgtable *table, uint64_t iova,
-                                   unsigned int *level);
+                                   unsigned int *height);
+
+/* Goes from leaf to leaf. After a call that found one: that leaf. */
+struct scan {
+    const struct piommu_pgtable *table;
+    descriptor_slot *tables[HEIGHTS]; /* from the root to the current table */
+    unsigned int height;
+    uint64_t iova; /* where to go on; after a find: the first address of the leaf's descriptor */
+    uint64_t last; /* inclusive */
+    uint64_t descriptor;
+    bool done;       /* nothing is left */
+    uint64_t budget; /* how many more slots may be looked at */
+};
+
+/* Begins at `first`, which lies in the aperture as `last` does. */
+void piommu_scan_begin_(struct scan *scan, const struct piommu_pgtable *table, uint64_t first,
+                        uint64_t last);
+/* Finds the next leaf; false if the range has none, or if the budget is used up (not done then). */
+bool piommu_scan_next_(struct scan *scan);
+/* Goes on behind the leaf that was found. */
+void piommu_scan_skip_(struct scan *scan);
+
+static inline descriptor_slot *scan_slot(const struct scan *scan)
+{
+    return &scan->tables[scan->height][pgtable_index(scan->table, scan->height, scan->iova)];
+}
+
+/* map.c: shared with the cut. */
+
+/* What is still to be mapped: segments in order, adjacent ones taken as one. */
+struct source {
+    const struct piommu_segment *segments;
+    size_t count;      /* of the segments not yet begun */
+    uint64_t iova;     /* where the next byte goes */
+    uint64_t physical; /* where it is */
+    uint64_t left;     /* bytes up to where physical contiguity ends; 0: all done */
+    uint64_t budget;   /* how many more leaves may be stored */
+};
+
+void piommu_source_begin_(struct source *source, uint64_t iova,
+                          const struct piommu_segment *segments, size_t count);
+
+/* A way through tables of which some do not exist, to count those. */
+struct probe {
+    const struct piommu_pgtable *table;
+    descriptor_slot *tables[HEIGHTS]; /* NULL where nothing is in use */
+    unsigned int height;
+    uint64_t iova;
+    uint64_t missing; /* tables that were missing on the way so far */
+    bool replace;     /* as in struct path */
+};
+
+void piommu_probe_begin_(struct probe *probe, const struct piommu_pgtable *table);
+/* Counts the tables that storing the source will take, up to the first conflict. */
+void piommu_probe_count_(struct probe *probe, struct source source);
+/* Stores leaves at the path's end as long as nothing is in the way. `spare` has the tables. */
+void piommu_store_leaves_(struct path *path, struct source *source, uint64_t attributes,
+                          descriptor_slot **spare);
+
+/* unmap.c: shared with the cut. */
+
+/* The check of arguments that all calls over a range begin with. */
+int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size);
+/* Tells whether the range would cut a leaf at either end. */
+bool piommu_pgtable_cuts_(const struct piommu_pgtable *table, uint64_t iova, uint64_t last);
+/*
+ * Removes all leaves of a range that cuts none. Advances `iova` to where the budget ended; returns
+ * whether the end of the range was reached.
+ */
+bool piommu_pgtable_remove_(struct piommu_pgtable *table, uint64_t *iova, uint64_t last,
+                            uint64_t budget, struct piommu_gather *gather, uint64_t *removed);
 
 #endif

@@ -2,37 +2,17 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Memory of tables.
+ * Memory of tables: from the shim, or from the reserve.
  *
- * A table that is in no one's use is chained through its own first words. Hardware may still walk
- * it (an empty table stays linked until the next sync), so no such word may have the bit set that
- * makes a descriptor valid: they are stored in the order of descriptors, and pointers, page
- * addresses and shifted levels all have bit 0 clear.
+ * A table that nothing links to is chained through its own first words, and otherwise zero. Until
+ * an invalidation is complete hardware may still walk it, so no such word may have the bit set that
+ * makes a descriptor valid: they are stored in the order of descriptors, and pointers and page
+ * addresses have bit 0 clear.
  */
 
 #include "pgtable.h"
 
-#include "../base/gather.h"
-
-/* Words of a table on a chain of spare or detached tables. */
-#define WORD_NEXT     0
-#define WORD_PHYSICAL 1
-/* Words of a table on the list of empty ones: WORD_NEXT, and */
-#define WORD_PREVIOUS 1
-#define WORD_PLACE    2 /* first input address, with the level in bits 3:1 */
-
-#define PLACE_LEVEL_SHIFT 1
-#define PLACE_LEVEL_MASK  0xeull
-
-static void write_pointer(descriptor_slot *slots, unsigned int word, descriptor_slot *pointer)
-{
-    descriptor_write(&slots[word], (uint64_t)(uintptr_t)pointer);
-}
-
-static descriptor_slot *read_pointer(descriptor_slot *slots, unsigned int word)
-{
-    return (descriptor_slot *)(uintptr_t)descriptor_read(&slots[word]);
-}
+#include "chain.h"
 
 /*
  * A shim that answers outside what it was asked for is refused here, before hardware sees the
@@ -42,18 +22,19 @@ static bool acceptable(const struct piommu_pgtable *table, const void *memory, u
                        uint64_t size)
 {
     if ((physical & (size - 1)) != 0 || ((uintptr_t)memory & (size - 1)) != 0 ||
-        physical > table->max_table || table->max_table - physical < size - 1) {
+        physical > table->last_output || table->last_output - physical < size - 1) {
         return false;
     }
     return !table->linear || (uintptr_t)physical + table->virtual_offset == (uintptr_t)memory;
 }
 
-static int take_one(struct piommu_pgtable *table, descriptor_slot **slots, uint64_t *physical)
+/* Gets a zeroed table from the shim. */
+static int get_one(struct piommu_pgtable *table, descriptor_slot **slots, uint64_t *physical)
 {
-    size_t size = table->slots * sizeof(descriptor_slot);
+    size_t size = pgtable_slots(table) * sizeof(descriptor_slot);
     struct piommu_dma_request request = {.size = size,
                                          .alignment = size,
-                                         .max_physical = table->max_table,
+                                         .max_physical = table->last_output,
                                          .purpose = PIOMMU_DMA_TABLE,
                                          .owner = table->owner};
     void *memory = table->host.os->dma_alloc(table->host.ctx, &request, physical);
@@ -71,124 +52,109 @@ static int take_one(struct piommu_pgtable *table, descriptor_slot **slots, uint6
     return 0;
 }
 
-int piommu_tables_take_(struct piommu_pgtable *table, uint32_t count, descriptor_slot **chain)
+void piommu_tables_free_(struct piommu_pgtable *table, descriptor_slot *slots)
 {
-    *chain = NULL;
+    table->host.os->dma_free(table->host.ctx, slots, pgtable_slots(table) * sizeof(*slots));
+    table->statistics.tables_freed++;
+}
+
+/* Gets `count` tables from the shim in front of a chain: all, or none. */
+static int get_tables(struct piommu_pgtable *table, uint64_t count, descriptor_slot **chain)
+{
+    descriptor_slot *before = *chain;
+
     for (; count != 0; count--) {
         descriptor_slot *slots;
         uint64_t physical;
-        int error = take_one(table, &slots, &physical);
+        int error = get_one(table, &slots, &physical);
 
         if (error != 0) {
-            piommu_tables_give_(table, *chain);
-            *chain = NULL;
+            while (*chain != before) {
+                descriptor_slot *next = chain_next(*chain);
+
+                piommu_tables_free_(table, *chain);
+                *chain = next;
+            }
             return error;
         }
-        write_pointer(slots, WORD_NEXT, *chain);
-        descriptor_write(&slots[WORD_PHYSICAL], physical);
-        *chain = slots;
+        descriptor_write(&slots[CHAIN_PHYSICAL], physical);
+        chain_push(chain, slots);
     }
+    return 0;
+}
+
+int piommu_tables_take_(struct piommu_pgtable *table, uint64_t count, descriptor_slot **chain)
+{
+    uint32_t spare = table->statistics.tables_spare;
+    uint32_t from_reserve = count < spare ? (uint32_t)count : spare;
+    int error;
+
+    *chain = NULL;
+    error = get_tables(table, count - from_reserve, chain);
+    if (error != 0) {
+        return error;
+    }
+    for (uint32_t i = 0; i < from_reserve; i++) {
+        chain_push(chain, chain_pop(&table->spare));
+    }
+    table->statistics.tables_spare -= from_reserve;
     return 0;
 }
 
 descriptor_slot *piommu_tables_pop_(descriptor_slot **chain, uint64_t *physical)
 {
-    descriptor_slot *slots = *chain;
+    descriptor_slot *slots = chain_pop(chain);
 
-    *chain = read_pointer(slots, WORD_NEXT);
-    *physical = descriptor_read(&slots[WORD_PHYSICAL]);
-    descriptor_write(&slots[WORD_NEXT], 0);
-    descriptor_write(&slots[WORD_PHYSICAL], 0);
+    *physical = descriptor_read(&slots[CHAIN_PHYSICAL]);
+    descriptor_write(&slots[CHAIN_NEXT], 0);
+    descriptor_write(&slots[CHAIN_PHYSICAL], 0);
     return slots;
-}
-
-void piommu_tables_give_one_(struct piommu_pgtable *table, descriptor_slot *slots)
-{
-    table->host.os->dma_free(table->host.ctx, slots, table->slots * sizeof(*slots));
-    table->statistics.tables_freed++;
 }
 
 void piommu_tables_give_(struct piommu_pgtable *table, descriptor_slot *chain)
 {
     while (chain != NULL) {
-        descriptor_slot *next = read_pointer(chain, WORD_NEXT);
+        descriptor_slot *slots = chain_pop(&chain);
 
-        piommu_tables_give_one_(table, chain);
-        chain = next;
+        if (table->statistics.tables_spare < table->statistics.tables_reserved) {
+            table->statistics.tables_spare++;
+            chain_push(&table->spare, slots);
+        } else {
+            piommu_tables_free_(table, slots);
+        }
     }
 }
 
-void piommu_tables_note_empty_(struct piommu_pgtable *table, descriptor_slot *slots,
-                               unsigned int level, uint64_t iova)
+int piommu_pgtable_reserve(struct piommu_pgtable *table, uint32_t count)
 {
-    uint64_t first = iova & ~(pgtable_span(table, level - 1) - 1);
+    int error;
 
-    write_pointer(slots, WORD_NEXT, NULL);
-    write_pointer(slots, WORD_PREVIOUS, table->newest_empty);
-    descriptor_write(&slots[WORD_PLACE], first | ((uint64_t)level << PLACE_LEVEL_SHIFT));
-    if (table->newest_empty != NULL) {
-        write_pointer(table->newest_empty, WORD_NEXT, slots);
-    } else {
-        table->oldest_empty = slots;
+    if (table->adopted) {
+        return -PIOMMU_EOPNOTSUPP;
     }
-    table->newest_empty = slots;
-    table->statistics.tables_empty++;
+    if (count > UINT32_MAX - table->statistics.tables_reserved) {
+        return -PIOMMU_EINVAL;
+    }
+    error = get_tables(table, count, &table->spare);
+    if (error == 0) {
+        table->statistics.tables_reserved += count;
+        table->statistics.tables_spare += count;
+    }
+    return error;
 }
 
-void piommu_tables_forget_empty_(struct piommu_pgtable *table, descriptor_slot *slots)
+void piommu_pgtable_unreserve(struct piommu_pgtable *table, uint32_t count)
 {
-    descriptor_slot *next = read_pointer(slots, WORD_NEXT);
-    descriptor_slot *previous = read_pointer(slots, WORD_PREVIOUS);
+    struct piommu_pgtable_statistics *statistics = &table->statistics;
 
-    if (next != NULL) {
-        write_pointer(next, WORD_PREVIOUS, previous);
-    } else {
-        table->newest_empty = previous;
+    if (count > statistics->tables_reserved) {
+        count = statistics->tables_reserved;
     }
-    if (previous != NULL) {
-        write_pointer(previous, WORD_NEXT, next);
-    } else {
-        table->oldest_empty = next;
+    statistics->tables_reserved -= count;
+    while (statistics->tables_spare > statistics->tables_reserved) {
+        statistics->tables_spare--;
+        piommu_tables_free_(table, chain_pop(&table->spare));
     }
-    descriptor_write(&slots[WORD_NEXT], 0);
-    descriptor_write(&slots[WORD_PREVIOUS], 0);
-    descriptor_write(&slots[WORD_PLACE], 0);
-    table->statistics.tables_empty--;
-}
-
-/*
- * Cuts the link to an empty table. If that empties the table above, it joins the list in its turn.
- */
-static void detach(struct piommu_pgtable *table, unsigned int level, uint64_t first)
-{
-    struct path path;
-
-    piommu_path_begin_(&path, table);
-    piommu_path_move_(&path, first);
-    while (path.level < level - 1) {
-        path_enter(&path, descriptor_read(path_slot(&path)));
-    }
-    descriptor_write(path_slot(&path), 0);
-    pgtable_clean(table, path_slot(&path), 1);
-    path.change[path.level] = -1;
-    piommu_path_end_(&path);
-}
-
-void piommu_pgtable_detach_empty(struct piommu_pgtable *table, struct piommu_gather *gather)
-{
-    while (table->statistics.tables_empty > table->empty_tables_kept) {
-        descriptor_slot *slots = table->oldest_empty;
-        uint64_t place = descriptor_read(&slots[WORD_PLACE]);
-        unsigned int level = (unsigned int)((place & PLACE_LEVEL_MASK) >> PLACE_LEVEL_SHIFT);
-        uint64_t first = place & ~PLACE_LEVEL_MASK;
-
-        piommu_tables_forget_empty_(table, slots);
-        detach(table, level, first);
-        write_pointer(slots, WORD_NEXT, gather->tables);
-        gather->tables = slots;
-        gather_add(gather, first, first + (pgtable_span(table, level - 1) - 1));
-    }
-    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }
 
 void piommu_pgtable_release(struct piommu_pgtable *table, struct piommu_gather *gather)
@@ -201,12 +167,13 @@ void piommu_pgtable_release(struct piommu_pgtable *table, struct piommu_gather *
 void piommu_pgtable_move_detached(struct piommu_pgtable *table, struct piommu_gather *from,
                                   struct piommu_gather *to)
 {
-    (void)table;
-    while (from->tables != NULL) {
-        descriptor_slot *slots = from->tables;
+    descriptor_slot *source = from->tables;
+    descriptor_slot *target = to->tables;
 
-        from->tables = read_pointer(slots, WORD_NEXT);
-        write_pointer(slots, WORD_NEXT, to->tables);
-        to->tables = slots;
+    (void)table;
+    while (source != NULL) {
+        chain_push(&target, chain_pop(&source));
     }
+    from->tables = NULL;
+    to->tables = target;
 }

@@ -1,94 +1,209 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
+/* Removing leaves, whole ones only; for parts see cut.c. */
+
 #include "pgtable.h"
 
 #include "../base/gather.h"
 
-/* Tells whether a leaf lies across the boundary between `below` and below + 1. */
-static bool crosses(const struct piommu_pgtable *table, uint64_t below)
-{
-    unsigned int level;
-    uint64_t mask;
-
-    if (piommu_pgtable_find_leaf_(table, below, &level) == 0) {
-        return false;
-    }
-    mask = pgtable_span(table, level) - 1;
-    return (below & mask) != mask;
-}
-
-static int check(const struct piommu_pgtable *table, uint64_t iova, uint64_t size)
+int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size)
 {
     if (size == 0 || ((iova | size) & (table->info.granule - 1)) != 0) {
         return -PIOMMU_EINVAL;
     }
-    if (iova > table->last_input || size - 1 > table->last_input - iova) {
+    if (!pgtable_has_range(table, iova, size)) {
         return -PIOMMU_ERANGE;
-    }
-    if ((iova != 0 && crosses(table, iova - 1)) || crosses(table, iova + (size - 1))) {
-        return -PIOMMU_ECUT;
     }
     return 0;
 }
 
+/* The range of the leaf at an address, or the address alone if there is none. */
+static struct piommu_range leaf_range(const struct piommu_pgtable *table, uint64_t iova)
+{
+    struct piommu_range range = {.first = iova, .last = iova};
+    unsigned int height;
+    uint64_t descriptor = piommu_pgtable_find_leaf_(table, iova, &height);
+
+    if (descriptor != 0) {
+        uint64_t mask = pgtable_leaf_size(table, descriptor, height) - 1;
+
+        range.first = iova & ~mask;
+        range.last = iova | mask;
+    }
+    return range;
+}
+
+bool piommu_pgtable_cuts_(const struct piommu_pgtable *table, uint64_t iova, uint64_t last)
+{
+    return leaf_range(table, iova).first != iova || leaf_range(table, last).last != last;
+}
+
+/*
+ * How many of the slots behind a run belong to a contiguous group that the run has begun to clear:
+ * a budget must not end inside a group, whose rest would be a group that breaks the rules.
+ */
+static uint32_t rest_of_group(const struct path *path, uint32_t cleared)
+{
+    const struct piommu_pgtable *table = path->table;
+    unsigned int height = path->height;
+    uint32_t next = pgtable_index(table, height, path->iova) + cleared;
+    uint32_t rest = (0u - next) & ((1u << table->group_shift[height]) - 1);
+
+    if (rest == 0 || (descriptor_read(&path->tables[height][next]) & DESCRIPTOR_CONTIGUOUS) == 0) {
+        return 0;
+    }
+    return rest;
+}
+
+static uint32_t clear_slots(const struct piommu_pgtable *table, unsigned int height,
+                            descriptor_slot *slots, uint32_t limit)
+{
+    uint32_t cleared = 0;
+
+    while (cleared < limit && pgtable_is_leaf(table, descriptor_read(&slots[cleared]), height)) {
+        descriptor_write(&slots[cleared], 0);
+        cleared++;
+    }
+    return cleared;
+}
+
 /* Clears leaves from the current slot on, up to a slot without one; returns how many. */
-static uint32_t clear_run(struct path *path, uint64_t last)
+static uint32_t clear_run(struct path *path, uint64_t last, uint64_t budget)
 {
     struct piommu_pgtable *table = path->table;
-    unsigned int level = path->level;
+    unsigned int height = path->height;
     descriptor_slot *slots = path_slot(path);
-    uint32_t limit = pgtable_slots(table, level) - pgtable_index(table, level, path->iova);
-    uint64_t wanted = ((last - path->iova) >> table->shift[level]) + 1;
-    uint32_t cleared = 0;
+    uint32_t limit = table->index_mask[height] - pgtable_index(table, height, path->iova) + 1;
+    uint64_t wanted = ((last - path->iova) >> table->shift[height]) + 1;
+    uint32_t cleared;
 
     if (wanted < limit) {
         limit = (uint32_t)wanted;
     }
-    while (cleared < limit && descriptor_is_leaf(descriptor_read(&slots[cleared]), level)) {
-        descriptor_write(&slots[cleared], 0);
-        cleared++;
+    if (budget < limit) {
+        cleared = clear_slots(table, height, slots, (uint32_t)budget);
+        if (cleared == budget) {
+            cleared += clear_slots(table, height, &slots[cleared], rest_of_group(path, cleared));
+        }
+    } else {
+        cleared = clear_slots(table, height, slots, limit);
     }
     if (cleared != 0) {
         pgtable_clean(table, slots, cleared);
-        path->change[level] -= (int32_t)cleared;
+        path->change[height] -= (int32_t)cleared;
     }
     return cleared;
+}
+
+bool piommu_pgtable_remove_(struct piommu_pgtable *table, uint64_t *iova, uint64_t last,
+                            uint64_t budget, struct piommu_gather *gather, uint64_t *removed)
+{
+    struct path path;
+    bool done = false;
+
+    piommu_path_begin_(&path, table);
+    while (!done && budget != 0) {
+        uint64_t descriptor;
+        uint64_t end; /* last address of what is dealt with in this turn */
+        uint32_t cleared;
+
+        piommu_path_move_(&path, *iova);
+        descriptor = descriptor_read(path_slot(&path));
+        while (descriptor_is_table(descriptor, path.height)) {
+            path_enter(&path, descriptor);
+            descriptor = descriptor_read(path_slot(&path));
+        }
+        cleared = clear_run(&path, last, budget);
+        if (cleared != 0) {
+            uint64_t size = (uint64_t)cleared << table->shift[path.height];
+
+            end = *iova + (size - 1);
+            gather_add(gather, *iova, end);
+            *removed += size;
+            budget -= budget < cleared ? budget : cleared;
+        } else {
+            end = *iova | (pgtable_span(table, path.height) - 1);
+            budget--;
+        }
+        done = end >= last;
+        if (!done) {
+            *iova = end + 1;
+        }
+    }
+    piommu_path_end_(&path);
+    return done;
 }
 
 int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                          struct piommu_gather *gather, uint64_t *unmapped)
 {
-    struct path path;
-    uint64_t last;
+    uint64_t last = iova + (size - 1);
     int error;
 
     *unmapped = 0;
-    error = check(table, iova, size);
+    error = piommu_pgtable_check_range_(table, iova, size);
     if (error != 0) {
         return error;
     }
-    last = iova + (size - 1);
-    piommu_path_begin_(&path, table);
-    while (iova <= last) {
-        uint64_t descriptor;
-        uint64_t cleared;
-
-        piommu_path_move_(&path, iova);
-        descriptor = descriptor_read(path_slot(&path));
-        while (descriptor_is_table(descriptor, path.level)) {
-            path_enter(&path, descriptor);
-            descriptor = descriptor_read(path_slot(&path));
-        }
-        cleared = (uint64_t)clear_run(&path, last) << table->shift[path.level];
-        if (cleared != 0) {
-            gather_add(gather, iova, iova + (cleared - 1));
-            *unmapped += cleared;
-            iova += cleared;
-        } else {
-            iova = (iova | (pgtable_span(table, path.level) - 1)) + 1;
-        }
+    if (table->adopted) {
+        return -PIOMMU_EOPNOTSUPP;
     }
-    piommu_path_end_(&path);
+    if (piommu_pgtable_cuts_(table, iova, last)) {
+        return -PIOMMU_ECUT;
+    }
+    piommu_pgtable_remove_(table, &iova, last, UINT64_MAX, gather, unmapped);
+    return *unmapped != 0 ? 0 : -PIOMMU_ENOENT;
+}
+
+int piommu_pgtable_unmap_some(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                              uint32_t budget, struct piommu_gather *gather,
+                              struct piommu_pgtable_cursor *cursor)
+{
+    uint64_t last = iova + (size - 1);
+    uint64_t next = iova + cursor->done;
+    int error = piommu_pgtable_check_range_(table, iova, size);
+
+    if (error != 0) {
+        return error;
+    }
+    if (cursor->done >= size) {
+        return -PIOMMU_EINVAL;
+    }
+    if (table->adopted) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    if (cursor->done == 0 && piommu_pgtable_cuts_(table, iova, last)) {
+        return -PIOMMU_ECUT;
+    }
+    if (!piommu_pgtable_remove_(table, &next, last, budget != 0 ? budget : 1, gather,
+                                &cursor->changed)) {
+        cursor->done = next - iova;
+        return -PIOMMU_EAGAIN;
+    }
+    cursor->done = size;
+    return cursor->changed != 0 ? 0 : -PIOMMU_ENOENT;
+}
+
+int piommu_pgtable_unmap_leaves(struct piommu_pgtable *table, uint64_t first, uint64_t last,
+                                struct piommu_gather *gather, struct piommu_range *removed,
+                                uint64_t *unmapped)
+{
+    uint64_t iova;
+
+    *unmapped = 0;
+    if (first > last) {
+        return -PIOMMU_EINVAL;
+    }
+    if (first < table->aperture.first || last > table->aperture.last) {
+        return -PIOMMU_ERANGE;
+    }
+    if (table->adopted) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    removed->first = leaf_range(table, first).first;
+    removed->last = leaf_range(table, last).last;
+    iova = removed->first;
+    piommu_pgtable_remove_(table, &iova, removed->last, UINT64_MAX, gather, unmapped);
     return *unmapped != 0 ? 0 : -PIOMMU_ENOENT;
 }

@@ -396,8 +396,8 @@ static piommu_prot choose_prot(const struct model *m, uint32_t raw)
     static const piommu_prot stage2[] = {READ,
                                          READ_WRITE,
                                          WRITE,
-                                         READ_WRITE | PIOMMU_PROT_EXECUTE,
-                                         READ | PIOMMU_PROT_EXECUTE,
+                                         READ_WRITE | PIOMMU_PROT_EXECUTE_ALL,
+                                         READ | PIOMMU_PROT_EXECUTE_ALL,
                                          WRITE | PIOMMU_PROT_NONCACHEABLE,
                                          READ_WRITE | PIOMMU_PROT_DEVICE,
                                          READ_WRITE};

@@ -635,7 +635,7 @@ static void test_bad_ranges_are_refused_and_change_nothing(void **state)
         {0x1000, 0x1000, 0x1800, RW, -PIOMMU_EINVAL},
         {0x1000, 0x1000, 0, RW, -PIOMMU_EINVAL},
         {0x1000, 0x1000, PAGE, 0, -PIOMMU_EINVAL},
-        {0x1000, 0x1000, PAGE, 0x40 | RW, -PIOMMU_EINVAL},
+        {0x1000, 0x1000, PAGE, 0x2000 | RW, -PIOMMU_EINVAL},
         {0x1000, 0x1000, PAGE, PIOMMU_PROT_WRITE, -PIOMMU_EOPNOTSUPP},
         {0x1000, 0x1000, PAGE, PIOMMU_PROT_DEVICE | RW, -PIOMMU_EOPNOTSUPP},
         {1ull << 39, 0x1000, PAGE, RW, -PIOMMU_ERANGE},

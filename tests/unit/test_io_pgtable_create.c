@@ -52,6 +52,7 @@ static void check_geometry(struct fake_os *os, const struct piommu_pgtable_confi
     const struct piommu_pgtable_info *info = &p->info;
     struct walker_regime regime;
     uint64_t root_size = walker_root_size(&p->regime);
+    size_t memory = root_size < 64 ? 64 : root_size;
     unsigned int irgn = config->coherent_walk ? 1 : 0;
     unsigned int sh = config->coherent_walk ? 3 : 2;
 
@@ -64,13 +65,13 @@ static void check_geometry(struct fake_os *os, const struct piommu_pgtable_confi
     assert_int_equal(info->start_level, p->regime.start_level);
     assert_int_equal(info->root_physical, p->regime.root);
     /* No root is smaller than the alignment that all hardware can express. */
-    assert_int_equal(info->root_size, root_size < 64 ? 64 : root_size);
-    assert_int_equal(info->root_physical % info->root_size, 0);
+    assert_int_equal(info->root_size, root_size);
+    assert_int_equal(info->root_physical % memory, 0);
 
     /* The only request so far was for the root. */
     assert_int_equal(p->requests, 1);
-    assert_int_equal(p->last_request.size, info->root_size);
-    assert_int_equal(p->last_request.alignment, info->root_size);
+    assert_int_equal(p->last_request.size, memory);
+    assert_int_equal(p->last_request.alignment, memory);
     assert_int_equal(p->last_request.max_physical, (1ull << config->output_bits) - 1);
     assert_int_equal(p->last_request.purpose, PIOMMU_DMA_TABLE);
 
@@ -93,7 +94,7 @@ static void check_geometry(struct fake_os *os, const struct piommu_pgtable_confi
 
     if (config->format == PIOMMU_ARM_64_LPAE_S1) {
         const struct piommu_pgtable_stage1_registers *registers = &info->registers.stage1;
-        uint64_t tcr = piommu_pgtable_tcr_el1(info);
+        uint64_t tcr = piommu_pgtable_tcr_el1(info, NULL);
 
         assert_int_equal(registers->ttbr, info->root_physical);
         assert_int_equal(registers->tsz, 64 - config->input_bits);
@@ -118,7 +119,7 @@ static void check_geometry(struct fake_os *os, const struct piommu_pgtable_confi
         assert_int_equal(registers->ps, (vtcr >> 16) & 7);
         assert_int_equal(registers->sl, 2 - info->start_level);
         assert_int_equal((vtcr >> 31) & 1, 1);
-        assert_int_equal(piommu_pgtable_tcr_el1(info), 0);
+        assert_int_equal(piommu_pgtable_tcr_el1(info, NULL), 0);
     }
     expect_empty(p);
     close_table(p);
@@ -231,14 +232,14 @@ static void test_create_refuses_what_does_not_exist(void **state)
     for (unsigned int input = 0; input <= 255; input++) {
         config = stage1_config(input);
         assert_int_equal(try_create(os, &config),
-                         input >= 25 && input <= 48 ? 0 : -PIOMMU_EOPNOTSUPP);
+                         input >= 25 && input <= 52 ? 0 : -PIOMMU_EOPNOTSUPP);
         config = stage2_config(input, 48);
         assert_int_equal(try_create(os, &config),
                          input >= 25 && input <= 48 ? 0 : -PIOMMU_EOPNOTSUPP);
     }
     for (unsigned int output = 0; output <= 255; output++) {
         bool exists = output == 32 || output == 36 || output == 40 || output == 42 ||
-                      output == 44 || output == 48;
+                      output == 44 || output == 48 || output == 52;
 
         config = stage1_config(32);
         config.output_bits = (uint8_t)output;
@@ -254,14 +255,16 @@ static void test_create_refuses_what_does_not_exist(void **state)
     }
     for (unsigned int format = 0; format <= 16; format++) {
         config = stage1_config(32);
+        config.output_bits = 40;
         config.format = (enum piommu_pgtable_format)format;
         assert_int_equal(try_create(os, &config),
-                         format == 1 || format == 2 ? 0 : -PIOMMU_EOPNOTSUPP);
+                         format >= 1 && format <= 4 ? 0 : -PIOMMU_EOPNOTSUPP);
     }
     for (unsigned int bit = 0; bit < 32; bit++) {
         config = stage1_config(32);
         config.granule = 1u << bit;
-        assert_int_equal(try_create(os, &config), bit == 12 ? 0 : -PIOMMU_EOPNOTSUPP);
+        assert_int_equal(try_create(os, &config),
+                         bit == 12 || bit == 14 || bit == 16 ? 0 : -PIOMMU_EOPNOTSUPP);
     }
     config = stage1_config(32);
     config.granule = 0;
@@ -276,7 +279,7 @@ static void test_create_accepts_only_sums_of_leaf_sizes_that_exist(void **state)
     (void)state;
     for (unsigned int bit = 0; bit < 64; bit++) {
         struct piommu_pgtable_config config = stage1_config(32);
-        bool exists = bit == 12 || bit == 21 || bit == 30;
+        bool exists = bit == 12 || bit == 21 || bit == 30 || bit == 39;
 
         config.leaf_sizes = 4096 | (1ull << bit);
         assert_int_equal(try_create(os, &config), exists ? 0 : -PIOMMU_EOPNOTSUPP);

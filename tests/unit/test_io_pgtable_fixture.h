@@ -359,7 +359,7 @@ static inline enum walker_setup decode_registers(const struct piommu_pgtable_inf
     enum walker_setup setup;
 
     if (info->format == PIOMMU_ARM_64_LPAE_S1) {
-        setup = walker_regime_from_tcr(&hardware, piommu_pgtable_tcr_el1(info),
+        setup = walker_regime_from_tcr(&hardware, piommu_pgtable_tcr_el1(info, NULL),
                                        info->registers.stage1.ttbr, info->registers.stage1.mair,
                                        false, regime);
         regime->mair_slots_in_use = 7;
@@ -456,6 +456,7 @@ static inline bool attributes_mean(const struct pgt *p, const struct walker_attr
     bool read = (prot & PIOMMU_PROT_READ) != 0;
     bool write = (prot & PIOMMU_PROT_WRITE) != 0;
     bool execute = (prot & PIOMMU_PROT_EXECUTE) != 0;
+    bool execute_privileged = (prot & PIOMMU_PROT_EXECUTE_PRIVILEGED) != 0;
     bool privileged = (prot & PIOMMU_PROT_PRIVILEGED) != 0;
     uint8_t type = 0xff;
     const struct walker_rights *high = &attributes->privileged;
@@ -475,17 +476,12 @@ static inline bool attributes_mean(const struct pgt *p, const struct walker_attr
         return false;
     }
     if (p->info.format == PIOMMU_ARM_64_LPAE_S2) {
-        return high->read == read && high->write == write && high->execute == execute &&
+        return high->read == read && high->write == write && high->execute == execute_privileged &&
                low->read == read && low->write == write && low->execute == execute;
     }
-    /*
-     * Whether the privileged may execute what is not theirs alone is left open, since the
-     * architecture forbids it for what the unprivileged can write.
-     */
     return attributes->not_global && high->read == read && high->write == write &&
-           (privileged ? high->execute == execute : !high->execute || execute) &&
-           low->read == (read && !privileged) && low->write == (write && !privileged) &&
-           low->execute == (execute && !privileged);
+           high->execute == execute_privileged && low->read == (read && !privileged) &&
+           low->write == (write && !privileged) && low->execute == execute;
 }
 
 /* Caches all leaves, and all links: those to tables without a leaf as well. */

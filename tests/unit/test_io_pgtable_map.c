@@ -35,7 +35,7 @@ static void test_map_refuses_malformed_arguments(void **state)
     map_fails(p, 0, 0, UINT64_MAX, READ, -PIOMMU_EINVAL);
     unmap_fails(p, 0, 0, -PIOMMU_EINVAL);
     unmap_fails(p, 0, UINT64_MAX, -PIOMMU_EINVAL);
-    for (unsigned int bit = 6; bit < 32; bit++) {
+    for (unsigned int bit = 13; bit < 32; bit++) {
         map_fails(p, 0, 0, 4096, READ | 1u << bit, -PIOMMU_EINVAL);
     }
     map_fails(p, 0, 0, 4096, 0, -PIOMMU_EINVAL);
@@ -103,7 +103,7 @@ static void test_map_list_checks_every_segment_before_it_stores(void **state)
     map_list_fails(p, 4096, &good, 0, READ, -PIOMMU_EINVAL);
     map_list_fails(p, 4095, &good, 1, READ, -PIOMMU_EINVAL);
     map_list_fails(p, 4096, &good, 1, 0, -PIOMMU_EINVAL);
-    map_list_fails(p, 4096, &good, 1, 0x40u | READ, -PIOMMU_EINVAL);
+    map_list_fails(p, 4096, &good, 1, 0x2000u | READ, -PIOMMU_EINVAL);
     map_list_fails(p, 4096, &good, 1, READ | PIOMMU_PROT_PRIVILEGED, -PIOMMU_EOPNOTSUPP);
     map_list_fails(p, 512 * GIB - 4096, &good, 1, READ, -PIOMMU_ERANGE);
     map_list_fails(p, UINT64_MAX - 4095, &good, 1, READ, -PIOMMU_ERANGE);
@@ -405,8 +405,24 @@ static int expected_for(const struct piommu_pgtable_info *info, piommu_prot prot
 {
     bool stage1 = info->format == PIOMMU_ARM_64_LPAE_S1;
 
-    if ((prot & (READ_WRITE | PIOMMU_PROT_EXECUTE)) == 0) {
+    if ((prot & (READ_WRITE | PIOMMU_PROT_EXECUTE_ALL)) == 0) {
         return -PIOMMU_EINVAL;
+    }
+    if ((prot & PIOMMU_PROT_SHARE_MASK) != 0 || (prot & PIOMMU_PROT_SOFTWARE_MASK) != 0 ||
+        (prot & PIOMMU_PROT_GLOBAL) != 0) {
+        return 1; /* not looked at here */
+    }
+    if (stage1 && ((prot & READ) == 0 ||
+                   ((prot & PIOMMU_PROT_PRIVILEGED) != 0 && (prot & PIOMMU_PROT_EXECUTE) != 0))) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    if (stage1 && (prot & PIOMMU_PROT_EXECUTE_PRIVILEGED) != 0 && (prot & WRITE) != 0 &&
+        (prot & PIOMMU_PROT_PRIVILEGED) == 0) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    if (!stage1 && (prot & PIOMMU_PROT_EXECUTE_ALL) != 0 &&
+        (prot & PIOMMU_PROT_EXECUTE_ALL) != PIOMMU_PROT_EXECUTE_ALL) {
+        return -PIOMMU_EOPNOTSUPP;
     }
     if ((prot & PIOMMU_PROT_PRIVILEGED) != 0 && !stage1) {
         return -PIOMMU_EOPNOTSUPP;
@@ -420,18 +436,19 @@ static int expected_for(const struct piommu_pgtable_info *info, piommu_prot prot
 static void check_prot(struct pgt *p, piommu_prot prot)
 {
     const struct piommu_pgtable_info *info = &p->info;
-    bool execute_only = (prot & (READ_WRITE | PIOMMU_PROT_EXECUTE)) == PIOMMU_PROT_EXECUTE;
     bool two_kinds = (prot & PIOMMU_PROT_NONCACHEABLE) != 0 && (prot & PIOMMU_PROT_DEVICE) != 0;
     int expected = expected_for(info, prot);
     struct piommu_translation translation;
     uint64_t mapped;
-    int result = call_map(p, 0x5000, 0x9000, 4096, prot, &mapped);
+    int result;
 
-    if (two_kinds || (execute_only && result != 0)) {
-        /* Refused one way or the other. */
-        assert_true(result == -PIOMMU_EINVAL || result == -PIOMMU_EOPNOTSUPP);
-        expected = result;
+    if (expected > 0) {
+        return;
     }
+    if (two_kinds && expected == 0) {
+        expected = -PIOMMU_EOPNOTSUPP;
+    }
+    result = call_map(p, 0x5000, 0x9000, 4096, prot, &mapped);
     assert_int_equal(result, expected);
     if (result != 0) {
         assert_int_equal(mapped, 0);

@@ -512,7 +512,7 @@ static void test_roots_of_all_sizes_start_empty_for_every_walker(void **state)
             config.format = stage == 1 ? PIOMMU_ARM_64_LPAE_S1 : PIOMMU_ARM_64_LPAE_S2;
             p = open_table_with(&config, &options);
             mark = 0;
-            assert_int_equal(cleaned_since(p, &mark), p->info.root_size / 64);
+            assert_int_equal(cleaned_since(p, &mark), p->last_request.size / 64);
             expect_empty(p);
             close_table(p);
         }

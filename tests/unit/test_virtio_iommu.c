@@ -1351,7 +1351,7 @@ static void test_map_refuses_what_makes_no_sense(void **state)
     assert_int_equal(piommu_domain_map(domain, 0x1000, 0x90000000, PAGE, 0), -PIOMMU_EINVAL);
     assert_int_equal(piommu_domain_map(domain, 0x1000, 0x90000000, PAGE, PIOMMU_PROT_DEVICE),
                      -PIOMMU_EINVAL);
-    assert_int_equal(piommu_domain_map(domain, 0x1000, 0x90000000, PAGE, RW | 0x40),
+    assert_int_equal(piommu_domain_map(domain, 0x1000, 0x90000000, PAGE, RW | 0x2000),
                      -PIOMMU_EINVAL);
     assert_int_equal(piommu_domain_map(domain, 0x1000, 0x90000000, PAGE, RW | 0x80000000u),
                      -PIOMMU_EINVAL);

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * Tables that are linked, but empty: unmaps have emptied them, and the next detach may take them
+ * out. They are listed through their own first words, none of which makes a valid descriptor; see
+ * tables.c. They are detached in the order in which they became empty, so that the quota keeps
+ * those that are most likely to be used again.
+ */
+
+#include "pgtable.h"
+
+#include "../base/gather.h"
+#include "chain.h"
+
+/* Words of a table on the list. */
+#define WORD_NEXT     0 /* newer */
+#define WORD_PREVIOUS 1 /* older */
+#define WORD_PLACE    2 /* first input address, with the height in bits 3:1 */
+
+#define PLACE_HEIGHT_SHIFT 1
+#define PLACE_HEIGHT_MASK  0xeull
+
+void piommu_empty_note_(struct piommu_pgtable *table, descriptor_slot *slots, unsigned int height,
+                        uint64_t iova)
+{
+    uint64_t first = iova & ~(pgtable_span(table, height + 1) - 1);
+
+    chain_write_pointer(slots, WORD_NEXT, NULL);
+    chain_write_pointer(slots, WORD_PREVIOUS, table->newest_empty);
+    descriptor_write(&slots[WORD_PLACE], first | ((uint64_t)height << PLACE_HEIGHT_SHIFT));
+    if (table->newest_empty != NULL) {
+        chain_write_pointer(table->newest_empty, WORD_NEXT, slots);
+    } else {
+        table->oldest_empty = slots;
+    }
+    table->newest_empty = slots;
+    table->statistics.tables_empty++;
+}
+
+void piommu_empty_forget_(struct piommu_pgtable *table, descriptor_slot *slots)
+{
+    descriptor_slot *next = chain_read_pointer(slots, WORD_NEXT);
+    descriptor_slot *previous = chain_read_pointer(slots, WORD_PREVIOUS);
+
+    if (next != NULL) {
+        chain_write_pointer(next, WORD_PREVIOUS, previous);
+    } else {
+        table->newest_empty = previous;
+    }
+    if (previous != NULL) {
+        chain_write_pointer(previous, WORD_NEXT, next);
+    } else {
+        table->oldest_empty = next;
+    }
+    descriptor_write(&slots[WORD_NEXT], 0);
+    descriptor_write(&slots[WORD_PREVIOUS], 0);
+    descriptor_write(&slots[WORD_PLACE], 0);
+    table->statistics.tables_empty--;
+}
+
+/*
+ * Cuts the link to an empty table, and returns the table's address. If that empties the table
+ * above, it joins the list in its turn.
+ */
+static uint64_t cut_link(struct piommu_pgtable *table, unsigned int height, uint64_t first)
+{
+    struct path path;
+    uint64_t descriptor;
+
+    piommu_path_begin_(&path, table);
+    piommu_path_move_(&path, first);
+    while (path.height > height + 1) {
+        path_enter(&path, descriptor_read(path_slot(&path)));
+    }
+    descriptor = descriptor_read(path_slot(&path));
+    descriptor_write(path_slot(&path), 0);
+    pgtable_clean(table, path_slot(&path), 1);
+    path.change[path.height] = -1;
+    piommu_path_end_(&path);
+    return pgtable_decode(table, descriptor);
+}
+
+static void detach(struct piommu_pgtable *table, uint32_t keep, struct piommu_gather *gather)
+{
+    descriptor_slot *detached = gather->tables;
+
+    while (table->statistics.tables_empty > keep) {
+        descriptor_slot *slots = table->oldest_empty;
+        uint64_t place = descriptor_read(&slots[WORD_PLACE]);
+        unsigned int height = (unsigned int)((place & PLACE_HEIGHT_MASK) >> PLACE_HEIGHT_SHIFT);
+        uint64_t first = place & ~PLACE_HEIGHT_MASK;
+
+        piommu_empty_forget_(table, slots);
+        descriptor_write(&slots[CHAIN_PHYSICAL], cut_link(table, height, first));
+        chain_push(&detached, slots);
+        gather_add(gather, first, first + (pgtable_span(table, height + 1) - 1));
+    }
+    gather->tables = detached;
+    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
+}
+
+void piommu_pgtable_detach_empty(struct piommu_pgtable *table, struct piommu_gather *gather)
+{
+    detach(table, table->empty_tables_kept, gather);
+}
+
+void piommu_pgtable_trim(struct piommu_pgtable *table, struct piommu_gather *gather)
+{
+    detach(table, 0, gather);
+}

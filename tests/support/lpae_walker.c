@@ -87,17 +87,20 @@ static int lowest_level(const struct walker_regime *regime)
 
 static unsigned int largest_input(const struct walker_regime *regime)
 {
-    if (regime->granule_shift != 16)
+    if (regime->granule_shift != 16) {
         return 48;
-    if (regime->stage == 1)
+    }
+    if (regime->stage == 1) {
         return regime->hardware.has_large_virtual_addresses ? 52 : 48;
+    }
     return regime->hardware.physical_bits == 52 ? 52 : 48;
 }
 
 static unsigned int smallest_input(const struct walker_regime *regime)
 {
-    if (!regime->hardware.has_small_tables)
+    if (!regime->hardware.has_small_tables) {
         return 25;
+    }
     return regime->granule_shift == 16 ? 17 : 16;
 }
 
@@ -107,8 +110,9 @@ static int stage1_start_level(const struct walker_regime *regime)
     int level = 3;
 
     while (level > lowest_level(regime) &&
-           regime->input_bits > walker_level_shift(regime, level) + index_bits(regime))
+           regime->input_bits > walker_level_shift(regime, level) + index_bits(regime)) {
         level--;
+    }
     return level;
 }
 
@@ -118,13 +122,15 @@ static bool stage2_start_level_is_legal(const struct walker_regime *regime)
     unsigned int shift = walker_level_shift(regime, regime->start_level);
     unsigned int physical_bits = regime->hardware.physical_bits;
 
-    if (regime->input_bits < shift + 1 || regime->input_bits > shift + index_bits(regime) + 4)
+    if (regime->input_bits < shift + 1 || regime->input_bits > shift + index_bits(regime) + 4) {
         return false;
+    }
 
     switch (regime->granule_shift) {
     case 12:
-        if (regime->start_level == 0)
+        if (regime->start_level == 0) {
             return physical_bits >= 44;
+        }
         return regime->start_level != 3 || regime->hardware.has_small_tables;
     case 14:
         /* Level 0 would need 49 bits by this rule, which DS = 0 does not have. */
@@ -139,12 +145,15 @@ static enum walker_setup validate_root(const struct walker_regime *regime)
     uint64_t alignment = walker_root_size(regime);
 
     /* With 52-bit addresses the low bits of the root's register hold address bits 51:48. */
-    if (regime->output_bits == 52 && alignment < 64)
+    if (regime->output_bits == 52 && alignment < 64) {
         alignment = 64;
-    if (alignment < 16)
+    }
+    if (alignment < 16) {
         alignment = 16;
-    if (regime->root & (alignment - 1))
+    }
+    if (regime->root & (alignment - 1)) {
         return WALKER_SETUP_ROOT_ALIGNMENT;
+    }
     return regime->root >> regime->output_bits ? WALKER_SETUP_ROOT_ADDRESS : WALKER_SETUP_OK;
 }
 
@@ -153,13 +162,16 @@ static enum walker_setup validate_sizes(const struct walker_regime *regime)
     if (!output_size_exists(regime->hardware.physical_bits) ||
         !output_size_exists(regime->output_bits) ||
         regime->output_bits > regime->hardware.physical_bits ||
-        (regime->output_bits == 52 && regime->granule_shift != 16))
+        (regime->output_bits == 52 && regime->granule_shift != 16)) {
         return WALKER_SETUP_OUTPUT_SIZE;
-    if (regime->input_bits < smallest_input(regime) || regime->input_bits > largest_input(regime))
+    }
+    if (regime->input_bits < smallest_input(regime) || regime->input_bits > largest_input(regime)) {
         return WALKER_SETUP_INPUT_SIZE;
+    }
     /* The input of stage 2 is a physical address in the eyes of the guest. */
-    if (regime->stage == 2 && regime->input_bits > regime->output_bits)
+    if (regime->stage == 2 && regime->input_bits > regime->output_bits) {
         return WALKER_SETUP_INPUT_SIZE;
+    }
     return WALKER_SETUP_OK;
 }
 
@@ -168,18 +180,23 @@ enum walker_setup walker_validate(const struct walker_regime *regime)
     enum walker_setup setup;
 
     if (regime->format != WALKER_FORMAT_AARCH64 || regime->stage < 1 || regime->stage > 2 ||
-        (regime->stage == 2 && regime->is_upper_half))
+        (regime->stage == 2 && regime->is_upper_half)) {
         return WALKER_SETUP_UNSUPPORTED;
-    if (regime->granule_shift != 12 && regime->granule_shift != 14 && regime->granule_shift != 16)
+    }
+    if (regime->granule_shift != 12 && regime->granule_shift != 14 && regime->granule_shift != 16) {
         return WALKER_SETUP_GRANULE;
+    }
     setup = validate_sizes(regime);
-    if (setup != WALKER_SETUP_OK)
+    if (setup != WALKER_SETUP_OK) {
         return setup;
-    if (regime->start_level < lowest_level(regime) || regime->start_level > 3)
+    }
+    if (regime->start_level < lowest_level(regime) || regime->start_level > 3) {
         return WALKER_SETUP_START_LEVEL;
+    }
     if (regime->stage == 1 ? regime->start_level != stage1_start_level(regime)
-                           : !stage2_start_level_is_legal(regime))
+                           : !stage2_start_level_is_legal(regime)) {
         return WALKER_SETUP_START_LEVEL;
+    }
     return validate_root(regime);
 }
 
@@ -188,25 +205,30 @@ static enum walker_setup decode_output_size(struct walker_regime *regime, unsign
 {
     static const unsigned int sizes[] = {32, 36, 40, 42, 44, 48, 52};
 
-    if (value >= sizeof(sizes) / sizeof(sizes[0]))
+    if (value >= sizeof(sizes) / sizeof(sizes[0])) {
         return WALKER_SETUP_RESERVED_BITS;
-    if (sizes[value] == 52 && regime->granule_shift != 16)
+    }
+    if (sizes[value] == 52 && regime->granule_shift != 16) {
         return WALKER_SETUP_OUTPUT_SIZE;
+    }
     regime->output_bits = sizes[value];
-    if (regime->output_bits > regime->hardware.physical_bits)
+    if (regime->output_bits > regime->hardware.physical_bits) {
         regime->output_bits = regime->hardware.physical_bits;
+    }
     return WALKER_SETUP_OK;
 }
 
 static enum walker_setup decode_root_register(struct walker_regime *regime, uint64_t value)
 {
     regime->identifier = field(value, 63, 48);
-    if (!regime->has_wide_identifiers && regime->identifier > 0xff)
+    if (!regime->has_wide_identifiers && regime->identifier > 0xff) {
         return WALKER_SETUP_RESERVED_BITS;
+    }
     regime->is_common_not_private = value & 1;
     if (regime->output_bits == 52) {
-        if (value & BIT(1))
+        if (value & BIT(1)) {
             return WALKER_SETUP_RESERVED_BITS;
+        }
         regime->root = (value & bits_between(47, 6)) | (uint64_t)field(value, 5, 2) << 48;
     } else {
         regime->root = value & bits_between(47, 1);
@@ -253,14 +275,17 @@ enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware,
     regime->is_upper_half = is_upper_half;
     regime->mair = mair;
     regime->mair_slots_in_use = 0xff;
-    if (tcr & BIT(59)) /* DS */
+    if (tcr & BIT(59)) { /* DS */
         return WALKER_SETUP_UNSUPPORTED;
-    if (tcr & (BIT(6) | BIT(35) | bits_between(63, 51)))
+    }
+    if (tcr & (BIT(6) | BIT(35) | bits_between(63, 51))) {
         return WALKER_SETUP_RESERVED_BITS;
+    }
 
     regime->granule_shift = decode_granule(field(tcr, 15 + half, 14 + half), is_upper_half);
-    if (regime->granule_shift == 0)
+    if (regime->granule_shift == 0) {
         return WALKER_SETUP_GRANULE;
+    }
     regime->input_bits = 64 - field(tcr, 5 + half, half);
     regime->is_disabled = field(tcr, 7 + half, 7 + half);
     regime->identifier_is_upper = field(tcr, 22, 22);
@@ -269,12 +294,15 @@ enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware,
     regime->ignores_table_attributes = tcr & (is_upper_half ? BIT(42) : BIT(41));
     decode_updates(regime, field(tcr, 39, 39), field(tcr, 40, 40));
     setup = decode_walk_attributes(regime, field(tcr, 13 + half, 8 + half));
-    if (setup == WALKER_SETUP_OK)
+    if (setup == WALKER_SETUP_OK) {
         setup = decode_output_size(regime, field(tcr, 34, 32));
-    if (setup == WALKER_SETUP_OK)
+    }
+    if (setup == WALKER_SETUP_OK) {
         setup = decode_root_register(regime, root_register);
-    if (setup != WALKER_SETUP_OK)
+    }
+    if (setup != WALKER_SETUP_OK) {
         return setup;
+    }
     regime->start_level = stage1_start_level(regime);
     return walker_validate(regime);
 }
@@ -286,8 +314,9 @@ static int decode_start_level(unsigned int granule_shift, unsigned int value)
     static const int with_16k[4] = {3, 2, 1, -1}; /* 3 means level 0, but only with DS = 1 */
     static const int with_64k[4] = {3, 2, 1, -1};
 
-    if (granule_shift == 12)
+    if (granule_shift == 12) {
         return with_4k[value];
+    }
     return granule_shift == 14 ? with_16k[value] : with_64k[value];
 }
 
@@ -299,28 +328,35 @@ enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware
     memset(regime, 0, sizeof(*regime));
     regime->hardware = *hardware;
     regime->stage = 2;
-    if (vtcr & BIT(32)) /* DS */
+    if (vtcr & BIT(32)) { /* DS */
         return WALKER_SETUP_UNSUPPORTED;
-    if (vtcr & (BIT(20) | bits_between(24, 23) | bits_between(63, 34)) || !(vtcr & BIT(31)))
+    }
+    if (vtcr & (BIT(20) | bits_between(24, 23) | bits_between(63, 34)) || !(vtcr & BIT(31))) {
         return WALKER_SETUP_RESERVED_BITS;
+    }
 
     regime->granule_shift = decode_granule(field(vtcr, 15, 14), false);
-    if (regime->granule_shift == 0)
+    if (regime->granule_shift == 0) {
         return WALKER_SETUP_GRANULE;
+    }
     regime->input_bits = 64 - field(vtcr, 5, 0);
     regime->has_wide_identifiers = field(vtcr, 19, 19);
     decode_updates(regime, field(vtcr, 21, 21), field(vtcr, 22, 22));
     setup = decode_walk_attributes(regime, field(vtcr, 13, 8));
-    if (setup == WALKER_SETUP_OK)
+    if (setup == WALKER_SETUP_OK) {
         setup = decode_output_size(regime, field(vtcr, 18, 16));
-    if (setup == WALKER_SETUP_OK)
+    }
+    if (setup == WALKER_SETUP_OK) {
         setup = decode_root_register(regime, vttbr);
-    if (setup != WALKER_SETUP_OK)
+    }
+    if (setup != WALKER_SETUP_OK) {
         return setup;
+    }
     regime->start_level = decode_start_level(regime->granule_shift, field(vtcr, 7, 6));
     /* SL2 extends SL0 with DS = 1 only. */
-    if (regime->start_level < 0 || vtcr & BIT(33))
+    if (regime->start_level < 0 || vtcr & BIT(33)) {
         return WALKER_SETUP_START_LEVEL;
+    }
     return walker_validate(regime);
 }
 
@@ -389,19 +425,22 @@ static struct entry decode_entry(const struct walker_regime *regime, int level, 
     unsigned int shift =
         entry.kind == ENTRY_LEAF ? walker_level_shift(regime, level) : regime->granule_shift;
 
-    if (entry.kind != ENTRY_TABLE && entry.kind != ENTRY_LEAF)
+    if (entry.kind != ENTRY_TABLE && entry.kind != ENTRY_LEAF) {
         return entry;
+    }
     entry.address = descriptor & bits_between(47, shift);
     if (regime->granule_shift == 16) {
         uint64_t top = field(descriptor, 15, 12);
 
-        if (regime->output_bits == 52)
+        if (regime->output_bits == 52) {
             entry.address |= top << 48;
-        else if (regime->hardware.physical_bits == 52 && top != 0)
+        } else if (regime->hardware.physical_bits == 52 && top != 0) {
             entry.is_too_high = true;
+        }
     }
-    if (entry.address >> regime->output_bits)
+    if (entry.address >> regime->output_bits) {
         entry.is_too_high = true;
+    }
     return entry;
 }
 
@@ -414,10 +453,12 @@ static void decode_stage1_rights(const struct walker_regime *regime, uint64_t de
 
     attributes->writable_clean = attributes->dirty_bit_modifier && !is_writable;
     attributes->dirty = attributes->dirty_bit_modifier && is_writable;
-    if (attributes->writable_clean && regime->dirty_updates)
+    if (attributes->writable_clean && regime->dirty_updates) {
         is_writable = true;
-    if (inherited & TABLE_NO_WRITE)
+    }
+    if (inherited & TABLE_NO_WRITE) {
         is_writable = false;
+    }
 
     privileged->read = true;
     privileged->write = is_writable;
@@ -444,8 +485,9 @@ static void decode_stage2_rights(const struct walker_regime *regime, uint64_t de
 
     attributes->writable_clean = attributes->dirty_bit_modifier && !is_writable;
     attributes->dirty = attributes->dirty_bit_modifier && is_writable;
-    if (attributes->writable_clean && regime->dirty_updates)
+    if (attributes->writable_clean && regime->dirty_updates) {
         is_writable = true;
+    }
 
     privileged->read = descriptor & LEAF_S2AP_READ;
     privileged->write = is_writable;
@@ -493,14 +535,15 @@ static void decode_stage2_memory_type(const struct walker_regime *regime,
     unsigned int outer = attributes->memory_index >> 2;
     unsigned int inner = attributes->memory_index & 3;
 
-    if (regime->forced_write_back)
+    if (regime->forced_write_back) {
         decode_forced_memory_type(attributes);
-    else if (outer == 0)
+    } else if (outer == 0) {
         attributes->memory_type = (uint8_t)(inner << 2);
-    else if (inner == 0)
+    } else if (inner == 0) {
         attributes->memory_type_is_reserved = true;
-    else
+    } else {
         attributes->memory_type = (uint8_t)(cacheability[outer] << 4 | cacheability[inner]);
+    }
 }
 
 static void decode_attributes(const struct walker_regime *regime, int level, uint64_t descriptor,
@@ -530,8 +573,9 @@ static void decode_attributes(const struct walker_regime *regime, int level, uin
 /* Bits 63:59 of a table descriptor restrict everything below, in stage 1 and unless disabled. */
 static uint64_t table_attributes(const struct walker_regime *regime, uint64_t descriptor)
 {
-    if (regime->stage != 1 || regime->ignores_table_attributes)
+    if (regime->stage != 1 || regime->ignores_table_attributes) {
         return 0;
+    }
     return descriptor & bits_between(63, 59);
 }
 
@@ -550,8 +594,9 @@ bool walker_permits(const struct walker_attributes *attributes, const struct wal
 
 uint64_t walker_untagged_input(const struct walker_regime *regime, uint64_t input)
 {
-    if (!regime->ignores_top_byte)
+    if (!regime->ignores_top_byte) {
         return input;
+    }
     return regime->is_upper_half ? input | bits_between(63, 56) : input & bits_below(56);
 }
 
@@ -567,8 +612,9 @@ static uint64_t entry_location(const struct walker_regime *regime,
         (input & bits_below(regime->input_bits)) >> walker_level_shift(regime, position->level);
 
     /* Only the root may be larger than a granule: its index takes all the bits that are left. */
-    if (position->level != regime->start_level)
+    if (position->level != regime->start_level) {
         index &= bits_below(index_bits(regime));
+    }
     return position->table + 8 * index;
 }
 
@@ -577,13 +623,15 @@ static uint64_t updated_descriptor(const struct walker_regime *regime, uint64_t 
                                    const struct walker_attributes *attributes,
                                    const struct walker_access *access)
 {
-    if (regime->access_flag_updates)
+    if (regime->access_flag_updates) {
         descriptor |= LEAF_ACCESS_FLAG;
+    }
     if (regime->dirty_updates && access->write && attributes->writable_clean) {
-        if (regime->stage == 1)
+        if (regime->stage == 1) {
             descriptor &= ~LEAF_AP_READ_ONLY;
-        else
+        } else {
             descriptor |= LEAF_S2AP_WRITE;
+        }
     }
     return descriptor;
 }
@@ -610,11 +658,13 @@ static bool finish_at_leaf(const struct walker_regime *regime, const struct walk
     }
     result->fault = WALKER_FAULT_NONE;
     updated = updated_descriptor(regime, step->descriptor, &result->attributes, access);
-    if (updated == step->descriptor)
+    if (updated == step->descriptor) {
         return true;
+    }
     if (memory->compare_exchange64 != NULL &&
-        !memory->compare_exchange64(memory->ctx, step->location, step->descriptor, updated))
+        !memory->compare_exchange64(memory->ctx, step->location, step->descriptor, updated)) {
         return false;
+    }
     result->descriptor = updated;
     decode_attributes(regime, step->level, updated, step->inherited, &result->attributes);
     return true;
@@ -647,8 +697,9 @@ static bool walk_once(const struct walker_regime *regime, const struct walker_me
             result->fault = WALKER_FAULT_ADDRESS_SIZE;
             return true;
         }
-        if (entry.kind == ENTRY_LEAF)
+        if (entry.kind == ENTRY_LEAF) {
             return finish_at_leaf(regime, memory, input, access, step, &entry, result);
+        }
         step->is_table = true;
         step->next_table = entry.address;
         step->inherited |= table_attributes(regime, step->descriptor);
@@ -668,14 +719,16 @@ void walker_translate_from(const struct walker_regime *regime, const struct walk
     memset(result, 0, sizeof(*result));
     result->fault = WALKER_FAULT_TRANSLATION;
     if ((setup != WALKER_SETUP_OK && setup != WALKER_SETUP_ROOT_ADDRESS) || regime->is_disabled ||
-        !input_is_in_range(regime, input))
+        !input_is_in_range(regime, input)) {
         return;
+    }
     if (setup == WALKER_SETUP_ROOT_ADDRESS) {
         result->fault = WALKER_FAULT_ADDRESS_SIZE;
         return;
     }
-    while (!is_done)
+    while (!is_done) {
         is_done = walk_once(regime, memory, input, access, *start, result);
+    }
 }
 
 void walker_translate(const struct walker_regime *regime, const struct walker_memory *memory,
@@ -745,8 +798,9 @@ static uint64_t *table_set_find(const struct table_set *set, uint64_t table)
     size_t slot = (size_t)((table >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 32);
 
     while (set->slots[slot & (set->capacity - 1)] != 0 &&
-           set->slots[slot & (set->capacity - 1)] != table + 1)
+           set->slots[slot & (set->capacity - 1)] != table + 1) {
         slot++;
+    }
     return &set->slots[slot & (set->capacity - 1)];
 }
 
@@ -755,11 +809,13 @@ static bool table_set_grow(struct table_set *set)
     struct table_set larger = {NULL, set->capacity ? 2 * set->capacity : 64, set->count};
 
     larger.slots = calloc(larger.capacity, sizeof(*larger.slots));
-    if (larger.slots == NULL)
+    if (larger.slots == NULL) {
         return false;
+    }
     for (size_t i = 0; i < set->capacity; i++) {
-        if (set->slots[i] != 0)
+        if (set->slots[i] != 0) {
             *table_set_find(&larger, set->slots[i] - 1) = set->slots[i];
+        }
     }
     free(set->slots);
     *set = larger;
@@ -772,8 +828,9 @@ static void report_problem(struct check *check, enum walker_problem_kind kind, i
     const struct walker_problem problem = {kind, level, input, location, descriptor};
 
     check->problems++;
-    if (check->report != NULL)
+    if (check->report != NULL) {
         check->report(check->ctx, &problem);
+    }
 }
 
 /* One entry of a table being swept. */
@@ -823,8 +880,9 @@ static uint64_t reserved_low_bits(const struct walker_regime *regime, unsigned i
 {
     uint64_t reserved = bits_below(shift) & ~bits_below(12);
 
-    if (regime->granule_shift == 16 && regime->output_bits == 52)
+    if (regime->granule_shift == 16 && regime->output_bits == 52) {
         reserved &= ~bits_between(15, 12);
+    }
     return reserved;
 }
 
@@ -832,8 +890,9 @@ static uint64_t leaf_reserved_bits(const struct walker_regime *regime, int level
 {
     uint64_t reserved = reserved_low_bits(regime, walker_level_shift(regime, level));
 
-    if (level < 3 && regime->hardware.break_before_make_level >= 1)
+    if (level < 3 && regime->hardware.break_before_make_level >= 1) {
         reserved &= ~LEAF_NO_TRANSLATION;
+    }
     /*
      * Bit 50 guards branch targets of programs, which masters of an IOMMU are not. 62:59 (PBHA)
      * are ignored by some hardware, and by other hardware sent out on the bus.
@@ -841,8 +900,9 @@ static uint64_t leaf_reserved_bits(const struct walker_regime *regime, int level
     reserved |= bits_between(50, 48) | bits_between(63, 59);
     if (regime->stage == 2) {
         reserved |= BIT(11);
-        if (!regime->hardware.has_execute_never_by_privilege)
+        if (!regime->hardware.has_execute_never_by_privilege) {
             reserved |= BIT(53);
+        }
     }
     return reserved;
 }
@@ -858,17 +918,22 @@ static void check_leaf_attributes(struct check *check, const struct spot *spot)
         report_at(check, WALKER_PROBLEM_EXECUTE_NEVER, spot);
         reserved &= ~BIT(53);
     }
-    if (spot->descriptor & reserved)
+    if (spot->descriptor & reserved) {
         report_at(check, WALKER_PROBLEM_RESERVED_BITS, spot);
-    if (!attributes.access_flag && !regime->access_flag_updates)
+    }
+    if (!attributes.access_flag && !regime->access_flag_updates) {
         report_at(check, WALKER_PROBLEM_ACCESS_FLAG, spot);
-    if (attributes.shareability == 1)
+    }
+    if (attributes.shareability == 1) {
         report_at(check, WALKER_PROBLEM_SHAREABILITY, spot);
+    }
     if (attributes.memory_type_is_reserved ||
-        (regime->stage == 1 && !(regime->mair_slots_in_use >> attributes.memory_index & 1)))
+        (regime->stage == 1 && !(regime->mair_slots_in_use >> attributes.memory_index & 1))) {
         report_at(check, WALKER_PROBLEM_MEMORY_TYPE, spot);
-    if (attributes.writable_clean && !regime->dirty_updates)
+    }
+    if (attributes.writable_clean && !regime->dirty_updates) {
         report_at(check, WALKER_PROBLEM_WRITABLE_CLEAN, spot);
+    }
 }
 
 static void check_leaf(struct check *check, const struct spot *spot, const struct entry *entry)
@@ -876,11 +941,13 @@ static void check_leaf(struct check *check, const struct spot *spot, const struc
     uint64_t last = entry->address | bits_below(walker_level_shift(check->regime, spot->level));
 
     check_leaf_attributes(check, spot);
-    if (entry->is_too_high || last >> check->regime->output_bits)
+    if (entry->is_too_high || last >> check->regime->output_bits) {
         report_at(check, WALKER_PROBLEM_ADDRESS_SIZE, spot);
+    }
     if ((spot->descriptor & LEAF_CONTIGUOUS) &&
-        walker_contiguous_entries(check->regime, spot->level) == 0)
+        walker_contiguous_entries(check->regime, spot->level) == 0) {
         report_at(check, WALKER_PROBLEM_CONTIGUOUS_LEVEL, spot);
+    }
 }
 
 /* May the checker go down into this table? Reports the reason if not. */
@@ -915,12 +982,14 @@ static void check_table_descriptor(struct check *check, const struct spot *spot)
     uint64_t attributes = bits_between(63, 59);
     uint64_t reserved = bits_between(50, 48) | reserved_low_bits(regime, regime->granule_shift);
 
-    if (regime->stage == 2)
+    if (regime->stage == 2) {
         reserved |= attributes;
-    else if (spot->descriptor & attributes)
+    } else if (spot->descriptor & attributes) {
         report_at(check, WALKER_PROBLEM_TABLE_ATTRIBUTES, spot);
-    if (spot->descriptor & reserved)
+    }
+    if (spot->descriptor & reserved) {
         report_at(check, WALKER_PROBLEM_RESERVED_BITS, spot);
+    }
 }
 
 /* What all members of a contiguous group have in common. */
@@ -931,12 +1000,15 @@ static uint64_t group_attribute_bits(const struct walker_regime *regime, int lev
 
     /* Software bits are nobody else's business, and hardware updates one member at a time. */
     bits &= ~bits_between(58, 55);
-    if (level < 3)
+    if (level < 3) {
         bits |= LEAF_NO_TRANSLATION;
-    if (regime->access_flag_updates)
+    }
+    if (regime->access_flag_updates) {
         bits &= ~LEAF_ACCESS_FLAG;
-    if (regime->dirty_updates && (descriptor & LEAF_DIRTY_MODIFIER))
+    }
+    if (regime->dirty_updates && (descriptor & LEAF_DIRTY_MODIFIER)) {
         bits &= regime->stage == 1 ? ~LEAF_AP_READ_ONLY : ~LEAF_S2AP_WRITE;
+    }
     return bits;
 }
 
@@ -961,10 +1033,12 @@ static bool judge_group(const struct check *check, const struct sweep *sweep, si
         struct entry entry;
         uint64_t expected;
 
-        if (!check->memory->read64(check->memory->ctx, spot.location, &spot.descriptor))
+        if (!check->memory->read64(check->memory->ctx, spot.location, &spot.descriptor)) {
             return false;
-        if (i == 0)
+        }
+        if (i == 0) {
             verdict->leader = spot.descriptor;
+        }
         entry = decode_entry(regime, level, spot.descriptor);
         if (entry.kind != ENTRY_LEAF || !(spot.descriptor & LEAF_CONTIGUOUS)) {
             verdict->is_mixed = true;
@@ -973,11 +1047,13 @@ static bool judge_group(const struct check *check, const struct sweep *sweep, si
         verdict->is_marked = true;
         expected = decode_entry(regime, level, verdict->leader).address;
         if (i == 0 ? (entry.address >> shift) % count != 0
-                   : entry.address != expected + ((uint64_t)i << shift))
+                   : entry.address != expected + ((uint64_t)i << shift)) {
             verdict->has_wrong_address = true;
+        }
         if ((spot.descriptor ^ verdict->leader) &
-            group_attribute_bits(regime, level, verdict->leader))
+            group_attribute_bits(regime, level, verdict->leader)) {
             verdict->has_wrong_attributes = true;
+        }
     }
     return true;
 }
@@ -991,21 +1067,27 @@ static void check_groups(struct check *check, const struct sweep *sweep)
         size_t count = sweep->entries < size ? sweep->entries : size;
         struct group_verdict verdict;
 
-        if (!judge_group(check, sweep, first, count, &verdict))
+        if (!judge_group(check, sweep, first, count, &verdict)) {
             return;
-        if (!verdict.is_marked)
+        }
+        if (!verdict.is_marked) {
             continue;
+        }
         spot.descriptor = verdict.leader;
-        if (count < size)
+        if (count < size) {
             report_at(check, WALKER_PROBLEM_CONTIGUOUS_RANGE, &spot);
-        else if (verdict.is_mixed)
+        } else if (verdict.is_mixed) {
             report_at(check, WALKER_PROBLEM_CONTIGUOUS_MIXED, &spot);
-        if (verdict.is_mixed || count < size)
+        }
+        if (verdict.is_mixed || count < size) {
             continue;
-        if (verdict.has_wrong_address)
+        }
+        if (verdict.has_wrong_address) {
             report_at(check, WALKER_PROBLEM_CONTIGUOUS_ADDRESS, &spot);
-        if (verdict.has_wrong_attributes)
+        }
+        if (verdict.has_wrong_attributes) {
             report_at(check, WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES, &spot);
+        }
     }
 }
 
@@ -1034,8 +1116,9 @@ static void check_entry(struct check *check, const struct sweep *sweep, const st
         report_at(check, WALKER_PROBLEM_ADDRESS_SIZE, spot);
         return;
     }
-    if (!check_child_table(check, spot, entry.address))
+    if (!check_child_table(check, spot, entry.address)) {
         return;
+    }
     child = child_sweep(check->regime, sweep, spot, entry.address);
     check_table(check, &child);
 }
@@ -1066,11 +1149,12 @@ size_t walker_check(const struct walker_regime *regime, const struct walker_memo
         return check.problems;
     }
     root = root_sweep(regime);
-    if (is_table != NULL && !is_table(ctx, regime->root, walker_root_size(regime)))
+    if (is_table != NULL && !is_table(ctx, regime->root, walker_root_size(regime))) {
         report_problem(&check, WALKER_PROBLEM_TABLE_OUTSIDE, regime->start_level, root.input,
                        regime->root, 0);
-    else
+    } else {
         check_table(&check, &root);
+    }
     free(check.seen.slots);
     return check.problems;
 }
@@ -1138,19 +1222,23 @@ static bool visit_table(const struct tour *tour, const struct sweep *sweep)
         struct spot spot = spot_at(tour->regime, sweep, i);
         struct entry entry;
 
-        if (!tour->memory->read64(tour->memory->ctx, spot.location, &spot.descriptor))
+        if (!tour->memory->read64(tour->memory->ctx, spot.location, &spot.descriptor)) {
             return false;
+        }
         entry = decode_entry(tour->regime, spot.level, spot.descriptor);
-        if (entry.is_too_high)
+        if (entry.is_too_high) {
             continue;
+        }
         if (entry.kind == ENTRY_LEAF) {
-            if (!visit_leaf(tour, sweep, &spot, entry.address))
+            if (!visit_leaf(tour, sweep, &spot, entry.address)) {
                 return false;
+            }
         } else if (entry.kind == ENTRY_TABLE) {
             struct sweep child = child_sweep(tour->regime, sweep, &spot, entry.address);
 
-            if (!visit_table(tour, &child))
+            if (!visit_table(tour, &child)) {
                 return false;
+            }
         }
     }
     return true;
@@ -1162,10 +1250,12 @@ bool walker_for_each_leaf(const struct walker_regime *regime, const struct walke
     const struct tour tour = {regime, memory, visit, ctx};
     struct sweep root;
 
-    if (walker_validate(regime) != WALKER_SETUP_OK)
+    if (walker_validate(regime) != WALKER_SETUP_OK) {
         return false;
-    if (regime->is_disabled)
+    }
+    if (regime->is_disabled) {
         return true;
+    }
     root = root_sweep(regime);
     return visit_table(&tour, &root);
 }

@@ -45,8 +45,9 @@ struct stale_tlb *stale_tlb_create(void)
 
 void stale_tlb_destroy(struct stale_tlb *tlb)
 {
-    if (tlb == NULL)
+    if (tlb == NULL) {
         return;
+    }
     free(tlb->leaves);
     free(tlb->tables);
     free(tlb);
@@ -56,16 +57,18 @@ static void *grow(void *array, size_t *capacity, size_t element_size)
 {
     *capacity = *capacity ? 2 * *capacity : 64;
     array = realloc(array, *capacity * element_size);
-    if (array == NULL)
+    if (array == NULL) {
         abort();
+    }
     return array;
 }
 
 static const struct cached_leaf *find_leaf(const struct stale_tlb *tlb, uint64_t input)
 {
     for (size_t i = 0; i < tlb->leaf_count; i++) {
-        if (tlb->leaves[i].first <= input && input <= tlb->leaves[i].last)
+        if (tlb->leaves[i].first <= input && input <= tlb->leaves[i].last) {
             return &tlb->leaves[i];
+        }
     }
     return NULL;
 }
@@ -78,8 +81,9 @@ static const struct cached_table *find_deepest_table(const struct stale_tlb *tlb
         const struct cached_table *table = &tlb->tables[i];
 
         if (table->first <= input && input <= table->last &&
-            (deepest == NULL || table->position.level > deepest->position.level))
+            (deepest == NULL || table->position.level > deepest->position.level)) {
             deepest = table;
+        }
     }
     return deepest;
 }
@@ -91,10 +95,12 @@ static unsigned int cached_shift(const struct walker_regime *regime,
     unsigned int shift = result->leaf_shift;
     unsigned int entries = walker_contiguous_entries(regime, result->level);
 
-    if (!result->attributes.contiguous)
+    if (!result->attributes.contiguous) {
         return shift;
-    for (; entries > 1; entries /= 2)
+    }
+    for (; entries > 1; entries /= 2) {
         shift++;
+    }
     /* The architecture gives no meaning to a group that reaches out of the input range. */
     return shift <= regime->input_bits ? shift : result->leaf_shift;
 }
@@ -124,11 +130,13 @@ static void keep_leaf(struct stale_tlb *tlb, const struct walker_regime *regime,
     uint64_t mask = (UINT64_C(1) << cached_shift(regime, result)) - 1;
     struct cached_leaf *leaf;
 
-    if (result->attributes.no_cache_entry)
+    if (result->attributes.no_cache_entry) {
         return;
+    }
     note_overlaps(tlb, regime, input & ~mask, input | mask, result->output & ~mask);
-    if (tlb->leaf_count == tlb->leaf_capacity)
+    if (tlb->leaf_count == tlb->leaf_capacity) {
         tlb->leaves = grow(tlb->leaves, &tlb->leaf_capacity, sizeof(*tlb->leaves));
+    }
     leaf = &tlb->leaves[tlb->leaf_count++];
     leaf->first = input & ~mask;
     leaf->last = input | mask;
@@ -147,10 +155,12 @@ static void keep_tables(struct stale_tlb *tlb, const struct walker_regime *regim
         uint64_t mask = (UINT64_C(1) << walker_level_shift(regime, step->level)) - 1;
         struct cached_table *table;
 
-        if (!step->is_table)
+        if (!step->is_table) {
             continue;
-        if (tlb->table_count == tlb->table_capacity)
+        }
+        if (tlb->table_count == tlb->table_capacity) {
             tlb->tables = grow(tlb->tables, &tlb->table_capacity, sizeof(*tlb->tables));
+        }
         table = &tlb->tables[tlb->table_count++];
         table->first = input & ~mask;
         table->last = input | mask;
@@ -167,10 +177,11 @@ static void walk_from_caches(struct stale_tlb *tlb, const struct walker_regime *
 {
     const struct cached_table *table = find_deepest_table(tlb, input);
 
-    if (table != NULL)
+    if (table != NULL) {
         walker_translate_from(regime, memory, input, access, &table->position, result);
-    else
+    } else {
         walker_translate(regime, memory, input, access, result);
+    }
     keep_tables(tlb, regime, input, result);
 }
 
@@ -196,12 +207,15 @@ static bool needs_break_before_make(const struct walker_regime *regime,
     const struct walker_attributes *after = &current->attributes;
 
     if (cached->output != current->output || before->memory_index != after->memory_index ||
-        before->shareability != after->shareability || (before->not_global && !after->not_global))
+        before->shareability != after->shareability || (before->not_global && !after->not_global)) {
         return true;
-    if (level >= 2)
+    }
+    if (level >= 2) {
         return false;
-    if (before->contiguous != after->contiguous)
+    }
+    if (before->contiguous != after->contiguous) {
         return true;
+    }
     return cached->leaf_shift != current->leaf_shift && !after->no_cache_entry;
 }
 
@@ -215,8 +229,9 @@ static void note_conflict(struct stale_tlb *tlb, const struct walker_regime *reg
     struct walker_result current;
 
     walker_translate(regime, &silent, input, &nothing, &current);
-    if (current.fault == WALKER_FAULT_NONE && needs_break_before_make(regime, cached, &current))
+    if (current.fault == WALKER_FAULT_NONE && needs_break_before_make(regime, cached, &current)) {
         tlb->conflicts++;
+    }
 }
 
 static void drop_leaves(struct stale_tlb *tlb, uint64_t first, uint64_t last)
@@ -224,8 +239,9 @@ static void drop_leaves(struct stale_tlb *tlb, uint64_t first, uint64_t last)
     size_t kept = 0;
 
     for (size_t i = 0; i < tlb->leaf_count; i++) {
-        if (!overlaps(tlb->leaves[i].first, tlb->leaves[i].last, first, last))
+        if (!overlaps(tlb->leaves[i].first, tlb->leaves[i].last, first, last)) {
             tlb->leaves[kept++] = tlb->leaves[i];
+        }
     }
     tlb->leaf_count = kept;
 }
@@ -235,8 +251,9 @@ static void drop_tables(struct stale_tlb *tlb, uint64_t first, uint64_t last)
     size_t kept = 0;
 
     for (size_t i = 0; i < tlb->table_count; i++) {
-        if (!overlaps(tlb->tables[i].first, tlb->tables[i].last, first, last))
+        if (!overlaps(tlb->tables[i].first, tlb->tables[i].last, first, last)) {
             tlb->tables[kept++] = tlb->tables[i];
+        }
     }
     tlb->table_count = kept;
 }
@@ -251,14 +268,16 @@ void stale_tlb_translate(struct stale_tlb *tlb, const struct walker_regime *regi
     leaf = find_leaf(tlb, input);
     if (leaf == NULL) {
         walk_from_caches(tlb, regime, memory, input, access, result);
-        if (result->fault == WALKER_FAULT_NONE || result->fault == WALKER_FAULT_PERMISSION)
+        if (result->fault == WALKER_FAULT_NONE || result->fault == WALKER_FAULT_PERMISSION) {
             keep_leaf(tlb, regime, input, result);
+        }
         return;
     }
     answer_from_leaf(leaf, input, access, result);
     note_conflict(tlb, regime, memory, input, result);
-    if (!access->write || result->fault != WALKER_FAULT_NONE || !leaf->attributes.writable_clean)
+    if (!access->write || result->fault != WALKER_FAULT_NONE || !leaf->attributes.writable_clean) {
         return;
+    }
     /* The first write through a clean entry has to go to memory, to make the descriptor dirty. */
     walk_from_caches(tlb, regime, memory, input, access, result);
     if (result->fault == WALKER_FAULT_NONE) {
@@ -281,9 +300,10 @@ static bool fill_one(void *ctx, const struct walker_leaf *leaf)
     struct walker_result ignored;
 
     /* Without AF there is nothing to cache: speculation does not report the fault, either. */
-    if (leaf->attributes.access_flag)
+    if (leaf->attributes.access_flag) {
         stale_tlb_translate(filling->tlb, filling->regime, &silent, leaf->input, &nothing,
                             &ignored);
+    }
     return true;
 }
 
@@ -298,8 +318,9 @@ void stale_tlb_fill(struct stale_tlb *tlb, const struct walker_regime *regime,
 void stale_tlb_invalidate(struct stale_tlb *tlb, uint64_t first, uint64_t last, bool leaf_only)
 {
     drop_leaves(tlb, first, last);
-    if (!leaf_only)
+    if (!leaf_only) {
         drop_tables(tlb, first, last);
+    }
 }
 
 void stale_tlb_invalidate_all(struct stale_tlb *tlb)
@@ -313,8 +334,9 @@ bool stale_tlb_leaf_reaches(const struct stale_tlb *tlb, uint64_t first, uint64_
     for (size_t i = 0; i < tlb->leaf_count; i++) {
         const struct cached_leaf *leaf = &tlb->leaves[i];
 
-        if (overlaps(leaf->output, leaf->output + (leaf->last - leaf->first), first, last))
+        if (overlaps(leaf->output, leaf->output + (leaf->last - leaf->first), first, last)) {
             return true;
+        }
     }
     return false;
 }
@@ -324,8 +346,9 @@ bool stale_tlb_table_reaches(const struct stale_tlb *tlb, uint64_t physical, uin
     for (size_t i = 0; size != 0 && i < tlb->table_count; i++) {
         const struct cached_table *table = &tlb->tables[i];
 
-        if (overlaps(table->position.table, table->table_last, physical, physical + (size - 1)))
+        if (overlaps(table->position.table, table->table_last, physical, physical + (size - 1))) {
             return true;
+        }
     }
     return false;
 }
@@ -333,8 +356,9 @@ bool stale_tlb_table_reaches(const struct stale_tlb *tlb, uint64_t physical, uin
 bool stale_tlb_holds_input(const struct stale_tlb *tlb, uint64_t first, uint64_t last)
 {
     for (size_t i = 0; i < tlb->leaf_count; i++) {
-        if (overlaps(tlb->leaves[i].first, tlb->leaves[i].last, first, last))
+        if (overlaps(tlb->leaves[i].first, tlb->leaves[i].last, first, last)) {
             return true;
+        }
     }
     return false;
 }

@@ -75,8 +75,9 @@ static uint64_t *find_word(uint64_t physical)
     for (size_t i = 0; i < REGION_COUNT; i++) {
         struct region *region = &fixture.regions[i];
 
-        if (region->is_used && physical >> 16 == region->base >> 16)
+        if (region->is_used && physical >> 16 == region->base >> 16) {
             return &region->words[(physical & 0xffff) / 8];
+        }
     }
     return NULL;
 }
@@ -106,8 +107,9 @@ static bool read64(void *ctx, uint64_t physical, uint64_t *value)
     assert_ptr_equal(ctx, &fixture);
     assert_int_equal(physical % 8, 0);
     fixture.reads++;
-    if (word == NULL)
+    if (word == NULL) {
         return false;
+    }
     *value = *word;
     return true;
 }
@@ -119,8 +121,9 @@ static bool compare_exchange64(void *ctx, uint64_t physical, uint64_t expected, 
         put(fixture.intruding_location, fixture.intruding_value);
         fixture.intruding_location = 0;
     }
-    if (get(physical) != expected)
+    if (get(physical) != expected) {
         return false;
+    }
     put(physical, desired);
     return true;
 }
@@ -560,8 +563,9 @@ static void test_walker_decodes_stage2_memory_types(void **state)
             assert_int_equal(attributes->memory_index, cases[i].index);
             assert_int_equal(attributes->memory_type_is_reserved, type == 0x100);
             assert_int_equal(attributes->memory_type_is_inherited, type == 0x200);
-            if (type < 0x100)
+            if (type < 0x100) {
                 assert_int_equal(attributes->memory_type, type);
+            }
         }
     }
 }
@@ -692,8 +696,9 @@ static void test_walker_decodes_the_upper_half_of_tcr(void **state)
             walker_regime_from_tcr(&everything, tcr, 0x10000, 0, true, &fixture.regime);
 
         assert_int_equal(setup, value ? WALKER_SETUP_OK : WALKER_SETUP_GRANULE);
-        if (setup != WALKER_SETUP_OK)
+        if (setup != WALKER_SETUP_OK) {
             continue;
+        }
         assert_int_equal(fixture.regime.granule_shift, granules[value]);
         assert_int_equal(fixture.regime.input_bits, 48);
         assert_true(fixture.regime.is_upper_half && fixture.regime.ignores_top_byte);
@@ -757,8 +762,9 @@ static void test_walker_derives_the_start_level_of_stage1(void **state)
         }
     }
     for (unsigned int granule = 0; granule < 3; granule++) {
-        for (unsigned int field = 0; field < 64; field++)
+        for (unsigned int field = 0; field < 64; field++) {
             accepted += setup_tcr(tcr_of(field, granule, 5), 0) == WALKER_SETUP_OK;
+        }
     }
     assert_int_equal(accepted, 33 + 33 + 36);
 }
@@ -878,12 +884,14 @@ static void test_walker_accepts_exactly_the_legal_start_levels_of_stage2(void **
                                               vtcr_of(bits, cases[c].start, cases[c].granule,
                                                       cases[c].granule == 1 ? 6 : 5),
                                               0, &fixture.regime) == WALKER_SETUP_OK;
-        if (is_legal != is_accepted)
+        if (is_legal != is_accepted) {
             fail_msg("TG0 %u SL0 %u, %u input bits, %u physical bits: legal %d, accepted %d",
                      cases[c].granule, cases[c].start, bits, hardware.physical_bits, is_legal,
                      is_accepted);
-        if (is_accepted)
+        }
+        if (is_accepted) {
             assert_int_equal(fixture.regime.start_level, cases[c].level);
+        }
     }
 }
 
@@ -941,10 +949,11 @@ static void assert_problem(enum walker_problem_kind kind)
 {
     size_t count = check();
 
-    if (count != 1 || fixture.problems[kind] != 1)
+    if (count != 1 || fixture.problems[kind] != 1) {
         fail_msg("expected only \"%s\", got %u problems, the last is \"%s\"",
                  walker_problem_name(kind), (unsigned int)count,
                  count ? walker_problem_name(fixture.last_problem.kind) : "none");
+    }
 }
 
 static void build_for_checker(unsigned int stage)
@@ -1134,12 +1143,15 @@ static void test_checker_remembers_many_tables(void **state)
     (void)state;
     fixture.forbidden_table = UINT64_MAX;
     fixture.regime = make_regime(1, 12, 36, 1, 0x10000);
-    for (unsigned int i = 0; i < 64; i++)
+    for (unsigned int i = 0; i < 64; i++) {
         put(0x10000 + 8 * i, (0x20000 + 0x1000 * (uint64_t)i) | TABLE);
-    for (unsigned int i = 0; i < 64; i++)
+    }
+    for (unsigned int i = 0; i < 64; i++) {
         put(0x20000 + 0x1000 * (uint64_t)i, (0x60000 + 0x1000 * (uint64_t)i) | TABLE);
-    for (unsigned int i = 0; i < 64; i++)
+    }
+    for (unsigned int i = 0; i < 64; i++) {
         put(0x60000 + 0x1000 * (uint64_t)i, 0);
+    }
     assert_int_equal(check(), 0);
     put(0x20008, (0x60000 + 0x1000 * 63) | TABLE);
     assert_problem(WALKER_PROBLEM_TABLE_SHARED);
@@ -1148,8 +1160,9 @@ static void test_checker_remembers_many_tables(void **state)
 static void build_group(unsigned int members, unsigned int shift, uint64_t table, uint64_t output,
                         uint64_t leaf)
 {
-    for (unsigned int i = 0; i < members; i++)
+    for (unsigned int i = 0; i < members; i++) {
         put(table + 8 * i, (output + ((uint64_t)i << shift)) | leaf | CONTIGUOUS);
+    }
 }
 
 static void test_checker_accepts_contiguous_groups_of_every_size(void **state)

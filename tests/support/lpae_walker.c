@@ -8,6 +8,10 @@
 
 #define BIT(n) (UINT64_C(1) << (n))
 
+/* An input or output address of AArch32 has at most so many bits, whatever hardware has. */
+#define AARCH32_INPUT_BITS  32 /* stage 1 */
+#define AARCH32_OUTPUT_BITS 40
+
 /* Leaf descriptors. */
 #define LEAF_AP_UNPRIVILEGED BIT(6) /* stage 1 */
 #define LEAF_AP_READ_ONLY    BIT(7) /* stage 1 */
@@ -21,10 +25,12 @@
 #define LEAF_CONTIGUOUS      BIT(52)
 #define LEAF_PRIVILEGED_XN   BIT(53) /* stage 1; stage 2 has XN[0] here */
 #define LEAF_UNPRIVILEGED_XN BIT(54) /* stage 1; stage 2 has XN[1] here */
+#define LEAF_XN              BIT(54) /* AArch32, stage 1 */
 
 /* Table descriptors, stage 1. */
 #define TABLE_NO_PRIVILEGED_EXECUTE   BIT(59)
 #define TABLE_NO_UNPRIVILEGED_EXECUTE BIT(60)
+#define TABLE_NO_EXECUTE              BIT(60) /* AArch32 */
 #define TABLE_NO_UNPRIVILEGED_ACCESS  BIT(61)
 #define TABLE_NO_WRITE                BIT(62)
 
@@ -41,6 +47,11 @@ static uint64_t bits_between(unsigned int high, unsigned int low)
 static unsigned int field(uint64_t value, unsigned int high, unsigned int low)
 {
     return (unsigned int)((value & bits_between(high, low)) >> low);
+}
+
+static bool is_aarch32(const struct walker_regime *regime)
+{
+    return regime->format == WALKER_FORMAT_AARCH32;
 }
 
 static unsigned int index_bits(const struct walker_regime *regime)
@@ -71,7 +82,7 @@ unsigned int walker_contiguous_entries(const struct walker_regime *regime, int l
 }
 
 /*
- * Setting up: Arm ARM, VMSAv8-64, rules for the initial lookup level.
+ * Setting up: Arm ARM, VMSAv8-64 and VMSAv8-32, rules for the initial lookup level.
  */
 
 static bool output_size_exists(unsigned int bits)
@@ -82,11 +93,17 @@ static bool output_size_exists(unsigned int bits)
 
 static int lowest_level(const struct walker_regime *regime)
 {
+    if (is_aarch32(regime)) {
+        return 1;
+    }
     return regime->granule_shift == 16 ? 1 : 0;
 }
 
 static unsigned int largest_input(const struct walker_regime *regime)
 {
+    if (is_aarch32(regime)) {
+        return regime->stage == 1 ? AARCH32_INPUT_BITS : AARCH32_OUTPUT_BITS;
+    }
     if (regime->granule_shift != 16) {
         return 48;
     }
@@ -98,7 +115,7 @@ static unsigned int largest_input(const struct walker_regime *regime)
 
 static unsigned int smallest_input(const struct walker_regime *regime)
 {
-    if (!regime->hardware.has_small_tables) {
+    if (is_aarch32(regime) || !regime->hardware.has_small_tables) {
         return 25;
     }
     return regime->granule_shift == 16 ? 17 : 16;
@@ -126,6 +143,9 @@ static bool stage2_start_level_is_legal(const struct walker_regime *regime)
         return false;
     }
 
+    if (is_aarch32(regime)) {
+        return regime->start_level != 3;
+    }
     switch (regime->granule_shift) {
     case 12:
         if (regime->start_level == 0) {
@@ -168,6 +188,13 @@ static enum walker_setup validate_sizes(const struct walker_regime *regime)
     if (regime->input_bits < smallest_input(regime) || regime->input_bits > largest_input(regime)) {
         return WALKER_SETUP_INPUT_SIZE;
     }
+    if (is_aarch32(regime)) {
+        if (regime->other_half_bits > AARCH32_INPUT_BITS) {
+            return WALKER_SETUP_INPUT_SIZE;
+        }
+        return regime->output_bits > AARCH32_OUTPUT_BITS ? WALKER_SETUP_OUTPUT_SIZE
+                                                         : WALKER_SETUP_OK;
+    }
     /* The input of stage 2 is a physical address in the eyes of the guest. */
     if (regime->stage == 2 && regime->input_bits > regime->output_bits) {
         return WALKER_SETUP_INPUT_SIZE;
@@ -175,13 +202,32 @@ static enum walker_setup validate_sizes(const struct walker_regime *regime)
     return WALKER_SETUP_OK;
 }
 
+/* What only one of the formats or stages has. */
+static bool mode_exists(const struct walker_regime *regime)
+{
+    if (regime->stage < 1 || regime->stage > 2 || (regime->stage == 2 && regime->is_upper_half)) {
+        return false;
+    }
+    switch (regime->format) {
+    case WALKER_FORMAT_AARCH64:
+        return regime->other_half_bits == 0 && !regime->unprivileged_write_implies_no_execute;
+    case WALKER_FORMAT_AARCH32:
+        return !regime->ignores_top_byte && !regime->access_flag_updates &&
+               !regime->dirty_updates && !regime->forced_write_back &&
+               (regime->stage == 1 || regime->other_half_bits == 0);
+    }
+    return false;
+}
+
 enum walker_setup walker_validate(const struct walker_regime *regime)
 {
     enum walker_setup setup;
 
-    if (regime->format != WALKER_FORMAT_AARCH64 || regime->stage < 1 || regime->stage > 2 ||
-        (regime->stage == 2 && regime->is_upper_half)) {
+    if (!mode_exists(regime)) {
         return WALKER_SETUP_UNSUPPORTED;
+    }
+    if (is_aarch32(regime) && regime->granule_shift != 12) {
+        return WALKER_SETUP_GRANULE;
     }
     if (regime->granule_shift != 12 && regime->granule_shift != 14 && regime->granule_shift != 16) {
         return WALKER_SETUP_GRANULE;
@@ -360,6 +406,105 @@ enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware
     return walker_validate(regime);
 }
 
+static void begin_aarch32(struct walker_regime *regime, const struct walker_hardware *hardware,
+                          unsigned int stage)
+{
+    memset(regime, 0, sizeof(*regime));
+    regime->format = WALKER_FORMAT_AARCH32;
+    regime->hardware = *hardware;
+    regime->stage = stage;
+    regime->granule_shift = 12;
+    regime->output_bits = hardware->physical_bits < AARCH32_OUTPUT_BITS ? hardware->physical_bits
+                                                                        : AARCH32_OUTPUT_BITS;
+}
+
+/* Identifiers have 8 bits, in 55:48 of the root's register. */
+static enum walker_setup finish_aarch32(struct walker_regime *regime, uint64_t root_register)
+{
+    enum walker_setup setup = decode_root_register(regime, root_register);
+
+    if (setup != WALKER_SETUP_OK) {
+        return setup;
+    }
+    if (regime->hardware.is_armv7 &&
+        (regime->is_common_not_private || regime->root >> AARCH32_OUTPUT_BITS)) {
+        return WALKER_SETUP_RESERVED_BITS;
+    }
+    return walker_validate(regime);
+}
+
+/*
+ * Which addresses of this half's range belong to the other one: a half whose size field is zero has
+ * all that the other does not claim, and the lower half has all if both fields are zero.
+ */
+static unsigned int decode_other_half(unsigned int own_field, unsigned int other_field,
+                                      bool is_upper_half)
+{
+    if (own_field != 0 || (other_field == 0 && !is_upper_half)) {
+        return 0;
+    }
+    return AARCH32_INPUT_BITS - other_field;
+}
+
+enum walker_setup walker_regime_from_ttbcr(const struct walker_hardware *hardware, uint32_t ttbcr,
+                                           uint64_t root_register, uint32_t mair0, uint32_t mair1,
+                                           bool is_upper_half, struct walker_regime *regime)
+{
+    const unsigned int half = is_upper_half ? 16 : 0; /* distance of the T1SZ group of fields */
+    const unsigned int size_field = field(ttbcr, 2 + half, half);
+    enum walker_setup setup;
+
+    begin_aarch32(regime, hardware, 1);
+    regime->is_upper_half = is_upper_half;
+    regime->mair = (uint64_t)mair1 << 32 | mair0;
+    regime->mair_slots_in_use = 0xff;
+    /* EAE = 0: short descriptors. T2E: there is more in TTBCR2. */
+    if (!(ttbcr & BIT(31)) || ttbcr & BIT(6)) {
+        return WALKER_SETUP_UNSUPPORTED;
+    }
+    if (ttbcr & (bits_between(5, 3) | bits_between(15, 14) | bits_between(21, 19) | BIT(30))) {
+        return WALKER_SETUP_RESERVED_BITS;
+    }
+    regime->input_bits = AARCH32_INPUT_BITS - size_field;
+    regime->other_half_bits =
+        decode_other_half(size_field, field(ttbcr, 18 - half, 16 - half), is_upper_half);
+    regime->is_disabled = field(ttbcr, 7 + half, 7 + half);
+    regime->identifier_is_upper = field(ttbcr, 22, 22);
+    setup = decode_walk_attributes(regime, field(ttbcr, 13 + half, 8 + half));
+    if (setup != WALKER_SETUP_OK) {
+        return setup;
+    }
+    regime->start_level = stage1_start_level(regime);
+    return finish_aarch32(regime, root_register);
+}
+
+enum walker_setup walker_regime_from_aarch32_vtcr(const struct walker_hardware *hardware,
+                                                  uint32_t vtcr, uint64_t vttbr,
+                                                  struct walker_regime *regime)
+{
+    const unsigned int size_field = field(vtcr, 3, 0); /* T0SZ: two's complement of four bits */
+    enum walker_setup setup;
+
+    begin_aarch32(regime, hardware, 2);
+    if (vtcr & (BIT(5) | bits_between(30, 14)) || !(vtcr & BIT(31))) {
+        return WALKER_SETUP_RESERVED_BITS;
+    }
+    /* S has to repeat the sign of T0SZ. */
+    if (field(vtcr, 4, 4) != field(vtcr, 3, 3)) {
+        return WALKER_SETUP_RESERVED_BITS;
+    }
+    regime->input_bits = AARCH32_INPUT_BITS + (size_field & 8) - (size_field & 7);
+    setup = decode_walk_attributes(regime, field(vtcr, 13, 8));
+    if (setup != WALKER_SETUP_OK) {
+        return setup;
+    }
+    if (field(vtcr, 7, 6) > 1) {
+        return WALKER_SETUP_START_LEVEL;
+    }
+    regime->start_level = 2 - (int)field(vtcr, 7, 6);
+    return finish_aarch32(regime, vttbr);
+}
+
 const char *walker_setup_name(enum walker_setup setup)
 {
     static const char *const names[] = {
@@ -393,6 +538,12 @@ struct entry {
     bool is_too_high;
     uint64_t address; /* of the next table or the output */
 };
+
+/* The highest bit of a descriptor that is address bit of the same number. */
+static unsigned int highest_address_bit(const struct walker_regime *regime)
+{
+    return is_aarch32(regime) && regime->hardware.is_armv7 ? AARCH32_OUTPUT_BITS - 1 : 47;
+}
 
 static bool level_allows_blocks(const struct walker_regime *regime, int level)
 {
@@ -428,7 +579,7 @@ static struct entry decode_entry(const struct walker_regime *regime, int level, 
     if (entry.kind != ENTRY_TABLE && entry.kind != ENTRY_LEAF) {
         return entry;
     }
-    entry.address = descriptor & bits_between(47, shift);
+    entry.address = descriptor & bits_between(highest_address_bit(regime), shift);
     if (regime->granule_shift == 16) {
         uint64_t top = field(descriptor, 15, 12);
 
@@ -442,6 +593,32 @@ static struct entry decode_entry(const struct walker_regime *regime, int level, 
         entry.is_too_high = true;
     }
     return entry;
+}
+
+/* In AArch32, one XN bit is for both sides, and execution takes the right to read. */
+static void decode_aarch32_execution(const struct walker_regime *regime, uint64_t descriptor,
+                                     uint64_t inherited, struct walker_rights *privileged,
+                                     struct walker_rights *unprivileged)
+{
+    bool is_executable = !(descriptor & LEAF_XN) && !(inherited & TABLE_NO_EXECUTE);
+
+    privileged->execute = is_executable && privileged->read && !(descriptor & LEAF_PRIVILEGED_XN) &&
+                          !(inherited & TABLE_NO_PRIVILEGED_EXECUTE);
+    if (regime->unprivileged_write_implies_no_execute && unprivileged->write) {
+        privileged->execute = false;
+    }
+    unprivileged->execute = is_executable && unprivileged->read;
+}
+
+/* What unprivileged code can write, privileged code never executes. */
+static void decode_aarch64_execution(uint64_t descriptor, uint64_t inherited,
+                                     struct walker_rights *privileged,
+                                     struct walker_rights *unprivileged)
+{
+    privileged->execute = !(descriptor & LEAF_PRIVILEGED_XN) &&
+                          !(inherited & TABLE_NO_PRIVILEGED_EXECUTE) && !unprivileged->write;
+    unprivileged->execute =
+        !(descriptor & LEAF_UNPRIVILEGED_XN) && !(inherited & TABLE_NO_UNPRIVILEGED_EXECUTE);
 }
 
 static void decode_stage1_rights(const struct walker_regime *regime, uint64_t descriptor,
@@ -465,15 +642,22 @@ static void decode_stage1_rights(const struct walker_regime *regime, uint64_t de
     unprivileged->read =
         (descriptor & LEAF_AP_UNPRIVILEGED) && !(inherited & TABLE_NO_UNPRIVILEGED_ACCESS);
     unprivileged->write = unprivileged->read && is_writable;
-    /* What unprivileged code can write, privileged code never executes. */
-    privileged->execute = !(descriptor & LEAF_PRIVILEGED_XN) &&
-                          !(inherited & TABLE_NO_PRIVILEGED_EXECUTE) && !unprivileged->write;
-    unprivileged->execute =
-        !(descriptor & LEAF_UNPRIVILEGED_XN) && !(inherited & TABLE_NO_UNPRIVILEGED_EXECUTE);
+    if (is_aarch32(regime)) {
+        decode_aarch32_execution(regime, descriptor, inherited, privileged, unprivileged);
+    } else {
+        decode_aarch64_execution(descriptor, inherited, privileged, unprivileged);
+    }
     if (regime->write_implies_no_execute) {
         privileged->execute = privileged->execute && !privileged->write;
         unprivileged->execute = unprivileged->execute && !unprivileged->write;
     }
+}
+
+/* FEAT_XNX came long after Armv7. */
+static bool has_execute_never_by_privilege(const struct walker_regime *regime)
+{
+    return regime->hardware.has_execute_never_by_privilege &&
+           !(is_aarch32(regime) && regime->hardware.is_armv7);
 }
 
 static void decode_stage2_rights(const struct walker_regime *regime, uint64_t descriptor,
@@ -492,7 +676,7 @@ static void decode_stage2_rights(const struct walker_regime *regime, uint64_t de
     privileged->read = descriptor & LEAF_S2AP_READ;
     privileged->write = is_writable;
     *unprivileged = *privileged;
-    if (regime->hardware.has_execute_never_by_privilege) {
+    if (has_execute_never_by_privilege(regime)) {
         unsigned int execute_never = field(descriptor, 54, 53);
 
         unprivileged->execute = execute_never == 0 || execute_never == 1;
@@ -500,6 +684,10 @@ static void decode_stage2_rights(const struct walker_regime *regime, uint64_t de
     } else {
         unprivileged->execute = !(descriptor & BIT(54));
         privileged->execute = unprivileged->execute;
+    }
+    if (is_aarch32(regime)) {
+        unprivileged->execute = unprivileged->execute && unprivileged->read;
+        privileged->execute = privileged->execute && privileged->read;
     }
 }
 
@@ -546,6 +734,12 @@ static void decode_stage2_memory_type(const struct walker_regime *regime,
     }
 }
 
+/* Does the level have the nT bit? AArch32 never has. */
+static bool level_has_no_translation(const struct walker_regime *regime, int level)
+{
+    return level < 3 && !is_aarch32(regime) && regime->hardware.break_before_make_level >= 1;
+}
+
 static void decode_attributes(const struct walker_regime *regime, int level, uint64_t descriptor,
                               uint64_t inherited, struct walker_attributes *attributes)
 {
@@ -553,10 +747,10 @@ static void decode_attributes(const struct walker_regime *regime, int level, uin
     attributes->shareability = field(descriptor, 9, 8);
     attributes->access_flag = descriptor & LEAF_ACCESS_FLAG;
     attributes->contiguous = descriptor & LEAF_CONTIGUOUS;
-    attributes->dirty_bit_modifier = descriptor & LEAF_DIRTY_MODIFIER;
+    attributes->dirty_bit_modifier = !is_aarch32(regime) && (descriptor & LEAF_DIRTY_MODIFIER);
     attributes->software_bits = field(descriptor, 58, 55);
-    attributes->no_cache_entry = level < 3 && regime->hardware.break_before_make_level >= 1 &&
-                                 (descriptor & LEAF_NO_TRANSLATION);
+    attributes->no_cache_entry =
+        level_has_no_translation(regime, level) && (descriptor & LEAF_NO_TRANSLATION);
     if (regime->stage == 1) {
         attributes->memory_index = field(descriptor, 4, 2);
         attributes->memory_type = (uint8_t)(regime->mair >> (8 * attributes->memory_index));
@@ -600,9 +794,29 @@ uint64_t walker_untagged_input(const struct walker_regime *regime, uint64_t inpu
     return regime->is_upper_half ? input | bits_between(63, 56) : input & bits_below(56);
 }
 
-static bool input_is_in_range(const struct walker_regime *regime, uint64_t input)
+bool walker_input_is_in_range(const struct walker_regime *regime, uint64_t input)
 {
-    return (regime->is_upper_half ? ~input : input) >> regime->input_bits == 0;
+    /* The distance from that end of the input range which always is this half's. */
+    uint64_t distance = regime->is_upper_half ? ~input : input;
+
+    if (is_aarch32(regime) && regime->stage == 1) {
+        if (input >> AARCH32_INPUT_BITS) {
+            return false;
+        }
+        distance &= bits_below(AARCH32_INPUT_BITS);
+        if (regime->other_half_bits != 0 &&
+            (distance | bits_below(regime->other_half_bits)) >= bits_below(AARCH32_INPUT_BITS)) {
+            return false;
+        }
+    }
+    return (distance & ~bits_below(regime->input_bits)) == 0;
+}
+
+/* Does the other half have all of this range? It lies at the end, so the ends tell. */
+static bool is_out_of_reach(const struct walker_regime *regime, uint64_t input, unsigned int shift)
+{
+    return !walker_input_is_in_range(regime, input) &&
+           !walker_input_is_in_range(regime, input | bits_below(shift));
 }
 
 static uint64_t entry_location(const struct walker_regime *regime,
@@ -718,12 +932,15 @@ void walker_translate_from(const struct walker_regime *regime, const struct walk
     input = walker_untagged_input(regime, input);
     memset(result, 0, sizeof(*result));
     result->fault = WALKER_FAULT_TRANSLATION;
+    /* AArch32 has no fault status for a translation fault at level 0. */
+    result->level = is_aarch32(regime) ? 1 : 0;
     if ((setup != WALKER_SETUP_OK && setup != WALKER_SETUP_ROOT_ADDRESS) || regime->is_disabled ||
-        !input_is_in_range(regime, input)) {
+        !walker_input_is_in_range(regime, input)) {
         return;
     }
     if (setup == WALKER_SETUP_ROOT_ADDRESS) {
         result->fault = WALKER_FAULT_ADDRESS_SIZE;
+        result->level = 0;
         return;
     }
     while (!is_done) {
@@ -860,7 +1077,12 @@ static struct sweep root_sweep(const struct walker_regime *regime)
 {
     struct sweep sweep = {{regime->start_level, regime->root, 0}, 0, 0};
 
-    sweep.input = regime->is_upper_half ? ~bits_below(regime->input_bits) : 0;
+    if (regime->is_upper_half) {
+        sweep.input = ~bits_below(regime->input_bits);
+    }
+    if (is_aarch32(regime)) {
+        sweep.input &= bits_below(AARCH32_INPUT_BITS);
+    }
     sweep.entries = (size_t)(walker_root_size(regime) / 8);
     return sweep;
 }
@@ -873,6 +1095,13 @@ static struct sweep child_sweep(const struct walker_regime *regime, const struct
     sweep.position.inherited |= table_attributes(regime, spot->descriptor);
     sweep.entries = (size_t)1 << index_bits(regime);
     return sweep;
+}
+
+/* Bits between the address and the upper attributes. AArch32 has neither bit 51 nor bit 50. */
+static uint64_t reserved_high_bits(const struct walker_regime *regime)
+{
+    return is_aarch32(regime) ? bits_between(51, highest_address_bit(regime) + 1)
+                              : bits_between(50, 48);
 }
 
 /* Address bits below the granule, where the 64K granule may keep address bits 51:48. */
@@ -890,17 +1119,17 @@ static uint64_t leaf_reserved_bits(const struct walker_regime *regime, int level
 {
     uint64_t reserved = reserved_low_bits(regime, walker_level_shift(regime, level));
 
-    if (level < 3 && regime->hardware.break_before_make_level >= 1) {
+    if (level_has_no_translation(regime, level)) {
         reserved &= ~LEAF_NO_TRANSLATION;
     }
     /*
      * Bit 50 guards branch targets of programs, which masters of an IOMMU are not. 62:59 (PBHA)
      * are ignored by some hardware, and by other hardware sent out on the bus.
      */
-    reserved |= bits_between(50, 48) | bits_between(63, 59);
+    reserved |= reserved_high_bits(regime) | bits_between(63, 59);
     if (regime->stage == 2) {
         reserved |= BIT(11);
-        if (!regime->hardware.has_execute_never_by_privilege) {
+        if (!has_execute_never_by_privilege(regime)) {
             reserved |= BIT(53);
         }
     }
@@ -980,7 +1209,8 @@ static void check_table_descriptor(struct check *check, const struct spot *spot)
 {
     const struct walker_regime *regime = check->regime;
     uint64_t attributes = bits_between(63, 59);
-    uint64_t reserved = bits_between(50, 48) | reserved_low_bits(regime, regime->granule_shift);
+    uint64_t reserved =
+        reserved_high_bits(regime) | reserved_low_bits(regime, regime->granule_shift);
 
     if (regime->stage == 2) {
         reserved |= attributes;
@@ -1226,7 +1456,8 @@ static bool visit_table(const struct tour *tour, const struct sweep *sweep)
             return false;
         }
         entry = decode_entry(tour->regime, spot.level, spot.descriptor);
-        if (entry.is_too_high) {
+        if (entry.is_too_high || is_out_of_reach(tour->regime, spot.input,
+                                                 walker_level_shift(tour->regime, spot.level))) {
             continue;
         }
         if (entry.kind == ENTRY_LEAF) {

@@ -2,14 +2,15 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * A software page-table walker for the Arm long-descriptor format, AArch64 flavour (Arm ARM,
- * VMSAv8-64), stage 1 and stage 2, granules 4K, 16K and 64K, 52-bit addresses with the 64K granule.
+ * A software page-table walker for the Arm long-descriptor format, stage 1 and stage 2, in both
+ * flavours: AArch64 (Arm ARM, VMSAv8-64) with granules of 4K, 16K and 64K and 52-bit addresses with
+ * the 64K granule, and AArch32 (VMSAv8-32, and the LPAE of Armv7).
  *
  * It is the judge of the library's page tables, so it shares nothing with the library: no header,
  * no constant, no type. It sees what hardware sees: register values and physical memory.
  *
  * Not modelled: 4K and 16K tables with 52-bit addresses (DS = 1, FEAT_LPA2), permission
- * indirection, regimes with a single privilege level, and, as yet, 32-bit LPAE.
+ * indirection, regimes with a single privilege level, and what TTBCR2 adds to 32-bit LPAE.
  */
 #ifndef TESTS_SUPPORT_LPAE_WALKER_H
 #define TESTS_SUPPORT_LPAE_WALKER_H
@@ -23,7 +24,7 @@
 
 enum walker_format {
     WALKER_FORMAT_AARCH64,
-    WALKER_FORMAT_AARCH32, /* a place for 32-bit LPAE; walker_validate() refuses it so far */
+    WALKER_FORMAT_AARCH32, /* 32-bit LPAE: granule 4K, output addresses of 40 bits */
 };
 
 /* What the simulated hardware implements, as opposed to what software programmed into it. */
@@ -35,6 +36,8 @@ struct walker_hardware {
     bool has_access_flag_updates;         /* FEAT_HAFDBS: the access flag */
     bool has_dirty_updates;               /* FEAT_HAFDBS: the dirty state as well */
     unsigned int break_before_make_level; /* FEAT_BBM, SMMU_IDR3.BBML: 0, 1 or 2 */
+    /* AArch32 tables: address bits 47:40 are ignored; since Armv8 they must be zero. */
+    bool is_armv7;
 };
 
 /*
@@ -63,7 +66,16 @@ struct walker_regime {
     unsigned int output_bits; /* the size in force: the smaller of the programmed and hardware's */
     int start_level;
     uint64_t root;
-    bool is_upper_half;       /* TTBR1: input addresses have ones above input_bits */
+    /*
+     * TTBR1: input addresses have ones above input_bits, up to bit 63, or to bit 31 with AArch32.
+     */
+    bool is_upper_half;
+    /*
+     * AArch32, stage 1: the two halves share 32 bits of input and may overlap. With n here, the
+     * 2^n addresses at the far end of the input range (the top ones for TTBR0, the bottom ones for
+     * TTBR1) are not translated by these tables, but by those of the other half. 0: there are none.
+     */
+    unsigned int other_half_bits;
     bool is_disabled;         /* EPD0, EPD1 */
     bool ignores_top_byte;    /* TBI0, TBI1 */
     bool access_flag_updates; /* HA, and hardware has it */
@@ -74,6 +86,8 @@ struct walker_regime {
     unsigned int mair_slots_in_use; /* bit n: AttrIndx n is a slot that software filled */
     bool ignores_table_attributes;  /* HPD0, HPD1: bits 63:59 of table descriptors mean nothing */
     bool write_implies_no_execute;  /* SCTLR.WXN */
+    /* SCTLR.UWXN of AArch32: what the unprivileged may write, the privileged never execute. */
+    bool unprivileged_write_implies_no_execute;
 
     /* Stage 2 only. */
     bool forced_write_back; /* HCR_EL2.FWB, STE.S2FWB: the other meaning of MemAttr */
@@ -113,6 +127,19 @@ enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware,
 enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware, uint64_t vtcr,
                                           uint64_t vttbr, struct walker_regime *regime);
 
+/*
+ * The same for AArch32, from TTBCR (with EAE = 1), TTBR0 or TTBR1, MAIR0 and MAIR1. The output size
+ * in force is 40 bits, or what hardware has if that is less.
+ */
+enum walker_setup walker_regime_from_ttbcr(const struct walker_hardware *hardware, uint32_t ttbcr,
+                                           uint64_t root_register, uint32_t mair0, uint32_t mair1,
+                                           bool is_upper_half, struct walker_regime *regime);
+
+/* Stage 2 with AArch32: VTCR and VTTBR. */
+enum walker_setup walker_regime_from_aarch32_vtcr(const struct walker_hardware *hardware,
+                                                  uint32_t vtcr, uint64_t vttbr,
+                                                  struct walker_regime *regime);
+
 /* Is this a regime that the architecture permits on this hardware? */
 enum walker_setup walker_validate(const struct walker_regime *regime);
 
@@ -125,6 +152,8 @@ unsigned int walker_contiguous_entries(const struct walker_regime *regime, int l
 
 /* The address that is translated: without the tag that TBI lets the top byte carry. */
 uint64_t walker_untagged_input(const struct walker_regime *regime, uint64_t input);
+/* Is this an untagged address that the tables translate? */
+bool walker_input_is_in_range(const struct walker_regime *regime, uint64_t input);
 
 struct walker_access {
     bool read;
@@ -193,7 +222,8 @@ struct walker_result {
 
 /*
  * Translates one address. An access that asks for nothing is permitted wherever there is a leaf.
- * A regime that walker_validate() refuses gives what hardware gives: faults at level 0.
+ * A regime that walker_validate() refuses gives what hardware gives: faults at level 0. These, and
+ * those for input out of range or a disabled half, are reported at level 1 with AArch32.
  */
 void walker_translate(const struct walker_regime *regime, const struct walker_memory *memory,
                       uint64_t input, const struct walker_access *access,
@@ -278,10 +308,11 @@ struct walker_leaf {
 typedef bool (*walker_visit)(void *ctx, const struct walker_leaf *leaf);
 
 /*
- * Visits all leaves in ascending order of input, those without access flag included; descriptors
- * that fault for another reason are skipped. Returns false if the visitor ended the sweep, the
- * regime is not valid or a table could not be read. Tables that are reached by several ways are
- * visited each time; walker_check() tells whether there are any.
+ * Visits all leaves in ascending order of input, those without access flag included. Descriptors
+ * that fault for another reason are skipped, and so are those that only the other half can reach.
+ * Returns false if the visitor ended the sweep, the regime is not valid or a table could not be
+ * read. Tables that are reached by several ways are visited each time; walker_check() tells whether
+ * there are any.
  */
 bool walker_for_each_leaf(const struct walker_regime *regime, const struct walker_memory *memory,
                           walker_visit visit, void *ctx);

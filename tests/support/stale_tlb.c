@@ -265,6 +265,11 @@ void stale_tlb_translate(struct stale_tlb *tlb, const struct walker_regime *regi
     const struct cached_leaf *leaf;
 
     input = walker_untagged_input(regime, input);
+    /* The other half of an AArch32 regime may own a part of what a cached leaf covers. */
+    if (!walker_input_is_in_range(regime, input)) {
+        walker_translate(regime, memory, input, access, result);
+        return;
+    }
     leaf = find_leaf(tlb, input);
     if (leaf == NULL) {
         walk_from_caches(tlb, regime, memory, input, access, result);

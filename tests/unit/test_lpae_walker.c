@@ -5,212 +5,7 @@
  * Tests of the test model itself: the page-table walker, the checker and the stale TLB, with tables
  * written by hand and numbers from the Arm ARM, VMSAv8-64.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
-#include <cmocka.h>
-
-#include <stdbool.h>
-#include <string.h>
-
-#include "../support/lpae_walker.h"
-#include "../support/stale_tlb.h"
-
-#define BIT(n) (UINT64_C(1) << (n))
-
-#define AF         BIT(10)
-#define NG         BIT(11)
-#define SH_INNER   (UINT64_C(3) << 8)
-#define AP_USER    BIT(6)
-#define AP_RO      BIT(7)
-#define S2_R       BIT(6)
-#define S2_W       BIT(7)
-#define S2_WB      (UINT64_C(0xf) << 2)
-#define DBM        BIT(51)
-#define CONTIGUOUS BIT(52)
-#define PXN        BIT(53)
-#define UXN        BIT(54)
-
-/* A readable and writable leaf of either stage, without its address and type. */
-#define S1_LEAF (AF | SH_INNER | NG | AP_USER | PXN | UXN | 1 << 2)
-#define S2_LEAF (AF | SH_INNER | S2_WB | S2_R | S2_W | UXN)
-#define PAGE    UINT64_C(3)
-#define BLOCK   UINT64_C(1)
-#define TABLE   UINT64_C(3)
-
-/*
- * Simulated physical memory: regions of 64 KiB that come into being when a test writes to them.
- */
-
-#define REGION_COUNT 16
-#define REGION_WORDS 8192
-
-struct region {
-    bool is_used;
-    uint64_t base;
-    uint64_t words[REGION_WORDS];
-};
-
-struct fixture {
-    struct walker_memory memory;
-    struct walker_regime regime;
-    struct walker_result result;
-    struct stale_tlb *tlb;
-    unsigned int reads;
-    /* A store that some other observer makes just before the next compare-and-exchange. */
-    uint64_t intruding_location;
-    uint64_t intruding_value;
-    /* is_table() refuses ranges that hold this address. */
-    uint64_t forbidden_table;
-    unsigned int problems[WALKER_PROBLEM_OUT_OF_MEMORY + 1];
-    struct walker_problem last_problem;
-    struct region regions[REGION_COUNT];
-};
-
-static struct fixture fixture;
-
-static uint64_t *find_word(uint64_t physical)
-{
-    for (size_t i = 0; i < REGION_COUNT; i++) {
-        struct region *region = &fixture.regions[i];
-
-        if (region->is_used && physical >> 16 == region->base >> 16) {
-            return &region->words[(physical & 0xffff) / 8];
-        }
-    }
-    return NULL;
-}
-
-static void put(uint64_t physical, uint64_t descriptor)
-{
-    for (size_t i = 0; find_word(physical) == NULL; i++) {
-        assert_true(i < REGION_COUNT);
-        if (!fixture.regions[i].is_used) {
-            fixture.regions[i].is_used = true;
-            fixture.regions[i].base = physical & ~UINT64_C(0xffff);
-        }
-    }
-    *find_word(physical) = descriptor;
-}
-
-static uint64_t get(uint64_t physical)
-{
-    assert_non_null(find_word(physical));
-    return *find_word(physical);
-}
-
-static bool read64(void *ctx, uint64_t physical, uint64_t *value)
-{
-    const uint64_t *word = find_word(physical);
-
-    assert_ptr_equal(ctx, &fixture);
-    assert_int_equal(physical % 8, 0);
-    fixture.reads++;
-    if (word == NULL) {
-        return false;
-    }
-    *value = *word;
-    return true;
-}
-
-static bool compare_exchange64(void *ctx, uint64_t physical, uint64_t expected, uint64_t desired)
-{
-    (void)ctx;
-    if (fixture.intruding_location != 0) {
-        put(fixture.intruding_location, fixture.intruding_value);
-        fixture.intruding_location = 0;
-    }
-    if (get(physical) != expected) {
-        return false;
-    }
-    put(physical, desired);
-    return true;
-}
-
-static int set_up(void **state)
-{
-    (void)state;
-    memset(&fixture, 0, sizeof(fixture));
-    fixture.memory.read64 = read64;
-    fixture.memory.ctx = &fixture;
-    fixture.tlb = stale_tlb_create();
-    return fixture.tlb == NULL;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    stale_tlb_destroy(fixture.tlb);
-    return 0;
-}
-
-static const struct walker_hardware everything = {
-    .physical_bits = 52,
-    .has_small_tables = true,
-    .has_large_virtual_addresses = true,
-    .has_execute_never_by_privilege = true,
-    .has_access_flag_updates = true,
-    .has_dirty_updates = true,
-};
-
-static struct walker_regime make_regime(unsigned int stage, unsigned int granule_shift,
-                                        unsigned int input_bits, int start_level, uint64_t root)
-{
-    struct walker_regime regime;
-
-    memset(&regime, 0, sizeof(regime));
-    regime.hardware = everything;
-    regime.stage = stage;
-    regime.granule_shift = granule_shift;
-    regime.input_bits = input_bits;
-    regime.output_bits = 48;
-    regime.start_level = start_level;
-    regime.root = root;
-    regime.mair = UINT64_C(0xf404ff44);
-    regime.mair_slots_in_use = 0xff;
-    return regime;
-}
-
-static const struct walker_access reading = {.read = true};
-static const struct walker_access writing = {.write = true};
-static const struct walker_access executing = {.execute = true};
-static const struct walker_access privileged_reading = {.read = true, .privileged = true};
-static const struct walker_access privileged_writing = {.write = true, .privileged = true};
-static const struct walker_access privileged_executing = {.execute = true, .privileged = true};
-
-static enum walker_fault translate(uint64_t input, struct walker_access access)
-{
-    walker_translate(&fixture.regime, &fixture.memory, input, &access, &fixture.result);
-    return fixture.result.fault;
-}
-
-static void assert_fault(uint64_t input, enum walker_fault fault, int level)
-{
-    translate(input, reading);
-    assert_string_equal(walker_fault_name(fixture.result.fault), walker_fault_name(fault));
-    assert_int_equal(fixture.result.level, level);
-}
-
-static void assert_output(uint64_t input, uint64_t output, unsigned int leaf_shift)
-{
-    translate(input, reading);
-    assert_string_equal(walker_fault_name(fixture.result.fault), "none");
-    assert_true(fixture.result.output == output);
-    assert_int_equal(fixture.result.leaf_shift, leaf_shift);
-}
-
-/* 48-bit input, 4K, one table per level and one page, entry n + 1 at level n. */
-static void build_four_levels(unsigned int stage, uint64_t leaf)
-{
-    fixture.regime = make_regime(stage, 12, 48, 0, 0x10000);
-    put(0x10000 + 8 * 1, 0x20000 | TABLE);
-    put(0x20000 + 8 * 2, 0x30000 | TABLE);
-    put(0x30000 + 8 * 3, 0x40000 | TABLE);
-    put(0x40000 + 8 * 4, leaf | PAGE);
-}
-
-#define FOUR_LEVEL_INPUT (BIT(39) | UINT64_C(2) << 30 | UINT64_C(3) << 21 | UINT64_C(4) << 12)
+#include "test_lpae_walker_fixture.h"
 
 /*
  * Translation.
@@ -452,22 +247,6 @@ static void test_walker_translates_the_upper_half(void **state)
 /*
  * Permissions.
  */
-
-/* Six letters: rights of the privileged, then of the unprivileged side. */
-static void assert_rights(const char *expected)
-{
-    char rights[7] = "------";
-
-    rights[0] = translate(FOUR_LEVEL_INPUT, privileged_reading) ? '-' : 'r';
-    rights[1] = translate(FOUR_LEVEL_INPUT, privileged_writing) ? '-' : 'w';
-    rights[2] = translate(FOUR_LEVEL_INPUT, privileged_executing) ? '-' : 'x';
-    rights[3] = translate(FOUR_LEVEL_INPUT, reading) ? '-' : 'r';
-    rights[4] = translate(FOUR_LEVEL_INPUT, writing) ? '-' : 'w';
-    rights[5] = translate(FOUR_LEVEL_INPUT, executing) ? '-' : 'x';
-    assert_string_equal(rights, expected);
-    assert_true(fixture.result.fault == WALKER_FAULT_NONE ||
-                fixture.result.fault == WALKER_FAULT_PERMISSION);
-}
 
 static void test_walker_applies_the_stage1_permission_table(void **state)
 {
@@ -918,43 +697,17 @@ static void test_walker_faults_at_level_0_in_an_illegal_regime(void **state)
     fixture.regime.start_level = 1;
     assert_fault(FOUR_LEVEL_INPUT, WALKER_FAULT_TRANSLATION, 0);
     assert_int_equal(fixture.reads, 0);
-    fixture.regime.format = WALKER_FORMAT_AARCH32;
+    fixture.regime.start_level = 0;
+    fixture.regime.unprivileged_write_implies_no_execute = true;
+    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_UNSUPPORTED);
+    fixture.regime.unprivileged_write_implies_no_execute = false;
+    fixture.regime.other_half_bits = 20;
     assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_UNSUPPORTED);
 }
 
 /*
  * The checker.
  */
-
-static void count_problem(void *ctx, const struct walker_problem *problem)
-{
-    assert_ptr_equal(ctx, &fixture);
-    fixture.problems[problem->kind]++;
-    fixture.last_problem = *problem;
-}
-
-static bool is_table(void *ctx, uint64_t physical, uint64_t size)
-{
-    (void)ctx;
-    return fixture.forbidden_table < physical || fixture.forbidden_table - physical >= size;
-}
-
-static size_t check(void)
-{
-    memset(fixture.problems, 0, sizeof(fixture.problems));
-    return walker_check(&fixture.regime, &fixture.memory, is_table, count_problem, &fixture);
-}
-
-static void assert_problem(enum walker_problem_kind kind)
-{
-    size_t count = check();
-
-    if (count != 1 || fixture.problems[kind] != 1) {
-        fail_msg("expected only \"%s\", got %u problems, the last is \"%s\"",
-                 walker_problem_name(kind), (unsigned int)count,
-                 count ? walker_problem_name(fixture.last_problem.kind) : "none");
-    }
-}
 
 static void build_for_checker(unsigned int stage)
 {
@@ -1157,14 +910,6 @@ static void test_checker_remembers_many_tables(void **state)
     assert_problem(WALKER_PROBLEM_TABLE_SHARED);
 }
 
-static void build_group(unsigned int members, unsigned int shift, uint64_t table, uint64_t output,
-                        uint64_t leaf)
-{
-    for (unsigned int i = 0; i < members; i++) {
-        put(table + 8 * i, (output + ((uint64_t)i << shift)) | leaf | CONTIGUOUS);
-    }
-}
-
 static void test_checker_accepts_contiguous_groups_of_every_size(void **state)
 {
     static const struct {
@@ -1289,19 +1034,6 @@ static void test_walker_visits_all_leaves_in_order(void **state)
 /*
  * The stale TLB.
  */
-
-static enum walker_fault tlb_translate(uint64_t input, struct walker_access access)
-{
-    stale_tlb_translate(fixture.tlb, &fixture.regime, &fixture.memory, input, &access,
-                        &fixture.result);
-    return fixture.result.fault;
-}
-
-static void assert_tlb_output(uint64_t input, uint64_t output)
-{
-    assert_int_equal(tlb_translate(input, reading), WALKER_FAULT_NONE);
-    assert_true(fixture.result.output == output);
-}
 
 static void test_stale_tlb_keeps_a_leaf_until_it_is_invalidated(void **state)
 {
@@ -1549,8 +1281,6 @@ static void test_stale_tlb_ignores_the_tag_of_an_address(void **state)
     stale_tlb_invalidate(fixture.tlb, FOUR_LEVEL_INPUT, FOUR_LEVEL_INPUT, true);
     assert_int_equal(tlb_translate(FOUR_LEVEL_INPUT, reading), WALKER_FAULT_TRANSLATION);
 }
-
-#define MODEL_TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
 int main(void)
 {

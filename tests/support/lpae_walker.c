@@ -8,6 +8,9 @@
 
 #define BIT(n) (UINT64_C(1) << (n))
 
+/* No level has this number: a reserved encoding of the start level. */
+#define LEVEL_RESERVED 4
+
 /* An input or output address of AArch32 has at most so many bits, whatever hardware has. */
 #define AARCH32_INPUT_BITS  32 /* stage 1 */
 #define AARCH32_OUTPUT_BITS 40
@@ -96,7 +99,14 @@ static int lowest_level(const struct walker_regime *regime)
     if (is_aarch32(regime)) {
         return 1;
     }
-    return regime->granule_shift == 16 ? 1 : 0;
+    switch (regime->granule_shift) {
+    case 12:
+        return regime->uses_lpa2 ? -1 : 0;
+    case 14:
+        return 0;
+    default:
+        return 1;
+    }
 }
 
 static unsigned int largest_input(const struct walker_regime *regime)
@@ -105,7 +115,7 @@ static unsigned int largest_input(const struct walker_regime *regime)
         return regime->stage == 1 ? AARCH32_INPUT_BITS : AARCH32_OUTPUT_BITS;
     }
     if (regime->granule_shift != 16) {
-        return 48;
+        return regime->uses_lpa2 ? 52 : 48;
     }
     if (regime->stage == 1) {
         return regime->hardware.has_large_virtual_addresses ? 52 : 48;
@@ -153,8 +163,10 @@ static bool stage2_start_level_is_legal(const struct walker_regime *regime)
         }
         return regime->start_level != 3 || regime->hardware.has_small_tables;
     case 14:
-        /* Level 0 would need 49 bits by this rule, which DS = 0 does not have. */
-        return regime->start_level >= 2 || (regime->start_level == 1 && physical_bits >= 42);
+        if (regime->start_level == 0) {
+            return regime->uses_lpa2;
+        }
+        return regime->start_level >= 2 || physical_bits >= 42;
     default:
         return regime->start_level >= 2 || physical_bits >= 44;
     }
@@ -164,8 +176,12 @@ static enum walker_setup validate_root(const struct walker_regime *regime)
 {
     uint64_t alignment = walker_root_size(regime);
 
-    /* With 52-bit addresses the low bits of the root's register hold address bits 51:48. */
-    if (regime->output_bits == 52 && alignment < 64) {
+    /*
+     * With 52-bit addresses the low bits of the root's register hold address bits 51:48. Whether
+     * they do so with DS and a smaller output size, readers of the manual disagree: no root may
+     * depend on it.
+     */
+    if ((regime->output_bits == 52 || regime->uses_lpa2) && alignment < 64) {
         alignment = 64;
     }
     if (alignment < 16) {
@@ -182,7 +198,7 @@ static enum walker_setup validate_sizes(const struct walker_regime *regime)
     if (!output_size_exists(regime->hardware.physical_bits) ||
         !output_size_exists(regime->output_bits) ||
         regime->output_bits > regime->hardware.physical_bits ||
-        (regime->output_bits == 52 && regime->granule_shift != 16)) {
+        (regime->output_bits == 52 && regime->granule_shift != 16 && !regime->uses_lpa2)) {
         return WALKER_SETUP_OUTPUT_SIZE;
     }
     if (regime->input_bits < smallest_input(regime) || regime->input_bits > largest_input(regime)) {
@@ -210,9 +226,10 @@ static bool mode_exists(const struct walker_regime *regime)
     }
     switch (regime->format) {
     case WALKER_FORMAT_AARCH64:
-        return regime->other_half_bits == 0 && !regime->unprivileged_write_implies_no_execute;
+        return regime->other_half_bits == 0 && !regime->unprivileged_write_implies_no_execute &&
+               (!regime->uses_lpa2 || regime->hardware.has_lpa2);
     case WALKER_FORMAT_AARCH32:
-        return !regime->ignores_top_byte && !regime->access_flag_updates &&
+        return !regime->uses_lpa2 && !regime->ignores_top_byte && !regime->access_flag_updates &&
                !regime->dirty_updates && !regime->forced_write_back &&
                (regime->stage == 1 || regime->other_half_bits == 0);
     }
@@ -226,7 +243,8 @@ enum walker_setup walker_validate(const struct walker_regime *regime)
     if (!mode_exists(regime)) {
         return WALKER_SETUP_UNSUPPORTED;
     }
-    if (is_aarch32(regime) && regime->granule_shift != 12) {
+    if ((is_aarch32(regime) && regime->granule_shift != 12) ||
+        (regime->uses_lpa2 && regime->granule_shift == 16)) {
         return WALKER_SETUP_GRANULE;
     }
     if (regime->granule_shift != 12 && regime->granule_shift != 14 && regime->granule_shift != 16) {
@@ -254,7 +272,7 @@ static enum walker_setup decode_output_size(struct walker_regime *regime, unsign
     if (value >= sizeof(sizes) / sizeof(sizes[0])) {
         return WALKER_SETUP_RESERVED_BITS;
     }
-    if (sizes[value] == 52 && regime->granule_shift != 16) {
+    if (sizes[value] == 52 && regime->granule_shift != 16 && !regime->uses_lpa2) {
         return WALKER_SETUP_OUTPUT_SIZE;
     }
     regime->output_bits = sizes[value];
@@ -308,6 +326,28 @@ static void decode_updates(struct walker_regime *regime, bool access_flag, bool 
     regime->dirty_updates = regime->access_flag_updates && dirty && hardware->has_dirty_updates;
 }
 
+/* DS serves both halves: one with 64K, which has no use for it, may stand beside one with 4K. */
+static enum walker_setup decode_tcr_ds(struct walker_regime *regime, uint64_t tcr)
+{
+    const unsigned int other = regime->is_upper_half ? 0 : 16;
+    unsigned int other_granule =
+        decode_granule(field(tcr, 15 + other, 14 + other), !regime->is_upper_half);
+
+    if (!(tcr & BIT(59))) {
+        return WALKER_SETUP_OK;
+    }
+    if (!regime->hardware.has_lpa2) {
+        return WALKER_SETUP_RESERVED_BITS;
+    }
+    if (regime->granule_shift != 16) {
+        regime->uses_lpa2 = true;
+        return WALKER_SETUP_OK;
+    }
+    return field(tcr, 7 + other, 7 + other) || other_granule == 0 || other_granule == 16
+               ? WALKER_SETUP_RESERVED_BITS
+               : WALKER_SETUP_OK;
+}
+
 enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware, uint64_t tcr,
                                          uint64_t root_register, uint64_t mair, bool is_upper_half,
                                          struct walker_regime *regime)
@@ -321,10 +361,7 @@ enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware,
     regime->is_upper_half = is_upper_half;
     regime->mair = mair;
     regime->mair_slots_in_use = 0xff;
-    if (tcr & BIT(59)) { /* DS */
-        return WALKER_SETUP_UNSUPPORTED;
-    }
-    if (tcr & (BIT(6) | BIT(35) | bits_between(63, 51))) {
+    if (tcr & (BIT(6) | BIT(35) | bits_between(58, 51) | bits_between(63, 60))) {
         return WALKER_SETUP_RESERVED_BITS;
     }
 
@@ -339,7 +376,10 @@ enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware,
     regime->ignores_top_byte = tcr & (is_upper_half ? BIT(38) : BIT(37));
     regime->ignores_table_attributes = tcr & (is_upper_half ? BIT(42) : BIT(41));
     decode_updates(regime, field(tcr, 39, 39), field(tcr, 40, 40));
-    setup = decode_walk_attributes(regime, field(tcr, 13 + half, 8 + half));
+    setup = decode_tcr_ds(regime, tcr);
+    if (setup == WALKER_SETUP_OK) {
+        setup = decode_walk_attributes(regime, field(tcr, 13 + half, 8 + half));
+    }
     if (setup == WALKER_SETUP_OK) {
         setup = decode_output_size(regime, field(tcr, 34, 32));
     }
@@ -353,17 +393,22 @@ enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware,
     return walker_validate(regime);
 }
 
-/* SL0: level numbers per granule; -1 stands for a reserved value. */
-static int decode_start_level(unsigned int granule_shift, unsigned int value)
+/* SL2 and SL0: level numbers per granule. */
+static int decode_start_level(const struct walker_regime *regime, unsigned int sl2,
+                              unsigned int sl0)
 {
     static const int with_4k[4] = {2, 1, 0, 3};
-    static const int with_16k[4] = {3, 2, 1, -1}; /* 3 means level 0, but only with DS = 1 */
-    static const int with_64k[4] = {3, 2, 1, -1};
+    static const int with_16k[4] = {3, 2, 1, 0};
+    static const int with_64k[4] = {3, 2, 1, LEVEL_RESERVED};
 
-    if (granule_shift == 12) {
-        return with_4k[value];
+    /* SL2 is there for the one level that SL0 has no value for. */
+    if (sl2 != 0) {
+        return regime->uses_lpa2 && regime->granule_shift == 12 && sl0 == 0 ? -1 : LEVEL_RESERVED;
     }
-    return granule_shift == 14 ? with_16k[value] : with_64k[value];
+    if (regime->granule_shift == 12) {
+        return with_4k[sl0];
+    }
+    return regime->granule_shift == 14 ? with_16k[sl0] : with_64k[sl0];
 }
 
 enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware, uint64_t vtcr,
@@ -374,9 +419,6 @@ enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware
     memset(regime, 0, sizeof(*regime));
     regime->hardware = *hardware;
     regime->stage = 2;
-    if (vtcr & BIT(32)) { /* DS */
-        return WALKER_SETUP_UNSUPPORTED;
-    }
     if (vtcr & (BIT(20) | bits_between(24, 23) | bits_between(63, 34)) || !(vtcr & BIT(31))) {
         return WALKER_SETUP_RESERVED_BITS;
     }
@@ -386,6 +428,10 @@ enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware
         return WALKER_SETUP_GRANULE;
     }
     regime->input_bits = 64 - field(vtcr, 5, 0);
+    regime->uses_lpa2 = field(vtcr, 32, 32);
+    if (regime->uses_lpa2 && (!hardware->has_lpa2 || regime->granule_shift == 16)) {
+        return WALKER_SETUP_RESERVED_BITS;
+    }
     regime->has_wide_identifiers = field(vtcr, 19, 19);
     decode_updates(regime, field(vtcr, 21, 21), field(vtcr, 22, 22));
     setup = decode_walk_attributes(regime, field(vtcr, 13, 8));
@@ -398,11 +444,7 @@ enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware
     if (setup != WALKER_SETUP_OK) {
         return setup;
     }
-    regime->start_level = decode_start_level(regime->granule_shift, field(vtcr, 7, 6));
-    /* SL2 extends SL0 with DS = 1 only. */
-    if (regime->start_level < 0 || vtcr & BIT(33)) {
-        return WALKER_SETUP_START_LEVEL;
-    }
+    regime->start_level = decode_start_level(regime, field(vtcr, 33, 33), field(vtcr, 7, 6));
     return walker_validate(regime);
 }
 
@@ -498,9 +540,7 @@ enum walker_setup walker_regime_from_aarch32_vtcr(const struct walker_hardware *
     if (setup != WALKER_SETUP_OK) {
         return setup;
     }
-    if (field(vtcr, 7, 6) > 1) {
-        return WALKER_SETUP_START_LEVEL;
-    }
+    /* The other two values of SL0 come out as levels that this format does not have. */
     regime->start_level = 2 - (int)field(vtcr, 7, 6);
     return finish_aarch32(regime, vttbr);
 }
@@ -542,16 +582,19 @@ struct entry {
 /* The highest bit of a descriptor that is address bit of the same number. */
 static unsigned int highest_address_bit(const struct walker_regime *regime)
 {
-    return is_aarch32(regime) && regime->hardware.is_armv7 ? AARCH32_OUTPUT_BITS - 1 : 47;
+    if (is_aarch32(regime) && regime->hardware.is_armv7) {
+        return AARCH32_OUTPUT_BITS - 1;
+    }
+    return regime->uses_lpa2 ? 49 : 47;
 }
 
 static bool level_allows_blocks(const struct walker_regime *regime, int level)
 {
     switch (regime->granule_shift) {
     case 12:
-        return level == 1 || level == 2;
+        return level == 1 || level == 2 || (level == 0 && regime->uses_lpa2);
     case 14:
-        return level == 2;
+        return level == 2 || (level == 1 && regime->uses_lpa2);
     default:
         return level == 2 || (level == 1 && regime->hardware.physical_bits == 52);
     }
@@ -580,6 +623,9 @@ static struct entry decode_entry(const struct walker_regime *regime, int level, 
         return entry;
     }
     entry.address = descriptor & bits_between(highest_address_bit(regime), shift);
+    if (regime->uses_lpa2) {
+        entry.address |= (uint64_t)field(descriptor, 9, 8) << 50;
+    }
     if (regime->granule_shift == 16) {
         uint64_t top = field(descriptor, 15, 12);
 
@@ -744,7 +790,8 @@ static void decode_attributes(const struct walker_regime *regime, int level, uin
                               uint64_t inherited, struct walker_attributes *attributes)
 {
     memset(attributes, 0, sizeof(*attributes));
-    attributes->shareability = field(descriptor, 9, 8);
+    attributes->shareability =
+        regime->uses_lpa2 ? regime->walk_shareability : field(descriptor, 9, 8);
     attributes->access_flag = descriptor & LEAF_ACCESS_FLAG;
     attributes->contiguous = descriptor & LEAF_CONTIGUOUS;
     attributes->dirty_bit_modifier = !is_aarch32(regime) && (descriptor & LEAF_DIRTY_MODIFIER);
@@ -964,7 +1011,19 @@ unsigned int walker_fault_status(enum walker_fault fault, int level)
         [WALKER_FAULT_ADDRESS_SIZE] = 0, [WALKER_FAULT_ACCESS_FLAG] = 8,
         [WALKER_FAULT_PERMISSION] = 12,  [WALKER_FAULT_WALK_ABORT] = 20,
     };
+    /* Level -1 has codes of its own, and none for leaves, which it cannot have. */
+    static const unsigned int below[] = {
+        [WALKER_FAULT_NONE] = 0,
+        [WALKER_FAULT_TRANSLATION] = 0x2b,
+        [WALKER_FAULT_ADDRESS_SIZE] = 0x29,
+        [WALKER_FAULT_ACCESS_FLAG] = 0,
+        [WALKER_FAULT_PERMISSION] = 0,
+        [WALKER_FAULT_WALK_ABORT] = 0x13,
+    };
 
+    if (level < 0) {
+        return below[fault];
+    }
     return fault == WALKER_FAULT_NONE ? 0 : base[fault] + (unsigned int)level;
 }
 
@@ -1097,11 +1156,10 @@ static struct sweep child_sweep(const struct walker_regime *regime, const struct
     return sweep;
 }
 
-/* Bits between the address and the upper attributes. AArch32 has neither bit 51 nor bit 50. */
+/* Bits between the address and the upper attributes, with which AArch32 begins at bit 52. */
 static uint64_t reserved_high_bits(const struct walker_regime *regime)
 {
-    return is_aarch32(regime) ? bits_between(51, highest_address_bit(regime) + 1)
-                              : bits_between(50, 48);
+    return bits_between(is_aarch32(regime) ? 51 : 50, highest_address_bit(regime) + 1);
 }
 
 /* Address bits below the granule, where the 64K granule may keep address bits 51:48. */
@@ -1153,7 +1211,7 @@ static void check_leaf_attributes(struct check *check, const struct spot *spot)
     if (!attributes.access_flag && !regime->access_flag_updates) {
         report_at(check, WALKER_PROBLEM_ACCESS_FLAG, spot);
     }
-    if (attributes.shareability == 1) {
+    if (attributes.shareability == 1 && !regime->uses_lpa2) {
         report_at(check, WALKER_PROBLEM_SHAREABILITY, spot);
     }
     if (attributes.memory_type_is_reserved ||
@@ -1226,8 +1284,11 @@ static void check_table_descriptor(struct check *check, const struct spot *spot)
 static uint64_t group_attribute_bits(const struct walker_regime *regime, int level,
                                      uint64_t descriptor)
 {
-    uint64_t bits = bits_between(11, 2) | bits_between(63, 48);
+    uint64_t bits = bits_between(11, 2) | bits_between(63, highest_address_bit(regime) + 1);
 
+    if (regime->uses_lpa2) {
+        bits &= ~bits_between(9, 8);
+    }
     /* Software bits are nobody else's business, and hardware updates one member at a time. */
     bits &= ~bits_between(58, 55);
     if (level < 3) {

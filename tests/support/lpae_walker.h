@@ -3,14 +3,14 @@
 
 /*
  * A software page-table walker for the Arm long-descriptor format, stage 1 and stage 2, in both
- * flavours: AArch64 (Arm ARM, VMSAv8-64) with granules of 4K, 16K and 64K and 52-bit addresses with
- * the 64K granule, and AArch32 (VMSAv8-32, and the LPAE of Armv7).
+ * flavours: AArch64 (Arm ARM, VMSAv8-64) with granules of 4K, 16K and 64K and addresses of up to 52
+ * bits with each of them, and AArch32 (VMSAv8-32, and the LPAE of Armv7).
  *
  * It is the judge of the library's page tables, so it shares nothing with the library: no header,
  * no constant, no type. It sees what hardware sees: register values and physical memory.
  *
- * Not modelled: 4K and 16K tables with 52-bit addresses (DS = 1, FEAT_LPA2), permission
- * indirection, regimes with a single privilege level, and what TTBCR2 adds to 32-bit LPAE.
+ * Not modelled: permission indirection, regimes with a single privilege level, and what TTBCR2 adds
+ * to 32-bit LPAE.
  */
 #ifndef TESTS_SUPPORT_LPAE_WALKER_H
 #define TESTS_SUPPORT_LPAE_WALKER_H
@@ -19,8 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One descriptor per level: levels 0 to 3. */
-#define WALKER_MAXIMUM_STEPS 4
+/* One descriptor per level: levels -1 to 3. */
+#define WALKER_MAXIMUM_STEPS 5
 
 enum walker_format {
     WALKER_FORMAT_AARCH64,
@@ -32,6 +32,7 @@ struct walker_hardware {
     unsigned int physical_bits;           /* 32, 36, 40, 42, 44, 48 or 52 */
     bool has_small_tables;                /* FEAT_TTST: input sizes below 25 bits */
     bool has_large_virtual_addresses;     /* FEAT_LVA: 52-bit stage-1 input with 64K */
+    bool has_lpa2;                        /* FEAT_LPA2: 52-bit addresses with 4K and 16K */
     bool has_execute_never_by_privilege;  /* FEAT_XNX: the two-bit XN field of stage 2 */
     bool has_access_flag_updates;         /* FEAT_HAFDBS: the access flag */
     bool has_dirty_updates;               /* FEAT_HAFDBS: the dirty state as well */
@@ -67,6 +68,11 @@ struct walker_regime {
     int start_level;
     uint64_t root;
     /*
+     * DS: with 4K and 16K, descriptors hold 52-bit addresses, bits 51:50 where the shareability of
+     * leaves was; all leaves have walk_shareability instead.
+     */
+    bool uses_lpa2;
+    /*
      * TTBR1: input addresses have ones above input_bits, up to bit 63, or to bit 31 with AArch32.
      */
     bool is_upper_half;
@@ -92,7 +98,10 @@ struct walker_regime {
     /* Stage 2 only. */
     bool forced_write_back; /* HCR_EL2.FWB, STE.S2FWB: the other meaning of MemAttr */
 
-    /* Not needed for a walk; decoded so that tests can compare them with what was asked for. */
+    /*
+     * Not needed for a walk, except for walk_shareability with DS; decoded so that tests can
+     * compare them with what was asked for.
+     */
     unsigned int identifier;              /* ASID or VMID field of the root's register */
     bool identifier_is_upper;             /* A1: the ASID in use is the one in TTBR1 */
     bool has_wide_identifiers;            /* AS, VS: 16 bits instead of 8 */

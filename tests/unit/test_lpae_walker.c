@@ -179,6 +179,15 @@ static void test_walker_joins_52_bit_addresses_with_64k(void **state)
     put(0x20000 + 8 * 8191, UINT64_C(0x765432100000) | 0xf000 | S1_LEAF | PAGE);
     assert_output(BIT(52) - 1, UINT64_C(0xf76543210ffff), 16);
 
+    fixture.regime = make_regime(1, 16, 29, 3, 0x70000);
+    fixture.regime.output_bits = 52;
+    put(0x70000, UINT64_C(0x765432100000) | 0xf000 | S1_LEAF | PAGE);
+    assert_output(0, UINT64_C(0xf765432100000), 16);
+    fixture.regime = make_regime(1, 16, 48, 1, 0x70000);
+    fixture.regime.output_bits = 52;
+    put(0x70000, UINT64_C(0x7c0000000000) | 0xf000 | S1_LEAF | BLOCK);
+    assert_output(BIT(42) - 1, UINT64_C(0xf7fffffffffff), 42);
+
     fixture.regime = make_regime(2, 16, 42, 2, 0x80000);
     fixture.regime.output_bits = 52;
     put(0x80000, UINT64_C(0x765420000000) | 0xf000 | S2_LEAF | BLOCK);
@@ -202,7 +211,8 @@ static void test_walker_indexes_concatenated_roots(void **state)
         {14, 48, 1, 2 * 2048},  {14, 29, 3, 16 * 2048}, {16, 44, 2, 4 * 8192},
         {16, 46, 2, 16 * 8192}, {12, 32, 1, 4},         {12, 44, 0, 32},
         {12, 48, 0, 512},       {14, 42, 1, 64},        {16, 48, 1, 64},
-        {16, 36, 2, 128},
+        {16, 36, 2, 128},       {12, 36, 1, 64},        {14, 36, 2, 2048},
+        {16, 42, 2, 8192},
     };
 
     (void)state;
@@ -493,7 +503,8 @@ static void test_walker_refuses_reserved_tcr_values(void **state)
     assert_int_equal(setup_tcr(tcr_of(16, 0, 6), 0), WALKER_SETUP_OUTPUT_SIZE);
     assert_int_equal(setup_tcr(tcr_of(16, 2, 6), 0), WALKER_SETUP_OUTPUT_SIZE);
     assert_int_equal(setup_tcr(tcr_of(16, 1, 6), 0), WALKER_SETUP_OK);
-    assert_int_equal(setup_tcr(tcr_of(16, 0, 5) | BIT(59), 0), WALKER_SETUP_UNSUPPORTED);
+    assert_int_equal(setup_tcr(tcr_of(16, 0, 5) | BIT(58), 0), WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_tcr(tcr_of(16, 0, 5) | BIT(60), 0), WALKER_SETUP_RESERVED_BITS);
     assert_int_equal(setup_tcr(tcr_of(16, 0, 5) | BIT(6), 0), WALKER_SETUP_RESERVED_BITS);
     assert_int_equal(setup_tcr(tcr_of(16, 0, 5) | BIT(63), 0), WALKER_SETUP_RESERVED_BITS);
     assert_int_equal(setup_tcr((tcr_of(16, 0, 5) & ~(BIT(13))), 0), WALKER_SETUP_RESERVED_BITS);
@@ -586,6 +597,10 @@ static void test_walker_knows_the_root_size_of_stage1(void **state)
         assert_int_equal(setup_tcr(tcr_of(64 - cases[i].bits, 1, 5), 0), WALKER_SETUP_OK);
         assert_true(walker_root_size(&fixture.regime) == cases[i].bytes_64k);
     }
+    assert_int_equal(setup_tcr(tcr_of(64 - 52, 1, 6), 0), WALKER_SETUP_OK);
+    assert_true(walker_root_size(&fixture.regime) == 8192);
+    assert_int_equal(setup_vtcr(vtcr_of(52, 2, 1, 6), 0), WALKER_SETUP_OK);
+    assert_true(walker_root_size(&fixture.regime) == 8192);
 }
 
 static void test_walker_checks_the_alignment_and_size_of_the_root(void **state)
@@ -627,7 +642,6 @@ static void test_walker_decodes_vtcr_fields(void **state)
     assert_int_equal(setup_vtcr(vtcr_of(40, 1, 0, 2) | BIT(23), 0), WALKER_SETUP_RESERVED_BITS);
     assert_int_equal(setup_vtcr(vtcr_of(40, 1, 0, 2) | BIT(24), 0), WALKER_SETUP_RESERVED_BITS);
     assert_int_equal(setup_vtcr(vtcr_of(40, 1, 0, 2) | BIT(34), 0), WALKER_SETUP_RESERVED_BITS);
-    assert_int_equal(setup_vtcr(vtcr_of(40, 1, 0, 2) | BIT(32), 0), WALKER_SETUP_UNSUPPORTED);
     assert_int_equal(setup_vtcr(vtcr_of(34, 0, 0, 2) | BIT(33), 0), WALKER_SETUP_START_LEVEL);
     assert_int_equal(setup_vtcr(vtcr_of(40, 1, 3, 2), 0), WALKER_SETUP_GRANULE);
     /* The input of stage 2 may not be larger than its output. */
@@ -649,16 +663,22 @@ static void test_walker_accepts_exactly_the_legal_start_levels_of_stage2(void **
     static const unsigned int sizes[] = {40, 42, 44, 48, 52};
 
     (void)state;
-    for (size_t i = 0; i < 12 * 5 * 64; i++) {
-        size_t c = i / (5 * 64);
+    for (size_t i = 0; i < 12 * 5 * 2 * 64; i++) {
+        size_t c = i / (5 * 2 * 64);
         struct walker_hardware hardware = everything;
         unsigned int bits = 1 + (unsigned int)i % 64;
         bool is_legal, is_accepted;
 
-        hardware.physical_bits = sizes[i / 64 % 5];
+        hardware.physical_bits = sizes[i / 128 % 5];
+        hardware.has_small_tables = i / 64 % 2;
         is_legal = bits >= cases[c].first && bits <= cases[c].last &&
                    bits <= hardware.physical_bits &&
                    hardware.physical_bits >= cases[c].physical_bits;
+        /* Small tables are short input, and level 3 as a start with 4K. */
+        if (!hardware.has_small_tables &&
+            (bits < 25 || (cases[c].granule == 0 && cases[c].level == 3))) {
+            is_legal = false;
+        }
         is_accepted = walker_regime_from_vtcr(&hardware,
                                               vtcr_of(bits, cases[c].start, cases[c].granule,
                                                       cases[c].granule == 1 ? 6 : 5),
@@ -726,6 +746,34 @@ static void test_checker_finds_nothing_in_a_good_tree(void **state)
         put(0x40020, get(0x40020) | UINT64_C(0xf) << 55);
         put(0x40028, ~UINT64_C(1));
         assert_int_equal(check(), 0);
+    }
+}
+
+/* Bit by bit, since a count that software keeps there sets any of them. */
+static void test_checker_leaves_the_software_bits_of_tables_alone(void **state)
+{
+    static const struct {
+        unsigned int granule_shift, input_bits;
+        int level;
+        unsigned int output_bits;
+    } cases[] = {{12, 39, 1, 48}, {14, 47, 1, 48}, {16, 48, 1, 48}, {16, 48, 1, 52}};
+
+    (void)state;
+    fixture.forbidden_table = UINT64_MAX;
+    for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+        fixture.regime = make_regime(1 + i % 2, cases[i / 2].granule_shift, cases[i / 2].input_bits,
+                                     cases[i / 2].level, 0x10000);
+        fixture.regime.output_bits = cases[i / 2].output_bits;
+        put(0x20000, 0);
+        for (unsigned int bit = 2; bit <= 58; bit++) {
+            if (bit == 12) {
+                bit = 51;
+            }
+            put(0x10000, 0x20000 | TABLE | BIT(bit));
+            assert_int_equal(check(), 0);
+            assert_fault(0, WALKER_FAULT_TRANSLATION, cases[i / 2].level + 1);
+            assert_true(fixture.result.steps[0].next_table == 0x20000);
+        }
     }
 }
 
@@ -1320,6 +1368,7 @@ int main(void)
         MODEL_TEST(test_walker_needs_small_tables_for_level_3_and_short_input),
         MODEL_TEST(test_walker_faults_at_level_0_in_an_illegal_regime),
         MODEL_TEST(test_checker_finds_nothing_in_a_good_tree),
+        MODEL_TEST(test_checker_leaves_the_software_bits_of_tables_alone),
         MODEL_TEST(test_checker_says_where_the_problem_is),
         MODEL_TEST(test_checker_finds_bad_leaves_of_stage1),
         MODEL_TEST(test_checker_finds_bad_leaves_of_stage2),

@@ -128,6 +128,12 @@ static void test_walker_refuses_reserved_ttbcr_values(void **state)
     assert_int_equal(setup_lower(TTBCR | BIT(6), 0), WALKER_SETUP_UNSUPPORTED);
     assert_int_equal(setup_lower(TTBCR & ~BIT(13), 0), WALKER_SETUP_RESERVED_BITS);
     assert_int_equal(setup_lower(TTBCR, BIT(56)), WALKER_SETUP_RESERVED_BITS);
+    /* Bit 0 of the root's register came with Armv8. */
+    assert_int_equal(setup_lower(TTBCR, BIT(0)), WALKER_SETUP_OK);
+    assert_true(fixture.regime.is_common_not_private && fixture.regime.root == 0);
+    assert_int_equal(
+        walker_regime_from_ttbcr(&armv7, (uint32_t)TTBCR, BIT(0), 0, 0, false, &fixture.regime),
+        WALKER_SETUP_RESERVED_BITS);
 }
 
 /* T0SZ or T1SZ, start level, entries of the root. */
@@ -248,6 +254,9 @@ static void test_walker_refuses_what_aarch32_does_not_have(void **state)
     fixture.regime.forced_write_back = false;
     fixture.regime.input_bits = 41;
     assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_INPUT_SIZE);
+    fixture.regime.input_bits = 25;
+    fixture.regime.start_level = 3;
+    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_START_LEVEL);
 }
 
 static void test_walker_has_no_more_output_bits_than_hardware(void **state)

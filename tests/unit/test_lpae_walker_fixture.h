@@ -152,6 +152,7 @@ static const struct walker_hardware everything = {
     .physical_bits = 52,
     .has_small_tables = true,
     .has_large_virtual_addresses = true,
+    .has_lpa2 = true,
     .has_execute_never_by_privilege = true,
     .has_access_flag_updates = true,
     .has_dirty_updates = true,

@@ -1479,14 +1479,17 @@ const char *walker_problem_name(enum walker_problem_kind kind)
 }
 
 /*
- * All leaves.
+ * All leaves, and all links.
  */
 
 struct tour {
     const struct walker_regime *regime;
     const struct walker_memory *memory;
-    walker_visit visit;
+    /* Either may be NULL. */
+    walker_visit visit_leaf;
+    walker_visit_link visit_link;
     void *ctx;
+    bool is_incomplete; /* a table could not be read */
 };
 
 static bool visit_leaf(const struct tour *tour, const struct sweep *sweep, const struct spot *spot,
@@ -1494,6 +1497,9 @@ static bool visit_leaf(const struct tour *tour, const struct sweep *sweep, const
 {
     struct walker_leaf leaf;
 
+    if (tour->visit_leaf == NULL) {
+        return true;
+    }
     memset(&leaf, 0, sizeof(leaf));
     leaf.input = spot->input;
     leaf.output = output;
@@ -1503,22 +1509,32 @@ static bool visit_leaf(const struct tour *tour, const struct sweep *sweep, const
     leaf.descriptor = spot->descriptor;
     decode_attributes(tour->regime, spot->level, spot->descriptor, sweep->position.inherited,
                       &leaf.attributes);
-    return tour->visit(tour->ctx, &leaf);
+    return tour->visit_leaf(tour->ctx, &leaf);
 }
 
-/* Calls itself one level further down each time. */
-static bool visit_table(const struct tour *tour, const struct sweep *sweep)
+static bool visit_link(const struct tour *tour, const struct sweep *child, const struct spot *spot)
 {
+    const struct walker_link link = {spot->input, spot->level, spot->location, spot->descriptor,
+                                     child->position};
+
+    return tour->visit_link == NULL || tour->visit_link(tour->ctx, &link);
+}
+
+/* Calls itself one level further down each time. Returns false if a visitor ended the sweep. */
+static bool visit_table(struct tour *tour, const struct sweep *sweep)
+{
+    unsigned int shift = walker_level_shift(tour->regime, sweep->position.level);
+
     for (size_t i = 0; i < sweep->entries; i++) {
         struct spot spot = spot_at(tour->regime, sweep, i);
         struct entry entry;
 
         if (!tour->memory->read64(tour->memory->ctx, spot.location, &spot.descriptor)) {
-            return false;
+            tour->is_incomplete = true;
+            return true;
         }
         entry = decode_entry(tour->regime, spot.level, spot.descriptor);
-        if (entry.is_too_high || is_out_of_reach(tour->regime, spot.input,
-                                                 walker_level_shift(tour->regime, spot.level))) {
+        if (entry.is_too_high || is_out_of_reach(tour->regime, spot.input, shift)) {
             continue;
         }
         if (entry.kind == ENTRY_LEAF) {
@@ -1528,7 +1544,7 @@ static bool visit_table(const struct tour *tour, const struct sweep *sweep)
         } else if (entry.kind == ENTRY_TABLE) {
             struct sweep child = child_sweep(tour->regime, sweep, &spot, entry.address);
 
-            if (!visit_table(tour, &child)) {
+            if (!visit_link(tour, &child, &spot) || !visit_table(tour, &child)) {
                 return false;
             }
         }
@@ -1536,18 +1552,32 @@ static bool visit_table(const struct tour *tour, const struct sweep *sweep)
     return true;
 }
 
+static bool make_tour(struct tour *tour)
+{
+    struct sweep root;
+
+    if (walker_validate(tour->regime) != WALKER_SETUP_OK) {
+        return false;
+    }
+    if (tour->regime->is_disabled) {
+        return true;
+    }
+    root = root_sweep(tour->regime);
+    return visit_table(tour, &root) && !tour->is_incomplete;
+}
+
+bool walker_for_each_link(const struct walker_regime *regime, const struct walker_memory *memory,
+                          walker_visit_link visit, void *ctx)
+{
+    struct tour tour = {regime, memory, NULL, visit, ctx, false};
+
+    return make_tour(&tour);
+}
+
 bool walker_for_each_leaf(const struct walker_regime *regime, const struct walker_memory *memory,
                           walker_visit visit, void *ctx)
 {
-    const struct tour tour = {regime, memory, visit, ctx};
-    struct sweep root;
+    struct tour tour = {regime, memory, visit, NULL, ctx, false};
 
-    if (walker_validate(regime) != WALKER_SETUP_OK) {
-        return false;
-    }
-    if (regime->is_disabled) {
-        return true;
-    }
-    root = root_sweep(regime);
-    return visit_table(&tour, &root);
+    return make_tour(&tour);
 }

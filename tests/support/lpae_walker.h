@@ -316,12 +316,31 @@ struct walker_leaf {
 /* Returns false to end the sweep. */
 typedef bool (*walker_visit)(void *ctx, const struct walker_leaf *leaf);
 
+/* A descriptor that leads to a table. */
+struct walker_link {
+    uint64_t input; /* first address */
+    int level;
+    uint64_t location; /* physical address of the descriptor */
+    uint64_t descriptor;
+    struct walker_position next; /* the table that it leads to */
+};
+
+/* Return false to end the sweep. */
+typedef bool (*walker_visit_link)(void *ctx, const struct walker_link *link);
+
+/*
+ * Visits all descriptors that a walk could follow to a table, each before those below, whether or
+ * not there is a leaf further down. Otherwise as walker_for_each_leaf().
+ */
+bool walker_for_each_link(const struct walker_regime *regime, const struct walker_memory *memory,
+                          walker_visit_link visit, void *ctx);
+
 /*
  * Visits all leaves in ascending order of input, those without access flag included. Descriptors
  * that fault for another reason are skipped, and so are those that only the other half can reach.
  * Returns false if the visitor ended the sweep, the regime is not valid or a table could not be
- * read. Tables that are reached by several ways are visited each time; walker_check() tells whether
- * there are any.
+ * read, which then counts as empty. Tables that are reached by several ways are visited each time;
+ * walker_check() tells whether there are any.
  */
 bool walker_for_each_leaf(const struct walker_regime *regime, const struct walker_memory *memory,
                           walker_visit visit, void *ctx);

@@ -88,6 +88,19 @@ static const struct cached_table *find_deepest_table(const struct stale_tlb *tlb
     return deepest;
 }
 
+/* Is there a pointer to a table of this level for the address? */
+static bool holds_table(const struct stale_tlb *tlb, uint64_t input, int level)
+{
+    for (size_t i = 0; i < tlb->table_count; i++) {
+        const struct cached_table *table = &tlb->tables[i];
+
+        if (table->first <= input && input <= table->last && table->position.level == level) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* log2 of the input that hardware may keep as one entry: a contiguous group counts as one leaf. */
 static unsigned int cached_shift(const struct walker_regime *regime,
                                  const struct walker_result *result)
@@ -147,27 +160,33 @@ static void keep_leaf(struct stale_tlb *tlb, const struct walker_regime *regime,
     leaf->attributes = result->attributes;
 }
 
+static void keep_table(struct stale_tlb *tlb, const struct walker_regime *regime, uint64_t input,
+                       const struct walker_position *position)
+{
+    uint64_t mask = (UINT64_C(1) << walker_level_shift(regime, position->level - 1)) - 1;
+    struct cached_table *table;
+
+    if (tlb->table_count == tlb->table_capacity) {
+        tlb->tables = grow(tlb->tables, &tlb->table_capacity, sizeof(*tlb->tables));
+    }
+    table = &tlb->tables[tlb->table_count++];
+    table->first = input & ~mask;
+    table->last = input | mask;
+    table->table_last = position->table + (UINT64_C(1) << regime->granule_shift) - 1;
+    table->position = *position;
+}
+
 static void keep_tables(struct stale_tlb *tlb, const struct walker_regime *regime, uint64_t input,
                         const struct walker_result *result)
 {
     for (unsigned int i = 0; i < result->step_count; i++) {
         const struct walker_step *step = &result->steps[i];
-        uint64_t mask = (UINT64_C(1) << walker_level_shift(regime, step->level)) - 1;
-        struct cached_table *table;
+        const struct walker_position position = {step->level + 1, step->next_table,
+                                                 step->inherited};
 
-        if (!step->is_table) {
-            continue;
+        if (step->is_table) {
+            keep_table(tlb, regime, input, &position);
         }
-        if (tlb->table_count == tlb->table_capacity) {
-            tlb->tables = grow(tlb->tables, &tlb->table_capacity, sizeof(*tlb->tables));
-        }
-        table = &tlb->tables[tlb->table_count++];
-        table->first = input & ~mask;
-        table->last = input | mask;
-        table->table_last = step->next_table + (UINT64_C(1) << regime->granule_shift) - 1;
-        table->position.level = step->level + 1;
-        table->position.table = step->next_table;
-        table->position.inherited = step->inherited;
     }
 }
 
@@ -297,7 +316,18 @@ struct filling {
     const struct walker_memory *memory;
 };
 
-static bool fill_one(void *ctx, const struct walker_leaf *leaf)
+/* What is cached already stays as it is, even if the link in memory is another one by now. */
+static bool fill_link(void *ctx, const struct walker_link *link)
+{
+    const struct filling *filling = ctx;
+
+    if (!holds_table(filling->tlb, link->input, link->next.level)) {
+        keep_table(filling->tlb, filling->regime, link->input, &link->next);
+    }
+    return true;
+}
+
+static bool fill_leaf(void *ctx, const struct walker_leaf *leaf)
 {
     static const struct walker_access nothing = {false, false, false, true};
     const struct filling *filling = ctx;
@@ -317,7 +347,8 @@ void stale_tlb_fill(struct stale_tlb *tlb, const struct walker_regime *regime,
 {
     struct filling filling = {tlb, regime, memory};
 
-    walker_for_each_leaf(regime, memory, fill_one, &filling);
+    walker_for_each_link(regime, memory, fill_link, &filling);
+    walker_for_each_leaf(regime, memory, fill_leaf, &filling);
 }
 
 void stale_tlb_invalidate(struct stale_tlb *tlb, uint64_t first, uint64_t last, bool leaf_only)

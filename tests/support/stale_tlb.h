@@ -30,7 +30,10 @@ void stale_tlb_translate(struct stale_tlb *tlb, const struct walker_regime *regi
                          const struct walker_memory *memory, uint64_t input,
                          const struct walker_access *access, struct walker_result *result);
 
-/* Speculation at its most eager: caches all that can be cached, without any hardware update. */
+/*
+ * Speculation at its most eager: caches all that can be cached, links to tables without a leaf
+ * included, without any hardware update.
+ */
 void stale_tlb_fill(struct stale_tlb *tlb, const struct walker_regime *regime,
                     const struct walker_memory *memory);
 

@@ -1079,6 +1079,49 @@ static void test_walker_visits_all_leaves_in_order(void **state)
     assert_false(walker_for_each_leaf(&fixture.regime, &fixture.memory, note_leaf, &leaf_count));
 }
 
+static unsigned int link_count;
+static struct walker_link links[4];
+
+static bool note_link(void *ctx, const struct walker_link *link)
+{
+    assert_ptr_equal(ctx, &link_count);
+    assert_true(link_count < 4);
+    links[link_count++] = *link;
+    return link_count < 4;
+}
+
+static void test_walker_visits_all_links_with_or_without_leaves(void **state)
+{
+    (void)state;
+    link_count = 0;
+    build_four_levels(1, 0x5000 | S1_LEAF);
+    put(0x10008, 0x20000 | TABLE | BIT(62));
+    put(0x40020, 0);
+    put(0x20ff8, 0x40000000 | S1_LEAF | BLOCK);
+    assert_true(walker_for_each_link(&fixture.regime, &fixture.memory, note_link, &link_count));
+    assert_int_equal(link_count, 3);
+    assert_true(links[0].input == BIT(39) && links[0].level == 0);
+    assert_true(links[0].location == 0x10008 && links[0].descriptor == get(0x10008));
+    assert_true(links[0].next.level == 1 && links[0].next.table == 0x20000);
+    assert_true(links[2].input == (FOUR_LEVEL_INPUT & ~UINT64_C(0x1fffff)) && links[2].level == 2);
+    assert_true(links[2].next.table == 0x40000 && links[2].next.inherited == BIT(62));
+    /* One that leads to where nothing is counts, and does not keep others from being seen. */
+    link_count = 0;
+    put(0x10000, 0xbad0000 | TABLE);
+    put(0x40020, 0x5000 | S1_LEAF | PAGE);
+    assert_false(walker_for_each_link(&fixture.regime, &fixture.memory, note_link, &link_count));
+    assert_int_equal(link_count, 4);
+    leaf_count = 0;
+    assert_false(walker_for_each_leaf(&fixture.regime, &fixture.memory, note_leaf, &leaf_count));
+    assert_int_equal(leaf_count, 2);
+    /* One that a walk cannot follow does not count. */
+    link_count = 0;
+    fixture.regime.output_bits = 44;
+    put(0x10000, BIT(45) | TABLE);
+    assert_true(walker_for_each_link(&fixture.regime, &fixture.memory, note_link, &link_count));
+    assert_int_equal(link_count, 3);
+}
+
 /*
  * The stale TLB.
  */
@@ -1318,6 +1361,35 @@ static void test_stale_tlb_fills_itself_with_all_that_can_be_cached(void **state
     assert_int_equal(stale_tlb_conflicts(fixture.tlb), 0);
 }
 
+static void test_stale_tlb_fills_itself_with_links_to_empty_tables(void **state)
+{
+    (void)state;
+    build_four_levels(1, 0x5000 | S1_LEAF);
+    put(0x40020, 0);
+    /* Another one, which ends early, and one that nobody can follow. */
+    put(0x20018, 0x50000 | TABLE);
+    put(0x50000, 0);
+    put(0x10010, 0xbad0000 | TABLE);
+    stale_tlb_fill(fixture.tlb, &fixture.regime, &fixture.memory);
+    assert_int_equal(stale_tlb_leaf_count(fixture.tlb), 0);
+    assert_int_equal(stale_tlb_table_count(fixture.tlb), 5);
+    assert_true(stale_tlb_table_reaches(fixture.tlb, 0x40000, 0x1000));
+    assert_true(stale_tlb_table_reaches(fixture.tlb, 0x50000, 0x1000));
+    assert_true(stale_tlb_table_reaches(fixture.tlb, 0xbad0000, 0x1000));
+    /* What it holds it does not take again, nor exchange for what memory has now. */
+    put(0x30018, 0x60000 | TABLE);
+    put(0x60020, 0x7000 | S1_LEAF | PAGE);
+    stale_tlb_fill(fixture.tlb, &fixture.regime, &fixture.memory);
+    assert_int_equal(stale_tlb_table_count(fixture.tlb), 5);
+    assert_false(stale_tlb_table_reaches(fixture.tlb, 0x60000, 0x1000));
+    assert_int_equal(tlb_translate(FOUR_LEVEL_INPUT, reading), WALKER_FAULT_TRANSLATION);
+    stale_tlb_invalidate(fixture.tlb, FOUR_LEVEL_INPUT, FOUR_LEVEL_INPUT, false);
+    assert_int_equal(stale_tlb_table_count(fixture.tlb), 2);
+    stale_tlb_fill(fixture.tlb, &fixture.regime, &fixture.memory);
+    assert_int_equal(stale_tlb_table_count(fixture.tlb), 5);
+    assert_tlb_output(FOUR_LEVEL_INPUT, 0x7000);
+}
+
 static void test_stale_tlb_ignores_the_tag_of_an_address(void **state)
 {
     (void)state;
@@ -1382,6 +1454,7 @@ int main(void)
         MODEL_TEST(test_checker_lets_hardware_update_single_members_of_a_group),
         MODEL_TEST(test_checker_finds_contiguous_groups_out_of_place),
         MODEL_TEST(test_walker_visits_all_leaves_in_order),
+        MODEL_TEST(test_walker_visits_all_links_with_or_without_leaves),
         MODEL_TEST(test_stale_tlb_keeps_a_leaf_until_it_is_invalidated),
         MODEL_TEST(test_stale_tlb_never_keeps_invalid_descriptors),
         MODEL_TEST(test_stale_tlb_follows_cached_tables_until_they_are_invalidated),
@@ -1395,6 +1468,7 @@ int main(void)
         MODEL_TEST(test_stale_tlb_counts_changes_that_needed_break_before_make),
         MODEL_TEST(test_stale_tlb_counts_block_and_page_side_by_side),
         MODEL_TEST(test_stale_tlb_fills_itself_with_all_that_can_be_cached),
+        MODEL_TEST(test_stale_tlb_fills_itself_with_links_to_empty_tables),
         MODEL_TEST(test_stale_tlb_ignores_the_tag_of_an_address),
     };
 

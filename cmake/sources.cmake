@@ -8,12 +8,15 @@
 set(PIOMMU_SOURCES_BASE
   lib/base/error.c
   lib/base/host.c
+  lib/base/text.c
 )
 
 set(PIOMMU_SOURCES_IO_PGTABLE
   lib/io-pgtable/attributes.c
   lib/io-pgtable/create.c
   lib/io-pgtable/cut.c
+  lib/io-pgtable/dirty.c
+  lib/io-pgtable/dump.c
   lib/io-pgtable/empty.c
   lib/io-pgtable/format.c
   lib/io-pgtable/lookup.c
@@ -24,6 +27,8 @@ set(PIOMMU_SOURCES_IO_PGTABLE
   lib/io-pgtable/registers.c
   lib/io-pgtable/tables.c
   lib/io-pgtable/unmap.c
+  lib/io-pgtable/verify.c
+  lib/io-pgtable/walk.c
 )
 
 set(PIOMMU_SOURCES_CORE

@@ -97,7 +97,7 @@ enum piommu_pgtable_problem_kind {
     PIOMMU_PGTABLE_PROBLEM_LEAF_SIZE,         /**< a block of a size that is not in use here */
     PIOMMU_PGTABLE_PROBLEM_RESERVED_BITS,     /**< bits that must be zero are not */
     PIOMMU_PGTABLE_PROBLEM_OUTPUT,            /**< a leaf's address is beyond the output width */
-    PIOMMU_PGTABLE_PROBLEM_TABLE_ADDRESS,     /**< a table's address is, or is misaligned */
+    PIOMMU_PGTABLE_PROBLEM_TABLE_ADDRESS,     /**< a table's address is */
     PIOMMU_PGTABLE_PROBLEM_TABLE_SHARED,      /**< a table was reached a second time */
     PIOMMU_PGTABLE_PROBLEM_TABLE_UNREACHABLE, /**< the host has no address for a table */
     PIOMMU_PGTABLE_PROBLEM_ACCESS_FLAG,       /**< clear, and hardware does not set it */
@@ -135,14 +135,15 @@ typedef void (*piommu_pgtable_complain)(void *cookie, const struct piommu_pgtabl
  * makes. Hardware puts up with much of this for a while; a table that is checked clean has none of
  * it.
  *
- * Sections of a tree that are reached a second time are not entered again, so that it ends with any
- * input.
+ * A table that is reached a second time is not entered again, so that it ends with any input. With
+ * a linear map (piommu_os::dma_virtual is NULL) addresses of tables below the output width are
+ * believed.
  *
  * @param complain called for each problem; may be NULL.
  * @param cookie   handed to it.
  * @param report   filled in; may be NULL.
- * @return 0: all is well; -PIOMMU_EBADMSG: there are problems; -PIOMMU_ENOMEM: no memory for the list
- *         of tables seen (16 to 32 bytes a table).
+ * @return 0: all is well; -PIOMMU_EBADMSG: there are problems; -PIOMMU_ENOMEM: no memory for the
+ *         list of tables seen (16 to 32 bytes a table).
  *
  * Context: any (piommu_os::alloc is called). Exclusive.
  */
@@ -177,8 +178,10 @@ void piommu_pgtable_dump(struct piommu_pgtable *table, uint64_t first, uint64_t 
  * physical addresses that it does not know.
  *
  * @param config        what the table is, as its builder configured the hardware; leaf_sizes is
- *                      ignored, PIOMMU_PGTABLE_CONCATENATE tells the start level, and
- *                      PIOMMU_PGTABLE_DIRTY that hardware notes writes.
+ *                      ignored, PIOMMU_PGTABLE_CONCATENATE tells the start level,
+ *                      PIOMMU_PGTABLE_CONTIGUOUS that groups count as one leaf, and
+ *                      PIOMMU_PGTABLE_DIRTY that hardware notes writes. Memory kinds of a stage 1
+ *                      are decoded by the slots of MAIR that this library uses.
  * @param root          address of the root for the CPU; all concatenated tables follow.
  * @param root_physical its address for the hardware.
  * @param table         set on success.

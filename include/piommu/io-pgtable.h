@@ -10,11 +10,11 @@
  * Looking into tables is in io-pgtable-inspect.h, dirty tracking in io-pgtable-dirty.h.
  *
  * Dictionary. The *granule* is the size of a table and of the smallest leaf. A *leaf* is a
- * descriptor that translates: a *page* at level 3, a *block* above. A *contiguous group* is a run of
- * leaves that hardware may hold in one TLB entry; it counts as one leaf here. A *hole* is an address
- * without a leaf. The *root* is the table where a walk starts; at stage 2 it may be several tables
- * side by side (*concatenated*). Levels are numbered as in the Arm architecture: -1 or 0 is the
- * farthest from the page. The *aperture* is the range of input addresses.
+ * descriptor that translates: a *page* at level 3, a *block* above. A *contiguous group* is a run
+ * of leaves that hardware may hold in one TLB entry; it counts as one leaf here. A *hole* is an
+ * address without a leaf. The *root* is the table where a walk starts; at stage 2 it may be several
+ * tables side by side (*concatenated*). Levels are numbered as in the Arm architecture: -1 or 0 is
+ * the farthest from the page. The *aperture* is the range of input addresses.
  *
  * Concurrency. A table is *exclusive*: the caller serialises all calls on one table. The hardware
  * may walk it at any time: every descriptor changes by one single-copy-atomic store (or, on a host
@@ -97,7 +97,7 @@ enum piommu_pgtable_format {
 #define PIOMMU_PGTABLE_DIRTY 0x080u
 /**
  * The walker has FEAT_BBM level 2: a block may be replaced by a table of the same translations
- * without breaking it first.
+ * without breaking it first. Made use of on hosts with lock-free 64-bit atomics.
  */
 #define PIOMMU_PGTABLE_BBM_LEVEL_2 0x100u
 /** All flags that exist. */
@@ -232,9 +232,9 @@ struct piommu_pgtable;
  * @param config what it should be; copied.
  * @param table  set on success.
  * @return 0; -PIOMMU_EINVAL for a bad argument, an unknown flag or an incomplete shim;
- *         -PIOMMU_EOPNOTSUPP for a format, granule, width, leaf size or flag that does not exist, or
- *         not together with the others, or not on this host (PIOMMU_PGTABLE_DIRTY without lock-free
- *         64-bit atomics); -PIOMMU_ENOMEM.
+ *         -PIOMMU_EOPNOTSUPP for a format, granule, width, leaf size or flag that does not exist,
+ *         or not together with the others, or not on this host (PIOMMU_PGTABLE_DIRTY without
+ *         lock-free 64-bit atomics); -PIOMMU_ENOMEM.
  *
  * Context: task. Runs beside anything.
  */
@@ -291,9 +291,9 @@ void piommu_pgtable_get_statistics(const struct piommu_pgtable *table,
  * Stage 1: PRIVILEGED, GLOBAL; not WRITE or the EXECUTE flags without READ; EXECUTE_PRIVILEGED only
  * if PRIVILEGED or not WRITE (what unprivileged transactions can write, hardware does not let
  * privileged ones execute); in the 32-bit format only together with PRIVILEGED or EXECUTE. Stage 2:
- * WRITE without READ; both EXECUTE flags or none, but with PIOMMU_PGTABLE_XNX any; not PRIVILEGED or
- * GLOBAL; in the 32-bit format EXECUTE only with READ. Shareability: any for cacheable memory, but
- * with ds only that of the table's register fields, which then is the default.
+ * WRITE without READ; both EXECUTE flags or none, but with PIOMMU_PGTABLE_XNX any; not PRIVILEGED
+ * or GLOBAL; in the 32-bit format EXECUTE only with READ. Shareability: any for cacheable memory,
+ * but with ds only that of the table's register fields, which then is the default.
  *
  * Context: any (dma_alloc is called). Exclusive. Ends with a write barrier; no TLB invalidation is
  * needed for what was a hole before (invalid descriptors are never cached).
@@ -327,11 +327,12 @@ struct piommu_pgtable_cursor {
  * that part are taken before the first of its leaves is stored.
  *
  * @param cursor all zero at first; then handed in again with the same other arguments.
- * @param budget how many leaves to store in this call; 0 counts as 1. The tables taken are at most
- *               as many, and one per level.
+ * @param budget how many leaves to store in this call; 0 counts as 1. A contiguous group is stored
+ *               whole, and counts as what was left of the budget. The tables taken are at most as
+ *               many as the leaves stored, and one per level.
  * @return as piommu_pgtable_map; -PIOMMU_EAGAIN: call again. With -PIOMMU_ENOMEM the call changed
- *         nothing, and can be made again. At each return cursor->changed bytes are mapped, from iova
- *         on.
+ *         nothing, and can be made again. At each return cursor->changed bytes are mapped, from
+ *         iova on.
  *
  * Context: as piommu_pgtable_map.
  */
@@ -361,7 +362,8 @@ int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t s
  * be synced: a portion empties at most as many tables as its budget, and one per level.
  *
  * @param cursor all zero at first; then handed in again with the same other arguments.
- * @param budget how many leaves to remove and holes to skip in this call; 0 counts as 1.
+ * @param budget how many leaves to remove and holes to skip in this call; 0 counts as 1. A
+ *               contiguous group is removed whole, and counts as what was left of the budget.
  * @return as piommu_pgtable_unmap, judged over the whole series; -PIOMMU_EAGAIN: call again.
  *
  * Context: as piommu_pgtable_unmap.
@@ -406,8 +408,8 @@ typedef int (*piommu_pgtable_invalidate)(void *cookie, const struct piommu_range
  *
  * @param invalidate called at most once, after the removal and before the replacement. Not NULL.
  * @param cookie     handed to it.
- * @param gather     not touched on success. If the invalidation fails it holds what was removed. Not
- *                   NULL.
+ * @param gather     not touched on success. If the invalidation fails it holds what was removed.
+ *                   Not NULL.
  * @param unmapped   set to the bytes removed inside the range. Not NULL.
  * @return 0: all that was removed has been invalidated; -PIOMMU_EINVAL; -PIOMMU_ERANGE;
  *         -PIOMMU_EOPNOTSUPP: the table is an adopted one; -PIOMMU_ENOENT: nothing is mapped in the
@@ -490,8 +492,9 @@ void piommu_pgtable_move_detached(struct piommu_pgtable *table, struct piommu_ga
  *                  aligned; there the offsets of iova and physical within `alignment` agree). The
  *                  granule says: anything may happen.
  * @param to_map    set to the number of tables that mapping the range takes at most, however it is
- *                  cut into calls and whatever is mapped around it. Exact: a table empty of
- *                  anything takes as many. May be NULL.
+ *                  cut into calls and whatever is mapped around it. Exact: an empty table takes as
+ *                  many. (With empty_tables_kept, only if leaf_sizes leaves out no size between
+ *                  two.) May be NULL.
  * @param to_cut    set to the number of tables that one piommu_pgtable_unmap_cut of the range takes
  *                  at most, with the leaf sizes that are in use. Exact: there are mappings for
  *                  which it takes as many. May be NULL.
@@ -503,9 +506,10 @@ int piommu_pgtable_plan(const struct piommu_pgtable *table, uint64_t iova, uint6
                         uint64_t alignment, uint64_t *to_map, uint64_t *to_cut);
 
 /**
- * Adds tables to the reserve. Map and cut take tables from it before they ask the shim, and released
- * tables go back to it until it is full again. So whoever has reserved what piommu_pgtable_plan says
- * for each range, and uses no others, sees no allocation in map, unmap, cut and release.
+ * Adds tables to the reserve. Map and cut take tables from it before they ask the shim, and
+ * released tables go back to it until it is full again. So whoever has reserved what
+ * piommu_pgtable_plan says for each range, and uses no others, sees no allocation in map, unmap,
+ * cut and release.
  *
  * @param count how many.
  * @return 0; -PIOMMU_ENOMEM: nothing was changed; -PIOMMU_EINVAL: more than 2^32 - 1 in all, or the
@@ -527,8 +531,8 @@ void piommu_pgtable_unreserve(struct piommu_pgtable *table, uint32_t count);
  * Translates an address as the hardware would.
  *
  * @param iova   any address.
- * @param result set on success. The prot is the one that the leaf was mapped with; flags that name a
- *               default are left out.
+ * @param result set on success. The prot is the one that the leaf was mapped with; flags that name
+ *               a default are left out.
  * @return 0; -PIOMMU_ERANGE: outside the aperture; -PIOMMU_ENOENT: nothing is mapped there.
  *
  * Context: any. Exclusive.
@@ -558,8 +562,8 @@ int piommu_pgtable_next_leaf(struct piommu_pgtable *table, uint64_t first, uint6
  *
  * @param lower the table for TTBR0, or NULL.
  * @param upper the table for TTBR1, or NULL.
- * @return the value, or 0 if there is none: both are NULL, a table is not a 64-bit stage 1 or is for
- *         the other half, or the two differ in output size, ds, ha or hd.
+ * @return the value, or 0 if there is none: both are NULL, a table is not a 64-bit stage 1 or is
+ *         for the other half, or the two differ in output size, ds, ha or hd.
  */
 uint64_t piommu_pgtable_tcr_el1(const struct piommu_pgtable_info *lower,
                                 const struct piommu_pgtable_info *upper);

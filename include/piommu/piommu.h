@@ -35,6 +35,8 @@
 #include <piommu/fault.h>
 #include <piommu/gather.h>
 #include <piommu/instance.h>
+#include <piommu/io-pgtable-dirty.h>
+#include <piommu/io-pgtable-inspect.h>
 #include <piommu/io-pgtable.h>
 #include <piommu/os.h>
 #include <piommu/types.h>

@@ -5,85 +5,21 @@
 
 #include <stdarg.h>
 
-#define LINE_SIZE 160
-
-struct line {
-    char text[LINE_SIZE];
-    size_t length;
-};
-
-static void put_char(struct line *line, char character)
-{
-    if (line->length < LINE_SIZE - 1) {
-        line->text[line->length++] = character;
-    }
-}
-
-static void put_string(struct line *line, const char *string)
-{
-    for (; *string != '\0'; string++) {
-        put_char(line, *string);
-    }
-}
-
-static void put_hexadecimal(struct line *line, uint64_t value)
-{
-    unsigned int shift = 60;
-
-    put_string(line, "0x");
-    while (shift > 0 && (value >> shift) == 0) {
-        shift -= 4;
-    }
-    for (;; shift -= 4) {
-        put_char(line, "0123456789abcdef"[(value >> shift) & 15]);
-        if (shift == 0) {
-            break;
-        }
-    }
-}
-
-static void put_decimal(struct line *line, uint32_t value)
-{
-    uint32_t divisor = 1;
-
-    while (value / divisor >= 10) {
-        divisor *= 10;
-    }
-    for (; divisor != 0; divisor /= 10) {
-        put_char(line, (char)('0' + value / divisor % 10));
-    }
-}
+#include "text.h"
 
 void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, const char *format, ...)
 {
-    struct line line = {.length = 0};
+    struct piommu_text text;
     va_list arguments;
 
     if (host.os->log == NULL) {
         return;
     }
+    piommu_text_begin(&text);
     va_start(arguments, format);
-    for (; *format != '\0'; format++) {
-        if (*format != '%') {
-            put_char(&line, *format);
-            continue;
-        }
-        format++;
-        if (*format == 's') {
-            const char *string = va_arg(arguments, const char *);
-
-            put_string(&line, string != NULL ? string : "(none)");
-        } else if (*format == 'u') {
-            put_decimal(&line, va_arg(arguments, uint32_t));
-        } else if (*format == 'x') {
-            put_hexadecimal(&line, va_arg(arguments, uint64_t));
-        } else {
-            break;
-        }
-    }
+    piommu_text_put_arguments_(&text, format, arguments);
     va_end(arguments);
-    line.text[line.length] = '\0';
-    host.os->log(host.ctx, level, line.text);
+    host.os->log(host.ctx, level, text.line);
 }
 
 /*

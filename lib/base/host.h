@@ -66,10 +66,7 @@ static inline bool piommu_host_wait(struct piommu_host host, uint64_t deadline)
     return true;
 }
 
-/*
- * Logs one line. The format knows %s (string, NULL allowed), %u (uint32_t) and %x (uint64_t,
- * written with 0x); nothing else, so that no format string can go wrong. Longer lines are cut.
- */
+/* Logs one line; the format is that of text.h. Longer lines are cut. */
 void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, const char *format,
                       ...);
 

@@ -12,6 +12,7 @@
 
 #include "../base/gather.h"
 #include "chain.h"
+#include "inspect.h"
 
 /* Words of a table on the list. */
 #define WORD_NEXT     0 /* newer */
@@ -57,6 +58,16 @@ void piommu_empty_forget_(struct piommu_pgtable *table, descriptor_slot *slots)
     descriptor_write(&slots[WORD_PREVIOUS], 0);
     descriptor_write(&slots[WORD_PLACE], 0);
     table->statistics.tables_empty--;
+}
+
+bool piommu_empty_is_noted_(const struct piommu_pgtable *table, descriptor_slot *slots,
+                            unsigned int height, uint64_t iova)
+{
+    descriptor_slot *next = chain_read_pointer(slots, WORD_NEXT);
+
+    return descriptor_read(&slots[WORD_PLACE]) ==
+               (iova | ((uint64_t)height << PLACE_HEIGHT_SHIFT)) &&
+           (next != NULL ? chain_read_pointer(next, WORD_PREVIOUS) : table->newest_empty) == slots;
 }
 
 /*

@@ -276,9 +276,10 @@ static void set_groups(struct piommu_pgtable *table, const struct geometry *geom
     for (unsigned int height = 0; height <= table->root_height; height++) {
         unsigned int shift = geometry->group_shift[height];
 
-        /* A group must lie in the aperture: a small root has no room for one. */
+        /* A group must lie in the aperture and the output: a small root has no room for one. */
         if (shift == 0 || ((table->leaf_heights >> height) & 1) == 0 ||
-            table->index_mask[height] < (1u << shift) - 1) {
+            table->index_mask[height] < (1u << shift) - 1 ||
+            (pgtable_span(table, height) << shift) - 1 > table->last_output) {
             continue;
         }
         table->group_shift[height] = (uint8_t)shift;

@@ -71,32 +71,57 @@ static unsigned int largest_leaf(const struct piommu_pgtable *table, const struc
     return height;
 }
 
+/* Whether contiguous groups can be formed: input and output are at the same place in a group. */
+static bool forms_groups(const struct piommu_pgtable *table, const struct source *source,
+                         unsigned int height)
+{
+    uint64_t mask = (pgtable_span(table, height) << table->group_shift[height]) - 1;
+
+    return table->group_shift[height] != 0 && ((source->iova ^ source->physical) & mask) == 0;
+}
+
 /*
  * How many leaves of a height can be stored side by side: up to the end of the table, of the
  * source, of the budget, or to where the part of the address changes that a descriptor holds apart.
+ * A contiguous group is not given up for the end of the budget.
  */
 static uint32_t run_length(const struct piommu_pgtable *table, const struct source *source,
                            unsigned int height)
 {
-    uint64_t run = table->index_mask[height] - pgtable_index(table, height, source->iova) + 1u;
+    uint32_t index = pgtable_index(table, height, source->iova);
+    uint64_t run = table->index_mask[height] - index + 1u;
     uint64_t leaves = source->left >> table->shift[height];
 
     if (leaves < run) {
         run = leaves;
     }
-    if (source->budget < run) {
-        run = source->budget;
-    }
     if (table->address_fold != 0) {
-        /* The address in place ends where that mask ends, above the fold's lowest bit. */
         uint64_t in_place = table->address_mask | (pgtable_span(table, 0) - 1);
-        uint64_t until_fold = ((in_place - (source->physical & in_place)) >> table->shift[height]);
+        uint64_t behind = (in_place - (source->physical & in_place)) >> table->shift[height];
 
-        if (until_fold < run - 1) {
-            run = until_fold + 1;
+        if (behind + 1 < run) {
+            run = behind + 1;
+        }
+    }
+    if (source->budget < run) {
+        uint64_t most = run;
+
+        run = source->budget;
+        if (forms_groups(table, source, height)) {
+            uint64_t group = 1ull << table->group_shift[height];
+            uint64_t end = (index + run + group - 1) & ~(group - 1);
+
+            if (end - index <= most && end - group >= index) {
+                run = end - index;
+            }
         }
     }
     return (uint32_t)run;
+}
+
+static void spend(struct source *source, uint32_t leaves)
+{
+    source->budget -= leaves < source->budget ? leaves : source->budget;
 }
 
 /*
@@ -198,7 +223,7 @@ void piommu_probe_count_(struct probe *probe, struct source source)
         if (run == 0) {
             return;
         }
-        source.budget -= run;
+        spend(&source, run);
         advance(&source, (uint64_t)run << table->shift[probe->height]);
     }
 }
@@ -309,15 +334,13 @@ static uint32_t store_run(struct path *path, const struct source *source, uint64
     uint64_t descriptor = pgtable_encode(table, source->physical) | attributes | type;
     uint64_t step = pgtable_span(table, height);
     uint32_t limit = run_length(table, source, height);
-    uint64_t group_mask = (step << table->group_shift[height]) - 1;
     uint32_t stored;
 
     if (path->replace && !path->fresh[height]) {
         /* These are members of a group that is cut: in use before and after. */
         stored = replace_slots(slots, descriptor, step, limit);
     } else {
-        if (table->group_shift[height] != 0 &&
-            ((source->iova ^ source->physical) & group_mask) == 0) {
+        if (forms_groups(table, source, height)) {
             stored = fill_groups(slots, pgtable_index(table, height, source->iova), descriptor,
                                  step, limit, 1u << table->group_shift[height]);
         } else {
@@ -347,7 +370,7 @@ void piommu_store_leaves_(struct path *path, struct source *source, uint64_t att
         if (stored == 0) {
             break;
         }
-        source->budget -= stored;
+        spend(source, stored);
         advance(source, (uint64_t)stored << table->shift[path->height]);
     }
 }

@@ -94,7 +94,8 @@ uint64_t piommu_pgtable_tracked_(const struct piommu_pgtable *table, uint64_t de
 uint64_t piommu_pgtable_tracked_dirty_(const struct piommu_pgtable *table, uint64_t descriptor);
 /* attributes.c: the leaf with write permission in force and no longer tracked. */
 uint64_t piommu_pgtable_untracked_(const struct piommu_pgtable *table, uint64_t descriptor);
-/* attributes.c: tells what hardware has noted in a tracked leaf. */
+/* attributes.c: tells what hardware has noted in a leaf. */
+bool piommu_pgtable_is_accessed_(uint64_t descriptor);
 bool piommu_pgtable_is_tracked_(uint64_t descriptor);
 bool piommu_pgtable_is_dirty_(const struct piommu_pgtable *table, uint64_t descriptor);
 

@@ -203,9 +203,10 @@ static int domain_create(void *unit, enum piommu_domain_type type,
     domain->tlb = stale_tlb_create();
     if (mock->backend.kind == PIOMMU_BACKEND_TABLES && type == PIOMMU_DOMAIN_PAGING) {
         assert_non_null(table);
-        assert_int_equal(walker_regime_from_tcr(
-                             &hardware, piommu_pgtable_tcr_el1(table, NULL), table->registers.stage1.ttbr,
-                             table->registers.stage1.mair, false, &domain->regime),
+        assert_int_equal(walker_regime_from_tcr(&hardware, piommu_pgtable_tcr_el1(table, NULL),
+                                                table->registers.stage1.ttbr,
+                                                table->registers.stage1.mair, false,
+                                                &domain->regime),
                          WALKER_SETUP_OK);
     } else {
         assert_null(table);

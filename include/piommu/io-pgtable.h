@@ -93,7 +93,10 @@ enum piommu_pgtable_format {
 #define PIOMMU_PGTABLE_SMALL_INPUT 0x020u
 /** 64-bit: forms contiguous groups where a mapping allows it. */
 #define PIOMMU_PGTABLE_CONTIGUOUS 0x040u
-/** 64-bit: the walker sets dirty state (FEAT_HAFDBS, HA and HD); see io-pgtable-dirty.h. */
+/**
+ * 64-bit: the walker sets dirty state (FEAT_HAFDBS, HA and HD); see io-pgtable-dirty.h. Only with
+ * coherent_walk: what a walker that does not snoop has written could not be seen here.
+ */
 #define PIOMMU_PGTABLE_DIRTY 0x080u
 /**
  * The walker has FEAT_BBM level 2: a block may be replaced by a table of the same translations
@@ -542,7 +545,7 @@ int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
 
 /**
  * Finds the first leaf that reaches into a range, to iterate over the leaves of that range: go on
- * at *found + result->leaf_size.
+ * at *found + result->leaf_size, unless *found + (result->leaf_size - 1) has reached the end.
  *
  * @param first  where to begin; any address.
  * @param last   where to end, inclusive.

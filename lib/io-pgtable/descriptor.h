@@ -37,7 +37,8 @@
 #define DESCRIPTOR_COUNT_HIGH_SHIFT   11
 #define DESCRIPTOR_COUNT_MASK         0x07f00000000008fcull
 
-#if ATOMIC_LLONG_LOCK_FREE == 2
+/* PIOMMU_DESCRIPTOR_HALVES makes a host with such a store do without it, to test the other way. */
+#if ATOMIC_LLONG_LOCK_FREE == 2 && !defined(PIOMMU_DESCRIPTOR_HALVES)
 
 typedef _Atomic uint64_t descriptor_slot;
 

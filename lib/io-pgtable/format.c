@@ -132,7 +132,7 @@ static int check_flags(const struct piommu_pgtable_config *config)
     if (is_32bit(config)) {
         impossible |= only_64bit;
     }
-    if (!DESCRIPTOR_ATOMIC) {
+    if (!DESCRIPTOR_ATOMIC || !config->coherent_walk) {
         impossible |= PIOMMU_PGTABLE_DIRTY;
     }
     return (config->flags & impossible) == 0 ? 0 : -PIOMMU_EOPNOTSUPP;

@@ -32,7 +32,8 @@ extern "C" {
 
 /**
  * Switches tracking on or off: for all leaves that are mapped, and for those that will be. Leaves
- * that become tracked are clean. Devices may write all the while.
+ * that become tracked are clean; those that are already stay as they are. Devices may write all the
+ * while.
  *
  * @param on     whether to track.
  * @param gather collects the leaves that were changed: writes are noted from its sync on. Not NULL.
@@ -48,7 +49,8 @@ int piommu_pgtable_track_dirty(struct piommu_pgtable *table, bool on, struct pio
  * calls; new ones are tracked as the last call said.
  *
  * @param cursor all zero at first; then handed in again with the same `on`.
- * @param budget how many leaves to look at and holes to skip in this call; 0 counts as 1.
+ * @param budget how many leaves to look at and holes to skip in this call; 0 counts as 1. A
+ *               contiguous group counts as one leaf.
  * @return as piommu_pgtable_track_dirty; -PIOMMU_EAGAIN: call again.
  *
  * Context: any. Exclusive.

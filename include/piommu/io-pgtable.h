@@ -330,9 +330,9 @@ struct piommu_pgtable_cursor {
  * that part are taken before the first of its leaves is stored.
  *
  * @param cursor all zero at first; then handed in again with the same other arguments.
- * @param budget how many leaves to store in this call; 0 counts as 1. A contiguous group is stored
- *               whole, and counts as what was left of the budget. The tables taken are at most as
- *               many as the leaves stored, and one per level.
+ * @param budget how many leaves to store in this call; 0 counts as 1. Where there could be a
+ *               contiguous group a call goes on to its end, so it may store one group more. The
+ *               tables taken are at most as many as the leaves stored, and one per level.
  * @return as piommu_pgtable_map; -PIOMMU_EAGAIN: call again. With -PIOMMU_ENOMEM the call changed
  *         nothing, and can be made again. At each return cursor->changed bytes are mapped, from
  *         iova on.

@@ -16,30 +16,47 @@
 
 #if DESCRIPTOR_ATOMIC
 
-/* The leaf that the scan has found: its range, or the part of it inside the scan's. */
-static uint64_t scan_end(const struct scan *scan)
-{
-    uint64_t end = scan->iova | (pgtable_span(scan->table, scan->height) - 1);
+/* The leaf that a scan has found, with all members if it is a contiguous group. */
+struct leaf {
+    descriptor_slot *slots;
+    uint32_t members;
+    struct piommu_range range;
+};
 
-    return end < scan->last ? end : scan->last;
-}
-
-/* Makes the scan's leaf tracked and clean, or not tracked; returns whether it was not so before. */
-static bool set_tracked(const struct scan *scan, bool on)
+static struct leaf found_leaf(const struct scan *scan)
 {
     const struct piommu_pgtable *table = scan->table;
-    descriptor_slot *slot = scan_slot(scan);
+    uint64_t mask = pgtable_leaf_size(table, scan->descriptor, scan->height) - 1;
+    struct leaf leaf = {.range = {.first = scan->iova & ~mask, .last = scan->iova | mask}};
 
+    leaf.members = (uint32_t)(mask >> table->shift[scan->height]) + 1;
+    leaf.slots = &scan->tables[scan->height][pgtable_index(table, scan->height, leaf.range.first)];
+    return leaf;
+}
+
+/* Goes on behind a leaf, all of whose members are in the scan's table. */
+static void skip_leaf(struct scan *scan, const struct leaf *leaf)
+{
+    scan->iova = leaf->range.last;
+    piommu_scan_skip_(scan);
+}
+
+/* Makes a leaf tracked or not; returns whether it was not so before. */
+static bool set_tracked(const struct piommu_pgtable *table, descriptor_slot *slot, bool on)
+{
     for (;;) {
         uint64_t old = descriptor_read(slot);
-        uint64_t plain = piommu_pgtable_untracked_(table, old);
-        uint64_t descriptor = on ? piommu_pgtable_tracked_(table, plain) : plain;
+        uint64_t descriptor = old;
 
+        if (!on) {
+            descriptor = piommu_pgtable_untracked_(table, old);
+        } else if (!piommu_pgtable_is_tracked_(old)) {
+            descriptor = piommu_pgtable_tracked_(table, old);
+        }
         if (descriptor == old) {
             return false;
         }
         if (descriptor_exchange(slot, old, descriptor)) {
-            pgtable_clean(table, slot, 1);
             return true;
         }
     }
@@ -61,11 +78,17 @@ int piommu_pgtable_track_dirty_some(struct piommu_pgtable *table, bool on, uint3
     piommu_scan_begin_(&scan, table, table->aperture.first + cursor->done, table->aperture.last);
     scan.budget = budget != 0 ? budget : 1;
     while (piommu_scan_next_(&scan)) {
-        if (set_tracked(&scan, on)) {
-            gather_add(gather, scan.iova, scan_end(&scan));
-            cursor->changed += pgtable_span(table, scan.height);
+        struct leaf leaf = found_leaf(&scan);
+        bool changed = false;
+
+        for (uint32_t i = 0; i < leaf.members; i++) {
+            changed = set_tracked(table, &leaf.slots[i], on) || changed;
         }
-        piommu_scan_skip_(&scan);
+        if (changed) {
+            gather_add(gather, leaf.range.first, leaf.range.last);
+            cursor->changed += leaf.range.last - leaf.range.first + 1;
+        }
+        skip_leaf(&scan, &leaf);
     }
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
     if (!scan.done) {
@@ -107,29 +130,21 @@ static bool make_clean(const struct piommu_pgtable *table, descriptor_slot *slot
             return false;
         }
         if (descriptor_exchange(slot, old, piommu_pgtable_tracked_(table, old))) {
-            pgtable_clean(table, slot, 1);
             return true;
         }
     }
 }
 
 /*
- * Hardware may note a write in any one member of a contiguous group, for all of them. Looks at the
- * scan's leaf, or at all of its group; returns whether it is dirty, and makes it clean if wanted.
+ * Tells whether a leaf is dirty, and makes it clean if wanted. Hardware may note a write in any one
+ * member of a contiguous group, for all of them.
  */
-static bool read_leaf(const struct scan *scan, bool clear)
+static bool read_leaf(const struct piommu_pgtable *table, const struct leaf *leaf, bool clear)
 {
-    const struct piommu_pgtable *table = scan->table;
-    uint32_t index = pgtable_index(table, scan->height, scan->iova);
-    uint32_t members = 1;
     bool dirty = false;
 
-    if ((scan->descriptor & DESCRIPTOR_CONTIGUOUS) != 0) {
-        members <<= table->group_shift[scan->height];
-        index &= ~(members - 1);
-    }
-    for (uint32_t i = 0; i < members; i++) {
-        descriptor_slot *slot = &scan->tables[scan->height][index + i];
+    for (uint32_t i = 0; i < leaf->members; i++) {
+        descriptor_slot *slot = &leaf->slots[i];
 
         if (clear) {
             dirty = make_clean(table, slot) || dirty;
@@ -164,23 +179,20 @@ int piommu_pgtable_read_dirty(struct piommu_pgtable *table, uint64_t iova, uint6
     }
     piommu_scan_begin_(&scan, table, iova, iova + (size - 1));
     while (piommu_scan_next_(&scan)) {
-        uint64_t leaf_mask = pgtable_leaf_size(table, scan.descriptor, scan.height) - 1;
-        uint64_t leaf_first = scan.iova & ~leaf_mask;
-        uint64_t first = leaf_first < iova ? iova : leaf_first;
-        uint64_t last = (scan.iova | leaf_mask) < scan.last ? scan.iova | leaf_mask : scan.last;
+        struct leaf leaf = found_leaf(&scan);
+        uint64_t first = leaf.range.first < iova ? iova : leaf.range.first;
+        uint64_t last = leaf.range.last < scan.last ? leaf.range.last : scan.last;
 
-        if (read_leaf(&scan, clear)) {
+        if (read_leaf(table, &leaf, clear)) {
             if (bitmap != NULL) {
                 mark(bitmap, iova, unit_shift, first, last);
             }
             if (clear) {
-                gather_add(gather, leaf_first, scan.iova | leaf_mask);
+                gather_add(gather, leaf.range.first, leaf.range.last);
             }
             *dirty += last - first + 1;
         }
-        /* Behind all members of a group, which are in the same table. */
-        scan.iova = (scan.iova | leaf_mask) & ~(pgtable_span(table, scan.height) - 1);
-        piommu_scan_skip_(&scan);
+        skip_leaf(&scan, &leaf);
     }
     if (clear) {
         piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);

@@ -216,21 +216,6 @@ static uint64_t memory(const struct piommu_pgtable *table, piommu_prot prot)
     return bits;
 }
 
-void piommu_pgtable_set_attributes_(struct piommu_pgtable *table)
-{
-    for (piommu_prot access = 0; access < ACCESS_VALUES; access++) {
-        table->access_attributes[access] =
-            pgtable_is_stage1(table) ? stage1_access(table, access) : stage2_access(table, access);
-    }
-    for (piommu_prot kind = 0; kind < MEMORY_VALUES; kind++) {
-        table->memory_attributes[kind] = memory(table, kind << MEMORY_SHIFT);
-    }
-    table->link_attributes = DESCRIPTOR_TABLE;
-    if ((table->info.flags & PIOMMU_PGTABLE_NON_SECURE) != 0) {
-        table->link_attributes |= LINK_S1_NON_SECURE;
-    }
-}
-
 uint64_t piommu_pgtable_access_mask_(const struct piommu_pgtable *table)
 {
     if (pgtable_is_stage1(table)) {
@@ -312,7 +297,7 @@ static piommu_prot stage2_prot(const struct piommu_pgtable *table, uint64_t desc
     return prot;
 }
 
-piommu_prot piommu_pgtable_leaf_prot_(const struct piommu_pgtable *table, uint64_t descriptor)
+static piommu_prot leaf_prot(const struct piommu_pgtable *table, uint64_t descriptor)
 {
     piommu_prot prot =
         pgtable_is_stage1(table) ? stage1_prot(table, descriptor) : stage2_prot(table, descriptor);
@@ -330,7 +315,49 @@ piommu_prot piommu_pgtable_leaf_prot_(const struct piommu_pgtable *table, uint64
             break;
         }
     }
-    return prot | (piommu_prot)((descriptor & LEAF_SOFTWARE_MASK) >> LEAF_SOFTWARE_SHIFT);
+    return prot;
+}
+
+/*
+ * Fills in the tables of pgtable_leaf_prot: the low bits are decoded in leaves that nobody may
+ * execute, the high ones in leaves that nobody may write but for those same bits.
+ */
+static void set_decoded(struct piommu_pgtable *table)
+{
+    const piommu_prot by_high = PIOMMU_PROT_EXECUTE_ALL | PIOMMU_PROT_WRITE;
+    bool stage1 = pgtable_is_stage1(table);
+    uint64_t unexecutable =
+        stage1 ? LEAF_S1_NO_EXEC | LEAF_S1_PRIVILEGED_NO_EXEC : LEAF_S2_EXEC_NONE;
+    uint64_t unwritable = stage1 ? LEAF_S1_READ_ONLY | LEAF_S1_UNPRIVILEGED : 0;
+
+    for (uint64_t i = 0; i < LOW_DECODED; i++) {
+        uint64_t leaf = (i << 2) | LEAF_S1_NOT_GLOBAL | unexecutable;
+
+        table->prot_of_low[i] = (uint16_t)leaf_prot(table, leaf);
+    }
+    for (uint64_t i = 0; i < HIGH_DECODED; i++) {
+        uint64_t leaf = (i << 51) | LEAF_S1_NOT_GLOBAL | unwritable;
+
+        table->prot_of_high[i] = (uint16_t)(leaf_prot(table, leaf) & by_high);
+    }
+    table->global_flag = stage1 ? PIOMMU_PROT_GLOBAL : 0;
+    table->not_if_privileged = stage1 && pgtable_is_32bit(table) ? PIOMMU_PROT_EXECUTE : 0;
+}
+
+void piommu_pgtable_set_attributes_(struct piommu_pgtable *table)
+{
+    for (piommu_prot access = 0; access < ACCESS_VALUES; access++) {
+        table->access_attributes[access] =
+            pgtable_is_stage1(table) ? stage1_access(table, access) : stage2_access(table, access);
+    }
+    for (piommu_prot kind = 0; kind < MEMORY_VALUES; kind++) {
+        table->memory_attributes[kind] = memory(table, kind << MEMORY_SHIFT);
+    }
+    set_decoded(table);
+    table->link_attributes = DESCRIPTOR_TABLE;
+    if ((table->info.flags & PIOMMU_PGTABLE_NON_SECURE) != 0) {
+        table->link_attributes |= LINK_S1_NON_SECURE;
+    }
 }
 
 /*

@@ -47,6 +47,12 @@ static inline uint64_t descriptor_read(descriptor_slot *slot)
     return piommu_le64(atomic_load_explicit(slot, memory_order_relaxed));
 }
 
+/* The slot as it is in memory: for questions that need no number, since bytes are not swapped. */
+static inline uint64_t descriptor_raw(descriptor_slot *slot)
+{
+    return atomic_load_explicit(slot, memory_order_relaxed);
+}
+
 static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
 {
     atomic_store_explicit(slot, piommu_le64(descriptor), memory_order_relaxed);
@@ -93,6 +99,11 @@ static inline uint64_t descriptor_read(descriptor_slot *slot)
     uint32_t high = atomic_load_explicit(&slot->half[1], memory_order_relaxed);
 
     return (uint64_t)piommu_le32(low) | ((uint64_t)piommu_le32(high) << 32);
+}
+
+static inline uint64_t descriptor_raw(descriptor_slot *slot)
+{
+    return piommu_le64(descriptor_read(slot));
 }
 
 static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
@@ -158,6 +169,38 @@ static inline uint64_t descriptor_with_count(uint64_t descriptor, uint32_t count
 
     return (descriptor & ~DESCRIPTOR_COUNT_MASK) | (low << DESCRIPTOR_COUNT_LOW_SHIFT) |
            (middle << DESCRIPTOR_COUNT_MIDDLE_SHIFT) | (high << DESCRIPTOR_COUNT_HIGH_SHIFT);
+}
+
+/*
+ * The same, relative to what the descriptor says. Nearly always the low part of the count neither
+ * overflows nor underflows.
+ */
+static inline uint64_t descriptor_count_up(uint64_t descriptor, uint32_t slots)
+{
+    uint32_t low = (uint32_t)(descriptor >> DESCRIPTOR_COUNT_LOW_SHIFT) &
+                   ((1u << DESCRIPTOR_COUNT_LOW_BITS) - 1);
+
+    if (slots < (1u << DESCRIPTOR_COUNT_LOW_BITS) - low) {
+        return descriptor + ((uint64_t)slots << DESCRIPTOR_COUNT_LOW_SHIFT);
+    }
+    return descriptor_with_count(descriptor, descriptor_count(descriptor) + slots);
+}
+
+static inline uint64_t descriptor_count_down(uint64_t descriptor, uint32_t slots)
+{
+    uint32_t low = (uint32_t)(descriptor >> DESCRIPTOR_COUNT_LOW_SHIFT) &
+                   ((1u << DESCRIPTOR_COUNT_LOW_BITS) - 1);
+
+    if (slots <= low) {
+        return descriptor - ((uint64_t)slots << DESCRIPTOR_COUNT_LOW_SHIFT);
+    }
+    return descriptor_with_count(descriptor, descriptor_count(descriptor) - slots);
+}
+
+/* The table that the descriptor links has no slot in use. */
+static inline bool descriptor_links_empty(uint64_t descriptor)
+{
+    return (descriptor & DESCRIPTOR_COUNT_MASK) == 0;
 }
 
 #endif

@@ -318,6 +318,7 @@ static void set_aperture(struct piommu_pgtable *table, const struct piommu_pgtab
         table->aperture.last = is_32bit(config) ? UINT32_MAX : UINT64_MAX;
         table->aperture.first = table->aperture.last - span;
     }
+    table->last_offset = span;
     table->info.aperture = table->aperture;
 }
 
@@ -433,6 +434,10 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
         set_stage2_registers(table, config, geometry);
     }
     piommu_pgtable_set_attributes_(table);
+    table->granule_mask = config->granule - 1u;
+    table->index_bits = geometry->index_bits;
+    table->quick = table->linear && table->address_fold == 0 && table->info.contiguous_sizes == 0 &&
+                   (config->flags & PIOMMU_PGTABLE_DIRTY) == 0;
     return 0;
 }
 

@@ -30,11 +30,11 @@ static void describe(const struct piommu_pgtable *table, uint64_t descriptor, un
 
     result->physical = base + (iova - slot_iova);
     result->leaf_size = pgtable_leaf_size(table, descriptor, height);
-    result->prot = piommu_pgtable_leaf_prot_(table, descriptor);
+    result->prot = pgtable_leaf_prot(table, descriptor);
 }
 
-int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
-                          struct piommu_translation *result)
+static int lookup_slowly(const struct piommu_pgtable *table, uint64_t iova,
+                         struct piommu_translation *result)
 {
     unsigned int height;
     uint64_t descriptor;
@@ -47,6 +47,40 @@ int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
         return -PIOMMU_ENOENT;
     }
     describe(table, descriptor, height, iova & ~(pgtable_span(table, height) - 1), iova, result);
+    return 0;
+}
+
+int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
+                          struct piommu_translation *result)
+{
+    uint64_t address_mask = table->address_mask;
+    uintptr_t virtual_offset = table->virtual_offset;
+    unsigned int index_bits = table->index_bits;
+    unsigned int page_shift = table->shift[0];
+    unsigned int shift = table->shift[table->root_height];
+    uint64_t index_mask = (1u << index_bits) - 1;
+    uint64_t descriptor;
+    uint64_t mask;
+
+    if (!table->quick || iova - table->aperture.first > table->last_offset) {
+        return lookup_slowly(table, iova, result);
+    }
+    descriptor =
+        descriptor_read(&table->root[(iova >> shift) & table->index_mask[table->root_height]]);
+    while ((descriptor & DESCRIPTOR_TYPE_MASK) == DESCRIPTOR_TABLE && shift != page_shift) {
+        descriptor_slot *slots =
+            (descriptor_slot *)((uintptr_t)(descriptor & address_mask) + virtual_offset);
+
+        shift -= index_bits;
+        descriptor = descriptor_read(&slots[(iova >> shift) & index_mask]);
+    }
+    if ((descriptor & DESCRIPTOR_VALID) == 0) {
+        return -PIOMMU_ENOENT;
+    }
+    mask = (1ull << shift) - 1;
+    result->physical = (descriptor & address_mask & ~mask) | (iova & mask);
+    result->leaf_size = mask + 1;
+    result->prot = pgtable_leaf_prot(table, descriptor);
     return 0;
 }
 

@@ -7,6 +7,9 @@
 
 #include "pgtable.h"
 
+/* Slots in a cache line of 64 bytes: what most CPUs have, and what is looked at in one go. */
+#define SLOTS_AT_ONCE 8u
+
 /* Takes the segments in that go on where the source ends. */
 static void extend(struct source *source)
 {
@@ -260,13 +263,35 @@ static bool descend(struct path *path, unsigned int wanted, descriptor_slot **sp
     }
 }
 
-/* Stores `count` leaves side by side, up to a slot that is in use; returns how many. */
-static uint32_t fill_slots(descriptor_slot *slots, uint64_t descriptor, uint64_t step,
-                           uint32_t count)
+/*
+ * Stores `count` leaves side by side, up to a slot that is in use; returns how many. One look for
+ * each cache line: this is where large mappings spend their time.
+ */
+static inline uint32_t fill_slots(descriptor_slot *slots, uint64_t descriptor, uint64_t step,
+                                  uint32_t count)
 {
     uint32_t stored = 0;
 
-    while (stored < count && descriptor_read(&slots[stored]) == 0) {
+    while (count - stored >= SLOTS_AT_ONCE) {
+        descriptor_slot *line = &slots[stored];
+
+        if ((descriptor_raw(&line[0]) | descriptor_raw(&line[1]) | descriptor_raw(&line[2]) |
+             descriptor_raw(&line[3]) | descriptor_raw(&line[4]) | descriptor_raw(&line[5]) |
+             descriptor_raw(&line[6]) | descriptor_raw(&line[7])) != 0) {
+            break;
+        }
+        descriptor_write(&line[0], descriptor);
+        descriptor_write(&line[1], descriptor += step);
+        descriptor_write(&line[2], descriptor += step);
+        descriptor_write(&line[3], descriptor += step);
+        descriptor_write(&line[4], descriptor += step);
+        descriptor_write(&line[5], descriptor += step);
+        descriptor_write(&line[6], descriptor += step);
+        descriptor_write(&line[7], descriptor += step);
+        descriptor += step;
+        stored += SLOTS_AT_ONCE;
+    }
+    while (stored < count && descriptor_raw(&slots[stored]) == 0) {
         descriptor_write(&slots[stored], descriptor);
         descriptor += step;
         stored++;
@@ -457,12 +482,98 @@ int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
     return source.left == 0 ? 0 : -PIOMMU_EEXIST;
 }
 
-int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
-                       uint64_t size, piommu_prot prot, uint64_t *mapped)
+static int map_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t physical, uint64_t size,
+                      piommu_prot prot, uint64_t *mapped)
 {
     struct piommu_segment segment = {.physical = physical, .size = size};
 
     return piommu_pgtable_map_list(table, iova, &segment, 1, prot, mapped);
+}
+
+/*
+ * The height of the leaves, if one height serves for all of the range; HEIGHTS if not, or if it is
+ * hard to tell.
+ */
+static inline unsigned int uniform_height(const struct piommu_pgtable *table, uint64_t iova,
+                                          uint64_t physical, uint64_t size)
+{
+    unsigned int height = 0;
+
+    while (height < table->root_height) {
+        uint64_t mask = pgtable_span(table, height + 1) - 1;
+
+        if (size <= mask || ((iova ^ physical) & mask) != 0) {
+            break;
+        }
+        if (((iova | size) & mask) != 0) {
+            return HEIGHTS;
+        }
+        height++;
+    }
+    return ((table->leaf_heights >> height) & 1) != 0 ? height : HEIGHTS;
+}
+
+/*
+ * Nearly all calls map a range that lies in one table, which is there. This does those in one way
+ * down, and leaves all others, and all errors but a conflict, to the general code.
+ */
+int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                       uint64_t size, piommu_prot prot, uint64_t *mapped)
+{
+    uint64_t offset = iova - table->aperture.first;
+    uint64_t last_offset = table->last_offset;
+    uint64_t attributes = pgtable_leaf_attributes(table, prot);
+    descriptor_slot *slots = table->root;
+    descriptor_slot *link = NULL;
+    uint64_t descriptor = 0;
+    unsigned int wanted;
+    uint64_t count;
+    uint32_t index;
+    uint32_t stored;
+
+    if (!table->quick || attributes == 0 || (prot & ~PIOMMU_PROT_ALL) != 0 ||
+        ((iova | physical | size) & table->granule_mask) != 0 || offset > last_offset ||
+        size - 1 > last_offset - offset || physical > table->last_output ||
+        size - 1 > table->last_output - physical) {
+        return map_slowly(table, iova, physical, size, prot, mapped);
+    }
+    wanted = uniform_height(table, iova, physical, size);
+    if (wanted == HEIGHTS) {
+        return map_slowly(table, iova, physical, size, prot, mapped);
+    }
+    for (unsigned int height = table->root_height; height > wanted; height--) {
+        link = &slots[pgtable_index(table, height, iova)];
+        descriptor = descriptor_read(link);
+        if ((descriptor & DESCRIPTOR_TYPE_MASK) != DESCRIPTOR_TABLE) {
+            return map_slowly(table, iova, physical, size, prot, mapped);
+        }
+        slots = pgtable_next_quick(table, descriptor);
+    }
+    index = pgtable_index(table, wanted, iova);
+    count = size >> table->shift[wanted];
+    if (count > table->index_mask[wanted] - index + 1u) {
+        return map_slowly(table, iova, physical, size, prot, mapped);
+    }
+    if (link != NULL && descriptor_links_empty(descriptor)) {
+        piommu_empty_forget_(table, slots);
+    } else if (wanted != 0 && !all_free(&slots[index], (uint32_t)count)) {
+        /* What is there may be a table, below which smaller leaves go. */
+        return map_slowly(table, iova, physical, size, prot, mapped);
+    }
+    stored = fill_slots(&slots[index],
+                        physical | attributes | (wanted == 0 ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK),
+                        pgtable_span(table, wanted), (uint32_t)count);
+    if (stored == 0) {
+        *mapped = 0;
+        return -PIOMMU_EEXIST;
+    }
+    if (link != NULL) {
+        descriptor_write(link, descriptor_count_up(descriptor, stored));
+    }
+    pgtable_clean(table, &slots[index], stored);
+    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
+    *mapped = (uint64_t)stored << table->shift[wanted];
+    return stored == count ? 0 : -PIOMMU_EEXIST;
 }
 
 /* Begins where the cursor stands, which may be inside a segment. */

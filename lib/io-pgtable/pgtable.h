@@ -22,6 +22,9 @@
 #define ACCESS_VALUES (PIOMMU_PROT_ACCESS + 1u)
 #define MEMORY_SHIFT  5
 #define MEMORY_VALUES 32u
+/* Values of the leaf's bits 9:2 and 54:51, from which a prot is decoded. */
+#define LOW_DECODED  256u
+#define HIGH_DECODED 16u
 /* From the bits of PIOMMU_PROT_SOFTWARE to those of a leaf. */
 #define LEAF_SOFTWARE_SHIFT 46
 
@@ -33,16 +36,21 @@ struct piommu_pgtable {
     bool coherent_walk;
     bool adopted;
     bool tracking; /* new writable leaves are tracked (dirty.c) */
+    /* The short ways may be taken: an own, linear table that uses nothing rare. */
+    bool quick;
 
     /* Geometry. */
     uint8_t root_height;
     uint8_t leaf_heights;         /* bit H set: leaves at height H are in use */
     uint8_t block_heights;        /* bit H set: the format has leaves at height H */
     uint8_t fold_shift;           /* see address_fold */
+    uint8_t index_bits;           /* log2 of the slots in a table */
     uint8_t shift[HEIGHTS];       /* log2 of the span of one slot, by height */
     uint8_t group_shift[HEIGHTS]; /* log2 of the slots in a contiguous group, 0: no groups */
     uint32_t index_mask[HEIGHTS]; /* slots in a table minus one, by height */
     struct piommu_range aperture;
+    uint64_t last_offset; /* of the aperture: its size less 1 */
+    uint64_t granule_mask;
     uint64_t last_output; /* highest output address; tables lie below it too */
     /*
      * Where descriptors hold an address: these bits in place, and, with 52-bit output, the highest
@@ -55,6 +63,11 @@ struct piommu_pgtable {
     /* Attribute bits by the two parts of a prot; 0 where the format cannot express it. */
     uint64_t access_attributes[ACCESS_VALUES];
     uint64_t memory_attributes[MEMORY_VALUES];
+    /* The way back, by the leaf's bits; see pgtable_leaf_prot. */
+    uint16_t prot_of_low[LOW_DECODED];
+    uint16_t prot_of_high[HIGH_DECODED];
+    piommu_prot not_if_privileged;
+    piommu_prot global_flag; /* PIOMMU_PROT_GLOBAL in a stage 1 */
 
     /* Tables that are linked and empty, oldest first; see empty.c. */
     descriptor_slot *oldest_empty;
@@ -84,8 +97,6 @@ void piommu_pgtable_set_root_(struct piommu_pgtable *table, uint64_t physical);
 
 /* attributes.c: fills in the attribute bits by prot, and those of links. */
 void piommu_pgtable_set_attributes_(struct piommu_pgtable *table);
-/* attributes.c: the prot that a leaf was made of. */
-piommu_prot piommu_pgtable_leaf_prot_(const struct piommu_pgtable *table, uint64_t descriptor);
 /* attributes.c: the bits of a leaf that PIOMMU_PROT_ACCESS and _SOFTWARE decide on. */
 uint64_t piommu_pgtable_access_mask_(const struct piommu_pgtable *table);
 /* attributes.c: a leaf, or its attributes, as tracked and clean if it allows writing, else as is */
@@ -175,6 +186,23 @@ static inline uint64_t pgtable_leaf_attributes(const struct piommu_pgtable *tabl
     return access | memory | ((uint64_t)(prot & PIOMMU_PROT_SOFTWARE_MASK) << LEAF_SOFTWARE_SHIFT);
 }
 
+/*
+ * The prot that a leaf was made of. In all formats it depends on the leaf's bits 9:2, 54:51, 11 and
+ * those for software, and each of them adds flags of its own; but where only privileged
+ * transactions are allowed, the bit that lets the others execute may be set for want of another.
+ */
+static inline piommu_prot pgtable_leaf_prot(const struct piommu_pgtable *table, uint64_t descriptor)
+{
+    piommu_prot prot = (piommu_prot)table->prot_of_low[(descriptor >> 2) & (LOW_DECODED - 1)] |
+                       table->prot_of_high[(descriptor >> 51) & (HIGH_DECODED - 1)];
+
+    if ((prot & PIOMMU_PROT_PRIVILEGED) != 0) {
+        prot &= ~table->not_if_privileged;
+    }
+    prot |= (piommu_prot)(~descriptor >> 2) & table->global_flag;
+    return prot | ((piommu_prot)(descriptor >> LEAF_SOFTWARE_SHIFT) & PIOMMU_PROT_SOFTWARE_MASK);
+}
+
 static inline uint64_t pgtable_encode(const struct piommu_pgtable *table, uint64_t physical)
 {
     return (physical & table->address_mask) |
@@ -197,6 +225,14 @@ static inline descriptor_slot *pgtable_next(const struct piommu_pgtable *table, 
         return (descriptor_slot *)((uintptr_t)physical + table->virtual_offset);
     }
     return table->host.os->dma_virtual(table->host.ctx, physical);
+}
+
+/* The same where table->quick. */
+static inline descriptor_slot *pgtable_next_quick(const struct piommu_pgtable *table,
+                                                  uint64_t descriptor)
+{
+    return (descriptor_slot *)((uintptr_t)(descriptor & table->address_mask) +
+                               table->virtual_offset);
 }
 
 /* Makes changed slots visible to a walker that does not snoop. A barrier must follow. */

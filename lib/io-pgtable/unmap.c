@@ -7,6 +7,8 @@
 
 #include "../base/gather.h"
 
+#define SLOTS_AT_ONCE 8u /* see map.c */
+
 int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size)
 {
     if (size == 0 || ((iova | size) & (table->info.granule - 1)) != 0) {
@@ -56,12 +58,34 @@ static uint32_t rest_of_group(const struct path *path, uint32_t cleared)
     return rest;
 }
 
-static uint32_t clear_slots(const struct piommu_pgtable *table, unsigned int height,
-                            descriptor_slot *slots, uint32_t limit)
+/* Clears leaves side by side, up to a slot without one; returns how many. See fill_slots. */
+static inline uint32_t clear_slots(descriptor_slot *slots, unsigned int height, uint32_t limit)
 {
+    const uint64_t mask = piommu_le64(DESCRIPTOR_TYPE_MASK);
+    const uint64_t type = piommu_le64(height == 0 ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK);
     uint32_t cleared = 0;
 
-    while (cleared < limit && pgtable_is_leaf(table, descriptor_read(&slots[cleared]), height)) {
+    while (limit - cleared >= SLOTS_AT_ONCE) {
+        descriptor_slot *line = &slots[cleared];
+
+        if ((((descriptor_raw(&line[0]) ^ type) | (descriptor_raw(&line[1]) ^ type) |
+              (descriptor_raw(&line[2]) ^ type) | (descriptor_raw(&line[3]) ^ type) |
+              (descriptor_raw(&line[4]) ^ type) | (descriptor_raw(&line[5]) ^ type) |
+              (descriptor_raw(&line[6]) ^ type) | (descriptor_raw(&line[7]) ^ type)) &
+             mask) != 0) {
+            break;
+        }
+        descriptor_write(&line[0], 0);
+        descriptor_write(&line[1], 0);
+        descriptor_write(&line[2], 0);
+        descriptor_write(&line[3], 0);
+        descriptor_write(&line[4], 0);
+        descriptor_write(&line[5], 0);
+        descriptor_write(&line[6], 0);
+        descriptor_write(&line[7], 0);
+        cleared += SLOTS_AT_ONCE;
+    }
+    while (cleared < limit && (descriptor_raw(&slots[cleared]) & mask) == type) {
         descriptor_write(&slots[cleared], 0);
         cleared++;
     }
@@ -82,12 +106,12 @@ static uint32_t clear_run(struct path *path, uint64_t last, uint64_t budget)
         limit = (uint32_t)wanted;
     }
     if (budget < limit) {
-        cleared = clear_slots(table, height, slots, (uint32_t)budget);
+        cleared = clear_slots(slots, height, (uint32_t)budget);
         if (cleared == budget) {
-            cleared += clear_slots(table, height, &slots[cleared], rest_of_group(path, cleared));
+            cleared += clear_slots(&slots[cleared], height, rest_of_group(path, cleared));
         }
     } else {
-        cleared = clear_slots(table, height, slots, limit);
+        cleared = clear_slots(slots, height, limit);
     }
     if (cleared != 0) {
         pgtable_clean(table, slots, cleared);
@@ -135,8 +159,8 @@ bool piommu_pgtable_remove_(struct piommu_pgtable *table, uint64_t *iova, uint64
     return done;
 }
 
-int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
-                         struct piommu_gather *gather, uint64_t *unmapped)
+static int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                        struct piommu_gather *gather, uint64_t *unmapped)
 {
     uint64_t last = iova + (size - 1);
     int error;
@@ -154,6 +178,65 @@ int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t s
     }
     piommu_pgtable_remove_(table, &iova, last, UINT64_MAX, gather, unmapped);
     return *unmapped != 0 ? 0 : -PIOMMU_ENOENT;
+}
+
+/*
+ * As for mapping: a range of leaves in one table, in one way down. If the range turns out to have a
+ * hole or a table in it, the general code goes on from there; a range that is aligned to its first
+ * leaf's size, and in one table, cuts nothing.
+ */
+int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                         struct piommu_gather *gather, uint64_t *unmapped)
+{
+    uint64_t offset = iova - table->aperture.first;
+    uint64_t last_offset = table->last_offset;
+    unsigned int height = table->root_height;
+    descriptor_slot *slots = table->root;
+    descriptor_slot *link = NULL;
+    uint64_t link_descriptor = 0;
+    uint64_t descriptor;
+    uint64_t count;
+    uint64_t removed;
+    uint32_t index;
+    uint32_t cleared;
+
+    if (!table->quick || offset > last_offset || size - 1 > last_offset - offset) {
+        return unmap_slowly(table, iova, size, gather, unmapped);
+    }
+    index = pgtable_index(table, height, iova);
+    descriptor = descriptor_read(&slots[index]);
+    while (descriptor_is_table(descriptor, height)) {
+        link = &slots[index];
+        link_descriptor = descriptor;
+        slots = pgtable_next_quick(table, descriptor);
+        height--;
+        index = pgtable_index(table, height, iova);
+        descriptor = descriptor_read(&slots[index]);
+    }
+    count = size >> table->shift[height];
+    if ((descriptor & DESCRIPTOR_VALID) == 0 ||
+        ((iova | size) & (pgtable_span(table, height) - 1)) != 0 ||
+        count > table->index_mask[height] - index + 1u) {
+        return unmap_slowly(table, iova, size, gather, unmapped);
+    }
+    cleared = clear_slots(&slots[index], height, (uint32_t)count);
+    pgtable_clean(table, &slots[index], cleared);
+    removed = (uint64_t)cleared << table->shift[height];
+    gather_add(gather, iova, iova + (removed - 1));
+    if (link != NULL) {
+        link_descriptor = descriptor_count_down(link_descriptor, cleared);
+        descriptor_write(link, link_descriptor);
+        if (descriptor_links_empty(link_descriptor)) {
+            piommu_empty_note_(table, slots, height, iova);
+        }
+    }
+    *unmapped = removed;
+    if (cleared != count) {
+        uint64_t next = iova + removed;
+
+        piommu_pgtable_remove_(table, &next, iova + (size - 1), UINT64_MAX, gather, unmapped);
+    }
+    return 0;
 }
 
 int piommu_pgtable_unmap_some(struct piommu_pgtable *table, uint64_t iova, uint64_t size,

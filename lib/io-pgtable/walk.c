@@ -15,7 +15,7 @@ static void decode_leaf(const struct piommu_pgtable *table, unsigned int height,
 
     step->kind = PIOMMU_PGTABLE_STEP_LEAF;
     step->physical = pgtable_decode(table, descriptor) & ~(pgtable_span(table, height) - 1);
-    step->prot = piommu_pgtable_leaf_prot_(table, descriptor);
+    step->prot = pgtable_leaf_prot(table, descriptor);
     step->contiguous = (descriptor & DESCRIPTOR_CONTIGUOUS) != 0;
     step->accessed = piommu_pgtable_is_accessed_(descriptor);
     if ((table->info.flags & PIOMMU_PGTABLE_DIRTY) != 0) {
@@ -110,7 +110,7 @@ int piommu_pgtable_for_each_mapping(struct piommu_pgtable *table, uint64_t first
         uint64_t end = (scan.iova | span_mask) > last ? last : scan.iova | span_mask;
         uint64_t physical =
             (pgtable_decode(table, scan.descriptor) & ~span_mask) | (begin & span_mask);
-        piommu_prot prot = piommu_pgtable_leaf_prot_(table, scan.descriptor);
+        piommu_prot prot = pgtable_leaf_prot(table, scan.descriptor);
 
         if (pending && continues(&run, begin, physical, prot)) {
             run.range.last = end;

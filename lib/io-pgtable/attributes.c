@@ -315,7 +315,7 @@ static piommu_prot leaf_prot(const struct piommu_pgtable *table, uint64_t descri
             break;
         }
     }
-    return prot;
+    return prot | ((piommu_prot)(descriptor >> LEAF_SOFTWARE_SHIFT) & PIOMMU_PROT_SOFTWARE_MASK);
 }
 
 /*
@@ -324,7 +324,8 @@ static piommu_prot leaf_prot(const struct piommu_pgtable *table, uint64_t descri
  */
 static void set_decoded(struct piommu_pgtable *table)
 {
-    const piommu_prot by_high = PIOMMU_PROT_EXECUTE_ALL | PIOMMU_PROT_WRITE;
+    const piommu_prot by_high =
+        PIOMMU_PROT_EXECUTE_ALL | PIOMMU_PROT_WRITE | PIOMMU_PROT_SOFTWARE_MASK;
     bool stage1 = pgtable_is_stage1(table);
     uint64_t unexecutable =
         stage1 ? LEAF_S1_NO_EXEC | LEAF_S1_PRIVILEGED_NO_EXEC : LEAF_S2_EXEC_NONE;
@@ -347,8 +348,12 @@ static void set_decoded(struct piommu_pgtable *table)
 void piommu_pgtable_set_attributes_(struct piommu_pgtable *table)
 {
     for (piommu_prot access = 0; access < ACCESS_VALUES; access++) {
-        table->access_attributes[access] =
-            pgtable_is_stage1(table) ? stage1_access(table, access) : stage2_access(table, access);
+        /* A mapping that allows nothing is none. */
+        if ((access & (PIOMMU_PROT_READ | PIOMMU_PROT_WRITE | PIOMMU_PROT_EXECUTE_ALL)) != 0) {
+            table->access_attributes[access] = pgtable_is_stage1(table)
+                                                   ? stage1_access(table, access)
+                                                   : stage2_access(table, access);
+        }
     }
     for (piommu_prot kind = 0; kind < MEMORY_VALUES; kind++) {
         table->memory_attributes[kind] = memory(table, kind << MEMORY_SHIFT);

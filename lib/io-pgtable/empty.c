@@ -14,24 +14,16 @@
 #include "chain.h"
 #include "inspect.h"
 
-/* Words of a table on the list. */
-#define WORD_NEXT     0 /* newer */
-#define WORD_PREVIOUS 1 /* older */
-#define WORD_PLACE    2 /* first input address, with the height in bits 3:1 */
-
-#define PLACE_HEIGHT_SHIFT 1
-#define PLACE_HEIGHT_MASK  0xeull
-
 void piommu_empty_note_(struct piommu_pgtable *table, descriptor_slot *slots, unsigned int height,
                         uint64_t iova)
 {
     uint64_t first = iova & ~(pgtable_span(table, height + 1) - 1);
 
-    chain_write_pointer(slots, WORD_NEXT, NULL);
-    chain_write_pointer(slots, WORD_PREVIOUS, table->newest_empty);
-    descriptor_write(&slots[WORD_PLACE], first | ((uint64_t)height << PLACE_HEIGHT_SHIFT));
+    chain_write_pointer(slots, EMPTY_NEXT, NULL);
+    chain_write_pointer(slots, EMPTY_PREVIOUS, table->newest_empty);
+    descriptor_write(&slots[EMPTY_PLACE], first | ((uint64_t)height << PLACE_HEIGHT_SHIFT));
     if (table->newest_empty != NULL) {
-        chain_write_pointer(table->newest_empty, WORD_NEXT, slots);
+        chain_write_pointer(table->newest_empty, EMPTY_NEXT, slots);
     } else {
         table->oldest_empty = slots;
     }
@@ -39,35 +31,14 @@ void piommu_empty_note_(struct piommu_pgtable *table, descriptor_slot *slots, un
     table->statistics.tables_empty++;
 }
 
-void piommu_empty_forget_(struct piommu_pgtable *table, descriptor_slot *slots)
-{
-    descriptor_slot *next = chain_read_pointer(slots, WORD_NEXT);
-    descriptor_slot *previous = chain_read_pointer(slots, WORD_PREVIOUS);
-
-    if (next != NULL) {
-        chain_write_pointer(next, WORD_PREVIOUS, previous);
-    } else {
-        table->newest_empty = previous;
-    }
-    if (previous != NULL) {
-        chain_write_pointer(previous, WORD_NEXT, next);
-    } else {
-        table->oldest_empty = next;
-    }
-    descriptor_write(&slots[WORD_NEXT], 0);
-    descriptor_write(&slots[WORD_PREVIOUS], 0);
-    descriptor_write(&slots[WORD_PLACE], 0);
-    table->statistics.tables_empty--;
-}
-
 bool piommu_empty_is_noted_(const struct piommu_pgtable *table, descriptor_slot *slots,
                             unsigned int height, uint64_t iova)
 {
-    descriptor_slot *next = chain_read_pointer(slots, WORD_NEXT);
+    descriptor_slot *next = chain_read_pointer(slots, EMPTY_NEXT);
 
-    return descriptor_read(&slots[WORD_PLACE]) ==
+    return descriptor_read(&slots[EMPTY_PLACE]) ==
                (iova | ((uint64_t)height << PLACE_HEIGHT_SHIFT)) &&
-           (next != NULL ? chain_read_pointer(next, WORD_PREVIOUS) : table->newest_empty) == slots;
+           (next != NULL ? chain_read_pointer(next, EMPTY_PREVIOUS) : table->newest_empty) == slots;
 }
 
 /*
@@ -98,25 +69,28 @@ static void detach(struct piommu_pgtable *table, uint32_t keep, struct piommu_ga
 
     while (table->statistics.tables_empty > keep) {
         descriptor_slot *slots = table->oldest_empty;
-        uint64_t place = descriptor_read(&slots[WORD_PLACE]);
+        uint64_t place = descriptor_read(&slots[EMPTY_PLACE]);
         unsigned int height = (unsigned int)((place & PLACE_HEIGHT_MASK) >> PLACE_HEIGHT_SHIFT);
         uint64_t first = place & ~PLACE_HEIGHT_MASK;
 
-        piommu_empty_forget_(table, slots);
+        empty_forget(table, slots);
         descriptor_write(&slots[CHAIN_PHYSICAL], cut_link(table, height, first));
         chain_push(&detached, slots);
         gather_add(gather, first, first + (pgtable_span(table, height + 1) - 1));
     }
     gather->tables = detached;
-    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }
 
 void piommu_pgtable_detach_empty(struct piommu_pgtable *table, struct piommu_gather *gather)
 {
-    detach(table, table->empty_tables_kept, gather);
+    if (table->statistics.tables_empty > table->empty_tables_kept) {
+        detach(table, table->empty_tables_kept, gather);
+    }
+    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }
 
 void piommu_pgtable_trim(struct piommu_pgtable *table, struct piommu_gather *gather)
 {
     detach(table, 0, gather);
+    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }

@@ -412,6 +412,8 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
     }
     slots_bits = config->input_bits - table->shift[height];
     table->index_mask[height] = (1u << slots_bits) - 1;
+    table->root_shift = table->shift[height];
+    table->root_mask = table->index_mask[height];
     table->info.format = config->format;
     table->info.granule = config->granule;
     table->info.flags = config->flags;
@@ -434,10 +436,11 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
         set_stage2_registers(table, config, geometry);
     }
     piommu_pgtable_set_attributes_(table);
-    table->granule_mask = config->granule - 1u;
     table->index_bits = geometry->index_bits;
-    table->quick = table->linear && table->address_fold == 0 && table->info.contiguous_sizes == 0 &&
-                   (config->flags & PIOMMU_PGTABLE_DIRTY) == 0;
+    if (table->linear && table->address_fold == 0 && table->info.contiguous_sizes == 0 &&
+        (config->flags & PIOMMU_PGTABLE_DIRTY) == 0 && config->format != PIOMMU_ARM_32_LPAE_S1) {
+        table->quick_size = config->granule;
+    }
     return 0;
 }
 

@@ -5,6 +5,8 @@
 
 #include "pgtable.h"
 
+#include "quick.h"
+
 uint64_t piommu_pgtable_find_leaf_(const struct piommu_pgtable *table, uint64_t iova,
                                    unsigned int *height)
 {
@@ -33,8 +35,8 @@ static void describe(const struct piommu_pgtable *table, uint64_t descriptor, un
     result->prot = pgtable_leaf_prot(table, descriptor);
 }
 
-static int lookup_slowly(const struct piommu_pgtable *table, uint64_t iova,
-                         struct piommu_translation *result)
+NEVER_INLINE int lookup_slowly(const struct piommu_pgtable *table, uint64_t iova,
+                               struct piommu_translation *result)
 {
     unsigned int height;
     uint64_t descriptor;
@@ -50,38 +52,41 @@ static int lookup_slowly(const struct piommu_pgtable *table, uint64_t iova,
     return 0;
 }
 
+ALWAYS_INLINE int lookup_quickly(const struct piommu_pgtable *table, uint64_t iova,
+                                 struct piommu_translation *result, unsigned int page_shift,
+                                 unsigned int index_bits)
+{
+    struct descent descent;
+    uint64_t mask;
+
+    if (iova - table->aperture.first > table->last_offset) {
+        return -PIOMMU_ERANGE;
+    }
+    descent = descend_quickly(table, iova, page_shift, index_bits);
+    if ((descent.descriptor & DESCRIPTOR_TYPE_MASK) !=
+        (descent.shift == page_shift ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK)) {
+        return -PIOMMU_ENOENT;
+    }
+    mask = (1ull << descent.shift) - 1;
+    result->physical = (descent.descriptor & table->address_mask & ~mask) | (iova & mask);
+    result->leaf_size = mask + 1;
+    result->prot = pgtable_quick_prot(table, descent.descriptor);
+    return 0;
+}
+
 int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
                           struct piommu_translation *result)
 {
-    uint64_t address_mask = table->address_mask;
-    uintptr_t virtual_offset = table->virtual_offset;
-    unsigned int index_bits = table->index_bits;
-    unsigned int page_shift = table->shift[0];
-    unsigned int shift = table->shift[table->root_height];
-    uint64_t index_mask = (1u << index_bits) - 1;
-    uint64_t descriptor;
-    uint64_t mask;
-
-    if (!table->quick || iova - table->aperture.first > table->last_offset) {
-        return lookup_slowly(table, iova, result);
+    if (table->quick_size == 1u << 12) {
+        return lookup_quickly(table, iova, result, 12, 9);
     }
-    descriptor =
-        descriptor_read(&table->root[(iova >> shift) & table->index_mask[table->root_height]]);
-    while ((descriptor & DESCRIPTOR_TYPE_MASK) == DESCRIPTOR_TABLE && shift != page_shift) {
-        descriptor_slot *slots =
-            (descriptor_slot *)((uintptr_t)(descriptor & address_mask) + virtual_offset);
-
-        shift -= index_bits;
-        descriptor = descriptor_read(&slots[(iova >> shift) & index_mask]);
+    if (table->quick_size == 1u << 16) {
+        return lookup_quickly(table, iova, result, 16, 13);
     }
-    if ((descriptor & DESCRIPTOR_VALID) == 0) {
-        return -PIOMMU_ENOENT;
+    if (table->quick_size == 1u << 14) {
+        return lookup_quickly(table, iova, result, 14, 11);
     }
-    mask = (1ull << shift) - 1;
-    result->physical = (descriptor & address_mask & ~mask) | (iova & mask);
-    result->leaf_size = mask + 1;
-    result->prot = pgtable_leaf_prot(table, descriptor);
-    return 0;
+    return lookup_slowly(table, iova, result);
 }
 
 void piommu_scan_begin_(struct scan *scan, const struct piommu_pgtable *table, uint64_t first,

@@ -7,8 +7,8 @@
 
 #include "pgtable.h"
 
-/* Slots in a cache line of 64 bytes: what most CPUs have, and what is looked at in one go. */
-#define SLOTS_AT_ONCE 8u
+#include "chain.h"
+#include "quick.h"
 
 /* Takes the segments in that go on where the source ends. */
 static void extend(struct source *source)
@@ -244,7 +244,7 @@ static bool descend(struct path *path, unsigned int wanted, descriptor_slot **sp
 
         if (descriptor_is_table(descriptor, path->height)) {
             if (descriptor_count(descriptor) == 0) {
-                piommu_empty_forget_(table, pgtable_next(table, descriptor));
+                empty_forget(table, pgtable_next(table, descriptor));
             }
             path_enter(path, descriptor);
             if (path->height < wanted) {
@@ -482,98 +482,136 @@ int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
     return source.left == 0 ? 0 : -PIOMMU_EEXIST;
 }
 
-static int map_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t physical, uint64_t size,
-                      piommu_prot prot, uint64_t *mapped)
+NEVER_INLINE int map_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                            uint64_t size, piommu_prot prot, uint64_t *mapped)
 {
     struct piommu_segment segment = {.physical = physical, .size = size};
 
     return piommu_pgtable_map_list(table, iova, &segment, 1, prot, mapped);
 }
 
-/*
- * The height of the leaves, if one height serves for all of the range; HEIGHTS if not, or if it is
- * hard to tell.
- */
-static inline unsigned int uniform_height(const struct piommu_pgtable *table, uint64_t iova,
-                                          uint64_t physical, uint64_t size)
+/* Makes leaves that were stored in a linked table visible. */
+NEVER_INLINE int publish(const struct piommu_pgtable *table, descriptor_slot *slots, uint32_t count)
 {
-    unsigned int height = 0;
-
-    while (height < table->root_height) {
-        uint64_t mask = pgtable_span(table, height + 1) - 1;
-
-        if (size <= mask || ((iova ^ physical) & mask) != 0) {
-            break;
-        }
-        if (((iova | size) & mask) != 0) {
-            return HEIGHTS;
-        }
-        height++;
-    }
-    return ((table->leaf_heights >> height) & 1) != 0 ? height : HEIGHTS;
+    pgtable_clean(table, slots, count);
+    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
+    return 0;
 }
 
 /*
- * Nearly all calls map a range that lies in one table, which is there. This does those in one way
- * down, and leaves all others, and all errors but a conflict, to the general code.
+ * Maps one page into a table that is there, and leaves everything else to the general code.
+ * Everything else includes all errors.
  */
-int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
-                       uint64_t size, piommu_prot prot, uint64_t *mapped)
+ALWAYS_INLINE int map_page(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                           uint64_t size, piommu_prot prot, uint64_t *mapped,
+                           unsigned int page_shift, unsigned int index_bits)
 {
-    uint64_t offset = iova - table->aperture.first;
-    uint64_t last_offset = table->last_offset;
+    uint64_t page_mask = (1ull << page_shift) - 1;
     uint64_t attributes = pgtable_leaf_attributes(table, prot);
+    struct descent descent;
+
+    if (attributes == 0 || ((iova | physical) & page_mask) != 0 || prot > PIOMMU_PROT_ALL ||
+        iova - table->aperture.first > table->last_offset || physical > table->last_output) {
+        return map_slowly(table, iova, physical, size, prot, mapped);
+    }
+    descent = descend_quickly(table, iova, page_shift, index_bits);
+    if (descent.shift != page_shift || descent.link == NULL) {
+        return map_slowly(table, iova, physical, size, prot, mapped);
+    }
+    if (descriptor_links_empty(descent.link_descriptor)) {
+        empty_forget(table, pgtable_next(table, descent.link_descriptor));
+    } else if (descent.descriptor != 0) {
+        return map_slowly(table, iova, physical, size, prot, mapped);
+    }
+    descriptor_write(descent.slot, physical | attributes | DESCRIPTOR_PAGE);
+    descriptor_write(descent.link, descriptor_count_up(descent.link_descriptor, 1));
+    *mapped = size;
+    if (!table->coherent_walk) {
+        return publish(table, descent.slot, 1);
+    }
+    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
+    return 0;
+}
+
+/* The same for a range of leaves of one size that lies in one table. */
+NEVER_INLINE int map_run(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                         uint64_t size, piommu_prot prot, uint64_t *mapped)
+{
+    uint64_t attributes = pgtable_leaf_attributes(table, prot);
+    unsigned int height = table->root_height;
     descriptor_slot *slots = table->root;
     descriptor_slot *link = NULL;
-    uint64_t descriptor = 0;
-    unsigned int wanted;
+    uint64_t link_descriptor = 0;
+    uint64_t descriptor;
+    uint64_t span_mask;
     uint64_t count;
     uint32_t index;
     uint32_t stored;
 
-    if (!table->quick || attributes == 0 || (prot & ~PIOMMU_PROT_ALL) != 0 ||
-        ((iova | physical | size) & table->granule_mask) != 0 || offset > last_offset ||
-        size - 1 > last_offset - offset || physical > table->last_output ||
-        size - 1 > table->last_output - physical) {
+    if (attributes == 0 || ((iova | physical | size) & (table->info.granule - 1)) != 0 ||
+        prot > PIOMMU_PROT_ALL || !pgtable_has_range(table, iova, size) ||
+        physical > table->last_output || size - 1 > table->last_output - physical) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    wanted = uniform_height(table, iova, physical, size);
-    if (wanted == HEIGHTS) {
-        return map_slowly(table, iova, physical, size, prot, mapped);
-    }
-    for (unsigned int height = table->root_height; height > wanted; height--) {
-        link = &slots[pgtable_index(table, height, iova)];
-        descriptor = descriptor_read(link);
-        if ((descriptor & DESCRIPTOR_TYPE_MASK) != DESCRIPTOR_TABLE) {
-            return map_slowly(table, iova, physical, size, prot, mapped);
+    for (;;) {
+        index = pgtable_index(table, height, iova);
+        descriptor = descriptor_read(&slots[index]);
+        if (!descriptor_is_table(descriptor, height)) {
+            break;
         }
-        slots = pgtable_next_quick(table, descriptor);
+        link = &slots[index];
+        link_descriptor = descriptor;
+        slots = pgtable_next(table, descriptor);
+        height--;
     }
-    index = pgtable_index(table, wanted, iova);
-    count = size >> table->shift[wanted];
-    if (count > table->index_mask[wanted] - index + 1u) {
+    /*
+     * The leaves fit the slots they have come to, and no larger ones would fit: neither the range
+     * nor its alignment reaches the span of a whole table.
+     */
+    span_mask = pgtable_span(table, height) - 1;
+    count = size >> table->shift[height];
+    if (((iova | physical | size) & span_mask) != 0 || ((table->leaf_heights >> height) & 1) == 0 ||
+        (height < table->root_height && size >= pgtable_span(table, height + 1) &&
+         ((iova ^ physical) & (pgtable_span(table, height + 1) - 1)) == 0) ||
+        count > table->index_mask[height] - index + 1u) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    if (link != NULL && descriptor_links_empty(descriptor)) {
-        piommu_empty_forget_(table, slots);
-    } else if (wanted != 0 && !all_free(&slots[index], (uint32_t)count)) {
+    if (link != NULL && descriptor_links_empty(link_descriptor)) {
+        empty_forget(table, slots);
+    } else if (height != 0 && !all_free(&slots[index], (uint32_t)count)) {
         /* What is there may be a table, below which smaller leaves go. */
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
     stored = fill_slots(&slots[index],
-                        physical | attributes | (wanted == 0 ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK),
-                        pgtable_span(table, wanted), (uint32_t)count);
-    if (stored == 0) {
-        *mapped = 0;
-        return -PIOMMU_EEXIST;
-    }
+                        physical | attributes | (height == 0 ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK),
+                        span_mask + 1, (uint32_t)count);
+    *mapped = (uint64_t)stored << table->shift[height];
     if (link != NULL) {
-        descriptor_write(link, descriptor_count_up(descriptor, stored));
+        descriptor_write(link, descriptor_count_up(link_descriptor, stored));
     }
-    pgtable_clean(table, &slots[index], stored);
-    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
-    *mapped = (uint64_t)stored << table->shift[wanted];
+    if (stored != 0) {
+        publish(table, &slots[index], stored);
+    }
     return stored == count ? 0 : -PIOMMU_EEXIST;
+}
+
+int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                       uint64_t size, piommu_prot prot, uint64_t *mapped)
+{
+    if (size == table->quick_size) {
+        switch (size) {
+        case 1u << 12:
+            return map_page(table, iova, physical, size, prot, mapped, 12, 9);
+        case 1u << 14:
+            return map_page(table, iova, physical, size, prot, mapped, 14, 11);
+        default:
+            return map_page(table, iova, physical, size, prot, mapped, 16, 13);
+        }
+    }
+    if (table->quick_size != 0 && size != 0) {
+        return map_run(table, iova, physical, size, prot, mapped);
+    }
+    return map_slowly(table, iova, physical, size, prot, mapped);
 }
 
 /* Begins where the cursor stands, which may be inside a segment. */

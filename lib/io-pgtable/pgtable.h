@@ -22,9 +22,9 @@
 #define ACCESS_VALUES (PIOMMU_PROT_ACCESS + 1u)
 #define MEMORY_SHIFT  5
 #define MEMORY_VALUES 32u
-/* Values of the leaf's bits 9:2 and 54:51, from which a prot is decoded. */
+/* Values of the leaf's bits 9:2 and 58:51, from which a prot is decoded. */
 #define LOW_DECODED  256u
-#define HIGH_DECODED 16u
+#define HIGH_DECODED 256u
 /* From the bits of PIOMMU_PROT_SOFTWARE to those of a leaf. */
 #define LEAF_SOFTWARE_SHIFT 46
 
@@ -36,21 +36,26 @@ struct piommu_pgtable {
     bool coherent_walk;
     bool adopted;
     bool tracking; /* new writable leaves are tracked (dirty.c) */
-    /* The short ways may be taken: an own, linear table that uses nothing rare. */
-    bool quick;
+
+    /*
+     * The granule, if the short ways may be taken, since the table is an own, linear one that uses
+     * nothing rare; else 0.
+     */
+    uint64_t quick_size;
 
     /* Geometry. */
     uint8_t root_height;
+    uint8_t root_shift;           /* shift[root_height] */
     uint8_t leaf_heights;         /* bit H set: leaves at height H are in use */
     uint8_t block_heights;        /* bit H set: the format has leaves at height H */
     uint8_t fold_shift;           /* see address_fold */
     uint8_t index_bits;           /* log2 of the slots in a table */
     uint8_t shift[HEIGHTS];       /* log2 of the span of one slot, by height */
     uint8_t group_shift[HEIGHTS]; /* log2 of the slots in a contiguous group, 0: no groups */
+    uint32_t root_mask;           /* index_mask[root_height] */
     uint32_t index_mask[HEIGHTS]; /* slots in a table minus one, by height */
     struct piommu_range aperture;
     uint64_t last_offset; /* of the aperture: its size less 1 */
-    uint64_t granule_mask;
     uint64_t last_output; /* highest output address; tables lie below it too */
     /*
      * Where descriptors hold an address: these bits in place, and, with 52-bit output, the highest
@@ -187,20 +192,26 @@ static inline uint64_t pgtable_leaf_attributes(const struct piommu_pgtable *tabl
 }
 
 /*
- * The prot that a leaf was made of. In all formats it depends on the leaf's bits 9:2, 54:51, 11 and
- * those for software, and each of them adds flags of its own; but where only privileged
- * transactions are allowed, the bit that lets the others execute may be set for want of another.
+ * The prot that a leaf was made of. In all formats it depends on the leaf's bits 9:2, 58:51 and 11,
+ * and each of them adds flags of its own.
+ */
+static inline piommu_prot pgtable_quick_prot(const struct piommu_pgtable *table,
+                                             uint64_t descriptor)
+{
+    return (piommu_prot)table->prot_of_low[(descriptor >> 2) & (LOW_DECODED - 1)] |
+           table->prot_of_high[(descriptor >> 51) & (HIGH_DECODED - 1)] |
+           ((piommu_prot)(~descriptor >> 2) & table->global_flag);
+}
+
+/*
+ * The same where a stage 1 is a 32-bit one: what only privileged transactions may use has the bit
+ * set that lets the others execute, if it can be executed at all.
  */
 static inline piommu_prot pgtable_leaf_prot(const struct piommu_pgtable *table, uint64_t descriptor)
 {
-    piommu_prot prot = (piommu_prot)table->prot_of_low[(descriptor >> 2) & (LOW_DECODED - 1)] |
-                       table->prot_of_high[(descriptor >> 51) & (HIGH_DECODED - 1)];
+    piommu_prot prot = pgtable_quick_prot(table, descriptor);
 
-    if ((prot & PIOMMU_PROT_PRIVILEGED) != 0) {
-        prot &= ~table->not_if_privileged;
-    }
-    prot |= (piommu_prot)(~descriptor >> 2) & table->global_flag;
-    return prot | ((piommu_prot)(descriptor >> LEAF_SOFTWARE_SHIFT) & PIOMMU_PROT_SOFTWARE_MASK);
+    return (prot & PIOMMU_PROT_PRIVILEGED) != 0 ? prot & ~table->not_if_privileged : prot;
 }
 
 static inline uint64_t pgtable_encode(const struct piommu_pgtable *table, uint64_t physical)
@@ -225,14 +236,6 @@ static inline descriptor_slot *pgtable_next(const struct piommu_pgtable *table, 
         return (descriptor_slot *)((uintptr_t)physical + table->virtual_offset);
     }
     return table->host.os->dma_virtual(table->host.ctx, physical);
-}
-
-/* The same where table->quick. */
-static inline descriptor_slot *pgtable_next_quick(const struct piommu_pgtable *table,
-                                                  uint64_t descriptor)
-{
-    return (descriptor_slot *)((uintptr_t)(descriptor & table->address_mask) +
-                               table->virtual_offset);
 }
 
 /* Makes changed slots visible to a walker that does not snoop. A barrier must follow. */
@@ -315,9 +318,6 @@ void piommu_tables_free_(struct piommu_pgtable *table, descriptor_slot *slots);
 /* Notes that the linked table at `height` that covers iova has become empty. */
 void piommu_empty_note_(struct piommu_pgtable *table, descriptor_slot *slots, unsigned int height,
                         uint64_t iova);
-/* Takes a linked, empty table off the list, since it is about to be filled or detached. */
-void piommu_empty_forget_(struct piommu_pgtable *table, descriptor_slot *slots);
-
 /* lookup.c */
 
 /* The leaf that covers an address of the aperture, and its height, or 0. */

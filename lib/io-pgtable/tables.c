@@ -159,9 +159,13 @@ void piommu_pgtable_unreserve(struct piommu_pgtable *table, uint32_t count)
 
 void piommu_pgtable_release(struct piommu_pgtable *table, struct piommu_gather *gather)
 {
-    piommu_tables_give_(table, gather->tables);
+    descriptor_slot *detached = gather->tables;
+
     gather->tables = NULL;
     gather->pending = false;
+    if (detached != NULL) {
+        piommu_tables_give_(table, detached);
+    }
 }
 
 void piommu_pgtable_move_detached(struct piommu_pgtable *table, struct piommu_gather *from,

@@ -6,8 +6,7 @@
 #include "pgtable.h"
 
 #include "../base/gather.h"
-
-#define SLOTS_AT_ONCE 8u /* see map.c */
+#include "quick.h"
 
 int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size)
 {
@@ -159,8 +158,8 @@ bool piommu_pgtable_remove_(struct piommu_pgtable *table, uint64_t *iova, uint64
     return done;
 }
 
-static int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
-                        struct piommu_gather *gather, uint64_t *unmapped)
+NEVER_INLINE int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                              struct piommu_gather *gather, uint64_t *unmapped)
 {
     uint64_t last = iova + (size - 1);
     int error;
@@ -181,37 +180,66 @@ static int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t si
 }
 
 /*
- * As for mapping: a range of leaves in one table, in one way down. If the range turns out to have a
- * hole or a table in it, the general code goes on from there; a range that is aligned to its first
- * leaf's size, and in one table, cuts nothing.
+ * Unmaps one page, and leaves everything else to the general code.
  */
-int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
-                         struct piommu_gather *gather, uint64_t *unmapped)
+ALWAYS_INLINE int unmap_page(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                             struct piommu_gather *gather, uint64_t *unmapped,
+                             unsigned int page_shift, unsigned int index_bits)
 {
-    uint64_t offset = iova - table->aperture.first;
-    uint64_t last_offset = table->last_offset;
+    struct descent descent;
+
+    if (iova - table->aperture.first > table->last_offset ||
+        (iova & ((1ull << page_shift) - 1)) != 0) {
+        return unmap_slowly(table, iova, size, gather, unmapped);
+    }
+    descent = descend_quickly(table, iova, page_shift, index_bits);
+    if (descent.shift != page_shift || descent.link == NULL ||
+        (descent.descriptor & DESCRIPTOR_TYPE_MASK) != DESCRIPTOR_PAGE) {
+        return unmap_slowly(table, iova, size, gather, unmapped);
+    }
+    descriptor_write(descent.slot, 0);
+    *unmapped = size;
+    gather_add(gather, iova, iova + (size - 1));
+    descent.link_descriptor = descriptor_count_down(descent.link_descriptor, 1);
+    descriptor_write(descent.link, descent.link_descriptor);
+    pgtable_clean(table, descent.slot, 1);
+    if (descriptor_links_empty(descent.link_descriptor)) {
+        piommu_empty_note_(table, pgtable_next(table, descent.link_descriptor), 0, iova);
+    }
+    return 0;
+}
+
+/*
+ * Unmaps leaves of one size that lie in one table. If the range turns out to have a hole or a table
+ * in it, the general code goes on from there; a range that is aligned to its first leaf's size, and
+ * in one table, cuts nothing.
+ */
+NEVER_INLINE int unmap_run(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                           struct piommu_gather *gather, uint64_t *unmapped)
+{
     unsigned int height = table->root_height;
     descriptor_slot *slots = table->root;
     descriptor_slot *link = NULL;
     uint64_t link_descriptor = 0;
     uint64_t descriptor;
     uint64_t count;
-    uint64_t removed;
+    uint64_t next;
     uint32_t index;
     uint32_t cleared;
 
-    if (!table->quick || offset > last_offset || size - 1 > last_offset - offset) {
+    if (!pgtable_has_range(table, iova, size)) {
         return unmap_slowly(table, iova, size, gather, unmapped);
     }
-    index = pgtable_index(table, height, iova);
-    descriptor = descriptor_read(&slots[index]);
-    while (descriptor_is_table(descriptor, height)) {
-        link = &slots[index];
-        link_descriptor = descriptor;
-        slots = pgtable_next_quick(table, descriptor);
-        height--;
+    for (;;) {
         index = pgtable_index(table, height, iova);
         descriptor = descriptor_read(&slots[index]);
+        if (!descriptor_is_table(descriptor, height)) {
+            break;
+        }
+        link = &slots[index];
+        link_descriptor = descriptor;
+        slots = pgtable_next(table, descriptor);
+        height--;
     }
     count = size >> table->shift[height];
     if ((descriptor & DESCRIPTOR_VALID) == 0 ||
@@ -221,8 +249,9 @@ int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t s
     }
     cleared = clear_slots(&slots[index], height, (uint32_t)count);
     pgtable_clean(table, &slots[index], cleared);
-    removed = (uint64_t)cleared << table->shift[height];
-    gather_add(gather, iova, iova + (removed - 1));
+    *unmapped = (uint64_t)cleared << table->shift[height];
+    next = iova + *unmapped;
+    gather_add(gather, iova, next - 1);
     if (link != NULL) {
         link_descriptor = descriptor_count_down(link_descriptor, cleared);
         descriptor_write(link, link_descriptor);
@@ -230,13 +259,29 @@ int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t s
             piommu_empty_note_(table, slots, height, iova);
         }
     }
-    *unmapped = removed;
     if (cleared != count) {
-        uint64_t next = iova + removed;
-
         piommu_pgtable_remove_(table, &next, iova + (size - 1), UINT64_MAX, gather, unmapped);
     }
     return 0;
+}
+
+int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                         struct piommu_gather *gather, uint64_t *unmapped)
+{
+    if (size == table->quick_size) {
+        switch (size) {
+        case 1u << 12:
+            return unmap_page(table, iova, size, gather, unmapped, 12, 9);
+        case 1u << 14:
+            return unmap_page(table, iova, size, gather, unmapped, 14, 11);
+        default:
+            return unmap_page(table, iova, size, gather, unmapped, 16, 13);
+        }
+    }
+    if (table->quick_size != 0 && size != 0) {
+        return unmap_run(table, iova, size, gather, unmapped);
+    }
+    return unmap_slowly(table, iova, size, gather, unmapped);
 }
 
 int piommu_pgtable_unmap_some(struct piommu_pgtable *table, uint64_t iova, uint64_t size,

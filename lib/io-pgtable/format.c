@@ -438,7 +438,7 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
     piommu_pgtable_set_attributes_(table);
     table->index_bits = geometry->index_bits;
     if (table->linear && table->address_fold == 0 && table->info.contiguous_sizes == 0 &&
-        (config->flags & PIOMMU_PGTABLE_DIRTY) == 0 && config->format != PIOMMU_ARM_32_LPAE_S1) {
+        (config->flags & PIOMMU_PGTABLE_DIRTY) == 0) {
         table->quick_size = config->granule;
     }
     return 0;

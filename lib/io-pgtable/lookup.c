@@ -70,7 +70,7 @@ ALWAYS_INLINE int lookup_quickly(const struct piommu_pgtable *table, uint64_t io
     mask = (1ull << descent.shift) - 1;
     result->physical = (descent.descriptor & table->address_mask & ~mask) | (iova & mask);
     result->leaf_size = mask + 1;
-    result->prot = pgtable_quick_prot(table, descent.descriptor);
+    result->prot = pgtable_leaf_prot(table, descent.descriptor);
     return 0;
 }
 

@@ -193,23 +193,14 @@ static inline uint64_t pgtable_leaf_attributes(const struct piommu_pgtable *tabl
 
 /*
  * The prot that a leaf was made of. In all formats it depends on the leaf's bits 9:2, 58:51 and 11,
- * and each of them adds flags of its own.
- */
-static inline piommu_prot pgtable_quick_prot(const struct piommu_pgtable *table,
-                                             uint64_t descriptor)
-{
-    return (piommu_prot)table->prot_of_low[(descriptor >> 2) & (LOW_DECODED - 1)] |
-           table->prot_of_high[(descriptor >> 51) & (HIGH_DECODED - 1)] |
-           ((piommu_prot)(~descriptor >> 2) & table->global_flag);
-}
-
-/*
- * The same where a stage 1 is a 32-bit one: what only privileged transactions may use has the bit
- * set that lets the others execute, if it can be executed at all.
+ * and each of them adds flags of its own. But in a 32-bit stage 1 what only privileged transactions
+ * may use has the bit set that lets the others execute, if it can be executed at all.
  */
 static inline piommu_prot pgtable_leaf_prot(const struct piommu_pgtable *table, uint64_t descriptor)
 {
-    piommu_prot prot = pgtable_quick_prot(table, descriptor);
+    piommu_prot prot = (piommu_prot)table->prot_of_low[(descriptor >> 2) & (LOW_DECODED - 1)] |
+                       table->prot_of_high[(descriptor >> 51) & (HIGH_DECODED - 1)] |
+                       ((piommu_prot)(~descriptor >> 2) & table->global_flag);
 
     return (prot & PIOMMU_PROT_PRIVILEGED) != 0 ? prot & ~table->not_if_privileged : prot;
 }

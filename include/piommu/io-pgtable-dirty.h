@@ -17,8 +17,9 @@
  * writes. So after leaves were made clean again, the gather is to be synced before the next reading
  * can be trusted.
  *
- * What hardware has noted goes with the leaf: an unmap, a cut, or a piommu_pgtable_protect that
- * takes writing away forgets it. Read before.
+ * What hardware has noted goes with the leaf: an unmap, or a piommu_pgtable_protect that takes
+ * writing away, forgets it. As writes may go on until the sync, count as dirty what was writable.
+ * What stays of a leaf that piommu_pgtable_unmap_cut has cut is dirty if it was tracked.
  *
  * Source: Arm Architecture Reference Manual, "Hardware management of the Access flag and dirty
  * state" (FEAT_HAFDBS).

@@ -62,9 +62,9 @@ struct piommu_pgtable_walk {
  * @return 0: the last step is a leaf; -PIOMMU_ENOENT: it is not; -PIOMMU_ERANGE: outside the
  *         aperture.
  *
- * Context: any. Exclusive.
+ * Context: any. Runs beside other calls that do not change the table.
  */
-int piommu_pgtable_walk(struct piommu_pgtable *table, uint64_t iova,
+int piommu_pgtable_walk(const struct piommu_pgtable *table, uint64_t iova,
                         struct piommu_pgtable_walk *walk);
 
 /** A run of leaves that go on in input and output and have the same prot. */
@@ -85,10 +85,11 @@ typedef bool (*piommu_pgtable_visit)(void *cookie, const struct piommu_pgtable_m
  * @param last  where to end, inclusive.
  * @return 0: the visitor saw all, or ended it; -PIOMMU_EINVAL: first is above last.
  *
- * Context: any. Takes time in proportion to the tables and leaves in the range. Exclusive.
+ * Context: any. Takes time in proportion to the tables and leaves in the range. Runs beside other
+ * calls that do not change the table.
  */
-int piommu_pgtable_for_each_mapping(struct piommu_pgtable *table, uint64_t first, uint64_t last,
-                                    piommu_pgtable_visit visit, void *cookie);
+int piommu_pgtable_for_each_mapping(const struct piommu_pgtable *table, uint64_t first,
+                                    uint64_t last, piommu_pgtable_visit visit, void *cookie);
 
 /** What can be wrong with a descriptor or a table. */
 enum piommu_pgtable_problem_kind {
@@ -145,9 +146,9 @@ typedef void (*piommu_pgtable_complain)(void *cookie, const struct piommu_pgtabl
  * @return 0: all is well; -PIOMMU_EBADMSG: there are problems; -PIOMMU_ENOMEM: no memory for the
  *         list of tables seen (16 to 32 bytes a table).
  *
- * Context: any (piommu_os::alloc is called). Exclusive.
+ * Context: any (piommu_os::alloc is called). Runs beside other calls that do not change the table.
  */
-int piommu_pgtable_verify(struct piommu_pgtable *table, piommu_pgtable_complain complain,
+int piommu_pgtable_verify(const struct piommu_pgtable *table, piommu_pgtable_complain complain,
                           void *cookie, struct piommu_pgtable_report *report);
 
 /** A short English phrase for a kind of problem: a constant string. Runs beside anything. */
@@ -163,9 +164,10 @@ typedef void (*piommu_pgtable_print)(void *cookie, const char *line);
  * @param first where to begin; any address.
  * @param last  where to end, inclusive.
  *
- * Context: any. Takes time in proportion to the tables and leaves in the range. Exclusive.
+ * Context: any. Takes time in proportion to the tables and leaves in the range. Runs beside other
+ * calls that do not change the table.
  */
-void piommu_pgtable_dump(struct piommu_pgtable *table, uint64_t first, uint64_t last,
+void piommu_pgtable_dump(const struct piommu_pgtable *table, uint64_t first, uint64_t last,
                          piommu_pgtable_print print, void *cookie);
 
 /**
@@ -175,7 +177,8 @@ void piommu_pgtable_dump(struct piommu_pgtable *table, uint64_t first, uint64_t 
  *
  * The table may be hostile. An address of a next table is believed only if
  * piommu_os::dma_virtual, which is required here, has an address for it; it must return NULL for
- * physical addresses that it does not know.
+ * physical addresses that it does not know. In a table whose links go in circles the functions that
+ * go through a range find leaves without end, or nearly so: ask piommu_pgtable_verify first.
  *
  * @param config        what the table is, as its builder configured the hardware; leaf_sizes is
  *                      ignored, PIOMMU_PGTABLE_CONCATENATE tells the start level,

@@ -16,7 +16,8 @@
  * tables side by side (*concatenated*). Levels are numbered as in the Arm architecture: -1 or 0 is
  * the farthest from the page. The *aperture* is the range of input addresses.
  *
- * Concurrency. A table is *exclusive*: the caller serialises all calls on one table. The hardware
+ * Concurrency. A table is *exclusive*: the caller serialises all calls that change one table, and
+ * lets those that only look at it run beside each other, but not beside a change. The hardware
  * may walk it at any time: every descriptor changes by one single-copy-atomic store (or, on a host
  * without such a store, in an order in which no half-written descriptor is valid), and a table is
  * linked only after its content is visible.
@@ -28,7 +29,10 @@
  *     ...invalidate gather.range in the TLBs, with walk caches, and wait for the completion...
  *     piommu_pgtable_release(table, &gather);
  *
- * Until the release, what was unmapped must not be mapped again.
+ * The last three always go together: without the second the removal may not even be visible to the
+ * hardware that is told to forget it. Until the release, what was unmapped must not be mapped
+ * again, and, from piommu_pgtable_detach_empty on, nothing else in gather.range either: hardware
+ * may still take its way through a table that was detached.
  *
  * Bounded work. A call's work grows with the number of leaves and tables that it meets, not with
  * the size of the addresses. Where even that is too long (a hypercall that must not keep the CPU),
@@ -283,7 +287,8 @@ void piommu_pgtable_get_statistics(const struct piommu_pgtable *table,
  * @param prot     permissions and memory kind, at least one of READ, WRITE and the EXECUTE flags.
  * @param mapped   set to the bytes mapped, from `iova` on: `size` on success, less with
  *                 -PIOMMU_EEXIST, 0 with any other error. Not NULL.
- * @return 0; -PIOMMU_EINVAL (alignment, size 0, unknown flag, no access asked for); -PIOMMU_ERANGE
+ * @return 0; -PIOMMU_EINVAL (alignment, size 0, unknown flag, no access asked for; or the shim gave
+ *         a table elsewhere than it was asked to); -PIOMMU_ERANGE
  *         (either end outside the aperture or the output width); -PIOMMU_EOPNOTSUPP (prot cannot be
  *         expressed, or the table is an adopted one); -PIOMMU_ENOMEM (nothing was changed);
  *         -PIOMMU_EEXIST: something is mapped at iova + *mapped; what lies before it was mapped and
@@ -406,8 +411,8 @@ typedef int (*piommu_pgtable_invalidate)(void *cookie, const struct piommu_range
  *
  * A leaf that is cut is live, and the architecture forbids to replace it in one step
  * (break-before-make). So it is removed, invalidated, and only then replaced: in between, and only
- * then, DMA to the part of it that stays may fault. With PIOMMU_PGTABLE_BBM_LEVEL_2 there is no
- * such window.
+ * then, DMA to the part of it that stays may fault. With PIOMMU_PGTABLE_BBM_LEVEL_2, on a host with
+ * lock-free 64-bit atomics, there is no such window.
  *
  * @param invalidate called at most once, after the removal and before the replacement. Not NULL.
  * @param cookie     handed to it.
@@ -453,7 +458,7 @@ int piommu_pgtable_protect(struct piommu_pgtable *table, uint64_t iova, uint64_t
 /**
  * Detaches tables that unmaps have emptied, but for the quota of empty tables. To be called before
  * the invalidation, which then must cover walk caches. Extends gather->range over the detached
- * tables' span.
+ * tables' span. Takes time in proportion to the tables that are detached.
  *
  * Context: any. Allocates nothing and frees nothing. Exclusive.
  */
@@ -496,8 +501,8 @@ void piommu_pgtable_move_detached(struct piommu_pgtable *table, struct piommu_ga
  *                  granule says: anything may happen.
  * @param to_map    set to the number of tables that mapping the range takes at most, however it is
  *                  cut into calls and whatever is mapped around it. Exact: an empty table takes as
- *                  many. (With empty_tables_kept, only if leaf_sizes leaves out no size between
- *                  two.) May be NULL.
+ *                  many. (Where leaf_sizes leaves out a size between two, only as long as the range
+ *                  has no empty tables, which empty_tables_kept and cuts leave.) May be NULL.
  * @param to_cut    set to the number of tables that one piommu_pgtable_unmap_cut of the range takes
  *                  at most, with the leaf sizes that are in use. Exact: there are mappings for
  *                  which it takes as many. May be NULL.
@@ -535,12 +540,13 @@ void piommu_pgtable_unreserve(struct piommu_pgtable *table, uint32_t count);
  *
  * @param iova   any address.
  * @param result set on success. The prot is the one that the leaf was mapped with; flags that name
- *               a default are left out.
+ *               a default are left out. With -PIOMMU_ENOENT leaf_size alone is set: to the size of
+ *               the hole around iova, as far as it is aligned like a leaf and seen in one table.
  * @return 0; -PIOMMU_ERANGE: outside the aperture; -PIOMMU_ENOENT: nothing is mapped there.
  *
- * Context: any. Exclusive.
+ * Context: any. Runs beside other calls that do not change the table.
  */
-int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
+int piommu_pgtable_lookup(const struct piommu_pgtable *table, uint64_t iova,
                           struct piommu_translation *result);
 
 /**
@@ -553,10 +559,10 @@ int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
  * @param result set on success to the translation of *found.
  * @return 0; -PIOMMU_ENOENT: the range has no (further) leaf.
  *
- * Context: any. Takes time in proportion to the tables that the range meets before the leaf.
- * Exclusive.
+ * Context: any. Takes time in proportion to the tables that the range meets before the leaf. Runs
+ * beside other calls that do not change the table.
  */
-int piommu_pgtable_next_leaf(struct piommu_pgtable *table, uint64_t first, uint64_t last,
+int piommu_pgtable_next_leaf(const struct piommu_pgtable *table, uint64_t first, uint64_t last,
                              uint64_t *found, struct piommu_translation *result);
 
 /**

@@ -377,6 +377,11 @@ static uint64_t permission_to_write(const struct piommu_pgtable *table, uint64_t
     return pgtable_is_stage1(table) ? ~descriptor & LEAF_S1_READ_ONLY : descriptor & LEAF_S2_WRITE;
 }
 
+bool piommu_pgtable_allows_write_(const struct piommu_pgtable *table, uint64_t descriptor)
+{
+    return permission_to_write(table, descriptor) != 0;
+}
+
 uint64_t piommu_pgtable_tracked_(const struct piommu_pgtable *table, uint64_t descriptor)
 {
     if (permission_to_write(table, descriptor) == 0) {

@@ -65,6 +65,12 @@ static void keep(const struct piommu_pgtable *table, const struct boundary *boun
     remainder->segment.physical = boundary->physical + (first - boundary->leaf.first);
     remainder->segment.size = last - first + 1;
     remainder->attributes = boundary->descriptor & ~not_attributes;
+    /* Hardware may have noted a write in another member of a group, or be about to. */
+    if ((table->info.flags & PIOMMU_PGTABLE_DIRTY) != 0 &&
+        piommu_pgtable_is_tracked_(remainder->attributes)) {
+        remainder->attributes = piommu_pgtable_tracked_dirty_(
+            table, piommu_pgtable_untracked_(table, remainder->attributes));
+    }
 }
 
 /* Everything that a cut needs to know before it changes anything. */

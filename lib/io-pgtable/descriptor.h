@@ -59,9 +59,9 @@ static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
 }
 
 /* Changes the permissions of a leaf; see below. */
-static inline void descriptor_change(descriptor_slot *slot, uint64_t old, uint64_t descriptor)
+static inline void descriptor_change(descriptor_slot *slot, uint64_t descriptor, bool gains_write)
 {
-    (void)old;
+    (void)gains_write;
     descriptor_write(slot, descriptor);
 }
 
@@ -121,17 +121,16 @@ static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
 }
 
 /*
- * Changes the permissions of a leaf, and nothing else. The right to execute is in the high half,
- * those to read and write are in the low one. Whatever is taken away goes first, so that the half
- * way grants nothing that neither the old leaf nor the new one does.
+ * Changes the permissions of a leaf, and nothing else. The rights to execute are in the high half,
+ * those to read and write are in the low one. The right to write is the last to come and the first
+ * to go, so that what can be written is executable at no time but where the new leaf says so.
  */
-static inline void descriptor_change(descriptor_slot *slot, uint64_t old, uint64_t descriptor)
+static inline void descriptor_change(descriptor_slot *slot, uint64_t descriptor, bool gains_write)
 {
     uint32_t low = piommu_le32((uint32_t)descriptor);
     uint32_t high = piommu_le32((uint32_t)(descriptor >> 32));
-    const uint64_t execute_never = 3ull << 53;
 
-    if ((descriptor & ~old & execute_never) != 0) {
+    if (gains_write) {
         atomic_store_explicit(&slot->half[1], high, memory_order_relaxed);
         atomic_store_explicit(&slot->half[0], low, memory_order_release);
     } else {

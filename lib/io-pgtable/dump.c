@@ -223,7 +223,7 @@ static bool belongs(const struct piommu_pgtable *table, const struct run *run,
            first->tracked == leaf->tracked && first->dirty == leaf->dirty;
 }
 
-void piommu_pgtable_dump(struct piommu_pgtable *table, uint64_t first, uint64_t last,
+void piommu_pgtable_dump(const struct piommu_pgtable *table, uint64_t first, uint64_t last,
                          piommu_pgtable_print print, void *cookie)
 {
     struct printer printer = {.print = print, .cookie = cookie};

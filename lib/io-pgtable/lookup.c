@@ -46,6 +46,7 @@ NEVER_INLINE int lookup_slowly(const struct piommu_pgtable *table, uint64_t iova
     }
     descriptor = piommu_pgtable_find_leaf_(table, iova, &height);
     if (descriptor == 0) {
+        result->leaf_size = pgtable_span(table, height);
         return -PIOMMU_ENOENT;
     }
     describe(table, descriptor, height, iova & ~(pgtable_span(table, height) - 1), iova, result);
@@ -63,18 +64,18 @@ ALWAYS_INLINE int lookup_quickly(const struct piommu_pgtable *table, uint64_t io
         return -PIOMMU_ERANGE;
     }
     descent = descend_quickly(table, iova, page_shift, index_bits);
+    mask = (1ull << descent.shift) - 1;
+    result->leaf_size = mask + 1;
     if ((descent.descriptor & DESCRIPTOR_TYPE_MASK) !=
         (descent.shift == page_shift ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK)) {
         return -PIOMMU_ENOENT;
     }
-    mask = (1ull << descent.shift) - 1;
     result->physical = (descent.descriptor & table->address_mask & ~mask) | (iova & mask);
-    result->leaf_size = mask + 1;
     result->prot = pgtable_leaf_prot(table, descent.descriptor);
     return 0;
 }
 
-int piommu_pgtable_lookup(struct piommu_pgtable *table, uint64_t iova,
+int piommu_pgtable_lookup(const struct piommu_pgtable *table, uint64_t iova,
                           struct piommu_translation *result)
 {
     if (table->quick_size == 1u << 12) {
@@ -150,7 +151,7 @@ void piommu_scan_skip_(struct scan *scan)
     pass(scan, scan->iova | (pgtable_span(scan->table, scan->height) - 1));
 }
 
-int piommu_pgtable_next_leaf(struct piommu_pgtable *table, uint64_t first, uint64_t last,
+int piommu_pgtable_next_leaf(const struct piommu_pgtable *table, uint64_t first, uint64_t last,
                              uint64_t *found, struct piommu_translation *result)
 {
     struct scan scan;

@@ -127,17 +127,11 @@ static void spend(struct source *source, uint32_t leaves)
     source->budget -= leaves < source->budget ? leaves : source->budget;
 }
 
-/*
- * How many leading slots of a run can take a leaf: up to the first that is in use. At height 0 the
- * answer is the whole run, since counting tables does not depend on it.
- */
-static uint32_t usable_slots(descriptor_slot *slots, unsigned int height, uint32_t limit)
+/* How many leading slots of a run can take a leaf: up to the first that is in use. */
+static uint32_t usable_slots(descriptor_slot *slots, uint32_t limit)
 {
     uint32_t usable = 0;
 
-    if (height == 0) {
-        return limit;
-    }
     while (usable < limit && descriptor_read(&slots[usable]) == 0) {
         usable++;
     }
@@ -152,6 +146,7 @@ void piommu_probe_begin_(struct probe *probe, const struct piommu_pgtable *table
     probe->iova = table->aperture.first;
     probe->missing = 0;
     probe->replace = false;
+    probe->thorough = false;
 }
 
 static void probe_move(struct probe *probe, uint64_t iova)
@@ -220,8 +215,8 @@ void piommu_probe_count_(struct probe *probe, struct source source)
         }
         slot = probe_slot(probe);
         run = run_length(table, &source, probe->height);
-        if (slot != NULL && !probe->replace) {
-            run = usable_slots(slot, probe->height, run);
+        if (slot != NULL && !probe->replace && (probe->thorough || probe->height != 0)) {
+            run = usable_slots(slot, run);
         }
         if (run == 0) {
             return;
@@ -447,8 +442,17 @@ static int map_part(struct piommu_pgtable *table, struct source *source, piommu_
     if (table->tracking) {
         attributes = piommu_pgtable_tracked_(table, attributes);
     }
+    /*
+     * Pages are not looked at one by one but where it matters: if something is in the way, no table
+     * behind it is needed.
+     */
     piommu_probe_begin_(&probe, table);
     piommu_probe_count_(&probe, *source);
+    if (probe.missing != 0) {
+        piommu_probe_begin_(&probe, table);
+        probe.thorough = true;
+        piommu_probe_count_(&probe, *source);
+    }
     error = piommu_tables_take_(table, probe.missing, &spare);
     if (error != 0) {
         return error;

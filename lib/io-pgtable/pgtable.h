@@ -104,6 +104,8 @@ void piommu_pgtable_set_root_(struct piommu_pgtable *table, uint64_t physical);
 void piommu_pgtable_set_attributes_(struct piommu_pgtable *table);
 /* attributes.c: the bits of a leaf that PIOMMU_PROT_ACCESS and _SOFTWARE decide on. */
 uint64_t piommu_pgtable_access_mask_(const struct piommu_pgtable *table);
+/* attributes.c: the permission bit of a leaf says that it can be written. */
+bool piommu_pgtable_allows_write_(const struct piommu_pgtable *table, uint64_t descriptor);
 /* attributes.c: a leaf, or its attributes, as tracked and clean if it allows writing, else as is */
 uint64_t piommu_pgtable_tracked_(const struct piommu_pgtable *table, uint64_t descriptor);
 /* attributes.c: the same, but as dirty. */
@@ -363,6 +365,7 @@ struct probe {
     uint64_t iova;
     uint64_t missing; /* tables that were missing on the way so far */
     bool replace;     /* as in struct path */
+    bool thorough;    /* looks at each slot for a page, too */
 };
 
 void piommu_probe_begin_(struct probe *probe, const struct piommu_pgtable *table);

@@ -44,7 +44,9 @@ static bool change(const struct piommu_pgtable *table, descriptor_slot *slot, ui
             continue;
         }
 #endif
-        descriptor_change(slot, old, descriptor);
+        descriptor_change(slot, descriptor,
+                          !piommu_pgtable_allows_write_(table, old) &&
+                              piommu_pgtable_allows_write_(table, descriptor));
         return true;
     }
 }

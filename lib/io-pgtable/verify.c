@@ -23,7 +23,7 @@
 #define MIN_SEEN 64u
 
 struct checker {
-    struct piommu_pgtable *table;
+    const struct piommu_pgtable *table;
     piommu_pgtable_complain complain;
     void *cookie;
     struct piommu_pgtable_report report;
@@ -149,7 +149,7 @@ static uint64_t full_address(const struct piommu_pgtable *table, uint64_t descri
 /* Enters the table that the current slot leads to, if it is sound. Returns 0 or -ENOMEM. */
 static int check_link(struct checker *checker)
 {
-    struct piommu_pgtable *table = checker->table;
+    const struct piommu_pgtable *table = checker->table;
     uint64_t physical = full_address(table, checker->descriptor);
     uint64_t size = (uint64_t)pgtable_slots(table) * sizeof(descriptor_slot);
     unsigned int height = checker->height;
@@ -393,7 +393,7 @@ static int check_all(struct checker *checker)
     return 0;
 }
 
-int piommu_pgtable_verify(struct piommu_pgtable *table, piommu_pgtable_complain complain,
+int piommu_pgtable_verify(const struct piommu_pgtable *table, piommu_pgtable_complain complain,
                           void *cookie, struct piommu_pgtable_report *result)
 {
     struct checker checker = {.table = table, .complain = complain, .cookie = cookie};

@@ -49,7 +49,7 @@ void piommu_pgtable_decode_step_(const struct piommu_pgtable *table, unsigned in
     }
 }
 
-int piommu_pgtable_walk(struct piommu_pgtable *table, uint64_t iova,
+int piommu_pgtable_walk(const struct piommu_pgtable *table, uint64_t iova,
                         struct piommu_pgtable_walk *walk)
 {
     descriptor_slot *slots = table->root;
@@ -84,8 +84,8 @@ static bool continues(const struct piommu_pgtable_mapping *run, uint64_t first, 
            run->prot == prot;
 }
 
-int piommu_pgtable_for_each_mapping(struct piommu_pgtable *table, uint64_t first, uint64_t last,
-                                    piommu_pgtable_visit visit, void *cookie)
+int piommu_pgtable_for_each_mapping(const struct piommu_pgtable *table, uint64_t first,
+                                    uint64_t last, piommu_pgtable_visit visit, void *cookie)
 {
     struct piommu_pgtable_mapping run = {.prot = 0};
     bool pending = false;

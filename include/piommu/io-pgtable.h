@@ -325,7 +325,7 @@ int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
 /** Where a call in portions stands. To be made all zero before the first call of a series. */
 struct piommu_pgtable_cursor {
     uint64_t done;    /**< bytes of the range that are behind, from its start on */
-    uint64_t changed; /**< bytes mapped or unmapped so far: done without the holes */
+    uint64_t changed; /**< bytes mapped, unmapped or changed so far: done without the holes */
     size_t segment;   /**< private: the segment in which to go on */
     uint64_t offset;  /**< private: where in it */
 };
@@ -454,6 +454,20 @@ int piommu_pgtable_unmap_cut(struct piommu_pgtable *table, uint64_t iova, uint64
  */
 int piommu_pgtable_protect(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                            piommu_prot prot, struct piommu_gather *gather, uint64_t *changed);
+
+/**
+ * Does as piommu_pgtable_protect, in portions: for the write protection of a big guest.
+ *
+ * @param cursor all zero at first; then handed in again with the same other arguments.
+ * @param budget how many leaves to change and holes to skip in this call; 0 counts as 1. A
+ *               contiguous group counts as one leaf.
+ * @return as piommu_pgtable_protect, judged over the whole series; -PIOMMU_EAGAIN: call again.
+ *
+ * Context: as piommu_pgtable_protect.
+ */
+int piommu_pgtable_protect_some(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                                piommu_prot prot, uint32_t budget, struct piommu_gather *gather,
+                                struct piommu_pgtable_cursor *cursor);
 
 /**
  * Detaches tables that unmaps have emptied, but for the quota of empty tables. To be called before

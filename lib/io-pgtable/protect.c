@@ -51,13 +51,18 @@ static bool change(const struct piommu_pgtable *table, descriptor_slot *slot, ui
     }
 }
 
-/* Changes leaves side by side, from the scan's on; returns how many there are. */
-static uint32_t change_run(const struct scan *scan, uint64_t access, struct piommu_gather *gather)
+/*
+ * Changes leaves side by side, from the scan's on, as far as its budget goes; returns how many. A
+ * contiguous group is changed whole.
+ */
+static uint32_t change_run(struct scan *scan, uint64_t access, struct piommu_gather *gather)
 {
     const struct piommu_pgtable *table = scan->table;
     unsigned int height = scan->height;
     descriptor_slot *slots = scan_slot(scan);
-    uint32_t limit = table->index_mask[height] - pgtable_index(table, height, scan->iova) + 1;
+    uint32_t index = pgtable_index(table, height, scan->iova);
+    uint32_t group_mask = (1u << table->group_shift[height]) - 1;
+    uint32_t limit = table->index_mask[height] - index + 1;
     uint64_t wanted = ((scan->last - scan->iova) >> table->shift[height]) + 1;
     uint32_t first = UINT32_MAX; /* of those that changed */
     uint32_t behind = 0;         /* the last of those */
@@ -66,7 +71,19 @@ static uint32_t change_run(const struct scan *scan, uint64_t access, struct piom
     if (wanted < limit) {
         limit = (uint32_t)wanted;
     }
-    while (count < limit && pgtable_is_leaf(table, descriptor_read(&slots[count]), height)) {
+    while (count < limit) {
+        uint64_t descriptor = descriptor_read(&slots[count]);
+
+        if (!pgtable_is_leaf(table, descriptor, height)) {
+            break;
+        }
+        if (count != 0 &&
+            ((descriptor & DESCRIPTOR_CONTIGUOUS) == 0 || ((index + count) & group_mask) == 0)) {
+            if (scan->budget == 0) {
+                break;
+            }
+            scan->budget--;
+        }
         if (change(table, &slots[count], access)) {
             first = count < first ? count : first;
             behind = count + 1;
@@ -81,39 +98,65 @@ static uint32_t change_run(const struct scan *scan, uint64_t access, struct piom
     return count;
 }
 
-int piommu_pgtable_protect(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
-                           piommu_prot prot, struct piommu_gather *gather, uint64_t *changed)
+/* Changes what the budget allows from where the cursor stands. */
+static int protect(struct piommu_pgtable *table, uint64_t iova, uint64_t size, piommu_prot prot,
+                   uint64_t budget, struct piommu_gather *gather,
+                   struct piommu_pgtable_cursor *cursor)
 {
     const piommu_prot rights = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE | PIOMMU_PROT_EXECUTE_ALL;
     uint64_t last = iova + (size - 1);
     uint64_t access;
     struct scan scan;
-    int error;
+    int error = piommu_pgtable_check_range_(table, iova, size);
 
-    *changed = 0;
-    error = piommu_pgtable_check_range_(table, iova, size);
     if ((prot & ~(PIOMMU_PROT_ACCESS | PIOMMU_PROT_SOFTWARE_MASK)) != 0 || (prot & rights) == 0) {
         error = -PIOMMU_EINVAL;
     }
     if (error != 0) {
         return error;
     }
+    if (cursor->done >= size) {
+        return -PIOMMU_EINVAL;
+    }
     access = table->access_attributes[prot & PIOMMU_PROT_ACCESS];
     if (access == 0 || table->adopted) {
         return -PIOMMU_EOPNOTSUPP;
     }
-    if (piommu_pgtable_cuts_(table, iova, last)) {
+    if (cursor->done == 0 && piommu_pgtable_cuts_(table, iova, last)) {
         return -PIOMMU_ECUT;
     }
     access |= (uint64_t)(prot & PIOMMU_PROT_SOFTWARE_MASK) << LEAF_SOFTWARE_SHIFT;
-    piommu_scan_begin_(&scan, table, iova, last);
+    piommu_scan_begin_(&scan, table, iova + cursor->done, last);
+    scan.budget = budget;
     while (piommu_scan_next_(&scan)) {
         uint32_t count = change_run(&scan, access, gather);
 
-        *changed += (uint64_t)count << table->shift[scan.height];
+        cursor->changed += (uint64_t)count << table->shift[scan.height];
         scan.iova += ((uint64_t)count - 1) << table->shift[scan.height];
         piommu_scan_skip_(&scan);
     }
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
-    return *changed != 0 ? 0 : -PIOMMU_ENOENT;
+    if (!scan.done) {
+        cursor->done = scan.iova - iova;
+        return -PIOMMU_EAGAIN;
+    }
+    cursor->done = size;
+    return cursor->changed != 0 ? 0 : -PIOMMU_ENOENT;
+}
+
+int piommu_pgtable_protect(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                           piommu_prot prot, struct piommu_gather *gather, uint64_t *changed)
+{
+    struct piommu_pgtable_cursor cursor = {.done = 0};
+    int error = protect(table, iova, size, prot, UINT64_MAX, gather, &cursor);
+
+    *changed = cursor.changed;
+    return error;
+}
+
+int piommu_pgtable_protect_some(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                                piommu_prot prot, uint32_t budget, struct piommu_gather *gather,
+                                struct piommu_pgtable_cursor *cursor)
+{
+    return protect(table, iova, size, prot, budget != 0 ? budget : 1, gather, cursor);
 }

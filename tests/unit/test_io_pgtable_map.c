@@ -5,14 +5,10 @@
  * Mapping: what is refused, which leaves are chosen, what a conflict leaves, what can be expressed.
  */
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "pgtable_fixture.h"
 
-#include <cmocka.h>
-
-#include "test_io_pgtable_fixture.h"
+#include <stdlib.h>
+#include <string.h>
 
 static void test_map_refuses_malformed_arguments(void **state)
 {
@@ -400,91 +396,6 @@ static void test_a_conflict_leaves_no_tables_that_a_sync_cannot_free(void **stat
     close_table(p);
 }
 
-/* What the contract says of a combination: 0, or the error. */
-static int expected_for(const struct piommu_pgtable_info *info, piommu_prot prot)
-{
-    bool stage1 = info->format == PIOMMU_ARM_64_LPAE_S1;
-
-    if ((prot & (READ_WRITE | PIOMMU_PROT_EXECUTE_ALL)) == 0) {
-        return -PIOMMU_EINVAL;
-    }
-    if ((prot & PIOMMU_PROT_SHARE_MASK) != 0 || (prot & PIOMMU_PROT_SOFTWARE_MASK) != 0 ||
-        (prot & PIOMMU_PROT_GLOBAL) != 0) {
-        return 1; /* not looked at here */
-    }
-    if (stage1 && ((prot & READ) == 0 ||
-                   ((prot & PIOMMU_PROT_PRIVILEGED) != 0 && (prot & PIOMMU_PROT_EXECUTE) != 0))) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    if (stage1 && (prot & PIOMMU_PROT_EXECUTE_PRIVILEGED) != 0 && (prot & WRITE) != 0 &&
-        (prot & PIOMMU_PROT_PRIVILEGED) == 0) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    if (!stage1 && (prot & PIOMMU_PROT_EXECUTE_ALL) != 0 &&
-        (prot & PIOMMU_PROT_EXECUTE_ALL) != PIOMMU_PROT_EXECUTE_ALL) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    if ((prot & PIOMMU_PROT_PRIVILEGED) != 0 && !stage1) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    if ((prot & READ_WRITE) == WRITE && !info->write_only) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    return 0;
-}
-
-static void check_prot(struct pgt *p, piommu_prot prot)
-{
-    const struct piommu_pgtable_info *info = &p->info;
-    bool two_kinds = (prot & PIOMMU_PROT_NONCACHEABLE) != 0 && (prot & PIOMMU_PROT_DEVICE) != 0;
-    int expected = expected_for(info, prot);
-    struct piommu_translation translation;
-    uint64_t mapped;
-    int result;
-
-    if (expected > 0) {
-        return;
-    }
-    if (two_kinds && expected == 0) {
-        expected = -PIOMMU_EOPNOTSUPP;
-    }
-    result = call_map(p, 0x5000, 0x9000, 4096, prot, &mapped);
-    assert_int_equal(result, expected);
-    if (result != 0) {
-        assert_int_equal(mapped, 0);
-        expect_empty(p);
-        assert_int_equal(p->linked_count, 0);
-        return;
-    }
-    /* verify() compares what lookup says with what the walker decodes. */
-    EXPECT_LEAVES(p, {0x5000, 0x9000, 4096});
-    assert_int_equal(piommu_pgtable_lookup(p->table, 0x5123, &translation), 0);
-    assert_int_equal(translation.prot, prot);
-    unmap_and_sync(p, 0x5000, 4096, 4096);
-    assert_int_equal(call_map(p, 2 * MIB, 6 * MIB, 2 * MIB, prot, &mapped), 0);
-    EXPECT_LEAVES(p, {2 * MIB, 6 * MIB, 2 * MIB});
-    assert_int_equal(piommu_pgtable_lookup(p->table, 3 * MIB, &translation), 0);
-    assert_int_equal(translation.prot, prot);
-    unmap_and_sync(p, 2 * MIB, 2 * MIB, 2 * MIB);
-}
-
-static void test_each_prot_is_expressed_exactly_or_refused(void **state)
-{
-    (void)state;
-    for (unsigned int variant = 0; variant < 4; variant++) {
-        struct piommu_pgtable_config config =
-            (variant & 1) == 0 ? stage1_config(39) : stage2_config(39, 40);
-        struct pgt *p;
-
-        config.coherent_walk = (variant & 2) == 0;
-        p = open_table(&config);
-        for (piommu_prot prot = 0; prot <= PIOMMU_PROT_ALL; prot++) {
-            check_prot(p, prot);
-        }
-        close_table(p);
-    }
-}
-
 static void test_translations_are_denied_to_whom_they_are_not_for(void **state)
 {
     struct piommu_pgtable_config config = stage1_config(39);
@@ -631,7 +542,6 @@ int main(void)
         cmocka_unit_test(test_map_goes_below_a_table_that_is_there_already),
         cmocka_unit_test(test_a_conflict_leaves_what_lies_before_it),
         cmocka_unit_test(test_a_conflict_leaves_no_tables_that_a_sync_cannot_free),
-        cmocka_unit_test(test_each_prot_is_expressed_exactly_or_refused),
         cmocka_unit_test(test_translations_are_denied_to_whom_they_are_not_for),
         cmocka_unit_test(test_neighbours_of_other_kinds_do_not_mix),
         cmocka_unit_test(test_lookup_finds_nothing_in_holes_at_each_level),

@@ -3,22 +3,10 @@
 
 /* Unmapping: what is removed and what is refused, gathers, and the life of empty tables. */
 
-#include <stdarg.h>
-#include <stddef.h>
-#include <setjmp.h>
-#include <stdint.h>
+#include "pgtable_fixture.h"
 
-#include <cmocka.h>
-
-#include "test_io_pgtable_fixture.h"
-
-static struct piommu_pgtable_statistics statistics_of(struct pgt *p)
-{
-    struct piommu_pgtable_statistics statistics;
-
-    piommu_pgtable_get_statistics(p->table, &statistics);
-    return statistics;
-}
+#include <stdlib.h>
+#include <string.h>
 
 /*
  * The gather's range holds all that was removed, and before a detach nothing beyond what was asked.

@@ -3,7 +3,8 @@
 
 /*
  * Short ranges at every offset: within a cache line of descriptors, over several, and over the end
- * of a table; with something in the way at every place, and with holes in every pattern.
+ * of a table; with something in the way at every place, and with holes in every pattern. Of pages,
+ * and of blocks.
  */
 
 #include "pgtable_fixture.h"
@@ -12,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define WINDOW 40u /* pages */
+#define WINDOW 40u /* leaves */
 
 struct kind {
     enum piommu_pgtable_format format;
@@ -21,20 +22,26 @@ struct kind {
     uint8_t output;
     bool coherent;
     uint32_t flags;
-    int64_t start; /* of the window, in pages from the middle of the space */
+    int64_t start; /* of the window, in leaves from the middle of the space */
+    uint64_t leaf; /* size */
 };
 
 static const struct kind kinds[] = {
-    {PIOMMU_ARM_64_LPAE_S1, 4096, 39, 48, true, 0, 0},
-    {PIOMMU_ARM_64_LPAE_S1, 4096, 39, 48, false, 0, -20},
-    {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, true, PIOMMU_PGTABLE_CONTIGUOUS, 5},
-    {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, false, PIOMMU_PGTABLE_CONTIGUOUS, -21},
-    {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, true, PIOMMU_PGTABLE_DIRTY, -7},
-    {PIOMMU_ARM_64_LPAE_S2, 4096, 40, 40, true, 0, -13},
-    {PIOMMU_ARM_64_LPAE_S1, 4096, 52, 52, true, PIOMMU_PGTABLE_TTBR1, -3},
-    {PIOMMU_ARM_64_LPAE_S2, 16384, 40, 40, true, 0, -20},
-    {PIOMMU_ARM_32_LPAE_S1, 4096, 32, 40, true, 0, -9},
-    {PIOMMU_ARM_32_LPAE_S2, 4096, 40, 40, false, 0, -20},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 39, 48, true, 0, 0, 4096},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 39, 48, false, 0, -20, 4096},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, true, PIOMMU_PGTABLE_CONTIGUOUS, 5, 4096},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, false, PIOMMU_PGTABLE_CONTIGUOUS, -21, 4096},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, true, PIOMMU_PGTABLE_DIRTY, -7, 4096},
+    {PIOMMU_ARM_64_LPAE_S2, 4096, 40, 40, true, 0, -13, 4096},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 52, 52, true, PIOMMU_PGTABLE_TTBR1, -3, 4096},
+    {PIOMMU_ARM_64_LPAE_S2, 16384, 40, 40, true, 0, -20, 16384},
+    {PIOMMU_ARM_32_LPAE_S1, 4096, 32, 40, true, 0, -9, 4096},
+    {PIOMMU_ARM_32_LPAE_S2, 4096, 40, 40, false, 0, -20, 4096},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, true, 0, 0, 2 * MIB},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, false, PIOMMU_PGTABLE_CONTIGUOUS, -20, 2 * MIB},
+    {PIOMMU_ARM_64_LPAE_S2, 4096, 43, 48, true, PIOMMU_PGTABLE_CONCATENATE, -20, GIB},
+    {PIOMMU_ARM_64_LPAE_S2, 65536, 40, 48, true, 0, -5, 512 * MIB},
+    {PIOMMU_ARM_32_LPAE_S2, 4096, 40, 40, true, 0, -20, 2 * MIB},
 };
 
 static struct pgt *open_kind(const struct kind *kind)
@@ -58,6 +65,7 @@ static struct pgt *open_kind(const struct kind *kind)
 /* What should be mapped. */
 struct shadow {
     struct pgt *p;
+    uint64_t leaf;
     uint64_t first; /* input of the window */
     uint64_t output[WINDOW];
     bool mapped[WINDOW];
@@ -66,7 +74,31 @@ struct shadow {
 
 static uint64_t input_of(const struct shadow *shadow, size_t page)
 {
-    return shadow->first + page * shadow->p->info.granule;
+    return shadow->first + page * shadow->leaf;
+}
+
+/* The leaves one after the other, groups as one. */
+static void compare_leaves(struct shadow *shadow)
+{
+    struct pgt *p = shadow->p;
+    uint64_t last = input_of(shadow, WINDOW) - 1;
+    uint64_t cursor = shadow->first;
+    uint64_t found;
+    struct piommu_translation translation;
+
+    for (size_t i = 0; i < WINDOW; i++) {
+        if (!shadow->mapped[i] || input_of(shadow, i) < cursor) {
+            continue;
+        }
+        assert_int_equal(piommu_pgtable_next_leaf(p->table, cursor, last, &found, &translation), 0);
+        assert_int_equal(found, input_of(shadow, i));
+        assert_int_equal(translation.physical, shadow->output[i]);
+        cursor = found + translation.leaf_size;
+    }
+    assert_int_equal(cursor <= last
+                         ? piommu_pgtable_next_leaf(p->table, cursor, last, &found, &translation)
+                         : -PIOMMU_ENOENT,
+                     -PIOMMU_ENOENT);
 }
 
 static void compare(struct shadow *shadow)
@@ -86,6 +118,7 @@ static void compare(struct shadow *shadow)
             assert_int_equal(translation.physical, shadow->output[i]);
         }
     }
+    compare_leaves(shadow);
     /* The whole tables take longer. */
     if (shadow->comparisons++ % 8 != 0) {
         return;
@@ -103,25 +136,25 @@ static void compare(struct shadow *shadow)
 static void map_pages(struct shadow *shadow, size_t start, size_t count, uint64_t output)
 {
     struct pgt *p = shadow->p;
-    uint64_t granule = p->info.granule;
+    uint64_t leaf = shadow->leaf;
     size_t free = 0;
     uint64_t mapped = 1;
-    int result = piommu_pgtable_map(p->table, input_of(shadow, start), output, count * granule,
+    int result = piommu_pgtable_map(p->table, input_of(shadow, start), output, count * leaf,
                                     READ_WRITE, &mapped);
 
     while (free < count && !shadow->mapped[start + free]) {
         shadow->mapped[start + free] = true;
-        shadow->output[start + free] = output + free * granule;
+        shadow->output[start + free] = output + free * leaf;
         free++;
     }
     assert_int_equal(result, free == count ? 0 : -PIOMMU_EEXIST);
-    assert_int_equal(mapped, free * granule);
+    assert_int_equal(mapped, free * leaf);
 }
 
 static void unmap_pages(struct shadow *shadow, size_t start, size_t count)
 {
     struct pgt *p = shadow->p;
-    uint64_t granule = p->info.granule;
+    uint64_t leaf = shadow->leaf;
     struct piommu_gather gather;
     size_t removed = 0;
     size_t first = 0;
@@ -130,8 +163,8 @@ static void unmap_pages(struct shadow *shadow, size_t start, size_t count)
     int result;
 
     piommu_gather_init(&gather);
-    result = piommu_pgtable_unmap(p->table, input_of(shadow, start), count * granule, &gather,
-                                  &unmapped);
+    result =
+        piommu_pgtable_unmap(p->table, input_of(shadow, start), count * leaf, &gather, &unmapped);
     for (size_t i = start; i < start + count; i++) {
         if (shadow->mapped[i]) {
             first = removed == 0 ? i : first;
@@ -141,13 +174,13 @@ static void unmap_pages(struct shadow *shadow, size_t start, size_t count)
         shadow->mapped[i] = false;
     }
     assert_int_equal(result, removed == 0 ? -PIOMMU_ENOENT : 0);
-    assert_int_equal(unmapped, removed * granule);
+    assert_int_equal(unmapped, removed * leaf);
     assert_int_equal(gather.pending, removed != 0);
     if (removed != 0) {
         assert_true(gather.range.first <= input_of(shadow, first));
         assert_true(gather.range.first >= input_of(shadow, start));
-        assert_true(gather.range.last >= input_of(shadow, last) + granule - 1);
-        assert_true(gather.range.last <= input_of(shadow, start + count - 1) + granule - 1);
+        assert_true(gather.range.last >= input_of(shadow, last) + leaf - 1);
+        assert_true(gather.range.last <= input_of(shadow, start + count - 1) + leaf - 1);
     }
     piommu_pgtable_detach_empty(p->table, &gather);
     stale_tlb_invalidate_all(p->tlb);
@@ -158,8 +191,9 @@ static void open_shadow(struct shadow *shadow, const struct kind *kind)
 {
     memset(shadow, 0, sizeof(*shadow));
     shadow->p = open_kind(kind);
+    shadow->leaf = kind->leaf;
     shadow->first =
-        base_of(shadow->p) + (1ull << (kind->input - 1)) + (uint64_t)kind->start * kind->granule;
+        base_of(shadow->p) + (1ull << (kind->input - 1)) + (uint64_t)kind->start * kind->leaf;
 }
 
 static void close_shadow(struct shadow *shadow)
@@ -179,7 +213,7 @@ static void test_ranges_of_all_lengths_at_all_offsets(void **state)
         open_shadow(&shadow, &kinds[k]);
         for (size_t start = 0; start < 20; start++) {
             for (size_t count = 1; count <= 20; count++) {
-                uint64_t output = (64 + start) * (uint64_t)kinds[k].granule;
+                uint64_t output = (64 + start) * kinds[k].leaf;
 
                 map_pages(&shadow, start, count, output);
                 compare(&shadow);
@@ -196,14 +230,14 @@ static void test_a_leaf_in_the_way_at_all_places(void **state)
     (void)state;
     for (size_t k = 0; k < COUNT_OF(kinds); k++) {
         struct shadow shadow;
-        uint64_t granule = kinds[k].granule;
+        uint64_t leaf = kinds[k].leaf;
 
         open_shadow(&shadow, &kinds[k]);
         for (size_t start = 0; start < 9; start++) {
             for (size_t count = 1; count <= 31; count += 3) {
                 for (size_t at = start; at < start + count; at += 2) {
-                    map_pages(&shadow, at, 1, 7 * granule);
-                    map_pages(&shadow, start, count, (128 + start) * granule);
+                    map_pages(&shadow, at, 1, 7 * leaf);
+                    map_pages(&shadow, start, count, (128 + start) * leaf);
                     compare(&shadow);
                     unmap_pages(&shadow, 0, WINDOW);
                 }
@@ -220,7 +254,7 @@ static void test_holes_in_all_patterns(void **state)
     (void)state;
     for (size_t k = 0; k < COUNT_OF(kinds); k++) {
         struct shadow shadow;
-        uint64_t granule = kinds[k].granule;
+        uint64_t leaf = kinds[k].leaf;
 
         open_shadow(&shadow, &kinds[k]);
         for (unsigned int round = 0; round < 300; round++) {
@@ -230,13 +264,73 @@ static void test_holes_in_all_patterns(void **state)
             for (size_t i = 0; i < WINDOW; i++) {
                 random = random * 1664525u + 1013904223u;
                 if ((random >> 16 & 7) < round % 8 && !shadow.mapped[i]) {
-                    map_pages(&shadow, i, 1, (i * 3 + round) * granule);
+                    map_pages(&shadow, i, 1, (i * 3 + round) * leaf);
                 }
             }
             start = (random >> 8) % WINDOW;
             count = 1 + (random >> 20) % (WINDOW - start);
             unmap_pages(&shadow, start, count);
             compare(&shadow);
+        }
+        close_shadow(&shadow);
+    }
+}
+
+static void test_protect_of_all_lengths_at_all_offsets(void **state)
+{
+    (void)state;
+    for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+        struct shadow shadow;
+        struct pgt *p;
+        uint64_t leaf = kinds[k].leaf;
+
+        if ((kinds[k].flags & PIOMMU_PGTABLE_CONTIGUOUS) != 0) {
+            continue; /* groups would be cut */
+        }
+        open_shadow(&shadow, &kinds[k]);
+        p = shadow.p;
+        p->may_change_access = true;
+        /* Every third place is a hole. */
+        for (size_t i = 0; i < WINDOW; i++) {
+            if (i % 3 != 2) {
+                map_pages(&shadow, i, 1, (3 * i + 1) * leaf);
+            }
+        }
+        for (size_t start = 0; start < 18; start++) {
+            for (size_t count = 1; count <= 20; count++) {
+                piommu_prot prot = READ | PIOMMU_PROT_SOFTWARE(1 + (start + count) % 7);
+                struct piommu_gather gather;
+                uint64_t changed = 1;
+                size_t there = 0;
+                int result;
+
+                for (size_t i = start; i < start + count; i++) {
+                    there += shadow.mapped[i] ? 1u : 0u;
+                }
+                piommu_gather_init(&gather);
+                result = piommu_pgtable_protect(p->table, input_of(&shadow, start), count * leaf,
+                                                prot, &gather, &changed);
+                assert_int_equal(result, there == 0 ? -PIOMMU_ENOENT : 0);
+                assert_int_equal(changed, there * leaf);
+                for (size_t i = 0; i < WINDOW; i++) {
+                    struct piommu_translation translation;
+
+                    if (!shadow.mapped[i]) {
+                        continue;
+                    }
+                    assert_int_equal(
+                        piommu_pgtable_lookup(p->table, input_of(&shadow, i), &translation), 0);
+                    assert_int_equal(translation.prot,
+                                     i >= start && i < start + count ? prot : READ_WRITE);
+                }
+                compare(&shadow);
+                if (there != 0) {
+                    piommu_pgtable_protect(p->table, input_of(&shadow, start), count * leaf,
+                                           READ_WRITE, &gather, &changed);
+                }
+                piommu_pgtable_detach_empty(p->table, &gather);
+                piommu_pgtable_release(p->table, &gather);
+            }
         }
         close_shadow(&shadow);
     }
@@ -251,6 +345,9 @@ static void test_wrong_arguments_are_refused_on_every_way_down(void **state)
         uint64_t granule = kinds[k].granule;
         struct pgt *p;
 
+        if (kinds[k].leaf != granule) {
+            continue;
+        }
         open_shadow(&shadow, &kinds[k]);
         p = shadow.p;
         /* With no table there, with one that is empty, with a neighbour, with a conflict. */
@@ -320,12 +417,16 @@ static void test_calls_in_many_tables_by_turns(void **state)
 {
     (void)state;
     for (size_t k = 0; k < COUNT_OF(kinds); k++) {
-        struct pgt *p = open_kind(&kinds[k]);
+        struct pgt *p;
         uint64_t granule = kinds[k].granule;
         uint64_t table = granule * (granule / 8);
         uint32_t random = 99;
         bool mapped[64][16] = {{false}};
 
+        if (kinds[k].leaf != granule) {
+            continue;
+        }
+        p = open_kind(&kinds[k]);
         for (unsigned int i = 0; i < 4000; i++) {
             uint64_t input;
             uint64_t bytes;
@@ -375,6 +476,7 @@ int main(void)
         cmocka_unit_test(test_ranges_of_all_lengths_at_all_offsets),
         cmocka_unit_test(test_a_leaf_in_the_way_at_all_places),
         cmocka_unit_test(test_holes_in_all_patterns),
+        cmocka_unit_test(test_protect_of_all_lengths_at_all_offsets),
         cmocka_unit_test(test_wrong_arguments_are_refused_on_every_way_down),
         cmocka_unit_test(test_calls_in_many_tables_by_turns),
     };

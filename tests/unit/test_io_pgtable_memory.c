@@ -333,6 +333,33 @@ static void test_memory_that_is_not_as_asked_for_is_refused(void **state)
     }
 }
 
+static void test_a_reserve_refuses_memory_that_is_not_as_asked_for(void **state)
+{
+    (void)state;
+    for (unsigned int lie = LIE_MISALIGNED; lie <= LIE_ACROSS_THE_LIMIT; lie++) {
+        for (unsigned int honest = 1; honest <= 4; honest++) {
+            struct liar *liar = hire_liar((enum lie)lie, true, honest);
+            struct piommu_host host = {.os = &liar->shim, .ctx = liar};
+            struct piommu_pgtable_config config = stage1_config(39);
+            struct piommu_pgtable_statistics statistics;
+            struct piommu_pgtable *table = NULL;
+
+            config.output_bits = 32;
+            assert_int_equal(piommu_pgtable_create(host, &config, &table), 0);
+            assert_int_equal(piommu_pgtable_reserve(table, 4), -PIOMMU_EINVAL);
+            assert_int_equal(liar->outstanding, 1);
+            piommu_pgtable_get_statistics(table, &statistics);
+            assert_int_equal(statistics.tables_reserved, 0);
+            assert_int_equal(statistics.tables_spare, 0);
+            assert_int_equal(statistics.tables_allocated, statistics.tables_freed);
+            piommu_pgtable_destroy(table);
+            assert_int_equal(liar->outstanding, 0);
+            fake_os_destroy(liar->os);
+            free(liar);
+        }
+    }
+}
+
 /* ---- Walkers that do not snoop ---- */
 
 static void exercise(struct pgt *p)
@@ -578,6 +605,7 @@ int main(void)
         cmocka_unit_test(test_map_takes_exactly_the_tables_it_needs),
         cmocka_unit_test(test_map_list_counts_a_table_of_two_segments_once),
         cmocka_unit_test(test_memory_that_is_not_as_asked_for_is_refused),
+        cmocka_unit_test(test_a_reserve_refuses_memory_that_is_not_as_asked_for),
         cmocka_unit_test(test_the_walker_sees_each_change_in_every_mode),
         cmocka_unit_test(test_only_lines_that_changed_are_cleaned),
         cmocka_unit_test(test_a_lost_clean_does_not_go_unnoticed),

@@ -511,6 +511,113 @@ static void test_unmap_some_refuses_as_unmap_before_it_removes_anything(void **s
     close_table(p);
 }
 
+/* ---- protect_some ---- */
+
+static bool is_read_only(void *ctx, const struct walker_leaf *leaf)
+{
+    size_t *count = ctx;
+
+    *count += !leaf->attributes.unprivileged.write;
+    return true;
+}
+
+static size_t count_read_only(struct pgt *p)
+{
+    size_t count = 0;
+
+    assert_true(walker_for_each_leaf(&p->regime, &p->memory, is_read_only, &count));
+    return count;
+}
+
+static void protect_in_portions(struct pgt *p, uint64_t iova, uint64_t size, uint32_t budget,
+                                uint64_t expected)
+{
+    struct piommu_pgtable_cursor cursor = {0};
+    struct piommu_gather gather;
+    unsigned int calls = 0;
+    int result;
+
+    piommu_gather_init(&gather);
+    p->may_change_access = true;
+    do {
+        bool is_looked = is_looked_at(calls);
+        size_t before = is_looked ? count_read_only(p) : 0;
+        uint64_t done = cursor.done;
+
+        p->unsynced = true;
+        fake_os_forbid(p->os, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE);
+        result = piommu_pgtable_protect_some(p->table, iova, size, READ, budget, &gather, &cursor);
+        fake_os_forbid(p->os, 0);
+        assert_true(result == 0 || result == -PIOMMU_EAGAIN);
+        if (is_looked) {
+            /* A group counts as one leaf, and has 16 members with this granule. */
+            uint64_t most = (uint64_t)at_least_one(budget) * (p->info.contiguous_sizes ? 16 : 1);
+
+            assert_true(count_read_only(p) - before <= most);
+            verify(p);
+        }
+        assert_true(cursor.done > done || result == 0);
+        assert_true(cursor.changed <= cursor.done);
+        calls++;
+        assert_true(calls < 1000000);
+    } while (result == -PIOMMU_EAGAIN);
+    assert_int_equal(cursor.changed, expected);
+    assert_int_equal(cursor.done, size);
+    assert_true(gather.pending);
+    sync_gather(p, &gather);
+    p->may_change_access = false;
+}
+
+static void test_protect_some_ends_as_protect_within_its_budget(void **state)
+{
+    static const uint32_t kinds[] = {0, PIOMMU_PGTABLE_CONTIGUOUS, PIOMMU_PGTABLE_TTBR1};
+
+    (void)state;
+    for (size_t k = 0; k < COUNT_OF(kinds); k++) {
+        for (size_t b = 0; b < COUNT_OF(budgets); b++) {
+            struct piommu_pgtable_config config = stage1_config(42);
+            struct pgt *p;
+
+            config.flags = kinds[k];
+            p = open_table(&config);
+            map_quickly(p, base_of(p) + 0x5000, 0x5000, 0x3000, READ_WRITE);
+            map_quickly(p, base_of(p) + 0x10000, 0x10000, 0x24000, READ_WRITE);
+            map_quickly(p, base_of(p) + 32 * MIB, 0, 64 * MIB, READ_WRITE);
+            map_quickly(p, base_of(p) + 3 * GIB, 0, GIB, READ_WRITE);
+            protect_in_portions(p, base_of(p) + 0x10000, 2 * GIB, budgets[b], 0x24000 + 64 * MIB);
+            assert_int_equal(count_read_only(p), 0x24 + 32);
+            protect_in_portions(p, base_of(p), 1ull << 42, budgets[b], 0x27000 + 64 * MIB + GIB);
+            assert_int_equal(count_read_only(p), 3 + 0x24 + 32 + 1);
+            close_table(p);
+        }
+    }
+}
+
+static void test_protect_some_refuses_as_protect_before_it_changes_anything(void **state)
+{
+    struct piommu_pgtable_config config = stage1_config(42);
+    struct pgt *p = open_table(&config);
+    struct piommu_pgtable_cursor cursor = {0};
+    struct piommu_gather gather;
+
+    (void)state;
+    piommu_gather_init(&gather);
+    map(p, 2 * MIB, 2 * MIB, 2 * MIB, READ_WRITE);
+    assert_int_equal(piommu_pgtable_protect_some(p->table, 0, 3 * MIB, READ, 1, &gather, &cursor),
+                     -PIOMMU_ECUT);
+    assert_int_equal(piommu_pgtable_protect_some(p->table, 0, 1, READ, 1, &gather, &cursor),
+                     -PIOMMU_EINVAL);
+    assert_int_equal(piommu_pgtable_protect_some(p->table, 0, 4 * MIB, WRITE, 1, &gather, &cursor),
+                     -PIOMMU_EOPNOTSUPP);
+    assert_int_equal(
+        piommu_pgtable_protect_some(p->table, 0, 1ull << 43, READ, 1, &gather, &cursor),
+        -PIOMMU_ERANGE);
+    assert_int_equal(cursor.done, 0);
+    assert_false(gather.pending);
+    assert_int_equal(count_read_only(p), 0);
+    close_table(p);
+}
+
 /* ---- destroy_some ---- */
 
 static void test_destroy_some_frees_all_within_its_budget(void **state)
@@ -573,6 +680,8 @@ int main(void)
         cmocka_unit_test(test_unmap_some_ends_as_unmap_within_its_budget),
         cmocka_unit_test(test_unmap_some_finds_nothing_only_if_the_whole_series_does),
         cmocka_unit_test(test_unmap_some_refuses_as_unmap_before_it_removes_anything),
+        cmocka_unit_test(test_protect_some_ends_as_protect_within_its_budget),
+        cmocka_unit_test(test_protect_some_refuses_as_protect_before_it_changes_anything),
         cmocka_unit_test(test_destroy_some_frees_all_within_its_budget),
         cmocka_unit_test(test_destroy_some_of_an_empty_table_ends),
     };

@@ -158,7 +158,7 @@ for label in $labels; do
             gcc-riscv64-linux-gnu libc6-dev-riscv64-cross
             gcc-s390x-linux-gnu libc6-dev-s390x-cross)
         ;;
-    system) packages+=(qemu-system-arm gcc-aarch64-linux-gnu) ;;
+    system) packages+=(qemu-system-arm gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf) ;;
     esac
 done
 if [[ $install == yes && ${#packages[@]} -gt 0 ]]; then

@@ -3,6 +3,7 @@
 
 #include "pgtable_fixture.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -450,6 +451,15 @@ static bool fixture_compare_exchange64(void *ctx, uint64_t physical, uint64_t ex
 }
 
 /* ---- Opening and closing ---- */
+
+bool stores_at_once(void)
+{
+#ifdef PIOMMU_DESCRIPTOR_HALVES
+    return false;
+#else
+    return ATOMIC_LLONG_LOCK_FREE == 2;
+#endif
+}
 
 struct piommu_pgtable_config config_of(enum piommu_pgtable_format format, uint32_t granule,
                                        unsigned int input_bits, unsigned int output_bits)

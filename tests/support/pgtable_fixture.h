@@ -107,6 +107,12 @@ struct pgt {
     uint64_t lost_clean;
 };
 
+/*
+ * Does the library store descriptors of 64 bits at once here? There is no dirty tracking without,
+ * and what changes in place may be seen half changed.
+ */
+bool stores_at_once(void);
+
 /* ---- Opening and closing ---- */
 
 /* The largest configurations of a kind that the format has with these sizes; coherent. */

@@ -250,6 +250,9 @@ static void test_nothing_changes_an_adopted_table(void **state)
         assert_int_equal(
             piommu_pgtable_protect(adopted, base, granule, READ_WRITE, &gather, &count),
             -PIOMMU_EOPNOTSUPP);
+        assert_int_equal(
+            piommu_pgtable_protect_some(adopted, base, granule, READ_WRITE, 1, &gather, &cursor),
+            -PIOMMU_EOPNOTSUPP);
         assert_int_equal(piommu_pgtable_reserve(adopted, 1), -PIOMMU_EOPNOTSUPP);
         assert_int_equal(piommu_pgtable_track_dirty(adopted, true, &gather), -PIOMMU_EOPNOTSUPP);
         assert_int_equal(piommu_pgtable_track_dirty_some(adopted, true, 1, &gather, &cursor),

@@ -5,7 +5,6 @@
 
 #include "pgtable_fixture.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,10 +24,10 @@ static uint32_t flags_of(enum piommu_pgtable_format format)
     switch (format) {
     case PIOMMU_ARM_64_LPAE_S1:
         return PIOMMU_PGTABLE_BBM_LEVEL_2 | stage1_flags |
-               (ATOMIC_LLONG_LOCK_FREE == 2 ? all_64_flags : all_64_flags & ~PIOMMU_PGTABLE_DIRTY);
+               (stores_at_once() ? all_64_flags : all_64_flags & ~PIOMMU_PGTABLE_DIRTY);
     case PIOMMU_ARM_64_LPAE_S2:
         return PIOMMU_PGTABLE_BBM_LEVEL_2 | stage2_flags | stage2_64_flags |
-               (ATOMIC_LLONG_LOCK_FREE == 2 ? all_64_flags : all_64_flags & ~PIOMMU_PGTABLE_DIRTY);
+               (stores_at_once() ? all_64_flags : all_64_flags & ~PIOMMU_PGTABLE_DIRTY);
     case PIOMMU_ARM_32_LPAE_S1:
         return PIOMMU_PGTABLE_BBM_LEVEL_2 | stage1_flags;
     case PIOMMU_ARM_32_LPAE_S2:

@@ -188,10 +188,16 @@ static void expect_right_output(struct scene *scene, uint64_t input,
     }
 }
 
+/* Level 2 of FEAT_BBM is of use only to who can replace a descriptor at once. */
+static bool splits_live_leaves(const struct pgt *p)
+{
+    return stores_at_once() && (p->info.flags & PIOMMU_PGTABLE_BBM_LEVEL_2) != 0;
+}
+
 /* At each barrier: never a wrong translation; a leaf that is not concerned is always there. */
 static void see_at_barrier(struct scene *scene, uint64_t input, const struct walker_result *result)
 {
-    bool splits_live = (scene->p->info.flags & PIOMMU_PGTABLE_BBM_LEVEL_2) != 0;
+    bool splits_live = splits_live_leaves(scene->p);
 
     expect_right_output(scene, input, result);
     if (!is_cut_away(scene, input) && (splits_live || !is_of_a_cut_leaf(scene, input))) {
@@ -209,7 +215,7 @@ static void probe_barrier(struct pgt *p, void *ctx)
 static void see_at_invalidation(struct scene *scene, uint64_t input,
                                 const struct walker_result *result)
 {
-    bool splits_live = (scene->p->info.flags & PIOMMU_PGTABLE_BBM_LEVEL_2) != 0;
+    bool splits_live = splits_live_leaves(scene->p);
 
     expect_right_output(scene, input, result);
     if (is_cut_away(scene, input)) {

@@ -6,6 +6,7 @@
 #include "pgtable_fixture.h"
 
 #include <ctype.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -554,6 +555,66 @@ static void test_a_dump_survives_a_table_full_of_nonsense(void **state)
     close_table(p);
 }
 
+/* ---- Side by side ---- */
+
+struct onlooker {
+    const struct piommu_pgtable *table;
+    size_t wrong;
+};
+
+static bool go_on(void *cookie, const struct piommu_pgtable_mapping *mapping)
+{
+    (void)cookie;
+    return mapping->range.first <= mapping->range.last;
+}
+
+/* No assertions: they are for the test's own thread. */
+static void *look_on(void *argument)
+{
+    struct onlooker *onlooker = argument;
+
+    for (unsigned int i = 0; i < 300; i++) {
+        uint64_t iova = i % 8 * 4096;
+        struct piommu_pgtable_info info;
+        struct piommu_pgtable_walk walk;
+        struct piommu_translation translation;
+        uint64_t found;
+        uint64_t to_map;
+
+        piommu_pgtable_get_info(onlooker->table, &info);
+        if (piommu_pgtable_lookup(onlooker->table, iova, &translation) != 0 ||
+            piommu_pgtable_next_leaf(onlooker->table, iova, UINT64_MAX, &found, &translation) !=
+                0 ||
+            found != iova || piommu_pgtable_walk(onlooker->table, iova, &walk) != 0 ||
+            piommu_pgtable_for_each_mapping(onlooker->table, 0, UINT64_MAX, go_on, NULL) != 0 ||
+            piommu_pgtable_plan(onlooker->table, 0, GIB, 4096, &to_map, NULL) != 0 ||
+            piommu_pgtable_verify(onlooker->table, NULL, NULL, NULL) != 0) {
+            onlooker->wrong++;
+        }
+    }
+    return NULL;
+}
+
+static void test_calls_that_only_look_run_beside_each_other(void **state)
+{
+    struct piommu_pgtable_config config = stage1_config(39);
+    struct pgt *p = open_table(&config);
+    struct onlooker onlookers[3];
+    pthread_t threads[3];
+
+    (void)state;
+    map(p, 0, 0, 8 * 4096, READ);
+    for (unsigned int i = 0; i < 3; i++) {
+        onlookers[i] = (struct onlooker){.table = p->table};
+        assert_int_equal(pthread_create(&threads[i], NULL, look_on, &onlookers[i]), 0);
+    }
+    for (unsigned int i = 0; i < 3; i++) {
+        pthread_join(threads[i], NULL);
+        assert_int_equal(onlookers[i].wrong, 0);
+    }
+    close_table(p);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -567,6 +628,7 @@ int main(void)
         cmocka_unit_test(test_a_run_of_leaves_is_one_line),
         cmocka_unit_test(test_a_dump_keeps_to_its_range),
         cmocka_unit_test(test_a_dump_survives_a_table_full_of_nonsense),
+        cmocka_unit_test(test_calls_that_only_look_run_beside_each_other),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,6 @@
 
 #include "pgtable_fixture.h"
 
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +52,7 @@ static struct pgt *open_kind(const struct kind *kind)
     config.flags = kind->flags;
     config.coherent_walk = kind->coherent;
     config.empty_tables_kept = 16;
-    if ((kind->flags & PIOMMU_PGTABLE_DIRTY) != 0 && ATOMIC_LLONG_LOCK_FREE != 2) {
+    if ((kind->flags & PIOMMU_PGTABLE_DIRTY) != 0 && !stores_at_once()) {
         config.flags = 0;
     }
     p = open_table(&config);

@@ -447,6 +447,70 @@ static void test_no_bit_is_cleared_and_none_beyond_the_range_is_touched(void **s
     close_table(p);
 }
 
+static void test_clearing_gathers_just_what_was_dirty(void **state)
+{
+    struct pgt *p;
+
+    (void)state;
+    need_atomics();
+    p = open_kind(&kinds[0]);
+    track(p, true);
+    map(p, 0, 0, 32 * 4096, READ_WRITE);
+    map(p, 4 * MIB, 4 * MIB, 4 * MIB, READ_WRITE);
+    for (unsigned int first = 0; first < 20; first += 3) {
+        for (unsigned int last = first; last < 32; last += 4) {
+            struct piommu_gather gather;
+            uint64_t dirty;
+            uint64_t expected = first == last ? 4096 : 8192;
+
+            assert_true(device_writes(p, first * 4096));
+            assert_true(device_writes(p, last * 4096 + 4095));
+            piommu_gather_init(&gather);
+            assert_int_equal(
+                piommu_pgtable_read_dirty(p->table, 0, 8 * MIB, 4096, NULL, false, &gather, &dirty),
+                0);
+            assert_int_equal(dirty, expected);
+            assert_false(gather.pending);
+            assert_int_equal(
+                piommu_pgtable_read_dirty(p->table, 0, 8 * MIB, 4096, NULL, true, &gather, &dirty),
+                0);
+            assert_int_equal(dirty, expected);
+            assert_true(gather.pending);
+            assert_int_equal(gather.range.first, first * 4096);
+            assert_int_equal(gather.range.last, last * 4096 + 4095);
+            sync_changes(p, &gather);
+        }
+    }
+    /* Only what lies in the range asked for. */
+    {
+        struct piommu_gather gather;
+        uint64_t dirty;
+
+        piommu_gather_init(&gather);
+        assert_true(device_writes(p, 0));
+        assert_true(device_writes(p, 5 * 4096));
+        assert_true(device_writes(p, 9 * 4096));
+        assert_true(device_writes(p, 4 * MIB));
+        assert_true(device_writes(p, 6 * MIB));
+        assert_int_equal(
+            piommu_pgtable_read_dirty(p->table, 4096, 8 * 4096, 4096, NULL, true, &gather, &dirty),
+            0);
+        assert_int_equal(dirty, 4096);
+        assert_int_equal(gather.range.first, 5 * 4096);
+        assert_int_equal(gather.range.last, 6 * 4096 - 1);
+        sync_changes(p, &gather);
+        assert_int_equal(
+            piommu_pgtable_read_dirty(p->table, MIB, 5 * MIB, 4096, NULL, true, &gather, &dirty),
+            0);
+        assert_int_equal(dirty, 2 * MIB);
+        assert_int_equal(gather.range.first, 4 * MIB);
+        assert_int_equal(gather.range.last, 6 * MIB - 1);
+        sync_changes(p, &gather);
+        assert_int_equal(read_dirty(p, 0, 8 * MIB, 4096, NULL), 2 * MIB + 8192);
+    }
+    close_table(p);
+}
+
 static void test_holes_and_untracked_leaves_are_clean(void **state)
 {
     struct pgt *p;
@@ -720,6 +784,7 @@ int main(void)
         cmocka_unit_test(test_units_may_be_larger_or_smaller_than_leaves),
         cmocka_unit_test(test_a_part_of_a_leaf_counts_for_the_part),
         cmocka_unit_test(test_no_bit_is_cleared_and_none_beyond_the_range_is_touched),
+        cmocka_unit_test(test_clearing_gathers_just_what_was_dirty),
         cmocka_unit_test(test_holes_and_untracked_leaves_are_clean),
         cmocka_unit_test(test_members_of_a_group_are_dirty_together),
         cmocka_unit_test(test_malformed_ranges_and_units_are_refused),

@@ -568,15 +568,10 @@ NEVER_INLINE int map_run(struct piommu_pgtable *table, uint64_t iova, uint64_t p
         slots = pgtable_next(table, descriptor);
         height--;
     }
-    /*
-     * The leaves fit the slots they have come to, and no larger ones would fit: neither the range
-     * nor its alignment reaches the span of a whole table.
-     */
+    /* Leaves of the slots' size fit; larger ones would have to be where there are tables. */
     span_mask = pgtable_span(table, height) - 1;
     count = size >> table->shift[height];
     if (((iova | physical | size) & span_mask) != 0 || ((table->leaf_heights >> height) & 1) == 0 ||
-        (height < table->root_height && size >= pgtable_span(table, height + 1) &&
-         ((iova ^ physical) & (pgtable_span(table, height + 1) - 1)) == 0) ||
         count > table->index_mask[height] - index + 1u) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
@@ -608,8 +603,10 @@ int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t phy
             return map_page(table, iova, physical, size, prot, mapped, 12, 9);
         case 1u << 14:
             return map_page(table, iova, physical, size, prot, mapped, 14, 11);
-        default:
+        case 1u << 16:
             return map_page(table, iova, physical, size, prot, mapped, 16, 13);
+        default: /* both are 0 */
+            break;
         }
     }
     if (table->quick_size != 0 && size != 0) {

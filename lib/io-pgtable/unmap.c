@@ -274,8 +274,10 @@ int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t s
             return unmap_page(table, iova, size, gather, unmapped, 12, 9);
         case 1u << 14:
             return unmap_page(table, iova, size, gather, unmapped, 14, 11);
-        default:
+        case 1u << 16:
             return unmap_page(table, iova, size, gather, unmapped, 16, 13);
+        default: /* both are 0 */
+            break;
         }
     }
     if (table->quick_size != 0 && size != 0) {

@@ -144,6 +144,24 @@ static void test_map_takes_exactly_the_tables_it_needs(void **state)
     close_table(p);
 }
 
+/* Neither time nor memory goes into what cannot be mapped. */
+static void test_map_asks_for_no_table_behind_a_conflict(void **state)
+{
+    struct piommu_pgtable_config config = stage1_config(48);
+    struct pgt *p = open_table(&config);
+    uint64_t requests;
+    uint64_t mapped;
+
+    (void)state;
+    map(p, 4096, 0, 4096, READ);
+    requests = p->requests;
+    /* The output is one page off, so that nothing but pages will do. */
+    assert_int_equal(call_map(p, 0, 4096, 4 * GIB, READ, &mapped), -PIOMMU_EEXIST);
+    assert_int_equal(mapped, 4096);
+    assert_int_equal(p->requests, requests);
+    close_table(p);
+}
+
 static void test_map_list_counts_a_table_of_two_segments_once(void **state)
 {
     struct piommu_pgtable_config config = stage1_config(39);
@@ -603,6 +621,7 @@ int main(void)
         cmocka_unit_test(test_map_list_fails_cleanly_at_each_allocation),
         cmocka_unit_test(test_nothing_else_than_map_asks_for_memory),
         cmocka_unit_test(test_map_takes_exactly_the_tables_it_needs),
+        cmocka_unit_test(test_map_asks_for_no_table_behind_a_conflict),
         cmocka_unit_test(test_map_list_counts_a_table_of_two_segments_once),
         cmocka_unit_test(test_memory_that_is_not_as_asked_for_is_refused),
         cmocka_unit_test(test_a_reserve_refuses_memory_that_is_not_as_asked_for),

@@ -1,0 +1,113 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The piommu authors
+#
+# Usage: run.sh FOLDER [MUTANT...]
+#
+# Shows that the tests bite: makes one mistake at a time in a copy of the library below FOLDER, builds,
+# and expects that one of the tests that the mutant names fails. A mutant that they let pass, or whose
+# text is no longer in the library, is a failure. Without MUTANT (files *.mutant) all of them are tried.
+#
+# A mutant file says what is broken, in which file, by which tests it is found, and the text before and
+# after:
+#
+#   # A sentence.
+#   file lib/...
+#   tests PROGRAM...
+#   <<<<
+#   text as it is
+#   ====
+#   text with the mistake
+#   >>>>
+set -euo pipefail
+
+folder=$1
+shift
+here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
+source=$(realpath "$here/../..")
+copy=$folder/source
+build=$folder/build
+
+if [[ $# -gt 0 ]]; then
+    mutants=("$@")
+else
+    mutants=("$here"/*.mutant)
+fi
+
+# field NAME FILE: what follows a name at the beginning of a line.
+field()
+{
+    sed -n "s/^$1 //p" "$2"
+}
+
+# The copy gets new time stamps: objects of a mutant that an earlier run has left behind are not used.
+mkdir -p "$copy"
+for part in CMakeLists.txt CMakePresets.json cmake include lib backends tests; do
+    rm -rf "${copy:?}/$part"
+    cp -r "$source/$part" "$copy/"
+done
+
+mapfile -t programs < <(for mutant in "${mutants[@]}"; do field tests "$mutant"; done | tr ' ' '\n' | sort -u)
+cmake -S "$copy" -B "$build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE=-O1 >"$folder/build.log"
+cmake --build "$build" --target "${programs[@]}" >>"$folder/build.log" || {
+    tail -n 40 "$folder/build.log"
+    exit 1
+}
+
+# The tests must not need what the mutants are about to show: a few steps suffice.
+export PIOMMU_RANDOM_STEPS=${PIOMMU_RANDOM_STEPS:-40000}
+for program in "${programs[@]}"; do
+    timeout -k 5 300 "$build/tests/$program" >"$folder/test.log" 2>&1 || {
+        tail -n 40 "$folder/test.log"
+        echo "$program fails without a mutant"
+        exit 1
+    }
+done
+
+survivors=0
+number=0
+for mutant in "${mutants[@]}"; do
+    name=$(basename "$mutant" .mutant)
+    file=$(field file "$mutant")
+    killer=''
+    number=$((number + 1))
+
+    # shellcheck disable=SC2016 # the dollars are perl's
+    perl -0777 -e '
+        my ($mutant, $from, $to) = @ARGV;
+        open(my $in, "<", $mutant) or die; my $text = <$in>;
+        $text =~ /^<<<<\n(.*?)\n====\n(.*?)\n?>>>>$/ms or die "$mutant: no text\n";
+        my ($old, $new) = ($1, $2);
+        open(my $code, "<", $from) or die "$from: $!\n"; my $library = <$code>;
+        my $at = index($library, $old);
+        die "$mutant: its text is not in the library\n" if $at < 0;
+        die "$mutant: its text is there twice\n" if index($library, $old, $at + 1) >= 0;
+        substr($library, $at, length($old)) = $new;
+        open(my $out, ">", $to) or die "$to: $!\n"; print $out $library;
+    ' "$mutant" "$source/$file" "$copy/$file" || {
+        survivors=$((survivors + 1))
+        continue
+    }
+    # shellcheck disable=SC2046 # the names are words
+    if ! cmake --build "$build" --target $(field tests "$mutant") >"$folder/build.log" 2>&1; then
+        tail -n 20 "$folder/build.log"
+        echo "$name: does not build"
+        survivors=$((survivors + 1))
+    else
+        for program in $(field tests "$mutant"); do
+            if ! timeout -k 5 120 "$build/tests/$program" >"$folder/test.log" 2>&1; then
+                killer=$program
+                break
+            fi
+        done
+        if [[ -n $killer ]]; then
+            printf '%3d of %d  %-40s found by %s\n' "$number" "${#mutants[@]}" "$name" "$killer"
+        else
+            printf '%3d of %d  %-40s SURVIVED: %s\n' "$number" "${#mutants[@]}" "$name" "$(sed -n 's/^# //p;' "$mutant" | tail -n 1)"
+            survivors=$((survivors + 1))
+        fi
+    fi
+    cp "$source/$file" "$copy/$file"
+done
+echo "${#mutants[@]} mutants, $survivors survived"
+[[ $survivors -eq 0 ]]

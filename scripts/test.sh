@@ -13,7 +13,7 @@
 #
 # Arguments go to ctest, for example -L unit or -R pgtable; builds in which they select nothing are left
 # out, but if they select nothing in the first one, that is a failure. Labels: unit, random, portability,
-# package, system.
+# package, system, bench.
 #
 # Missing Debian packages are installed, unless --no-install comes first; tests whose tools are absent are
 # skipped. The last line is "N passed, N failed, N skipped", counted in tests; a build that cannot be made
@@ -159,6 +159,7 @@ for label in $labels; do
             gcc-s390x-linux-gnu libc6-dev-s390x-cross)
         ;;
     system) packages+=(qemu-system-arm gcc-aarch64-linux-gnu gcc-arm-linux-gnueabihf) ;;
+    bench) packages+=(valgrind) ;;
     esac
 done
 if [[ $install == yes && ${#packages[@]} -gt 0 ]]; then

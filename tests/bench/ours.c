@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/* This library, as its users call it: through the archive's public functions. */
+
+#include <piommu/error.h>
+#include <piommu/io-pgtable.h>
+
+#include "bench.h"
+
+static void *host_alloc(void *ctx, size_t size)
+{
+    (void)ctx;
+    return pool_alloc_object(size);
+}
+
+static void host_free(void *ctx, void *memory, size_t size)
+{
+    (void)ctx;
+    (void)size;
+    pool_free_object(memory);
+}
+
+static void *host_dma_alloc(void *ctx, const struct piommu_dma_request *request, uint64_t *physical)
+{
+    void *memory = pool_alloc(request->size);
+
+    (void)ctx;
+    *physical = (uintptr_t)memory;
+    return memory;
+}
+
+static void host_dma_free(void *ctx, void *memory, size_t size)
+{
+    (void)ctx;
+    pool_free(memory, size);
+}
+
+static void host_cache_clean(void *ctx, const void *address, size_t size)
+{
+    (void)ctx;
+    bench_clean(address, size);
+}
+
+static void host_barrier(void *ctx, enum piommu_barrier kind)
+{
+    (void)ctx;
+    (void)kind;
+    bench_barrier();
+}
+
+static const struct piommu_os os = {
+    .size = sizeof(os),
+    .alloc = host_alloc,
+    .free = host_free,
+    .dma_alloc = host_dma_alloc,
+    .dma_free = host_dma_free,
+    .cache_clean = host_cache_clean,
+    .barrier = host_barrier,
+};
+
+/* Tables that several CPUs may change at once: to be switched on here when the library has them. */
+static bool ours_can(const struct usage *usage)
+{
+    return !usage->disjoint;
+}
+
+static void *ours_create(const struct shape *shape, const struct usage *usage)
+{
+    struct piommu_pgtable_config config = {
+        .format = shape->stage2 ? PIOMMU_ARM_64_LPAE_S2 : PIOMMU_ARM_64_LPAE_S1,
+        .granule = 1u << shape->granule_shift,
+        .input_bits = shape->input_bits,
+        .output_bits = 48,
+        .coherent_walk = usage->coherent_walk,
+        .empty_tables_kept = usage->empties_kept,
+        /* As Linux does it, so that the trees have the same height. */
+        .flags = shape->stage2 ? PIOMMU_PGTABLE_CONCATENATE : 0,
+    };
+    struct piommu_pgtable *table;
+    int error = piommu_pgtable_create((struct piommu_host){.os = &os}, &config, &table);
+
+    if (error != 0) {
+        wrong("ours: a table %s cannot be created: error %d", shape->name, error);
+        return NULL;
+    }
+    return table;
+}
+
+static void ours_destroy(void *table)
+{
+    piommu_pgtable_destroy(table);
+}
+
+static bool ours_map(void *table, uint64_t iova, uint64_t physical, uint64_t page, size_t count)
+{
+    uint64_t mapped;
+
+    return piommu_pgtable_map(table, iova, physical, page * count,
+                              PIOMMU_PROT_READ | PIOMMU_PROT_WRITE, &mapped) == 0;
+}
+
+static bool ours_unmap(void *table, uint64_t iova, uint64_t page, size_t count)
+{
+    struct piommu_gather gather;
+    uint64_t unmapped;
+
+    piommu_gather_init(&gather);
+    if (piommu_pgtable_unmap(table, iova, page * count, &gather, &unmapped) != 0) {
+        return false;
+    }
+    piommu_pgtable_detach_empty(table, &gather);
+    invalidate(table, gather.range.first, gather.range.last);
+    piommu_pgtable_release(table, &gather);
+    return unmapped == page * count;
+}
+
+static uint64_t ours_lookup(void *table, uint64_t iova)
+{
+    struct piommu_translation result;
+
+    return piommu_pgtable_lookup(table, iova, &result) == 0 ? result.physical : BENCH_ABSENT;
+}
+
+const struct implementation ours = {
+    .name = "piommu",
+    .can = ours_can,
+    .create = ours_create,
+    .destroy = ours_destroy,
+    .map = ours_map,
+    .unmap = ours_unmap,
+    .lookup = ours_lookup,
+};

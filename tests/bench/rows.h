@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef PIOMMU_TESTS_BENCH_ROWS_H
+#define PIOMMU_TESTS_BENCH_ROWS_H
+
+#include "bench.h"
+
+extern const struct shape shapes[];
+extern const size_t shape_count;
+
+/* How much to do. */
+struct effort {
+    unsigned int repetitions; /* of each row, interleaved */
+    unsigned int divisor;     /* of the number of calls in a repetition */
+};
+
+/* The page size of a shape's tables. */
+static inline uint64_t shape_granule(const struct shape *shape)
+{
+    return 1ull << shape->granule_shift;
+}
+
+/* Random numbers; the same ones in each run. */
+static inline uint64_t random_next(uint64_t *state)
+{
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+/* rows.c: the rows that take time, of one shape. */
+void rows_measure(const struct shape *shape, const struct effort *effort);
+
+/* rows.c: those of tables that several CPUs may change at once. */
+void rows_measure_disjoint(const struct shape *shape, const struct effort *effort);
+
+/* rows.c: the CPU time of this thread in ns. */
+double now(void);
+
+/* threads.c: to be called before the program binds itself to a CPU. */
+void threads_find_cpus(void);
+/* threads.c: the row for two threads. */
+void threads_measure(const struct shape *shape, const struct effort *effort,
+                     const struct usage *usage);
+
+/* check.c: that all do the same, and under the same conditions; wrong() if not. */
+void check_fairness(const struct shape *shape);
+
+/* counts.c: what is exact. */
+
+/* Cache lines cleaned by a table whose walker does not snoop. */
+void counts_measure(void);
+
+/*
+ * Makes `calls` calls of one operation between two functions that callgrind can be told to look at.
+ * Returns whether the names mean something.
+ */
+bool counts_run(const char *operation, const char *implementation, size_t calls);
+
+#endif

@@ -136,6 +136,9 @@ typedef void (*piommu_pgtable_complain)(void *cookie, const struct piommu_pgtabl
  * makes. Hardware puts up with much of this for a while; a table that is checked clean has none of
  * it.
  *
+ * A broken contiguous group is reported at its first member; if that is none, at each of the
+ * others.
+ *
  * A table that is reached a second time is not entered again, so that it ends with any input. With
  * a linear map (piommu_os::dma_virtual is NULL) addresses of tables below the output width are
  * believed.
@@ -188,7 +191,8 @@ void piommu_pgtable_dump(const struct piommu_pgtable *table, uint64_t first, uin
  * @param root          address of the root for the CPU; all concatenated tables follow.
  * @param root_physical its address for the hardware.
  * @param table         set on success.
- * @return as piommu_pgtable_create; -PIOMMU_EINVAL also for a root that is not aligned to its size.
+ * @return as piommu_pgtable_create; -PIOMMU_EINVAL also for a root either of whose addresses is not
+ *         aligned to its size.
  *
  * Context: task. The table must not be changed by others during a call.
  */

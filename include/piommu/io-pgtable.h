@@ -146,9 +146,10 @@ struct piommu_pgtable_config {
     uint32_t flags;
     /**
      * Sum of the leaf sizes to use, contiguous groups not among them. The granule is required.
-     * Sizes that the granule has, but that do not fit the aperture or the output width, may be
-     * named and are left out. 4 KiB: 2 MiB, 1 GiB, and 512 GiB with FEAT_LPA2. 16 KiB: 32 MiB, and
-     * 64 GiB with FEAT_LPA2. 64 KiB: 512 MiB, and 4 TiB with 52 bits of output. Default (0): all.
+     * Sizes that the granule has, but that do not fit the aperture or the output width, or that
+     * need a feature which is not in use, may be named and are left out. 4 KiB: 2 MiB, 1 GiB, and
+     * 512 GiB with FEAT_LPA2. 16 KiB: 32 MiB, and 64 GiB with FEAT_LPA2. 64 KiB: 512 MiB, and 4 TiB
+     * with 52 bits of output. Default (0): all.
      */
     uint64_t leaf_sizes;
     /** Handed to piommu_os::dma_alloc as the owner. */

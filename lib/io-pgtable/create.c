@@ -130,7 +130,8 @@ int piommu_pgtable_adopt(struct piommu_host host, const struct piommu_pgtable_co
         return -PIOMMU_EINVAL;
     }
     table->adopted = true;
-    table->quick_size = 0;
+    table->quick_sizes = 0;
+    table->quick_page = 0;
     table->info.adopted = true;
     table->root = root;
     piommu_pgtable_set_root_(table, root_physical);

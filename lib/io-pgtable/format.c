@@ -439,7 +439,8 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
     table->index_bits = geometry->index_bits;
     if (table->linear && table->address_fold == 0 && table->info.contiguous_sizes == 0 &&
         (config->flags & PIOMMU_PGTABLE_DIRTY) == 0) {
-        table->quick_size = config->granule;
+        table->quick_sizes = table->info.leaf_sizes;
+        table->quick_page = config->granule;
     }
     return 0;
 }

@@ -78,16 +78,56 @@ ALWAYS_INLINE int lookup_quickly(const struct piommu_pgtable *table, uint64_t io
 int piommu_pgtable_lookup(const struct piommu_pgtable *table, uint64_t iova,
                           struct piommu_translation *result)
 {
-    if (table->quick_size == 1u << 12) {
-        return lookup_quickly(table, iova, result, 12, 9);
+    if (table->quick_sizes == 0) {
+        return lookup_slowly(table, iova, result);
     }
-    if (table->quick_size == 1u << 16) {
+    switch (table->shift[0]) {
+    case 12:
+        return lookup_quickly(table, iova, result, 12, 9);
+    case 14:
+        return lookup_quickly(table, iova, result, 14, 11);
+    default:
         return lookup_quickly(table, iova, result, 16, 13);
     }
-    if (table->quick_size == 1u << 14) {
-        return lookup_quickly(table, iova, result, 14, 11);
+}
+
+NEVER_INLINE uint64_t translate_slowly(const struct piommu_pgtable *table, uint64_t iova)
+{
+    struct piommu_translation result;
+
+    return lookup_slowly(table, iova, &result) == 0 ? result.physical : PIOMMU_PGTABLE_NO_ADDRESS;
+}
+
+ALWAYS_INLINE uint64_t translate_quickly(const struct piommu_pgtable *table, uint64_t iova,
+                                         unsigned int page_shift, unsigned int index_bits)
+{
+    struct descent descent;
+
+    if (iova - table->aperture.first > table->last_offset) {
+        return PIOMMU_PGTABLE_NO_ADDRESS;
     }
-    return lookup_slowly(table, iova, result);
+    descent = descend_quickly(table, iova, page_shift, index_bits);
+    if (descent.shift != page_shift) {
+        return translate_slowly(table, iova);
+    }
+    if ((descent.descriptor & DESCRIPTOR_TYPE_MASK) != DESCRIPTOR_PAGE) {
+        return PIOMMU_PGTABLE_NO_ADDRESS;
+    }
+    return (descent.descriptor & table->address_mask) | (iova & ((1ull << page_shift) - 1));
+}
+
+uint64_t piommu_pgtable_translate(const struct piommu_pgtable *table, uint64_t iova)
+{
+    if (table->quick_page == 1u << 12) {
+        return translate_quickly(table, iova, 12, 9);
+    }
+    if (table->quick_page == 1u << 16) {
+        return translate_quickly(table, iova, 16, 13);
+    }
+    if (table->quick_page == 1u << 14) {
+        return translate_quickly(table, iova, 14, 11);
+    }
+    return translate_slowly(table, iova);
 }
 
 void piommu_scan_begin_(struct scan *scan, const struct piommu_pgtable *table, uint64_t first,

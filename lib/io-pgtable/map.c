@@ -503,23 +503,22 @@ NEVER_INLINE int publish(const struct piommu_pgtable *table, descriptor_slot *sl
 }
 
 /*
- * Maps one page into a table that is there, and leaves everything else to the general code.
+ * Maps one leaf into a table that is there, and leaves everything else to the general code.
  * Everything else includes all errors.
  */
-ALWAYS_INLINE int map_page(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+ALWAYS_INLINE int map_leaf(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
                            uint64_t size, piommu_prot prot, uint64_t *mapped,
                            unsigned int page_shift, unsigned int index_bits)
 {
-    uint64_t page_mask = (1ull << page_shift) - 1;
     uint64_t attributes = pgtable_leaf_attributes(table, prot);
     struct descent descent;
 
-    if (attributes == 0 || ((iova | physical) & page_mask) != 0 || prot > PIOMMU_PROT_ALL ||
+    if (attributes == 0 || ((iova | physical) & (size - 1)) != 0 || prot > PIOMMU_PROT_ALL ||
         iova - table->aperture.first > table->last_offset || physical > table->last_output) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
     descent = descend_quickly(table, iova, page_shift, index_bits);
-    if (descent.shift != page_shift || descent.link == NULL) {
+    if (1ull << descent.shift != size || descent.link == NULL) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
     if (descriptor_links_empty(descent.link_descriptor)) {
@@ -527,7 +526,9 @@ ALWAYS_INLINE int map_page(struct piommu_pgtable *table, uint64_t iova, uint64_t
     } else if (descent.descriptor != 0) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    descriptor_write(descent.slot, physical | attributes | DESCRIPTOR_PAGE);
+    descriptor_write(descent.slot,
+                     physical | attributes |
+                         (descent.shift == page_shift ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK));
     descriptor_write(descent.link, descriptor_count_up(descent.link_descriptor, 1));
     *mapped = size;
     if (!table->coherent_walk) {
@@ -594,22 +595,31 @@ NEVER_INLINE int map_run(struct piommu_pgtable *table, uint64_t iova, uint64_t p
     return stored == count ? 0 : -PIOMMU_EEXIST;
 }
 
+NEVER_INLINE int map_block(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                           uint64_t size, piommu_prot prot, uint64_t *mapped)
+{
+    return map_leaf(table, iova, physical, size, prot, mapped, table->shift[0], table->index_bits);
+}
+
 int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
                        uint64_t size, piommu_prot prot, uint64_t *mapped)
 {
-    if (size == table->quick_size) {
+    if (size == table->quick_page) {
         switch (size) {
         case 1u << 12:
-            return map_page(table, iova, physical, size, prot, mapped, 12, 9);
+            return map_leaf(table, iova, physical, 1u << 12, prot, mapped, 12, 9);
         case 1u << 14:
-            return map_page(table, iova, physical, size, prot, mapped, 14, 11);
+            return map_leaf(table, iova, physical, 1u << 14, prot, mapped, 14, 11);
         case 1u << 16:
-            return map_page(table, iova, physical, size, prot, mapped, 16, 13);
+            return map_leaf(table, iova, physical, 1u << 16, prot, mapped, 16, 13);
         default: /* both are 0 */
             break;
         }
     }
-    if (table->quick_size != 0 && size != 0) {
+    if (is_quick_leaf(table, size)) {
+        return map_block(table, iova, physical, size, prot, mapped);
+    }
+    if (table->quick_sizes != 0 && size != 0) {
         return map_run(table, iova, physical, size, prot, mapped);
     }
     return map_slowly(table, iova, physical, size, prot, mapped);

@@ -38,10 +38,11 @@ struct piommu_pgtable {
     bool tracking; /* new writable leaves are tracked (dirty.c) */
 
     /*
-     * The granule, if the short ways may be taken, since the table is an own, linear one that uses
-     * nothing rare; else 0.
+     * Sum of the leaf sizes in use, if the short ways may be taken, since the table is an own,
+     * linear one that uses nothing rare; else 0.
      */
-    uint64_t quick_size;
+    uint64_t quick_sizes;
+    uint64_t quick_page; /* the smallest of them */
 
     /* Geometry. */
     uint8_t root_height;

@@ -4,7 +4,7 @@
 #define PIOMMU_LIB_IO_PGTABLE_QUICK_H
 
 /*
- * The short way down, which map, unmap and lookup take where table->quick is set. It is made once
+ * The short way down, which map, unmap and lookup take where table->quick_sizes says so. It is made once
  * for each granule: with shifts that are constants a level costs ten instructions instead of twenty
  * on x86-64.
  */
@@ -16,6 +16,12 @@
 
 #define ALWAYS_INLINE __attribute__((always_inline)) static inline
 #define NEVER_INLINE  __attribute__((noinline)) static
+
+/* Whether a size is that of one leaf, and the short ways may be taken. */
+static inline bool is_quick_leaf(const struct piommu_pgtable *table, uint64_t size)
+{
+    return (size & table->quick_sizes) != 0 && (size & (size - 1)) == 0;
+}
 
 /* Where a way down has ended: at the first descriptor that does not lead to a table. */
 struct descent {

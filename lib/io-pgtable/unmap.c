@@ -179,22 +179,20 @@ NEVER_INLINE int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint6
     return *unmapped != 0 ? 0 : -PIOMMU_ENOENT;
 }
 
-/*
- * Unmaps one page, and leaves everything else to the general code.
- */
-ALWAYS_INLINE int unmap_page(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+/* Unmaps one leaf, and leaves everything else to the general code. */
+ALWAYS_INLINE int unmap_leaf(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                              struct piommu_gather *gather, uint64_t *unmapped,
                              unsigned int page_shift, unsigned int index_bits)
 {
     struct descent descent;
 
-    if (iova - table->aperture.first > table->last_offset ||
-        (iova & ((1ull << page_shift) - 1)) != 0) {
+    if (iova - table->aperture.first > table->last_offset || (iova & (size - 1)) != 0) {
         return unmap_slowly(table, iova, size, gather, unmapped);
     }
     descent = descend_quickly(table, iova, page_shift, index_bits);
-    if (descent.shift != page_shift || descent.link == NULL ||
-        (descent.descriptor & DESCRIPTOR_TYPE_MASK) != DESCRIPTOR_PAGE) {
+    if (1ull << descent.shift != size || descent.link == NULL ||
+        (descent.descriptor & DESCRIPTOR_TYPE_MASK) !=
+            (descent.shift == page_shift ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK)) {
         return unmap_slowly(table, iova, size, gather, unmapped);
     }
     descriptor_write(descent.slot, 0);
@@ -204,7 +202,8 @@ ALWAYS_INLINE int unmap_page(struct piommu_pgtable *table, uint64_t iova, uint64
     descriptor_write(descent.link, descent.link_descriptor);
     pgtable_clean(table, descent.slot, 1);
     if (descriptor_links_empty(descent.link_descriptor)) {
-        piommu_empty_note_(table, pgtable_next(table, descent.link_descriptor), 0, iova);
+        piommu_empty_note_(table, pgtable_next(table, descent.link_descriptor),
+                           (descent.shift - page_shift) / index_bits, iova);
     }
     return 0;
 }
@@ -265,22 +264,31 @@ NEVER_INLINE int unmap_run(struct piommu_pgtable *table, uint64_t iova, uint64_t
     return 0;
 }
 
+NEVER_INLINE int unmap_block(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                             struct piommu_gather *gather, uint64_t *unmapped)
+{
+    return unmap_leaf(table, iova, size, gather, unmapped, table->shift[0], table->index_bits);
+}
+
 int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                          struct piommu_gather *gather, uint64_t *unmapped)
 {
-    if (size == table->quick_size) {
+    if (size == table->quick_page) {
         switch (size) {
         case 1u << 12:
-            return unmap_page(table, iova, size, gather, unmapped, 12, 9);
+            return unmap_leaf(table, iova, 1u << 12, gather, unmapped, 12, 9);
         case 1u << 14:
-            return unmap_page(table, iova, size, gather, unmapped, 14, 11);
+            return unmap_leaf(table, iova, 1u << 14, gather, unmapped, 14, 11);
         case 1u << 16:
-            return unmap_page(table, iova, size, gather, unmapped, 16, 13);
+            return unmap_leaf(table, iova, 1u << 16, gather, unmapped, 16, 13);
         default: /* both are 0 */
             break;
         }
     }
-    if (table->quick_size != 0 && size != 0) {
+    if (is_quick_leaf(table, size)) {
+        return unmap_block(table, iova, size, gather, unmapped);
+    }
+    if (table->quick_sizes != 0 && size != 0) {
         return unmap_run(table, iova, size, gather, unmapped);
     }
     return unmap_slowly(table, iova, size, gather, unmapped);

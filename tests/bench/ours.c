@@ -117,9 +117,9 @@ static bool ours_unmap(void *table, uint64_t iova, uint64_t page, size_t count)
 
 static uint64_t ours_lookup(void *table, uint64_t iova)
 {
-    struct piommu_translation result;
+    uint64_t physical = piommu_pgtable_translate(table, iova);
 
-    return piommu_pgtable_lookup(table, iova, &result) == 0 ? result.physical : BENCH_ABSENT;
+    return physical != PIOMMU_PGTABLE_NO_ADDRESS ? physical : BENCH_ABSENT;
 }
 
 const struct implementation ours = {

@@ -208,6 +208,8 @@ static bool sweep_leaf(void *ctx, const struct walker_leaf *leaf)
         assert_int_equal(looked_up.physical, leaf->output + offset);
         assert_int_equal(looked_up.leaf_size, whole);
         assert_true(attributes_mean(p, &leaf->attributes, looked_up.prot));
+        assert_int_equal(piommu_pgtable_translate(p->table, leaf->input + offset),
+                         leaf->output + offset);
     }
     sweep->cursor = leaf->input + size;
     sweep->at_top = sweep->cursor == 0;

@@ -169,6 +169,7 @@ static void test_a_walk_tells_a_reserved_descriptor_from_a_hole(void **state)
     assert_int_equal(walk.steps[3].kind, PIOMMU_PGTABLE_STEP_RESERVED);
     assert_int_equal(walk.steps[3].index, 3);
     assert_int_equal(piommu_pgtable_lookup(p->table, 0x3000, &translation), -PIOMMU_ENOENT);
+    assert_int_equal(piommu_pgtable_translate(p->table, 0x3000), PIOMMU_PGTABLE_NO_ADDRESS);
     poke(p, page, peek(p, page) | 2);
     poke(p, large, 0x741);
     assert_int_equal(piommu_pgtable_walk(p->table, 3 * 512 * GIB, &walk), -PIOMMU_ENOENT);
@@ -197,9 +198,11 @@ static void check_hole(struct pgt *p, uint64_t iova)
 
     if (hardware_translates(p, iova, &result)) {
         assert_int_equal(status, 0);
+        assert_int_equal(piommu_pgtable_translate(p->table, iova), result.output);
         return;
     }
     assert_int_equal(status, -PIOMMU_ENOENT);
+    assert_int_equal(piommu_pgtable_translate(p->table, iova), PIOMMU_PGTABLE_NO_ADDRESS);
     size = translation.leaf_size;
     assert_true(size >= 1ull << walker_level_shift(&p->regime, result.level));
     assert_int_equal(size & (size - 1), 0);

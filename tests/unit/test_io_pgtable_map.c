@@ -457,6 +457,7 @@ static void test_lookup_finds_nothing_in_holes_at_each_level(void **state)
     }
     assert_int_equal(piommu_pgtable_lookup(p->table, 1ull << 48, &translation), -PIOMMU_ERANGE);
     assert_int_equal(piommu_pgtable_lookup(p->table, UINT64_MAX, &translation), -PIOMMU_ERANGE);
+    assert_int_equal(piommu_pgtable_translate(p->table, 1ull << 48), PIOMMU_PGTABLE_NO_ADDRESS);
     close_table(p);
 }
 

@@ -10,10 +10,11 @@
 #   clang       the unit and random tests
 #   asan-ubsan  the same with the address and undefined behaviour sanitizers, in fewer random steps
 #   tsan        the same with the thread sanitizer
+#   fuzz        the fuzz targets, for PIOMMU_FUZZ_SECONDS each (20 if unset); scripts/fuzz.sh for longer
 #
 # Arguments go to ctest, for example -L unit or -R pgtable; builds in which they select nothing are left
 # out, but if they select nothing in the first one, that is a failure. Labels: unit, random, portability,
-# package, system, bench.
+# package, system, bench, and fuzz in its own build.
 #
 # Missing Debian packages are installed, unless --no-install comes first; tests whose tools are absent are
 # skipped. The last line is "N passed, N failed, N skipped", counted in tests; a build that cannot be made
@@ -171,6 +172,7 @@ build_and_test gcc release
 another_build clang clang clang
 another_build asan-ubsan asan-ubsan gcc
 another_build tsan tsan clang
+another_build fuzz fuzz clang
 
 echo
 printf '%-12s %8s %8s %8s %8s\n' build passed failed skipped seconds

@@ -4,9 +4,9 @@
 #define PIOMMU_LIB_IO_PGTABLE_QUICK_H
 
 /*
- * The short way down, which map, unmap and lookup take where table->quick_sizes says so. It is made once
- * for each granule: with shifts that are constants a level costs ten instructions instead of twenty
- * on x86-64.
+ * The short way down, which map, unmap and lookup take where table->quick_sizes says so. It is made
+ * once for each granule: with shifts that are constants a level costs ten instructions instead of
+ * twenty on x86-64.
  */
 
 #include "pgtable.h"

@@ -8,6 +8,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* ---- Slow machines ---- */
+
+bool is_left_out(void)
+{
+    static uint64_t calls;
+    const char *text = getenv("PIOMMU_RANDOM_STEPS");
+    uint64_t steps = text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : UINT64_MAX;
+    unsigned int one_in = steps >= 60000 ? 1 : steps >= 30000 ? 3 : 7;
+
+    return calls++ % one_in != 0;
+}
+
 /* ---- Memory ---- */
 
 uint64_t little_endian_word(const uint8_t *bytes)

@@ -406,6 +406,9 @@ static void test_what_lies_outside_stays_mapped(void **state)
         for (size_t r = 0; r < count; r++) {
             struct scene scene;
 
+            if (is_left_out()) {
+                continue;
+            }
             open_scene(&scene, &kinds[k], r % 2 == 0);
             scene.pieces[0] =
                 (struct greedy_piece){base_of(scene.p) + kinds[k].leaf, 0, kinds[k].leaf};

@@ -121,7 +121,7 @@ static void check_piece(struct pgt *p, struct greedy_piece piece)
     if (piece.size == 0 || piece.size > aperture_size(p) || piece.physical > output_size(p) ||
         piece.size > output_size(p) - piece.physical ||
         piece.iova - base_of(p) > aperture_size(p) - piece.size ||
-        greedy_count(p, &piece) > MOST_LEAVES) {
+        greedy_count(p, &piece) > MOST_LEAVES || is_left_out()) {
         return;
     }
     p->has_tlb = greedy_count(p, &piece) < 64;

@@ -109,6 +109,9 @@ static void check_plan(struct pgt *p, uint64_t iova, uint64_t size, uint64_t ali
     uint64_t mapped;
     uint64_t planned;
 
+    if (is_left_out()) {
+        return;
+    }
     if (size == 0 || size > aperture_size(p) || iova - base_of(p) > aperture_size(p) - size ||
         physical + size > 1ull << p->info.output_bits) {
         return;
@@ -377,6 +380,9 @@ static void check_cut_plan(struct pgt *p, uint64_t iova, uint64_t size)
     uint64_t planned;
     uint64_t worst;
 
+    if (is_left_out()) {
+        return;
+    }
     if (size == 0 || size > aperture_size(p) || iova - base_of(p) > aperture_size(p) - size) {
         return;
     }

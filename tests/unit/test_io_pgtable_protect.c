@@ -223,7 +223,7 @@ static void test_each_prot_is_expressed_in_place_or_refused(void **state)
             piommu_prot start = memory_kinds[i / count];
             uint64_t input = base_of(p) + size;
 
-            if (!prot_is_expressible(&p->info, start)) {
+            if (!prot_is_expressible(&p->info, start) || is_left_out()) {
                 continue;
             }
             map(p, input, 3 * size, size, start);

@@ -114,9 +114,9 @@ struct pgt {
 bool stores_at_once(void);
 
 /*
- * Tells that a case of a large set is to be left out: most of them where all is slow, which is where
- * PIOMMU_RANDOM_STEPS asks for less than is usual. Which ones changes from call to call, but not from
- * run to run.
+ * Tells that a case of a large set is to be left out: most of them where all is slow, which is
+ * where PIOMMU_RANDOM_STEPS asks for less than is usual. Which ones changes from call to call, but
+ * not from run to run.
  */
 bool is_left_out(void);
 

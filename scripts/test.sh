@@ -14,7 +14,7 @@
 #
 # Arguments go to ctest, for example -L unit or -R pgtable; builds in which they select nothing are left
 # out, but if they select nothing in the first one, that is a failure. Labels: unit, random, portability,
-# package, system, bench, and fuzz in its own build.
+# package, mutants, system, bench, and fuzz in its own build.
 #
 # Missing Debian packages are installed, unless --no-install comes first; tests whose tools are absent are
 # skipped. The last line is "N passed, N failed, N skipped", counted in tests; a build that cannot be made

@@ -179,6 +179,21 @@ NEVER_INLINE int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint6
     return *unmapped != 0 ? 0 : -PIOMMU_ENOENT;
 }
 
+/*
+ * The rest of the short way where the walker does not snoop, or the table has become empty: apart,
+ * so that the way itself calls nothing and needs no stack.
+ */
+NEVER_INLINE int finish_leaf(struct piommu_pgtable *table, descriptor_slot *slot, uint64_t iova,
+                             uint64_t link_descriptor, unsigned int shift)
+{
+    pgtable_clean(table, slot, 1);
+    if (descriptor_links_empty(link_descriptor)) {
+        piommu_empty_note_(table, pgtable_next(table, link_descriptor),
+                           (shift - table->shift[0]) / table->index_bits, iova);
+    }
+    return 0;
+}
+
 /* Unmaps one leaf, and leaves everything else to the general code. */
 ALWAYS_INLINE int unmap_leaf(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                              struct piommu_gather *gather, uint64_t *unmapped,
@@ -200,10 +215,8 @@ ALWAYS_INLINE int unmap_leaf(struct piommu_pgtable *table, uint64_t iova, uint64
     gather_add(gather, iova, iova + (size - 1));
     descent.link_descriptor = descriptor_count_down(descent.link_descriptor, 1);
     descriptor_write(descent.link, descent.link_descriptor);
-    pgtable_clean(table, descent.slot, 1);
-    if (descriptor_links_empty(descent.link_descriptor)) {
-        piommu_empty_note_(table, pgtable_next(table, descent.link_descriptor),
-                           (descent.shift - page_shift) / index_bits, iova);
+    if (!table->coherent_walk || descriptor_links_empty(descent.link_descriptor)) {
+        return finish_leaf(table, descent.slot, iova, descent.link_descriptor, descent.shift);
     }
     return 0;
 }

@@ -13,8 +13,8 @@
 #   fuzz        the fuzz targets, for PIOMMU_FUZZ_SECONDS each (20 if unset); scripts/fuzz.sh for longer
 #
 # Arguments go to ctest, for example -L unit or -R pgtable; builds in which they select nothing are left
-# out, but if they select nothing in the first one, that is a failure. Labels: unit, random, portability,
-# package, mutants, system, bench, and fuzz in its own build.
+# out, but if they select nothing in any, that is a failure. Labels: unit, random, portability, package,
+# mutants, system, bench, and fuzz in its own build.
 #
 # Missing Debian packages are installed, unless --no-install comes first; tests whose tools are absent are
 # skipped. The last line is "N passed, N failed, N skipped", counted in tests; a build that cannot be made
@@ -117,7 +117,7 @@ build_and_test()
     row "$name" "$passed" "$failed" "$skipped" $((SECONDS - begin))
 }
 
-# another_build NAME PRESET COMPILER: like the first one, if the arguments select any of its tests.
+# another_build NAME PRESET COMPILER: configured, built and tested, if the arguments select any of its tests.
 another_build()
 {
     local name=$1 preset=$2 compiler=$3
@@ -163,20 +163,26 @@ for label in $labels; do
     bench) packages+=(valgrind) ;;
     esac
 done
+# What the first build does not have may be in the last one.
+[[ -n $labels ]] || packages+=(clang libclang-rt-14-dev llvm)
 if [[ $install == yes && ${#packages[@]} -gt 0 ]]; then
     mapfile -t packages < <(printf '%s\n' "${packages[@]}" | sort -u)
     need_packages "${packages[@]}" || echo "== going on without; the tests that need them will be skipped"
 fi
 
-build_and_test gcc release
+another_build gcc release gcc
 another_build clang clang clang
 another_build asan-ubsan asan-ubsan gcc
 another_build tsan tsan clang
 another_build fuzz fuzz clang
+if [[ ${#table[@]} -eq 0 ]]; then
+    remarks+=("no test was run; do the arguments select any?")
+    total_failed=1
+fi
 
 echo
 printf '%-12s %8s %8s %8s %8s\n' build passed failed skipped seconds
-printf '%s\n' "${table[@]}"
+[[ ${#table[@]} -eq 0 ]] || printf '%s\n' "${table[@]}"
 if [[ ${#remarks[@]} -gt 0 ]]; then
     echo
     printf '%s\n' "${remarks[@]}"

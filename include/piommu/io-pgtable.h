@@ -289,12 +289,11 @@ void piommu_pgtable_get_statistics(const struct piommu_pgtable *table,
  * @param mapped   set to the bytes mapped, from `iova` on: `size` on success, less with
  *                 -PIOMMU_EEXIST, 0 with any other error. Not NULL.
  * @return 0; -PIOMMU_EINVAL (alignment, size 0, unknown flag, no access asked for; or the shim gave
- *         a table elsewhere than it was asked to); -PIOMMU_ERANGE
- *         (either end outside the aperture or the output width); -PIOMMU_EOPNOTSUPP (prot cannot be
- *         expressed, or the table is an adopted one); -PIOMMU_ENOMEM (nothing was changed);
- *         -PIOMMU_EEXIST: something is mapped at iova + *mapped; what lies before it was mapped and
- *         stays so. Where several apply, the first in this order, but that running out of memory
- *         hides a conflict.
+ *         a table elsewhere than it was asked to); -PIOMMU_ERANGE (either end outside the aperture
+ *         or the output width); -PIOMMU_EOPNOTSUPP (prot cannot be expressed, or the table is an
+ *         adopted one); -PIOMMU_ENOMEM (nothing was changed); -PIOMMU_EEXIST: something is mapped
+ *         at iova + *mapped; what lies before it was mapped and stays so. Where several apply, the
+ *         first in this order, but that running out of memory hides a conflict.
  *
  * What prot can express. Everywhere: READ, READ + WRITE, cacheable, NONCACHEABLE, DEVICE, SOFTWARE.
  * Stage 1: PRIVILEGED, GLOBAL; not WRITE or the EXECUTE flags without READ; EXECUTE_PRIVILEGED only

@@ -23,19 +23,16 @@ struct remainder {
     uint64_t attributes;
 };
 
-/* The cut at one address: the leaf that lies across the boundary in front of it, if any. */
+/* The leaf at an end of the range, or, if there is none, the address alone. */
 struct boundary {
-    bool cuts;
     struct piommu_range leaf;
     uint64_t descriptor;
     uint64_t physical; /* where leaf.first leads */
 };
 
-/* Examines whether the leaf at `iova` begins before `first` or ends behind `last`. */
-static struct boundary examine(const struct piommu_pgtable *table, uint64_t iova, uint64_t first,
-                               uint64_t last)
+static struct boundary examine(const struct piommu_pgtable *table, uint64_t iova)
 {
-    struct boundary boundary = {.cuts = false};
+    struct boundary boundary = {.leaf = {.first = iova, .last = iova}};
     unsigned int height;
     uint64_t descriptor = piommu_pgtable_find_leaf_(table, iova, &height);
     uint64_t span_mask = pgtable_span(table, height) - 1;
@@ -47,7 +44,6 @@ static struct boundary examine(const struct piommu_pgtable *table, uint64_t iova
     leaf_mask = pgtable_leaf_size(table, descriptor, height) - 1;
     boundary.leaf.first = iova & ~leaf_mask;
     boundary.leaf.last = iova | leaf_mask;
-    boundary.cuts = boundary.leaf.first < first || boundary.leaf.last > last;
     boundary.descriptor = descriptor;
     boundary.physical = (pgtable_decode(table, descriptor) & ~span_mask) -
                         ((iova & ~span_mask) - (iova & ~leaf_mask));
@@ -85,18 +81,18 @@ static void make_plan(const struct piommu_pgtable *table, struct plan *plan)
 {
     uint64_t first = plan->range.first;
     uint64_t last = plan->range.last;
-    struct boundary boundary = examine(table, first, first, last);
+    struct boundary boundary = examine(table, first);
     struct scan scan;
 
     plan->whole = plan->range;
     plan->remainder[0].segment.size = 0;
     plan->remainder[1].segment.size = 0;
-    if (boundary.cuts && boundary.leaf.first < first) {
+    if (boundary.leaf.first < first) {
         keep(table, &boundary, boundary.leaf.first, first - 1, &plan->remainder[0]);
         plan->whole.first = boundary.leaf.first;
     }
-    boundary = examine(table, last, first, last);
-    if (boundary.cuts && boundary.leaf.last > last) {
+    boundary = examine(table, last);
+    if (boundary.leaf.last > last) {
         keep(table, &boundary, last + 1, boundary.leaf.last, &plan->remainder[1]);
         plan->whole.last = boundary.leaf.last;
     }
@@ -174,12 +170,9 @@ int piommu_pgtable_unmap_cut(struct piommu_pgtable *table, uint64_t iova, uint64
     int error;
 
     *unmapped = 0;
-    error = piommu_pgtable_check_range_(table, iova, size);
+    error = piommu_pgtable_check_change_(table, iova, size);
     if (error != 0) {
         return error;
-    }
-    if (table->adopted) {
-        return -PIOMMU_EOPNOTSUPP;
     }
     make_plan(table, &plan);
     if (plan.mapped == 0) {

@@ -67,7 +67,8 @@ ALWAYS_INLINE int lookup_quickly(const struct piommu_pgtable *table, uint64_t io
     mask = (1ull << descent.shift) - 1;
     result->leaf_size = mask + 1;
     if ((descent.descriptor & DESCRIPTOR_TYPE_MASK) !=
-        (descent.shift == page_shift ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK)) {
+            (descent.shift == page_shift ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK) ||
+        ((table->block_heights >> descent_height(table, &descent)) & 1) == 0) {
         return -PIOMMU_ENOENT;
     }
     result->physical = (descent.descriptor & table->address_mask & ~mask) | (iova & mask);

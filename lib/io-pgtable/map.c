@@ -543,55 +543,43 @@ NEVER_INLINE int map_run(struct piommu_pgtable *table, uint64_t iova, uint64_t p
                          uint64_t size, piommu_prot prot, uint64_t *mapped)
 {
     uint64_t attributes = pgtable_leaf_attributes(table, prot);
-    unsigned int height = table->root_height;
-    descriptor_slot *slots = table->root;
-    descriptor_slot *link = NULL;
-    uint64_t link_descriptor = 0;
-    uint64_t descriptor;
-    uint64_t span_mask;
+    struct descent descent;
+    uint64_t span;
     uint64_t count;
-    uint32_t index;
     uint32_t stored;
+    bool page;
 
     if (attributes == 0 || ((iova | physical | size) & (table->info.granule - 1)) != 0 ||
         prot > PIOMMU_PROT_ALL || !pgtable_has_range(table, iova, size) ||
         physical > table->last_output || size - 1 > table->last_output - physical) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    for (;;) {
-        index = pgtable_index(table, height, iova);
-        descriptor = descriptor_read(&slots[index]);
-        if (!descriptor_is_table(descriptor, height)) {
-            break;
-        }
-        link = &slots[index];
-        link_descriptor = descriptor;
-        slots = pgtable_next(table, descriptor);
-        height--;
-    }
+    descent = descend_any(table, iova);
     /* Leaves of the slots' size fit; larger ones would have to be where there are tables. */
-    span_mask = pgtable_span(table, height) - 1;
-    count = size >> table->shift[height];
-    if (((iova | physical | size) & span_mask) != 0 || ((table->leaf_heights >> height) & 1) == 0 ||
-        count > table->index_mask[height] - index + 1u) {
+    span = 1ull << descent.shift;
+    count = size >> descent.shift;
+    if (((iova | physical | size) & (span - 1)) != 0 || (table->quick_sizes & span) == 0 ||
+        count > descent_slots(table, iova, &descent)) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    if (link != NULL && descriptor_links_empty(link_descriptor)) {
-        empty_forget(table, slots);
-    } else if (height != 0 && !all_free(&slots[index], (uint32_t)count)) {
+    page = span == table->quick_page;
+    if (descent.link != NULL && descriptor_links_empty(descent.link_descriptor)) {
+        empty_forget(table, pgtable_next(table, descent.link_descriptor));
+    } else if (!page && !all_free(descent.slot, (uint32_t)count)) {
         /* What is there may be a table, below which smaller leaves go. */
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    stored = fill_slots(&slots[index],
-                        physical | attributes | (height == 0 ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK),
-                        span_mask + 1, (uint32_t)count);
-    *mapped = (uint64_t)stored << table->shift[height];
-    if (link != NULL) {
-        descriptor_write(link, descriptor_count_up(link_descriptor, stored));
+    stored = fill_slots(descent.slot,
+                        physical | attributes | (page ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK), span,
+                        (uint32_t)count);
+    *mapped = (uint64_t)stored << descent.shift;
+    if (stored == 0) {
+        return -PIOMMU_EEXIST;
     }
-    if (stored != 0) {
-        publish(table, &slots[index], stored);
+    if (descent.link != NULL) {
+        descriptor_write(descent.link, descriptor_count_up(descent.link_descriptor, stored));
     }
+    publish(table, descent.slot, stored);
     return stored == count ? 0 : -PIOMMU_EEXIST;
 }
 

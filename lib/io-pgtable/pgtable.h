@@ -312,6 +312,7 @@ void piommu_tables_free_(struct piommu_pgtable *table, descriptor_slot *slots);
 /* Notes that the linked table at `height` that covers iova has become empty. */
 void piommu_empty_note_(struct piommu_pgtable *table, descriptor_slot *slots, unsigned int height,
                         uint64_t iova);
+
 /* lookup.c */
 
 /* The leaf that covers an address of the aperture, and its height, or 0. */
@@ -380,6 +381,8 @@ void piommu_store_leaves_(struct path *path, struct source *source, uint64_t att
 
 /* The check of arguments that all calls over a range begin with. */
 int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size);
+/* The same for calls that change the table, which an adopted one refuses. */
+int piommu_pgtable_check_change_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size);
 /* Tells whether the range would cut a leaf at either end. */
 bool piommu_pgtable_cuts_(const struct piommu_pgtable *table, uint64_t iova, uint64_t last);
 /*

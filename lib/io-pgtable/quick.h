@@ -4,9 +4,9 @@
 #define PIOMMU_LIB_IO_PGTABLE_QUICK_H
 
 /*
- * The short way down, which map, unmap and lookup take where table->quick_sizes says so. It is made
- * once for each granule: with shifts that are constants a level costs ten instructions instead of
- * twenty on x86-64.
+ * The short way down, which map, unmap and lookup take where table->quick_sizes is not 0. For
+ * single pages, where the way is what counts, it is made once for each granule, with constant
+ * shifts: a level then costs about a dozen instructions on x86-64, and half as much again without.
  */
 
 #include "pgtable.h"
@@ -82,6 +82,27 @@ ALWAYS_INLINE struct descent descend_quickly(const struct piommu_pgtable *table,
         break;
     }
     return descent;
+}
+
+/* The same with the shifts of the table: for runs of leaves and for blocks. */
+static inline struct descent descend_any(const struct piommu_pgtable *table, uint64_t iova)
+{
+    return descend_quickly(table, iova, table->shift[0], table->index_bits);
+}
+
+static inline unsigned int descent_height(const struct piommu_pgtable *table,
+                                          const struct descent *descent)
+{
+    return (descent->shift - table->shift[0]) / table->index_bits;
+}
+
+/* How many slots there are from the descent's to the end of its table. */
+static inline uint64_t descent_slots(const struct piommu_pgtable *table, uint64_t iova,
+                                     const struct descent *descent)
+{
+    uint64_t mask = descent->link != NULL ? pgtable_slots(table) - 1u : table->root_mask;
+
+    return mask + 1 - ((iova >> descent->shift) & mask);
 }
 
 #endif

@@ -19,6 +19,13 @@ int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iov
     return 0;
 }
 
+int piommu_pgtable_check_change_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size)
+{
+    int error = piommu_pgtable_check_range_(table, iova, size);
+
+    return error == 0 && table->adopted ? -PIOMMU_EOPNOTSUPP : error;
+}
+
 /* The range of the leaf at an address, or the address alone if there is none. */
 static struct piommu_range leaf_range(const struct piommu_pgtable *table, uint64_t iova)
 {
@@ -165,12 +172,9 @@ NEVER_INLINE int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint6
     int error;
 
     *unmapped = 0;
-    error = piommu_pgtable_check_range_(table, iova, size);
+    error = piommu_pgtable_check_change_(table, iova, size);
     if (error != 0) {
         return error;
-    }
-    if (table->adopted) {
-        return -PIOMMU_EOPNOTSUPP;
     }
     if (piommu_pgtable_cuts_(table, iova, last)) {
         return -PIOMMU_ECUT;
@@ -229,46 +233,33 @@ ALWAYS_INLINE int unmap_leaf(struct piommu_pgtable *table, uint64_t iova, uint64
 NEVER_INLINE int unmap_run(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                            struct piommu_gather *gather, uint64_t *unmapped)
 {
-    unsigned int height = table->root_height;
-    descriptor_slot *slots = table->root;
-    descriptor_slot *link = NULL;
-    uint64_t link_descriptor = 0;
-    uint64_t descriptor;
+    struct descent descent;
+    unsigned int height;
     uint64_t count;
     uint64_t next;
-    uint32_t index;
     uint32_t cleared;
 
     if (!pgtable_has_range(table, iova, size)) {
         return unmap_slowly(table, iova, size, gather, unmapped);
     }
-    for (;;) {
-        index = pgtable_index(table, height, iova);
-        descriptor = descriptor_read(&slots[index]);
-        if (!descriptor_is_table(descriptor, height)) {
-            break;
-        }
-        link = &slots[index];
-        link_descriptor = descriptor;
-        slots = pgtable_next(table, descriptor);
-        height--;
-    }
-    count = size >> table->shift[height];
-    if ((descriptor & DESCRIPTOR_VALID) == 0 ||
-        ((iova | size) & (pgtable_span(table, height) - 1)) != 0 ||
-        count > table->index_mask[height] - index + 1u) {
+    descent = descend_any(table, iova);
+    height = descent_height(table, &descent);
+    count = size >> descent.shift;
+    if (!pgtable_is_leaf(table, descent.descriptor, height) ||
+        ((iova | size) & ((1ull << descent.shift) - 1)) != 0 ||
+        count > descent_slots(table, iova, &descent)) {
         return unmap_slowly(table, iova, size, gather, unmapped);
     }
-    cleared = clear_slots(&slots[index], height, (uint32_t)count);
-    pgtable_clean(table, &slots[index], cleared);
-    *unmapped = (uint64_t)cleared << table->shift[height];
+    cleared = clear_slots(descent.slot, height, (uint32_t)count);
+    pgtable_clean(table, descent.slot, cleared);
+    *unmapped = (uint64_t)cleared << descent.shift;
     next = iova + *unmapped;
     gather_add(gather, iova, next - 1);
-    if (link != NULL) {
-        link_descriptor = descriptor_count_down(link_descriptor, cleared);
-        descriptor_write(link, link_descriptor);
-        if (descriptor_links_empty(link_descriptor)) {
-            piommu_empty_note_(table, slots, height, iova);
+    if (descent.link != NULL) {
+        descent.link_descriptor = descriptor_count_down(descent.link_descriptor, cleared);
+        descriptor_write(descent.link, descent.link_descriptor);
+        if (descriptor_links_empty(descent.link_descriptor)) {
+            piommu_empty_note_(table, pgtable_next(table, descent.link_descriptor), height, iova);
         }
     }
     if (cleared != count) {
@@ -313,16 +304,13 @@ int piommu_pgtable_unmap_some(struct piommu_pgtable *table, uint64_t iova, uint6
 {
     uint64_t last = iova + (size - 1);
     uint64_t next = iova + cursor->done;
-    int error = piommu_pgtable_check_range_(table, iova, size);
+    int error = piommu_pgtable_check_change_(table, iova, size);
 
     if (error != 0) {
         return error;
     }
     if (cursor->done >= size) {
         return -PIOMMU_EINVAL;
-    }
-    if (table->adopted) {
-        return -PIOMMU_EOPNOTSUPP;
     }
     if (cursor->done == 0 && piommu_pgtable_cuts_(table, iova, last)) {
         return -PIOMMU_ECUT;

@@ -89,10 +89,13 @@ static int grow_seen(struct checker *checker)
 /* Notes a table. Returns 1 if it was not seen before, 0 if it was, or an error. */
 static int note(struct checker *checker, uint64_t physical)
 {
-    uint64_t root = checker->table->info.root_physical;
+    const struct piommu_pgtable *table = checker->table;
+    uint64_t root = table->info.root_physical;
+    uint64_t last = physical + (pgtable_slots(table) * sizeof(descriptor_slot) - 1);
     uint64_t *place;
 
-    if (physical >= root && physical - root < checker->table->info.root_size) {
+    /* A small root may lie inside of what claims to be a table. */
+    if (physical <= root + (table->info.root_size - 1) && root <= last) {
         return 0;
     }
     if (checker->seen_count * 2 >= checker->seen_size) {

@@ -485,6 +485,16 @@ struct piommu_pgtable_config config_of(enum piommu_pgtable_format format, uint32
     };
 }
 
+struct piommu_pgtable_config config_of_kind(const struct kind *kind)
+{
+    struct piommu_pgtable_config config =
+        config_of(kind->format, kind->granule, kind->input, kind->output);
+
+    config.flags = kind->flags;
+    config.leaf_sizes = kind->leaf_sizes;
+    return config;
+}
+
 struct piommu_pgtable_config stage1_config(unsigned int input_bits)
 {
     return config_of(PIOMMU_ARM_64_LPAE_S1, 4096, input_bits, 48);

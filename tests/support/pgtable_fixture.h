@@ -122,6 +122,24 @@ bool is_left_out(void);
 
 /* ---- Opening and closing ---- */
 
+/* Short names, for lists of configurations. */
+#define S1_64 PIOMMU_ARM_64_LPAE_S1
+#define S2_64 PIOMMU_ARM_64_LPAE_S2
+#define S1_32 PIOMMU_ARM_32_LPAE_S1
+#define S2_32 PIOMMU_ARM_32_LPAE_S2
+
+/* An element of such a list: what a configuration is told apart by. */
+struct kind {
+    enum piommu_pgtable_format format;
+    uint32_t granule;
+    uint8_t input;
+    uint8_t output;
+    uint32_t flags;
+    uint64_t leaf_sizes; /* 0: all */
+};
+
+/* The configuration of a kind; coherent. */
+struct piommu_pgtable_config config_of_kind(const struct kind *kind);
 /* The largest configurations of a kind that the format has with these sizes; coherent. */
 struct piommu_pgtable_config config_of(enum piommu_pgtable_format format, uint32_t granule,
                                        unsigned int input_bits, unsigned int output_bits);

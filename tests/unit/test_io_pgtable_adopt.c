@@ -8,43 +8,28 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-#define S1_32 PIOMMU_ARM_32_LPAE_S1
-#define S2_32 PIOMMU_ARM_32_LPAE_S2
-
 /* ---- Tables of this library ---- */
 
-struct kind {
-    enum piommu_pgtable_format format;
-    uint32_t granule;
-    uint8_t input;
-    uint8_t output;
-    uint32_t flags;
-};
-
 static const struct kind kinds[] = {
-    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 4096, 40, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE},
-    {S1_64, 4096, 52, 52, 0},
-    {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_XNX},
-    {S2_64, 4096, 43, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_FORCE_WRITE_BACK},
-    {S1_64, 16384, 40, 48, 0},
-    {S2_64, 65536, 46, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_32, 4096, 32, 40, 0},
-    {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1},
-    {S2_32, 4096, 40, 40, 0},
+    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 4096, 40, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE, 0},
+    {S1_64, 4096, 52, 52, 0, 0},
+    {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_XNX, 0},
+    {S2_64, 4096, 43, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_FORCE_WRITE_BACK, 0},
+    {S1_64, 16384, 40, 48, 0, 0},
+    {S2_64, 65536, 46, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_32, 4096, 32, 40, 0, 0},
+    {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1, 0},
+    {S2_32, 4096, 40, 40, 0, 0},
 };
 
 static struct pgt *open_filled(const struct kind *kind)
 {
     struct fake_os_options options = {.scattered = true};
-    struct piommu_pgtable_config config =
-        config_of(kind->format, kind->granule, kind->input, kind->output);
+    struct piommu_pgtable_config config = config_of_kind(kind);
     uint64_t sizes;
     struct pgt *p;
 
-    config.flags = kind->flags;
     p = open_table_with(&config, &options);
     p->has_tlb = false;
     p->has_hostile_links = true;
@@ -583,33 +568,52 @@ static void test_tables_that_contain_themselves_come_to_an_end(void **state)
     put_down(hand);
 }
 
+static void note_kind(void *cookie, const struct piommu_pgtable_problem *problem)
+{
+    *(enum piommu_pgtable_problem_kind *)cookie = problem->kind;
+}
+
+/* A root may be smaller than a table, and lie in the middle of one. */
+static void test_a_table_around_the_root_is_the_root_reached_again(void **state)
+{
+    struct piommu_pgtable_config config = stage1_config(32); /* four slots */
+    struct hand *hand = lend_a_hand(&config);
+    enum piommu_pgtable_problem_kind kind = PIOMMU_PGTABLE_PROBLEM_COUNT;
+    struct piommu_pgtable_report report;
+
+    (void)state;
+    write_slot(hand, 0, 64, LINK(hand, 0));
+    assert_int_equal(piommu_pgtable_adopt(hand->host, &hand->config,
+                                          fake_os_pointer(hand->os, hand->tables[0] + 512, 32),
+                                          hand->tables[0] + 512, &hand->table),
+                     0);
+    assert_int_equal(piommu_pgtable_verify(hand->table, note_kind, &kind, &report),
+                     -PIOMMU_EBADMSG);
+    assert_int_equal(report.problems, 1);
+    assert_int_equal(kind, PIOMMU_PGTABLE_PROBLEM_TABLE_SHARED);
+    put_down(hand);
+}
+
 static void test_tables_full_of_nonsense_come_to_an_end(void **state)
 {
     uint32_t seed = 12345;
 
     (void)state;
     for (unsigned int round = 0; round < 200; round++) {
-        static const struct {
-            enum piommu_pgtable_format format;
-            uint8_t input;
-            uint8_t output;
-            uint32_t flags;
-        } shapes[] = {
-            {S1_64, 39, 48, 0},
-            {S1_64, 48, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_CONTIGUOUS},
-            {S1_64, 52, 52, 0},
-            {S2_64, 40, 40, PIOMMU_PGTABLE_XNX},
-            {S2_64, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_FORCE_WRITE_BACK},
-            {S1_32, 32, 40, 0},
-            {S2_32, 40, 40, 0},
+        static const struct kind shapes[] = {
+            {S1_64, 4096, 39, 48, 0, 0},
+            {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+            {S1_64, 4096, 52, 52, 0, 0},
+            {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_XNX, 0},
+            {S2_64, 4096, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_FORCE_WRITE_BACK, 0},
+            {S1_32, 4096, 32, 40, 0, 0},
+            {S2_32, 4096, 40, 40, 0, 0},
         };
         size_t shape = round % COUNT_OF(shapes);
-        struct piommu_pgtable_config config =
-            config_of(shapes[shape].format, 4096, shapes[shape].input, shapes[shape].output);
+        struct piommu_pgtable_config config = config_of_kind(&shapes[shape]);
         struct hand *hand;
         struct piommu_pgtable_report report;
 
-        config.flags = shapes[shape].flags;
         hand = lend_a_hand(&config);
         /* Links among the tables, sparse enough that the paths can be counted; and anything. */
         for (unsigned int i = 0; i < 8; i++) {
@@ -642,6 +646,7 @@ int main(void)
         cmocka_unit_test(test_a_stage_1_built_by_hand_is_understood),
         cmocka_unit_test(test_links_to_nowhere_are_not_followed),
         cmocka_unit_test(test_tables_that_contain_themselves_come_to_an_end),
+        cmocka_unit_test(test_a_table_around_the_root_is_the_root_reached_again),
         cmocka_unit_test(test_tables_full_of_nonsense_come_to_an_end),
     };
 

@@ -11,47 +11,32 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-#define S1_32 PIOMMU_ARM_32_LPAE_S1
-#define S2_32 PIOMMU_ARM_32_LPAE_S2
-
-struct kind {
-    enum piommu_pgtable_format format;
-    uint32_t granule;
-    uint8_t input;
-    uint8_t output;
-    uint32_t flags;
-};
-
 static const struct kind kinds[] = {
-    {S1_64, 4096, 48, 48, 0},
-    {S1_64, 4096, 39, 40, PIOMMU_PGTABLE_TTBR1},
-    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_DIRTY},
-    {S1_64, 4096, 52, 52, 0},
-    {S1_64, 4096, 20, 32, PIOMMU_PGTABLE_SMALL_INPUT},
-    {S2_64, 4096, 40, 40, 0},
-    {S2_64, 4096, 36, 44, PIOMMU_PGTABLE_XNX | PIOMMU_PGTABLE_BBM_LEVEL_2},
-    {S1_64, 16384, 48, 48, 0},
-    {S1_64, 16384, 47, 48, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_TTBR1},
-    {S2_64, 16384, 40, 52, 0},
-    {S1_64, 65536, 48, 48, 0},
-    {S2_64, 65536, 36, 44, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_FORCE_WRITE_BACK},
-    {S2_64, 65536, 52, 52, 0},
-    {S1_32, 4096, 32, 40, 0},
-    {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE},
-    {S2_32, 4096, 36, 40, 0},
-    {S2_32, 4096, 40, 40, PIOMMU_PGTABLE_CONCATENATE},
+    {S1_64, 4096, 48, 48, 0, 0},
+    {S1_64, 4096, 39, 40, PIOMMU_PGTABLE_TTBR1, 0},
+    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_DIRTY, 0},
+    {S1_64, 4096, 52, 52, 0, 0},
+    {S1_64, 4096, 20, 32, PIOMMU_PGTABLE_SMALL_INPUT, 0},
+    {S2_64, 4096, 40, 40, 0, 0},
+    {S2_64, 4096, 36, 44, PIOMMU_PGTABLE_XNX | PIOMMU_PGTABLE_BBM_LEVEL_2, 0},
+    {S1_64, 16384, 48, 48, 0, 0},
+    {S1_64, 16384, 47, 48, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_TTBR1, 0},
+    {S2_64, 16384, 40, 52, 0, 0},
+    {S1_64, 65536, 48, 48, 0, 0},
+    {S2_64, 65536, 36, 44, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_FORCE_WRITE_BACK, 0},
+    {S2_64, 65536, 52, 52, 0, 0},
+    {S1_32, 4096, 32, 40, 0, 0},
+    {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE, 0},
+    {S2_32, 4096, 36, 40, 0, 0},
+    {S2_32, 4096, 40, 40, PIOMMU_PGTABLE_CONCATENATE, 0},
 };
 
 static struct pgt *open_kind(const struct kind *kind)
 {
-    struct piommu_pgtable_config config =
-        config_of(kind->format, kind->granule, kind->input, kind->output);
+    struct piommu_pgtable_config config = config_of_kind(kind);
     struct pgt *p;
 
-    config.flags = kind->flags;
     if (!stores_at_once()) {
         config.flags &= ~PIOMMU_PGTABLE_DIRTY;
     }

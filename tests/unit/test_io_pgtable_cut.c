@@ -11,11 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-#define S1_32 PIOMMU_ARM_32_LPAE_S1
-#define S2_32 PIOMMU_ARM_32_LPAE_S2
-
 /* What is mapped: each piece one leaf or group, or several that follow each other. */
 #define MOST_PIECES 4u
 
@@ -248,7 +243,7 @@ static int probe_invalidation(void *cookie, const struct piommu_range *range)
 
 /* ---- Playing a scene ---- */
 
-struct kind {
+struct cut_kind {
     enum piommu_pgtable_format format;
     uint32_t granule;
     uint8_t input;
@@ -258,7 +253,7 @@ struct kind {
     uint64_t leaf; /* size of the leaf or group that is cut */
 };
 
-static void open_scene(struct scene *scene, const struct kind *kind, bool coherent)
+static void open_scene(struct scene *scene, const struct cut_kind *kind, bool coherent)
 {
     struct piommu_pgtable_config config =
         config_of(kind->format, kind->granule, kind->input, kind->output);
@@ -339,7 +334,7 @@ static void play_and_close(struct scene *scene)
     close_table(scene->p);
 }
 
-static const struct kind kinds[] = {
+static const struct cut_kind kinds[] = {
     {S1_64, 4096, 48, 48, 0, 0, 2 * MIB},
     {S1_64, 4096, 48, 48, 0, 0, GIB},
     {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_TTBR1, 0, GIB},
@@ -453,7 +448,7 @@ static void test_two_leaves_are_cut_and_those_between_are_removed(void **state)
 static void test_the_rest_of_a_leaf_is_mapped_by_the_sizes_in_use(void **state)
 {
     /* 2 MiB are not in use: a table of pages for each of them. */
-    const struct kind kind = {S1_64, 4096, 48, 48, 0, 4 * KIB + GIB, GIB};
+    const struct cut_kind kind = {S1_64, 4096, 48, 48, 0, 4 * KIB + GIB, GIB};
     struct scene scene;
     uint64_t requests;
 
@@ -478,7 +473,7 @@ static void test_the_rest_of_a_leaf_is_mapped_by_the_largest_leaves(void **state
 {
     struct pgt *p;
     struct scene scene;
-    const struct kind kind = {S1_64, 4096, 48, 48, 0, 0, GIB};
+    const struct cut_kind kind = {S1_64, 4096, 48, 48, 0, 0, GIB};
     struct piommu_gather gather;
     uint64_t unmapped;
 
@@ -595,7 +590,7 @@ static void test_a_failed_invalidation_leaves_all_of_it_to_the_gather(void **sta
 
 static void test_a_failed_invalidation_with_bbm_level_2_is_gathered_as_well(void **state)
 {
-    const struct kind kind = {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_BBM_LEVEL_2, 0, GIB};
+    const struct cut_kind kind = {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_BBM_LEVEL_2, 0, GIB};
     struct scene scene;
     struct piommu_gather gather;
     uint64_t unmapped;
@@ -669,7 +664,7 @@ static void test_what_is_malformed_or_not_mapped_is_refused(void **state)
 
 static void test_a_gather_in_use_keeps_what_it_has(void **state)
 {
-    const struct kind kind = {S1_64, 4096, 48, 48, 0, 0, 2 * MIB};
+    const struct cut_kind kind = {S1_64, 4096, 48, 48, 0, 0, 2 * MIB};
     struct scene scene;
     struct piommu_gather gather;
     uint64_t unmapped;

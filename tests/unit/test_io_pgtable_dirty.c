@@ -11,25 +11,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-
-struct kind {
-    enum piommu_pgtable_format format;
-    uint32_t granule;
-    uint8_t input;
-    uint8_t output;
-    uint32_t flags;
-};
-
 static const struct kind kinds[] = {
-    {S1_64, 4096, 48, 48, 0},
-    {S1_64, 4096, 40, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 4096, 48, 52, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S2_64, 4096, 40, 40, 0},
-    {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_XNX},
-    {S1_64, 16384, 40, 48, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S2_64, 65536, 40, 48, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_FORCE_WRITE_BACK},
+    {S1_64, 4096, 48, 48, 0, 0},
+    {S1_64, 4096, 40, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 4096, 48, 52, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S2_64, 4096, 40, 40, 0, 0},
+    {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_XNX, 0},
+    {S1_64, 16384, 40, 48, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S2_64, 65536, 40, 48, PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_FORCE_WRITE_BACK, 0},
 };
 
 static void need_atomics(void)
@@ -41,11 +30,10 @@ static void need_atomics(void)
 
 static struct pgt *open_kind(const struct kind *kind)
 {
-    struct piommu_pgtable_config config =
-        config_of(kind->format, kind->granule, kind->input, kind->output);
+    struct piommu_pgtable_config config = config_of_kind(kind);
     struct pgt *p;
 
-    config.flags = kind->flags | PIOMMU_PGTABLE_DIRTY;
+    config.flags |= PIOMMU_PGTABLE_DIRTY;
     p = open_table(&config);
     p->may_track = true;
     p->may_change_access = true;
@@ -701,9 +689,13 @@ static void test_what_a_cut_leaves_is_tracked_and_dirty(void **state)
     (void)state;
     need_atomics();
     for (unsigned int flags = 0; flags < 2; flags++) {
-        const struct kind kind = {S1_64, 4096, 48, 48,
-                                  PIOMMU_PGTABLE_CONTIGUOUS |
-                                      (flags == 0 ? 0 : PIOMMU_PGTABLE_BBM_LEVEL_2)};
+        const struct kind kind = {
+            S1_64,
+            4096,
+            48,
+            48,
+            PIOMMU_PGTABLE_CONTIGUOUS | (flags == 0 ? 0 : PIOMMU_PGTABLE_BBM_LEVEL_2),
+            0};
         struct pgt *p = open_kind(&kind);
         struct piommu_gather gather;
         uint64_t unmapped;

@@ -11,53 +11,38 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-#define S1_32 PIOMMU_ARM_32_LPAE_S1
-#define S2_32 PIOMMU_ARM_32_LPAE_S2
-
-struct kind {
-    enum piommu_pgtable_format format;
-    uint32_t granule;
-    uint8_t input;
-    uint8_t output;
-    uint32_t flags;
-};
-
 static const struct kind kinds[] = {
-    {S1_64, 4096, 48, 48, 0},
-    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 4096, 40, 44, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 4096, 52, 52, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 4096, 52, 52, PIOMMU_PGTABLE_TTBR1},
-    {S1_64, 4096, 16, 32, PIOMMU_PGTABLE_SMALL_INPUT | PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 4096, 22, 32, PIOMMU_PGTABLE_SMALL_INPUT | PIOMMU_PGTABLE_TTBR1},
-    {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S2_64, 4096, 43, 48, PIOMMU_PGTABLE_CONCATENATE},
-    {S2_64, 4096, 52, 52, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 16384, 47, 48, 0},
-    {S1_64, 16384, 48, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 16384, 52, 52, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S2_64, 16384, 40, 40, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S2_64, 16384, 51, 52, PIOMMU_PGTABLE_CONCATENATE},
-    {S1_64, 65536, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 65536, 52, 52, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 65536, 52, 48, PIOMMU_PGTABLE_TTBR1},
-    {S2_64, 65536, 46, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_CONTIGUOUS},
-    {S2_64, 65536, 52, 52, 0},
-    {S1_32, 4096, 32, 40, 0},
-    {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1},
-    {S1_32, 4096, 30, 32, 0},
-    {S2_32, 4096, 40, 40, 0},
-    {S2_32, 4096, 34, 40, PIOMMU_PGTABLE_CONCATENATE},
+    {S1_64, 4096, 48, 48, 0, 0},
+    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 4096, 40, 44, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 4096, 52, 52, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 4096, 52, 52, PIOMMU_PGTABLE_TTBR1, 0},
+    {S1_64, 4096, 16, 32, PIOMMU_PGTABLE_SMALL_INPUT | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 4096, 22, 32, PIOMMU_PGTABLE_SMALL_INPUT | PIOMMU_PGTABLE_TTBR1, 0},
+    {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S2_64, 4096, 43, 48, PIOMMU_PGTABLE_CONCATENATE, 0},
+    {S2_64, 4096, 52, 52, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 16384, 47, 48, 0, 0},
+    {S1_64, 16384, 48, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 16384, 52, 52, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S2_64, 16384, 40, 40, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S2_64, 16384, 51, 52, PIOMMU_PGTABLE_CONCATENATE, 0},
+    {S1_64, 65536, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 65536, 52, 52, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 65536, 52, 48, PIOMMU_PGTABLE_TTBR1, 0},
+    {S2_64, 65536, 46, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S2_64, 65536, 52, 52, 0, 0},
+    {S1_32, 4096, 32, 40, 0, 0},
+    {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1, 0},
+    {S1_32, 4096, 30, 32, 0, 0},
+    {S2_32, 4096, 40, 40, 0, 0},
+    {S2_32, 4096, 34, 40, PIOMMU_PGTABLE_CONCATENATE, 0},
 };
 
 static struct pgt *open_kind(const struct kind *kind)
 {
-    struct piommu_pgtable_config config =
-        config_of(kind->format, kind->granule, kind->input, kind->output);
+    struct piommu_pgtable_config config = config_of_kind(kind);
 
-    config.flags = kind->flags;
     return open_table(&config);
 }
 
@@ -353,13 +338,13 @@ static void test_output_may_cross_a_fold_of_the_address(void **state)
 static void test_links_reach_tables_beyond_48_bits(void **state)
 {
     static const struct kind high_kinds[] = {
-        {S1_64, 65536, 48, 52, 0},
-        {S2_64, 65536, 52, 52, 0},
-        {S1_64, 4096, 52, 52, 0},
-        {S2_64, 4096, 48, 52, 0},
-        {S1_64, 16384, 52, 52, 0},
-        {S1_64, 16384, 47, 52, 0},
-        {S1_64, 4096, 52, 52, PIOMMU_PGTABLE_TTBR1},
+        {S1_64, 65536, 48, 52, 0, 0},
+        {S2_64, 65536, 52, 52, 0, 0},
+        {S1_64, 4096, 52, 52, 0, 0},
+        {S2_64, 4096, 48, 52, 0, 0},
+        {S1_64, 16384, 52, 52, 0, 0},
+        {S1_64, 16384, 47, 52, 0, 0},
+        {S1_64, 4096, 52, 52, PIOMMU_PGTABLE_TTBR1, 0},
     };
     static const uint64_t elevations[] = {1ull << 48, 1ull << 49, 1ull << 50, 1ull << 51,
                                           0xf765400000000ull};
@@ -367,12 +352,10 @@ static void test_links_reach_tables_beyond_48_bits(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT_OF(high_kinds); i++) {
         for (size_t e = 0; e < COUNT_OF(elevations); e++) {
-            struct piommu_pgtable_config config =
-                config_of(high_kinds[i].format, high_kinds[i].granule, high_kinds[i].input, 52);
+            struct piommu_pgtable_config config = config_of_kind(&high_kinds[i]);
             struct pgt *p;
             uint64_t granule = high_kinds[i].granule;
 
-            config.flags = high_kinds[i].flags;
             p = open_elevated_table(&config, elevations[e]);
             p->has_tlb = false;
             map(p, base_of(p), 0xe000000000000ull, 2 * granule, READ);

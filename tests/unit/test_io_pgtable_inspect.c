@@ -11,44 +11,29 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-#define S1_32 PIOMMU_ARM_32_LPAE_S1
-#define S2_32 PIOMMU_ARM_32_LPAE_S2
-
-struct kind {
-    enum piommu_pgtable_format format;
-    uint32_t granule;
-    uint8_t input;
-    uint8_t output;
-    uint32_t flags;
-};
-
 static const struct kind kinds[] = {
-    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_64, 4096, 40, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE},
-    {S1_64, 4096, 52, 52, 0},
-    {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S2_64, 4096, 43, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_XNX},
-    {S1_64, 16384, 48, 52, PIOMMU_PGTABLE_CONTIGUOUS},
-    {S2_64, 16384, 40, 40, PIOMMU_PGTABLE_FORCE_WRITE_BACK},
-    {S1_64, 65536, 52, 52, PIOMMU_PGTABLE_TTBR1},
-    {S2_64, 65536, 46, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_CONTIGUOUS},
-    {S1_32, 4096, 32, 40, 0},
-    {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1},
-    {S2_32, 4096, 40, 40, 0},
+    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_64, 4096, 40, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE, 0},
+    {S1_64, 4096, 52, 52, 0, 0},
+    {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S2_64, 4096, 43, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_XNX, 0},
+    {S1_64, 16384, 48, 52, PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S2_64, 16384, 40, 40, PIOMMU_PGTABLE_FORCE_WRITE_BACK, 0},
+    {S1_64, 65536, 52, 52, PIOMMU_PGTABLE_TTBR1, 0},
+    {S2_64, 65536, 46, 48, PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S1_32, 4096, 32, 40, 0, 0},
+    {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1, 0},
+    {S2_32, 4096, 40, 40, 0, 0},
 };
 
 /* A table with leaves of all levels, a group if there are any, and different prots. */
 static struct pgt *open_filled(const struct kind *kind)
 {
-    struct piommu_pgtable_config config =
-        config_of(kind->format, kind->granule, kind->input, kind->output);
+    struct piommu_pgtable_config config = config_of_kind(kind);
     uint64_t sizes;
     uint64_t base;
     struct pgt *p;
 
-    config.flags = kind->flags;
     p = open_table(&config);
     p->has_tlb = false;
     base = base_of(p);
@@ -176,6 +161,8 @@ static void test_a_walk_tells_a_reserved_descriptor_from_a_hole(void **state)
     assert_int_equal(walk.count, 1);
     assert_int_equal(walk.steps[0].kind, PIOMMU_PGTABLE_STEP_RESERVED);
     assert_int_equal(walk.steps[0].index, 3);
+    assert_int_equal(piommu_pgtable_lookup(p->table, 3 * 512 * GIB, &translation), -PIOMMU_ENOENT);
+    assert_int_equal(piommu_pgtable_translate(p->table, 3 * 512 * GIB), PIOMMU_PGTABLE_NO_ADDRESS);
     /* What an invalid descriptor holds otherwise does not matter. */
     poke(p, large, 0xfffffffffffffffeull);
     assert_int_equal(piommu_pgtable_walk(p->table, 3 * 512 * GIB, &walk), -PIOMMU_ENOENT);

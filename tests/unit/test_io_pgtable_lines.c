@@ -14,7 +14,7 @@
 
 #define WINDOW 40u /* leaves */
 
-struct kind {
+struct window_kind {
     enum piommu_pgtable_format format;
     uint32_t granule;
     uint8_t input;
@@ -25,7 +25,7 @@ struct kind {
     uint64_t leaf; /* size */
 };
 
-static const struct kind kinds[] = {
+static const struct window_kind kinds[] = {
     {PIOMMU_ARM_64_LPAE_S1, 4096, 39, 48, true, 0, 0, 4096},
     {PIOMMU_ARM_64_LPAE_S1, 4096, 39, 48, false, 0, -20, 4096},
     {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, true, PIOMMU_PGTABLE_CONTIGUOUS, 5, 4096},
@@ -43,7 +43,7 @@ static const struct kind kinds[] = {
     {PIOMMU_ARM_32_LPAE_S2, 4096, 40, 40, true, 0, -20, 2 * MIB},
 };
 
-static struct pgt *open_kind(const struct kind *kind)
+static struct pgt *open_kind(const struct window_kind *kind)
 {
     struct piommu_pgtable_config config =
         config_of(kind->format, kind->granule, kind->input, kind->output);
@@ -186,7 +186,7 @@ static void unmap_pages(struct shadow *shadow, size_t start, size_t count)
     piommu_pgtable_release(p->table, &gather);
 }
 
-static void open_shadow(struct shadow *shadow, const struct kind *kind)
+static void open_shadow(struct shadow *shadow, const struct window_kind *kind)
 {
     memset(shadow, 0, sizeof(*shadow));
     shadow->p = open_kind(kind);

@@ -8,20 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-#define S1_32 PIOMMU_ARM_32_LPAE_S1
-#define S2_32 PIOMMU_ARM_32_LPAE_S2
-
-struct kind {
-    enum piommu_pgtable_format format;
-    uint32_t granule;
-    uint8_t input;
-    uint8_t output;
-    uint32_t flags;
-    uint64_t leaf_sizes;
-};
-
 static const struct kind kinds[] = {
     {S1_64, 4096, 48, 48, 0, 0},
     {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_CONTIGUOUS, 0},
@@ -42,12 +28,9 @@ static const struct kind kinds[] = {
 
 static struct pgt *open_kind(const struct kind *kind)
 {
-    struct piommu_pgtable_config config =
-        config_of(kind->format, kind->granule, kind->input, kind->output);
+    struct piommu_pgtable_config config = config_of_kind(kind);
     struct pgt *p;
 
-    config.flags = kind->flags;
-    config.leaf_sizes = kind->leaf_sizes;
     p = open_table(&config);
     p->has_tlb = false;
     /* What is stored and when is not the question here. */

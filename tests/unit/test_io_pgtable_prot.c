@@ -108,7 +108,7 @@ static void check_prot(struct pgt *p, piommu_prot prot, uint64_t size)
     forget(p, input, size);
 }
 
-struct kind {
+struct prot_kind {
     enum piommu_pgtable_format format;
     uint32_t granule;
     uint8_t input;
@@ -117,7 +117,7 @@ struct kind {
     uint32_t flags;
 };
 
-static void check_all_prots(const struct kind *kind)
+static void check_all_prots(const struct prot_kind *kind)
 {
     struct piommu_pgtable_config config =
         config_of(kind->format, kind->granule, kind->input, kind->output);
@@ -149,14 +149,9 @@ static void check_all_prots(const struct kind *kind)
     close_table(p);
 }
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-#define S1_32 PIOMMU_ARM_32_LPAE_S1
-#define S2_32 PIOMMU_ARM_32_LPAE_S2
-
 static void test_each_prot_of_64_bit_stage_1_is_expressed_exactly_or_refused(void **state)
 {
-    static const struct kind kinds[] = {
+    static const struct prot_kind kinds[] = {
         {S1_64, 4096, 39, 48, true, 0},
         {S1_64, 4096, 40, 40, false, PIOMMU_PGTABLE_TTBR1},
         {S1_64, 16384, 36, 44, true, PIOMMU_PGTABLE_NON_SECURE},
@@ -172,7 +167,7 @@ static void test_each_prot_of_64_bit_stage_1_is_expressed_exactly_or_refused(voi
 
 static void test_each_prot_of_64_bit_stage_2_is_expressed_exactly_or_refused(void **state)
 {
-    static const struct kind kinds[] = {
+    static const struct prot_kind kinds[] = {
         {S2_64, 4096, 39, 40, true, 0},
         {S2_64, 4096, 40, 40, false, PIOMMU_PGTABLE_XNX},
         {S2_64, 16384, 36, 44, true, PIOMMU_PGTABLE_FORCE_WRITE_BACK},
@@ -187,7 +182,7 @@ static void test_each_prot_of_64_bit_stage_2_is_expressed_exactly_or_refused(voi
 
 static void test_each_prot_of_tables_with_52_bits_is_expressed_exactly_or_refused(void **state)
 {
-    static const struct kind kinds[] = {
+    static const struct prot_kind kinds[] = {
         {S1_64, 4096, 39, 52, true, 0},
         {S1_64, 16384, 36, 52, false, PIOMMU_PGTABLE_NON_SECURE},
         {S2_64, 4096, 39, 52, true, PIOMMU_PGTABLE_XNX},
@@ -202,7 +197,7 @@ static void test_each_prot_of_tables_with_52_bits_is_expressed_exactly_or_refuse
 
 static void test_each_prot_of_32_bit_tables_is_expressed_exactly_or_refused(void **state)
 {
-    static const struct kind kinds[] = {
+    static const struct prot_kind kinds[] = {
         {S1_32, 4096, 32, 40, true, 0},
         {S1_32, 4096, 30, 32, false, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE},
         {S2_32, 4096, 40, 40, true, 0},

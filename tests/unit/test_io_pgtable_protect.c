@@ -10,17 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-#define S1_32 PIOMMU_ARM_32_LPAE_S1
-#define S2_32 PIOMMU_ARM_32_LPAE_S2
-
 #define ANY_ACCESS (PIOMMU_PROT_READ | PIOMMU_PROT_WRITE | PIOMMU_PROT_EXECUTE_ALL)
 /* What a protect may name, and what it has to leave alone. */
 #define CHANGED (PIOMMU_PROT_ACCESS | PIOMMU_PROT_SOFTWARE_MASK)
 #define KEPT    (PIOMMU_PROT_ALL & ~CHANGED)
 
-struct kind {
+struct protect_kind {
     enum piommu_pgtable_format format;
     uint32_t granule;
     uint8_t input;
@@ -29,7 +24,7 @@ struct kind {
     uint32_t flags;
 };
 
-static const struct kind kinds[] = {
+static const struct protect_kind kinds[] = {
     {S1_64, 4096, 48, 48, true, 0},
     {S1_64, 4096, 48, 48, false, PIOMMU_PGTABLE_CONTIGUOUS},
     {S1_64, 4096, 40, 48, true, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE},
@@ -44,7 +39,7 @@ static const struct kind kinds[] = {
     {S2_32, 4096, 40, 40, true, 0},
 };
 
-static struct pgt *open_kind(const struct kind *kind)
+static struct pgt *open_kind(const struct protect_kind *kind)
 {
     struct piommu_pgtable_config config =
         config_of(kind->format, kind->granule, kind->input, kind->output);

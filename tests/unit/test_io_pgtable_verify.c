@@ -11,11 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define S1_64 PIOMMU_ARM_64_LPAE_S1
-#define S2_64 PIOMMU_ARM_64_LPAE_S2
-#define S1_32 PIOMMU_ARM_32_LPAE_S1
-#define S2_32 PIOMMU_ARM_32_LPAE_S2
-
 #define MOST_PROBLEMS 300
 
 struct findings {
@@ -48,16 +43,6 @@ static int look(struct pgt *p, struct findings *findings, struct piommu_pgtable_
 
 /* ---- One descriptor at a time ---- */
 
-/* Which descriptor: of the walk to an address, at a level. */
-struct kind {
-    enum piommu_pgtable_format format;
-    uint32_t granule;
-    uint8_t input;
-    uint8_t output;
-    uint32_t flags;
-    uint64_t leaf_sizes;
-};
-
 static const struct kind stage1 = {S1_64, 4096, 48, 40, 0, 0};
 static const struct kind stage2 = {S2_64, 4096, 40, 40, 0, 0};
 static const struct kind stage2_xnx = {S2_64, 4096, 40, 40, PIOMMU_PGTABLE_XNX, 0};
@@ -84,16 +69,13 @@ static uint64_t block_size(uint64_t granule)
 static struct pgt *open_sound(const struct kind *kind)
 {
     struct fake_os_options options = {.scattered = true};
-    struct piommu_pgtable_config config =
-        config_of(kind->format, kind->granule, kind->input, kind->output);
+    struct piommu_pgtable_config config = config_of_kind(kind);
     uint64_t granule = kind->granule;
     struct piommu_pgtable_report report;
     static struct findings findings;
     uint64_t base;
     struct pgt *p;
 
-    config.flags = kind->flags;
-    config.leaf_sizes = kind->leaf_sizes;
     p = open_table_with(&config, &options);
     p->has_tlb = false;
     base = base_of(p);

@@ -17,9 +17,11 @@ set(CMAKE_TRY_COMPILE_TARGET_TYPE STATIC_LIBRARY)
 # -mstrict-align          with the MMU off, every unaligned access faults
 # -fno-stack-protector    the guard is the C library's
 # -fno-pic -fno-pie       tables of function pointers stay read-only data, no global offset table
+# -fno-*unwind-tables     nothing unwinds, but they would be in the image
 string(CONCAT CMAKE_C_FLAGS_INIT
   "-ffreestanding -mgeneral-regs-only -mno-outline-atomics -mstrict-align "
-  "-fno-stack-protector -fno-pic -fno-pie -ffunction-sections -fdata-sections"
+  "-fno-stack-protector -fno-pic -fno-pie -fno-unwind-tables -fno-asynchronous-unwind-tables "
+  "-ffunction-sections -fdata-sections"
 )
 
 # Libraries and headers of the build machine are of no use here. (Without a root path the modes below

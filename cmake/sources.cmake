@@ -12,19 +12,26 @@ set(PIOMMU_SOURCES_BASE
 )
 
 set(PIOMMU_SOURCES_IO_PGTABLE
+  lib/io-pgtable/adopt.c
   lib/io-pgtable/attributes.c
   lib/io-pgtable/create.c
   lib/io-pgtable/cut.c
+  lib/io-pgtable/destroy.c
   lib/io-pgtable/dirty.c
+  lib/io-pgtable/disjoint.c
   lib/io-pgtable/dump.c
   lib/io-pgtable/empty.c
   lib/io-pgtable/format.c
+  lib/io-pgtable/leaf.c
+  lib/io-pgtable/leaf_check.c
   lib/io-pgtable/lookup.c
   lib/io-pgtable/map.c
   lib/io-pgtable/path.c
   lib/io-pgtable/plan.c
+  lib/io-pgtable/portions.c
   lib/io-pgtable/protect.c
   lib/io-pgtable/registers.c
+  lib/io-pgtable/reserve.c
   lib/io-pgtable/tables.c
   lib/io-pgtable/unmap.c
   lib/io-pgtable/verify.c

@@ -24,7 +24,10 @@
 #define PIOMMU_EEXIST 17
 /** What was named is not there: nothing is mapped, no such device, no such property. */
 #define PIOMMU_ENOENT 2
-/** The object is in use: a domain with groups attached, an instance with devices. */
+/**
+ * The object is in use: a domain with groups attached, an instance with devices, the place of a
+ * table that hardware may still walk.
+ */
 #define PIOMMU_EBUSY 16
 /** The range would cut a leaf or a mapping in two. */
 #define PIOMMU_ECUT 1001

@@ -23,8 +23,6 @@ extern "C" {
 
 /** Everything in it is private, except that `range` may be read while `pending` is true. */
 struct piommu_gather {
-    /** Something was removed and not yet synced. */
-    bool pending;
     /** All that was removed lies in this range; it may contain live mappings too. */
     struct piommu_range range;
     /** Private: page tables that were detached and wait for the invalidation. */
@@ -32,17 +30,28 @@ struct piommu_gather {
     /** Private: the first and the last of the mapping records that wait to be removed. */
     void *first_record;
     void *last_record;
+    /** Private: how many of the page tables keep others from being put in their place. */
+    uint32_t blocking;
+    /** Something was removed and not yet synced. */
+    bool pending;
 };
 
 /** Makes a gather empty. To be called before its first use. */
 static inline void piommu_gather_init(struct piommu_gather *gather)
 {
-    gather->pending = false;
-    gather->range.first = 0;
-    gather->range.last = 0;
-    gather->tables = 0;
-    gather->first_record = 0;
-    gather->last_record = 0;
+    const struct piommu_gather empty = {{0, 0}, 0, 0, 0, 0, false};
+
+    *gather = empty;
+}
+
+/**
+ * Whether page tables were detached into a gather. If so, the invalidation must reach walk caches,
+ * and piommu_pgtable_release is called after it. If not, hardware that can may be told to forget
+ * leaves alone, and the gather may be made empty by piommu_gather_init instead.
+ */
+static inline bool piommu_gather_has_tables(const struct piommu_gather *gather)
+{
+    return gather->tables != 0;
 }
 
 #ifdef __cplusplus

@@ -80,7 +80,7 @@ int piommu_pgtable_track_dirty_some(struct piommu_pgtable *table, bool on, uint3
  * A leaf that reaches beyond the range and is dirty counts for the part inside, and is made clean
  * as a whole: read whole leaves, or without `clear`.
  *
- * Context: any. Takes time in proportion to the leaves and tables in the range. Exclusive.
+ * Context: any. Takes time in proportion to the leaves and tables in the range. By range.
  */
 int piommu_pgtable_read_dirty(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                               uint64_t unit, uint8_t *bitmap, bool clear,

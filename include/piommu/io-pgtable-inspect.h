@@ -62,7 +62,7 @@ struct piommu_pgtable_walk {
  * @return 0: the last step is a leaf; -PIOMMU_ENOENT: it is not; -PIOMMU_ERANGE: outside the
  *         aperture.
  *
- * Context: any. Runs beside other calls that do not change the table.
+ * Context: any. Looks, by range (of that address); see io-pgtable.h.
  */
 int piommu_pgtable_walk(const struct piommu_pgtable *table, uint64_t iova,
                         struct piommu_pgtable_walk *walk);
@@ -85,8 +85,7 @@ typedef bool (*piommu_pgtable_visit)(void *cookie, const struct piommu_pgtable_m
  * @param last  where to end, inclusive.
  * @return 0: the visitor saw all, or ended it; -PIOMMU_EINVAL: first is above last.
  *
- * Context: any. Takes time in proportion to the tables and leaves in the range. Runs beside other
- * calls that do not change the table.
+ * Context: any. Takes time in proportion to the tables and leaves in the range. Looks, by range.
  */
 int piommu_pgtable_for_each_mapping(const struct piommu_pgtable *table, uint64_t first,
                                     uint64_t last, piommu_pgtable_visit visit, void *cookie);

@@ -16,23 +16,45 @@
  * tables side by side (*concatenated*). Levels are numbered as in the Arm architecture: -1 or 0 is
  * the farthest from the page. The *aperture* is the range of input addresses.
  *
- * Concurrency. A table is *exclusive*: the caller serialises all calls that change one table, and
- * lets those that only look at it run beside each other, but not beside a change. The hardware
- * may walk it at any time: every descriptor changes by one single-copy-atomic store (or, on a host
- * without such a store, in an order in which no half-written descriptor is valid), and a table is
- * linked only after its content is visible.
+ * Concurrency. A table is *exclusive*, unless it is created with PIOMMU_PGTABLE_DISJOINT: the
+ * caller serialises all calls that change one table, and lets those that only look at it run beside
+ * each other, but not beside a change.
+ *
+ * In a *disjoint* table calls run beside each other without any lock, as long as their ranges do
+ * not overlap. Two ranges overlap if they touch the same leaf. A range touches the leaves of which
+ * it contains a byte, and those that a map would put there; a contiguous group is one leaf. A call
+ * in portions has the whole range of its series, from its first portion to its last.
+ *
+ * What a function may run beside is the last sentence of its comment:
+ * "Exclusive": no other call with that table, whatever the kind of the table.
+ * "By range": in an exclusive table as just said for changes; in a disjoint table, beside every
+ * other call that is "by range" and has another range. A gather belongs to one caller at a time.
+ * "Looks, by range": as "by range", and in an exclusive table beside others that look.
+ *
+ * The hardware may walk a table at any time: every descriptor changes by one single-copy-atomic
+ * store (or, on a host without such a store, in an order in which no half-written descriptor is
+ * valid), and a table is linked only after its content is visible.
  *
  * What the table cannot do for its owner is to invalidate TLBs. The sequence for removing is:
  *
  *     piommu_pgtable_unmap(table, iova, size, &gather, &unmapped);     any number of times
  *     piommu_pgtable_detach_empty(table, &gather);
- *     ...invalidate gather.range in the TLBs, with walk caches, and wait for the completion...
+ *     ...invalidate gather.range in the TLBs, and wait for the completion...
  *     piommu_pgtable_release(table, &gather);
  *
  * The last three always go together: without the second the removal may not even be visible to the
- * hardware that is told to forget it. Until the release, what was unmapped must not be mapped
- * again, and, from piommu_pgtable_detach_empty on, nothing else in gather.range either: hardware
- * may still take its way through a table that was detached.
+ * hardware that is told to forget it. If piommu_gather_has_tables, the invalidation must reach walk
+ * caches; if not, the last call may be left out for a gather that is not used again. Until the
+ * release, what was unmapped must not be mapped again; in a disjoint table nothing may be mapped in
+ * the ranges given to unmap, holes included.
+ *
+ * Where a table was detached hardware may still take its way through it, so nothing new can be put
+ * in its place before the release: a map that would have to returns -PIOMMU_EBUSY.
+ *
+ * Empty tables. In an exclusive table piommu_pgtable_detach_empty takes out the tables that unmaps
+ * have emptied, but for a quota that the caller sets. In a disjoint table an unmap takes out those
+ * that lie wholly inside its range (but for the quota), since nobody else can be on the way to
+ * them; others that are empty stay linked, are used again by maps, and go by piommu_pgtable_trim.
  *
  * Bounded work. A call's work grows with the number of leaves and tables that it meets, not with
  * the size of the addresses. Where even that is too long (a hypercall that must not keep the CPU),
@@ -107,8 +129,13 @@ enum piommu_pgtable_format {
  * without breaking it first. Made use of on hosts with lock-free 64-bit atomics.
  */
 #define PIOMMU_PGTABLE_BBM_LEVEL_2 0x100u
+/**
+ * Several CPUs may change the table at once, as long as their ranges are disjoint; see the top of
+ * this file. Only on hosts with lock-free 64-bit atomics.
+ */
+#define PIOMMU_PGTABLE_DISJOINT 0x200u
 /** All flags that exist. */
-#define PIOMMU_PGTABLE_FLAGS 0x1ffu
+#define PIOMMU_PGTABLE_FLAGS 0x3ffu
 
 /** What a table should be. Zero selects the default of each member marked so. */
 struct piommu_pgtable_config {
@@ -137,9 +164,11 @@ struct piommu_pgtable_config {
      */
     bool coherent_walk;
     /**
-     * How many empty tables (the most recently emptied ones) stay linked over a sync, so that
-     * mapping and unmapping the same page again and again does not free and allocate a table each
-     * time. Default: 0.
+     * How many empty tables stay linked over a sync, so that mapping and unmapping the same page
+     * again and again does not free and allocate a table each time. In an exclusive table the most
+     * recently emptied ones stay. In a disjoint one those stay that an unmap has emptied while
+     * there were fewer of them; what is empty since several unmaps have emptied it together is not
+     * counted. Default: 0.
      */
     uint16_t empty_tables_kept;
     /** Sum of PIOMMU_PGTABLE_* flags. Default: none. */
@@ -220,7 +249,7 @@ struct piommu_pgtable_statistics {
     uint64_t tables_allocated;
     /** Tables given back to the shim since creation. */
     uint64_t tables_freed;
-    /** Tables that are linked and empty now. */
+    /** Tables that are linked and empty now; in a disjoint table only those of the quota. */
     uint32_t tables_empty;
     /** What piommu_pgtable_reserve has asked for in all. */
     uint32_t tables_reserved;
@@ -241,8 +270,9 @@ struct piommu_pgtable;
  * @param table  set on success.
  * @return 0; -PIOMMU_EINVAL for a bad argument, an unknown flag or an incomplete shim;
  *         -PIOMMU_EOPNOTSUPP for a format, granule, width, leaf size or flag that does not exist,
- *         or not together with the others, or not on this host (PIOMMU_PGTABLE_DIRTY without
- *         lock-free 64-bit atomics); -PIOMMU_ENOMEM.
+ *         or not together with the others, or not on this host (PIOMMU_PGTABLE_DIRTY or
+ *         _DISJOINT without lock-free 64-bit atomics), or for a format or granule that was left out
+ *         when the library was built; -PIOMMU_ENOMEM.
  *
  * Context: task. Runs beside anything.
  */
@@ -273,7 +303,11 @@ int piommu_pgtable_destroy_some(struct piommu_pgtable *table, uint32_t budget);
 /** Fills in what a table is. Runs beside anything but creation and destruction. */
 void piommu_pgtable_get_info(const struct piommu_pgtable *table, struct piommu_pgtable_info *info);
 
-/** Fills in the counters. Exclusive. */
+/**
+ * Fills in the counters. While other calls run in a disjoint table, each is right for some moment.
+ *
+ * Looks, by range (of no address).
+ */
 void piommu_pgtable_get_statistics(const struct piommu_pgtable *table,
                                    struct piommu_pgtable_statistics *statistics);
 
@@ -291,9 +325,13 @@ void piommu_pgtable_get_statistics(const struct piommu_pgtable *table,
  * @return 0; -PIOMMU_EINVAL (alignment, size 0, unknown flag, no access asked for; or the shim gave
  *         a table elsewhere than it was asked to); -PIOMMU_ERANGE (either end outside the aperture
  *         or the output width); -PIOMMU_EOPNOTSUPP (prot cannot be expressed, or the table is an
- *         adopted one); -PIOMMU_ENOMEM (nothing was changed); -PIOMMU_EEXIST: something is mapped
- *         at iova + *mapped; what lies before it was mapped and stays so. Where several apply, the
- *         first in this order, but that running out of memory hides a conflict.
+ *         adopted one); -PIOMMU_EBUSY (nothing was changed: a table or a block would have to be put
+ *         into the range, hull of all, in which piommu_pgtable_detach_empty in an exclusive table,
+ *         or piommu_pgtable_trim, have detached tables since there was last none of these that
+ *         waited for its release); -PIOMMU_ENOMEM (nothing was changed); -PIOMMU_EEXIST: something
+ *         is mapped at iova + *mapped; what lies before it was mapped and stays so. Where several
+ *         apply, the first in this order, but that running out of memory hides a conflict, and a
+ *         conflict hides what is behind it.
  *
  * What prot can express. Everywhere: READ, READ + WRITE, cacheable, NONCACHEABLE, DEVICE, SOFTWARE.
  * Stage 1: PRIVILEGED, GLOBAL; not WRITE or the EXECUTE flags without READ; EXECUTE_PRIVILEGED only
@@ -303,8 +341,9 @@ void piommu_pgtable_get_statistics(const struct piommu_pgtable *table,
  * or GLOBAL; in the 32-bit format EXECUTE only with READ. Shareability: any for cacheable memory,
  * but with ds only that of the table's register fields, which then is the default.
  *
- * Context: any (dma_alloc is called). Exclusive. Ends with a write barrier; no TLB invalidation is
- * needed for what was a hole before (invalid descriptors are never cached).
+ * Context: any (dma_alloc is called; in a disjoint table dma_free, too). Ends with a write barrier;
+ * no TLB invalidation is needed for what was a hole before (invalid descriptors are never cached).
+ * By range.
  */
 int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
                        uint64_t size, piommu_prot prot, uint64_t *mapped);
@@ -328,6 +367,7 @@ struct piommu_pgtable_cursor {
     uint64_t changed; /**< bytes mapped, unmapped or changed so far: done without the holes */
     size_t segment;   /**< private: the segment in which to go on */
     uint64_t offset;  /**< private: where in it */
+    uint64_t last;    /**< private: the last address of the whole range */
 };
 
 /**
@@ -359,15 +399,16 @@ int piommu_pgtable_map_some(struct piommu_pgtable *table, uint64_t iova,
  *         -PIOMMU_ECUT: the range would cut a leaf at either end, nothing was changed;
  *         -PIOMMU_ENOENT: nothing is mapped in the range.
  *
- * Context: any. Allocates nothing and frees nothing. Exclusive. The barrier that makes the removal
- * visible to walkers is the one of piommu_pgtable_detach_empty.
+ * Context: any. Allocates nothing and frees nothing. The barrier that makes the removal visible to
+ * walkers is the one of piommu_pgtable_detach_empty. By range.
  */
 int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                          struct piommu_gather *gather, uint64_t *unmapped);
 
 /**
  * Does as piommu_pgtable_unmap, in portions. Between the calls, and after the last, the gather may
- * be synced: a portion empties at most as many tables as its budget, and one per level.
+ * be synced: a portion empties at most as many tables as its budget, and one per level. In a
+ * disjoint table, empty tables in front of the first leaf of the series stay linked.
  *
  * @param cursor all zero at first; then handed in again with the same other arguments.
  * @param budget how many leaves to remove and holes to skip in this call; 0 counts as 1. A
@@ -426,10 +467,11 @@ typedef int (*piommu_pgtable_invalidate)(void *cookie, const struct piommu_range
  *         leaves that had to be cut are gone as a whole, and the gather must be synced before
  *         anything in its range is mapped again.
  *
- * Tables that the call has emptied stay linked until the next piommu_pgtable_detach_empty.
+ * Tables that the call has emptied stay linked until the next piommu_pgtable_detach_empty; in a
+ * disjoint table until piommu_pgtable_trim, or an unmap that contains them.
  *
  * Context: any in which `invalidate` may be called (dma_alloc is called, and dma_free on failure).
- * Exclusive.
+ * By range.
  */
 int piommu_pgtable_unmap_cut(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                              piommu_pgtable_invalidate invalidate, void *cookie,
@@ -450,7 +492,7 @@ int piommu_pgtable_unmap_cut(struct piommu_pgtable *table, uint64_t iova, uint64
  *         table is an adopted one; -PIOMMU_ECUT: the range would cut a leaf at either end, nothing
  *         was changed; -PIOMMU_ENOENT: nothing is mapped in the range.
  *
- * Context: any. Allocates nothing. Exclusive. Ends with a write barrier.
+ * Context: any. Allocates nothing. Ends with a write barrier. By range.
  */
 int piommu_pgtable_protect(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                            piommu_prot prot, struct piommu_gather *gather, uint64_t *changed);
@@ -470,17 +512,20 @@ int piommu_pgtable_protect_some(struct piommu_pgtable *table, uint64_t iova, uin
                                 struct piommu_pgtable_cursor *cursor);
 
 /**
- * Detaches tables that unmaps have emptied, but for the quota of empty tables. To be called before
- * the invalidation, which then must cover walk caches. Extends gather->range over the detached
- * tables' span. Takes time in proportion to the tables that are detached.
+ * Detaches tables that unmaps have emptied, but for the quota of empty tables, and makes all that
+ * was removed before visible to walkers. To be called before the invalidation. Extends
+ * gather->range over the detached tables' span. Takes time in proportion to the tables that are
+ * detached. In a disjoint table there is nothing left to detach.
  *
- * Context: any. Allocates nothing and frees nothing. Exclusive.
+ * Context: any. Allocates nothing and frees nothing. By range (that of the gather).
  */
 void piommu_pgtable_detach_empty(struct piommu_pgtable *table, struct piommu_gather *gather);
 
 /**
  * Detaches all empty tables, those of the quota too. Otherwise as piommu_pgtable_detach_empty, in
- * whose place it is called.
+ * whose place it is called. In a disjoint table it looks at all tables.
+ *
+ * Context: any. Allocates nothing and frees nothing. Exclusive.
  */
 void piommu_pgtable_trim(struct piommu_pgtable *table, struct piommu_gather *gather);
 
@@ -489,7 +534,7 @@ void piommu_pgtable_trim(struct piommu_pgtable *table, struct piommu_gather *gat
  * full), and empties the gather. To be called when the invalidation is complete, and only if it
  * succeeded.
  *
- * Context: any (dma_free is called). Exclusive.
+ * Context: any (dma_free is called). By range (that of the gather).
  */
 void piommu_pgtable_release(struct piommu_pgtable *table, struct piommu_gather *gather);
 
@@ -498,7 +543,7 @@ void piommu_pgtable_release(struct piommu_pgtable *table, struct piommu_gather *
  * and who must keep their memory longer than the first gather lives. Range and pending of both stay
  * as they are.
  *
- * Context: any. Exclusive.
+ * Context: any. By range (that of the two gathers).
  */
 void piommu_pgtable_move_detached(struct piommu_pgtable *table, struct piommu_gather *from,
                                   struct piommu_gather *to);
@@ -537,7 +582,8 @@ int piommu_pgtable_plan(const struct piommu_pgtable *table, uint64_t iova, uint6
  * @return 0; -PIOMMU_ENOMEM: nothing was changed; -PIOMMU_EINVAL: more than 2^32 - 1 in all, or the
  *         shim gave what it was not asked for; -PIOMMU_EOPNOTSUPP: the table is an adopted one.
  *
- * Context: any (dma_alloc is called). Exclusive.
+ * Context: any (dma_alloc is called, and dma_free on failure; in a disjoint table alloc and free,
+ * too). Exclusive.
  */
 int piommu_pgtable_reserve(struct piommu_pgtable *table, uint32_t count);
 
@@ -558,7 +604,7 @@ void piommu_pgtable_unreserve(struct piommu_pgtable *table, uint32_t count);
  *               the hole around iova, as far as it is aligned like a leaf and seen in one table.
  * @return 0; -PIOMMU_ERANGE: outside the aperture; -PIOMMU_ENOENT: nothing is mapped there.
  *
- * Context: any. Runs beside other calls that do not change the table.
+ * Context: any. Looks, by range (of that address).
  */
 int piommu_pgtable_lookup(const struct piommu_pgtable *table, uint64_t iova,
                           struct piommu_translation *result);
@@ -574,7 +620,7 @@ int piommu_pgtable_lookup(const struct piommu_pgtable *table, uint64_t iova,
  * @return the physical address, or PIOMMU_PGTABLE_NO_ADDRESS: nothing is mapped there, or it is
  *         outside the aperture.
  *
- * Context: any. Runs beside other calls that do not change the table.
+ * Context: any. Looks, by range (of that address).
  */
 uint64_t piommu_pgtable_translate(const struct piommu_pgtable *table, uint64_t iova);
 
@@ -588,8 +634,8 @@ uint64_t piommu_pgtable_translate(const struct piommu_pgtable *table, uint64_t i
  * @param result set on success to the translation of *found.
  * @return 0; -PIOMMU_ENOENT: the range has no (further) leaf.
  *
- * Context: any. Takes time in proportion to the tables that the range meets before the leaf. Runs
- * beside other calls that do not change the table.
+ * Context: any. Takes time in proportion to the tables that the range meets before the leaf. Looks,
+ * by range.
  */
 int piommu_pgtable_next_leaf(const struct piommu_pgtable *table, uint64_t first, uint64_t last,
                              uint64_t *found, struct piommu_translation *result);

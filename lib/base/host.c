@@ -23,37 +23,48 @@ void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, cons
 }
 
 /*
+ * The callbacks and what needs them. As data, with the names in place, this is half of what code
+ * takes that asks for one member after the other.
+ */
+#define CALLBACK(member, reason)                                             \
+    {                                                                        \
+        offsetof(struct piommu_os, member), PIOMMU_OS_NEED_##reason, #member \
+    }
+static const struct {
+    uint16_t offset;
+    uint8_t need;
+    char name[17];
+} callbacks[] = {
+    CALLBACK(alloc, BASE),
+    CALLBACK(free, BASE),
+    CALLBACK(dma_alloc, BASE),
+    CALLBACK(dma_free, BASE),
+    CALLBACK(barrier, BASE),
+    CALLBACK(cache_clean, CLEAN),
+    CALLBACK(lock_create, LOCK),
+    CALLBACK(lock_destroy, LOCK),
+    CALLBACK(lock, LOCK),
+    CALLBACK(unlock, LOCK),
+    CALLBACK(now, LOCK),
+    CALLBACK(mmio_map, MMIO),
+    CALLBACK(mmio_unmap, MMIO),
+    CALLBACK(mmio_read, MMIO),
+    CALLBACK(mmio_write, MMIO),
+    CALLBACK(pci_config_read, PCI),
+    CALLBACK(pci_config_write, PCI),
+    CALLBACK(pci_bar, PCI),
+};
+
+/*
  * The members up to and including `log` existed in the first version: a smaller table is a mistake.
  */
 static const char *find_missing(const struct piommu_os *os, unsigned int needs)
 {
-    const struct {
-        const char *name;
-        unsigned int need;
-        bool present;
-    } callbacks[] = {
-        {"alloc", PIOMMU_OS_NEED_BASE, os->alloc != NULL},
-        {"free", PIOMMU_OS_NEED_BASE, os->free != NULL},
-        {"dma_alloc", PIOMMU_OS_NEED_BASE, os->dma_alloc != NULL},
-        {"dma_free", PIOMMU_OS_NEED_BASE, os->dma_free != NULL},
-        {"barrier", PIOMMU_OS_NEED_BASE, os->barrier != NULL},
-        {"cache_clean", PIOMMU_OS_NEED_CLEAN, os->cache_clean != NULL},
-        {"lock_create", PIOMMU_OS_NEED_LOCK, os->lock_create != NULL},
-        {"lock_destroy", PIOMMU_OS_NEED_LOCK, os->lock_destroy != NULL},
-        {"lock", PIOMMU_OS_NEED_LOCK, os->lock != NULL},
-        {"unlock", PIOMMU_OS_NEED_LOCK, os->unlock != NULL},
-        {"now", PIOMMU_OS_NEED_LOCK, os->now != NULL},
-        {"mmio_map", PIOMMU_OS_NEED_MMIO, os->mmio_map != NULL},
-        {"mmio_unmap", PIOMMU_OS_NEED_MMIO, os->mmio_unmap != NULL},
-        {"mmio_read", PIOMMU_OS_NEED_MMIO, os->mmio_read != NULL},
-        {"mmio_write", PIOMMU_OS_NEED_MMIO, os->mmio_write != NULL},
-        {"pci_config_read", PIOMMU_OS_NEED_PCI, os->pci_config_read != NULL},
-        {"pci_config_write", PIOMMU_OS_NEED_PCI, os->pci_config_write != NULL},
-        {"pci_bar", PIOMMU_OS_NEED_PCI, os->pci_bar != NULL},
-    };
-
     for (size_t i = 0; i < sizeof(callbacks) / sizeof(callbacks[0]); i++) {
-        if ((callbacks[i].need & needs) == callbacks[i].need && !callbacks[i].present) {
+        void (*callback)(void); /* all pointers to functions look alike in memory */
+
+        memcpy(&callback, (const char *)os + callbacks[i].offset, sizeof(callback));
+        if ((callbacks[i].need & needs) == callbacks[i].need && callback == NULL) {
             return callbacks[i].name;
         }
     }

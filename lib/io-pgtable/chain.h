@@ -9,7 +9,9 @@
 
 /* Words of a table on a chain. */
 #define CHAIN_NEXT     0
-#define CHAIN_PHYSICAL 1
+#define CHAIN_PHYSICAL 1 /* and CHAIN_DIRTY if the rest is not zero */
+
+#define CHAIN_DIRTY 2ull
 
 static inline void chain_write_pointer(descriptor_slot *slots, unsigned int word,
                                        descriptor_slot *pointer)
@@ -51,26 +53,32 @@ static inline descriptor_slot *chain_pop(descriptor_slot **chain)
 #define PLACE_HEIGHT_SHIFT 1
 #define PLACE_HEIGHT_MASK  0xeull
 
-/* Takes a linked, empty table off the list, since it is about to be filled or detached. */
+/* empty.c: takes a linked, empty table off the list, behind which the last one is not yet. */
+void piommu_empty_unlist_(struct piommu_pgtable *table, descriptor_slot *slots);
+
+/* Forgets that a linked table is empty, since it is about to be filled or detached. */
 static inline void empty_forget(struct piommu_pgtable *table, descriptor_slot *slots)
 {
-    descriptor_slot *next = chain_read_pointer(slots, EMPTY_NEXT);
-    descriptor_slot *previous = chain_read_pointer(slots, EMPTY_PREVIOUS);
+    if (slots == table->empty.last) {
+        table->empty.last = NULL;
+    } else {
+        piommu_empty_unlist_(table, slots);
+    }
+}
 
-    if (next != NULL) {
-        chain_write_pointer(next, EMPTY_PREVIOUS, previous);
-    } else {
-        table->newest_empty = previous;
+/* empty.c: puts the table that became empty last on the list, to make place for the next. */
+void piommu_empty_list_last_(struct piommu_pgtable *table);
+
+/* Notes that the linked table at `height` that covers iova has become empty. */
+static inline void empty_note(struct piommu_pgtable *table, descriptor_slot *slots,
+                              unsigned int height, uint64_t iova)
+{
+    if (table->empty.last != NULL) {
+        piommu_empty_list_last_(table);
     }
-    if (previous != NULL) {
-        chain_write_pointer(previous, EMPTY_NEXT, next);
-    } else {
-        table->oldest_empty = next;
-    }
-    descriptor_write(&slots[EMPTY_NEXT], 0);
-    descriptor_write(&slots[EMPTY_PREVIOUS], 0);
-    descriptor_write(&slots[EMPTY_PLACE], 0);
-    table->statistics.tables_empty--;
+    table->empty.last = slots;
+    table->empty.last_height = height;
+    table->empty.last_iova = iova;
 }
 
 #endif

@@ -1,22 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* The life of a table object. */
+/* The beginning of a table object, and what can be asked of one. */
 
-#include "pgtable.h"
-
-#include <piommu/io-pgtable-inspect.h>
-
-#include "chain.h"
-
-/* A root smaller than this could not be pointed at: the register's low bits mean something else. */
-#define MIN_ROOT_SIZE 64u
-
-/* Bytes that the root takes; its alignment, too. */
-static size_t root_memory(const struct piommu_pgtable *table)
-{
-    return table->info.root_size < MIN_ROOT_SIZE ? MIN_ROOT_SIZE : table->info.root_size;
-}
+#include "create.h"
 
 /* Whether hardware can find a root there. */
 static bool acceptable(const struct piommu_pgtable *table, const void *root, uint64_t physical)
@@ -53,9 +40,9 @@ static int take_root(struct piommu_pgtable *table)
     return 0;
 }
 
-/* Makes the object without a root. */
-static int make_object(struct piommu_host host, unsigned int needs,
-                       const struct piommu_pgtable_config *config, struct piommu_pgtable **result)
+int piommu_pgtable_make_object_(struct piommu_host host, unsigned int needs,
+                                const struct piommu_pgtable_config *config,
+                                struct piommu_pgtable **result)
 {
     struct piommu_pgtable *table;
     int error = piommu_host_check_(host, needs);
@@ -70,6 +57,7 @@ static int make_object(struct piommu_host host, unsigned int needs,
     table->host = host;
     table->linear = host.os->dma_virtual == NULL;
     table->coherent_walk = config->coherent_walk;
+    table->disjoint = (config->flags & PIOMMU_PGTABLE_DISJOINT) != 0;
     table->owner = config->owner;
     table->empty_tables_kept = config->empty_tables_kept;
     error = piommu_pgtable_set_format_(table, config);
@@ -90,9 +78,9 @@ int piommu_pgtable_create(struct piommu_host host, const struct piommu_pgtable_c
     if (config == NULL || result == NULL) {
         return -PIOMMU_EINVAL;
     }
-    error =
-        make_object(host, PIOMMU_OS_NEED_BASE | (config->coherent_walk ? 0u : PIOMMU_OS_NEED_CLEAN),
-                    config, &table);
+    error = piommu_pgtable_make_object_(
+        host, PIOMMU_OS_NEED_BASE | (config->coherent_walk ? 0u : PIOMMU_OS_NEED_CLEAN), config,
+        &table);
     if (error != 0) {
         return error;
     }
@@ -105,117 +93,6 @@ int piommu_pgtable_create(struct piommu_host host, const struct piommu_pgtable_c
     return 0;
 }
 
-int piommu_pgtable_adopt(struct piommu_host host, const struct piommu_pgtable_config *config,
-                         void *root, uint64_t root_physical, struct piommu_pgtable **result)
-{
-    struct piommu_pgtable_config wanted;
-    struct piommu_pgtable *table;
-    int error;
-
-    if (config == NULL || root == NULL || result == NULL || host.os == NULL ||
-        host.os->dma_virtual == NULL) {
-        return -PIOMMU_EINVAL;
-    }
-    wanted = *config;
-    wanted.leaf_sizes = 0;
-    error = make_object(host, PIOMMU_OS_NEED_BASE, &wanted, &table);
-    if (error != 0) {
-        return error;
-    }
-    /* Whoever has built it may have used a root that is smaller than what this library takes. */
-    if (((root_physical | (uintptr_t)root) & (table->info.root_size - 1)) != 0 ||
-        root_physical > table->last_output ||
-        table->last_output - root_physical < table->info.root_size - 1) {
-        piommu_host_free(host, table, sizeof(*table));
-        return -PIOMMU_EINVAL;
-    }
-    table->adopted = true;
-    table->quick_sizes = 0;
-    table->quick_page = 0;
-    table->info.adopted = true;
-    table->root = root;
-    piommu_pgtable_set_root_(table, root_physical);
-    *result = table;
-    return 0;
-}
-
-/*
- * Frees tables below the root, children first, by a walk that remembers its place per height.
- * Returns whether all are gone.
- */
-static bool free_tables(struct piommu_pgtable *table, uint64_t budget)
-{
-    unsigned int height = table->teardown.height;
-    descriptor_slot **tables = table->teardown.tables;
-    uint32_t *index = table->teardown.index;
-
-    for (; budget != 0; budget--) {
-        uint64_t descriptor;
-
-        if (height == 0 || index[height] > table->index_mask[height]) {
-            if (height == table->root_height) {
-                return true;
-            }
-            piommu_tables_free_(table, tables[height]);
-            height++;
-            index[height]++;
-            continue;
-        }
-        descriptor = descriptor_read(&tables[height][index[height]]);
-        if (descriptor_is_table(descriptor, height)) {
-            height--;
-            tables[height] = pgtable_next(table, descriptor);
-            index[height] = 0;
-        } else {
-            index[height]++;
-        }
-    }
-    table->teardown.height = height;
-    return false;
-}
-
-/* Frees all tables but the root; returns false if the budget did not suffice. */
-static bool tear_down(struct piommu_pgtable *table, uint64_t budget)
-{
-    if (table->adopted) {
-        return true;
-    }
-    if (!table->teardown.begun) {
-        table->teardown.begun = true;
-        table->teardown.height = table->root_height;
-        table->teardown.tables[table->root_height] = table->root;
-        table->teardown.index[table->root_height] = 0;
-    }
-    for (; table->spare != NULL; budget--) {
-        if (budget == 0) {
-            return false;
-        }
-        piommu_tables_free_(table, chain_pop(&table->spare));
-    }
-    return free_tables(table, budget);
-}
-
-int piommu_pgtable_destroy_some(struct piommu_pgtable *table, uint32_t budget)
-{
-    if (table == NULL) {
-        return 0;
-    }
-    if (!tear_down(table, budget != 0 ? budget : 1)) {
-        return -PIOMMU_EAGAIN;
-    }
-    if (!table->adopted) {
-        table->host.os->dma_free(table->host.ctx, table->root, root_memory(table));
-    }
-    piommu_host_free(table->host, table, sizeof(*table));
-    return 0;
-}
-
-void piommu_pgtable_destroy(struct piommu_pgtable *table)
-{
-    while (piommu_pgtable_destroy_some(table, UINT32_MAX) != 0) {
-    }
-}
-
 void piommu_pgtable_get_info(const struct piommu_pgtable *table, struct piommu_pgtable_info *info)
 {
     *info = table->info;
@@ -224,5 +101,9 @@ void piommu_pgtable_get_info(const struct piommu_pgtable *table, struct piommu_p
 void piommu_pgtable_get_statistics(const struct piommu_pgtable *table,
                                    struct piommu_pgtable_statistics *statistics)
 {
-    *statistics = table->statistics;
+    statistics->tables_allocated = counter_read(&table->tables_allocated);
+    statistics->tables_freed = counter_read(&table->tables_freed);
+    statistics->tables_empty = piommu_empty_count_(table);
+    statistics->tables_reserved = table->tables_reserved;
+    statistics->tables_spare = (uint32_t)counter_read(&table->tables_spare);
 }

@@ -152,10 +152,14 @@ static void store_remainders(struct piommu_pgtable *table, const struct plan *pl
 static void remove_range(struct piommu_pgtable *table, struct piommu_range range,
                          struct piommu_gather *gather)
 {
-    uint64_t iova = range.first;
-    uint64_t removed = 0;
+    struct removal removal = {.first = range.first,
+                              .last = range.last,
+                              .iova = range.first,
+                              .budget = UINT64_MAX,
+                              .gather = gather,
+                              .keeps_tables = true};
 
-    piommu_pgtable_remove_(table, &iova, range.last, UINT64_MAX, gather, &removed);
+    piommu_pgtable_remove_(table, &removal);
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }
 

@@ -36,6 +36,17 @@
 #define DESCRIPTOR_COUNT_MIDDLE_BITS  6
 #define DESCRIPTOR_COUNT_HIGH_SHIFT   11
 #define DESCRIPTOR_COUNT_MASK         0x07f00000000008fcull
+#define DESCRIPTOR_ABOVE_COUNT_LOW \
+    (~0ull << (DESCRIPTOR_COUNT_LOW_SHIFT + DESCRIPTOR_COUNT_LOW_BITS))
+
+/*
+ * In a disjoint table slots are not counted: all who change one would meet at its count. There the
+ * same bits, again as a number, tell what is to be done before a link is followed to fill the table
+ * below: nothing, or see piommu_disjoint_prepare_.
+ */
+#define LINK_IDLE    0u /* the table is empty, and counted among those kept */
+#define LINK_IN_USE  1u
+#define LINK_UNCLEAN 2u /* a walker that does not snoop may not see the link yet */
 
 /* PIOMMU_DESCRIPTOR_HALVES makes a host with such a store do without it, to test the other way. */
 #if ATOMIC_LLONG_LOCK_FREE == 2 && !defined(PIOMMU_DESCRIPTOR_HALVES)
@@ -58,15 +69,31 @@ static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
     atomic_store_explicit(slot, piommu_le64(descriptor), memory_order_relaxed);
 }
 
-/* Changes the permissions of a leaf; see below. */
-static inline void descriptor_change(descriptor_slot *slot, uint64_t descriptor, bool gains_write)
+/*
+ * Reads a descriptor that may lead to a table: what was in that table when another CPU stored the
+ * descriptor is visible afterwards.
+ */
+static inline uint64_t descriptor_read_link(descriptor_slot *slot)
 {
-    (void)gains_write;
+    return piommu_le64(atomic_load_explicit(slot, memory_order_acquire));
+}
+
+/* Stores a descriptor that other CPUs follow at once. */
+static inline void descriptor_write_link(descriptor_slot *slot, uint64_t descriptor)
+{
+    atomic_store_explicit(slot, piommu_le64(descriptor), memory_order_release);
+}
+
+/* Changes the permissions of a leaf; see below. */
+static inline void descriptor_change(descriptor_slot *slot, uint64_t descriptor, bool high_first)
+{
+    (void)high_first;
     descriptor_write(slot, descriptor);
 }
 
 /*
- * Replaces `expected` by `descriptor`; returns false if hardware has changed the slot in between.
+ * Replaces `expected` by `descriptor`; returns false if hardware, or in a disjoint table another
+ * CPU, has changed the slot in between.
  */
 static inline bool descriptor_exchange(descriptor_slot *slot, uint64_t expected,
                                        uint64_t descriptor)
@@ -74,7 +101,7 @@ static inline bool descriptor_exchange(descriptor_slot *slot, uint64_t expected,
     uint64_t old = piommu_le64(expected);
 
     return atomic_compare_exchange_strong_explicit(slot, &old, piommu_le64(descriptor),
-                                                   memory_order_relaxed, memory_order_relaxed);
+                                                   memory_order_release, memory_order_relaxed);
 }
 
 #define DESCRIPTOR_ATOMIC 1
@@ -106,6 +133,12 @@ static inline uint64_t descriptor_raw(descriptor_slot *slot)
     return piommu_le64(descriptor_read(slot));
 }
 
+/* There is no other CPU. */
+static inline uint64_t descriptor_read_link(descriptor_slot *slot)
+{
+    return descriptor_read(slot);
+}
+
 static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
 {
     uint32_t low = piommu_le32((uint32_t)descriptor);
@@ -120,17 +153,13 @@ static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
     }
 }
 
-/*
- * Changes the permissions of a leaf, and nothing else. The rights to execute are in the high half,
- * those to read and write are in the low one. The right to write is the last to come and the first
- * to go, so that what can be written is executable at no time but where the new leaf says so.
- */
-static inline void descriptor_change(descriptor_slot *slot, uint64_t descriptor, bool gains_write)
+/* Changes the permissions of a leaf and nothing else, in the order that the caller has found out. */
+static inline void descriptor_change(descriptor_slot *slot, uint64_t descriptor, bool high_first)
 {
     uint32_t low = piommu_le32((uint32_t)descriptor);
     uint32_t high = piommu_le32((uint32_t)(descriptor >> 32));
 
-    if (gains_write) {
+    if (high_first) {
         atomic_store_explicit(&slot->half[1], high, memory_order_relaxed);
         atomic_store_explicit(&slot->half[0], low, memory_order_release);
     } else {
@@ -171,35 +200,44 @@ static inline uint64_t descriptor_with_count(uint64_t descriptor, uint32_t count
 }
 
 /*
- * The same, relative to what the descriptor says. Nearly always the low part of the count neither
- * overflows nor underflows.
+ * The same, relative to what the descriptor says, for counts that stay in their bounds. Nearly
+ * always the low part neither overflows nor underflows.
  */
 static inline uint64_t descriptor_count_up(uint64_t descriptor, uint32_t slots)
 {
-    uint32_t low = (uint32_t)(descriptor >> DESCRIPTOR_COUNT_LOW_SHIFT) &
-                   ((1u << DESCRIPTOR_COUNT_LOW_BITS) - 1);
+    uint64_t sum = descriptor + ((uint64_t)slots << DESCRIPTOR_COUNT_LOW_SHIFT);
 
-    if (slots < (1u << DESCRIPTOR_COUNT_LOW_BITS) - low) {
-        return descriptor + ((uint64_t)slots << DESCRIPTOR_COUNT_LOW_SHIFT);
+    if (__builtin_expect(((sum ^ descriptor) & DESCRIPTOR_ABOVE_COUNT_LOW) == 0 &&
+                             slots < (1u << DESCRIPTOR_COUNT_LOW_BITS),
+                         1)) {
+        return sum;
     }
     return descriptor_with_count(descriptor, descriptor_count(descriptor) + slots);
 }
 
 static inline uint64_t descriptor_count_down(uint64_t descriptor, uint32_t slots)
 {
-    uint32_t low = (uint32_t)(descriptor >> DESCRIPTOR_COUNT_LOW_SHIFT) &
-                   ((1u << DESCRIPTOR_COUNT_LOW_BITS) - 1);
+    uint64_t difference = descriptor - ((uint64_t)slots << DESCRIPTOR_COUNT_LOW_SHIFT);
 
-    if (slots <= low) {
-        return descriptor - ((uint64_t)slots << DESCRIPTOR_COUNT_LOW_SHIFT);
+    if (__builtin_expect(((difference ^ descriptor) & DESCRIPTOR_ABOVE_COUNT_LOW) == 0 &&
+                             slots < (1u << DESCRIPTOR_COUNT_LOW_BITS),
+                         1)) {
+        return difference;
     }
     return descriptor_with_count(descriptor, descriptor_count(descriptor) - slots);
 }
 
-/* The table that the descriptor links has no slot in use. */
+/* The table that the descriptor links is empty; in a disjoint table: and kept as such. */
 static inline bool descriptor_links_empty(uint64_t descriptor)
 {
     return (descriptor & DESCRIPTOR_COUNT_MASK) == 0;
+}
+
+/* In a disjoint table: the table below may be filled at once. */
+static inline bool descriptor_links_in_use(uint64_t descriptor)
+{
+    return (descriptor & DESCRIPTOR_COUNT_MASK) == (uint64_t)LINK_IN_USE
+                                                       << DESCRIPTOR_COUNT_LOW_SHIFT;
 }
 
 #endif

@@ -41,21 +41,6 @@ static void put_level(struct piommu_text *text, int level)
     }
 }
 
-static const char *format_name(enum piommu_pgtable_format format)
-{
-    switch (format) {
-    case PIOMMU_ARM_64_LPAE_S1:
-        return "64-bit LPAE stage 1";
-    case PIOMMU_ARM_64_LPAE_S2:
-        return "64-bit LPAE stage 2";
-    case PIOMMU_ARM_32_LPAE_S1:
-        return "32-bit LPAE stage 1";
-    case PIOMMU_ARM_32_LPAE_S2:
-        return "32-bit LPAE stage 2";
-    }
-    return "?";
-}
-
 static void print_flags(struct printer *printer, uint32_t flags)
 {
     static const struct {
@@ -114,8 +99,9 @@ static void print_head(struct printer *printer, const struct piommu_pgtable *tab
 {
     const struct piommu_pgtable_info *info = &table->info;
 
-    piommu_text_put_(&printer->text, "%s%s, granule ", info->adopted ? "adopted " : "",
-                     format_name(info->format));
+    piommu_text_put_(&printer->text, "%s%s-bit LPAE stage %s, granule ",
+                     info->adopted ? "adopted " : "", pgtable_is_32bit(table) ? "32" : "64",
+                     pgtable_is_stage1(table) ? "1" : "2");
     put_size(&printer->text, info->granule);
     piommu_text_put_(&printer->text, ", %u bits in, %u bits out", (uint32_t)info->input_bits,
                      (uint32_t)info->output_bits);
@@ -123,9 +109,10 @@ static void print_head(struct printer *printer, const struct piommu_pgtable *tab
     print_flags(printer, info->flags);
     print_registers(printer, table);
     if (!info->adopted) {
+        unsigned int spare = (unsigned int)counter_read(&table->tables_spare);
+
         piommu_text_put_(&printer->text, "empty tables %u, reserve %u of %u",
-                         table->statistics.tables_empty, table->statistics.tables_spare,
-                         table->statistics.tables_reserved);
+                         piommu_empty_count_(table), spare, table->tables_reserved);
         print_line(printer);
     }
     piommu_text_put_(&printer->text, "%x-%x ", info->aperture.first, info->aperture.last);

@@ -6,6 +6,9 @@
  * out. They are listed through their own first words, none of which makes a valid descriptor; see
  * tables.c. They are detached in the order in which they became empty, so that the quota keeps
  * those that are most likely to be used again.
+ *
+ * The last one is not on the list yet, since it is the most likely of all: a page that is mapped
+ * and unmapped again and again costs no listing.
  */
 
 #include "pgtable.h"
@@ -14,31 +17,88 @@
 #include "chain.h"
 #include "inspect.h"
 
-void piommu_empty_note_(struct piommu_pgtable *table, descriptor_slot *slots, unsigned int height,
-                        uint64_t iova)
+static uint64_t place(const struct piommu_pgtable *table, unsigned int height, uint64_t iova)
 {
-    uint64_t first = iova & ~(pgtable_span(table, height + 1) - 1);
+    return (iova & ~(pgtable_span(table, height + 1) - 1)) |
+           ((uint64_t)height << PLACE_HEIGHT_SHIFT);
+}
+
+static uint64_t last_place(const struct piommu_pgtable *table)
+{
+    return place(table, table->empty.last_height, table->empty.last_iova);
+}
+
+void piommu_empty_list_last_(struct piommu_pgtable *table)
+{
+    descriptor_slot *slots = table->empty.last;
 
     chain_write_pointer(slots, EMPTY_NEXT, NULL);
-    chain_write_pointer(slots, EMPTY_PREVIOUS, table->newest_empty);
-    descriptor_write(&slots[EMPTY_PLACE], first | ((uint64_t)height << PLACE_HEIGHT_SHIFT));
-    if (table->newest_empty != NULL) {
-        chain_write_pointer(table->newest_empty, EMPTY_NEXT, slots);
+    chain_write_pointer(slots, EMPTY_PREVIOUS, table->empty.newest);
+    descriptor_write(&slots[EMPTY_PLACE], last_place(table));
+    if (table->empty.newest != NULL) {
+        chain_write_pointer(table->empty.newest, EMPTY_NEXT, slots);
     } else {
-        table->oldest_empty = slots;
+        table->empty.oldest = slots;
     }
-    table->newest_empty = slots;
-    table->statistics.tables_empty++;
+    table->empty.newest = slots;
+    table->empty.last = NULL;
+    counter_add(table, &table->tables_empty, 1);
+}
+
+void piommu_empty_unlist_(struct piommu_pgtable *table, descriptor_slot *slots)
+{
+    descriptor_slot *next = chain_read_pointer(slots, EMPTY_NEXT);
+    descriptor_slot *previous = chain_read_pointer(slots, EMPTY_PREVIOUS);
+
+    if (next != NULL) {
+        chain_write_pointer(next, EMPTY_PREVIOUS, previous);
+    } else {
+        table->empty.newest = previous;
+    }
+    if (previous != NULL) {
+        chain_write_pointer(previous, EMPTY_NEXT, next);
+    } else {
+        table->empty.oldest = next;
+    }
+    descriptor_write(&slots[EMPTY_NEXT], 0);
+    descriptor_write(&slots[EMPTY_PREVIOUS], 0);
+    descriptor_write(&slots[EMPTY_PLACE], 0);
+    counter_subtract(table, &table->tables_empty, 1);
+}
+
+uint32_t piommu_empty_count_(const struct piommu_pgtable *table)
+{
+    return (uint32_t)counter_read(&table->tables_empty) + (table->empty.last != NULL);
 }
 
 bool piommu_empty_is_noted_(const struct piommu_pgtable *table, descriptor_slot *slots,
                             unsigned int height, uint64_t iova)
 {
-    descriptor_slot *next = chain_read_pointer(slots, EMPTY_NEXT);
+    descriptor_slot *next;
 
-    return descriptor_read(&slots[EMPTY_PLACE]) ==
-               (iova | ((uint64_t)height << PLACE_HEIGHT_SHIFT)) &&
-           (next != NULL ? chain_read_pointer(next, EMPTY_PREVIOUS) : table->newest_empty) == slots;
+    if (slots == table->empty.last) {
+        return last_place(table) == place(table, height, iova);
+    }
+    next = chain_read_pointer(slots, EMPTY_NEXT);
+    return descriptor_read(&slots[EMPTY_PLACE]) == place(table, height, iova) &&
+           (next != NULL ? chain_read_pointer(next, EMPTY_PREVIOUS) : table->empty.newest) == slots;
+}
+
+void piommu_empty_block_(struct piommu_pgtable *table, struct piommu_range span,
+                         struct piommu_gather *gather)
+{
+    if (counter_read(&table->tables_detached) == 0) {
+        table->detached_range = span;
+    } else {
+        if (span.first < table->detached_range.first) {
+            table->detached_range.first = span.first;
+        }
+        if (span.last > table->detached_range.last) {
+            table->detached_range.last = span.last;
+        }
+    }
+    counter_add(table, &table->tables_detached, 1);
+    gather->blocking++;
 }
 
 /*
@@ -63,34 +123,53 @@ static uint64_t cut_link(struct piommu_pgtable *table, unsigned int height, uint
     return pgtable_decode(table, descriptor);
 }
 
-static void detach(struct piommu_pgtable *table, uint32_t keep, struct piommu_gather *gather)
+/* Detaches all but so many. Apart from its callers, which have nothing else to do as a rule. */
+__attribute__((noinline)) static void detach(struct piommu_pgtable *table, uint32_t keep,
+                                             struct piommu_gather *gather)
 {
     descriptor_slot *detached = gather->tables;
 
-    while (table->statistics.tables_empty > keep) {
-        descriptor_slot *slots = table->oldest_empty;
-        uint64_t place = descriptor_read(&slots[EMPTY_PLACE]);
-        unsigned int height = (unsigned int)((place & PLACE_HEIGHT_MASK) >> PLACE_HEIGHT_SHIFT);
-        uint64_t first = place & ~PLACE_HEIGHT_MASK;
+    while (piommu_empty_count_(table) > keep) {
+        descriptor_slot *slots;
+        uint64_t word;
+        unsigned int height;
+        struct piommu_range span;
 
+        if (table->empty.oldest == NULL) {
+            piommu_empty_list_last_(table);
+        }
+        slots = table->empty.oldest;
+        word = descriptor_read(&slots[EMPTY_PLACE]);
+        height = (unsigned int)((word & PLACE_HEIGHT_MASK) >> PLACE_HEIGHT_SHIFT);
+        span.first = word & ~PLACE_HEIGHT_MASK;
+        span.last = span.first | (pgtable_span(table, height + 1) - 1);
         empty_forget(table, slots);
-        descriptor_write(&slots[CHAIN_PHYSICAL], cut_link(table, height, first));
-        chain_push(&detached, slots);
-        gather_add(gather, first, first + (pgtable_span(table, height + 1) - 1));
+        if (table->recent.slots == slots) {
+            pgtable_forget_recent(table);
+        }
+        piommu_tables_push_(&detached, slots, cut_link(table, height, span.first));
+        gather_add(gather, span.first, span.last);
+        piommu_empty_block_(table, span, gather);
     }
     gather->tables = detached;
+    piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }
 
 void piommu_pgtable_detach_empty(struct piommu_pgtable *table, struct piommu_gather *gather)
 {
-    if (table->statistics.tables_empty > table->empty_tables_kept) {
+    if (!pgtable_is_disjoint(table) && piommu_empty_count_(table) > table->empty_tables_kept) {
         detach(table, table->empty_tables_kept, gather);
+        return;
     }
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }
 
 void piommu_pgtable_trim(struct piommu_pgtable *table, struct piommu_gather *gather)
 {
-    detach(table, 0, gather);
+    if (!pgtable_is_disjoint(table)) {
+        detach(table, 0, gather);
+        return;
+    }
+    piommu_disjoint_trim_(table, gather);
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }

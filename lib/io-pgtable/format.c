@@ -12,12 +12,7 @@
 
 #include "pgtable.h"
 
-#define SIZE_4K  0x1000u
-#define SIZE_16K 0x4000u
-#define SIZE_64K 0x10000u
-
 #define MIN_INPUT_BITS       25u /* without FEAT_TTST */
-#define MIN_INPUT_BITS_SMALL 16u
 #define MAX_INPUT_BITS       48u /* without FEAT_LVA and FEAT_LPA2 */
 #define MAX_INPUT_BITS_LARGE 52u
 #define MAX_OUTPUT_BITS_32   40u
@@ -35,62 +30,77 @@
 #define WALK_INNER_SHAREABLE 3u
 
 struct geometry {
-    uint32_t granule;
     uint8_t page_shift;
-    uint8_t index_bits;
     uint8_t tg0; /* the granule in TCR.TG0 and VTCR.TG0 */
     uint8_t tg1; /* the granule in TCR.TG1 */
     /* Bit H set: leaves at height H exist always, or only with 52 bits of output (or LPA2). */
     uint8_t leaf_heights;
     uint8_t large_leaf_heights;
+    /*
+     * The highest tables at which a stage 2 may start without FEAT_LPA2, and the output bits that
+     * an implementation must have for it to start there.
+     */
+    uint8_t stage2_top;
+    uint8_t stage2_top_output_bits;
     uint8_t group_shift[HEIGHTS]; /* contiguous groups, by height */
 };
 
-static const struct geometry geometries[] = {
-    {.granule = SIZE_4K,
-     .page_shift = 12,
-     .index_bits = 9,
-     .tg0 = 0,
-     .tg1 = 2,
-     .leaf_heights = 0x7,
-     .large_leaf_heights = 0x8,
-     .group_shift = {4, 4, 4}},
-    {.granule = SIZE_16K,
-     .page_shift = 14,
-     .index_bits = 11,
-     .tg0 = 2,
-     .tg1 = 1,
-     .leaf_heights = 0x3,
-     .large_leaf_heights = 0x4,
-     .group_shift = {7, 5}},
-    {.granule = SIZE_64K,
-     .page_shift = 16,
-     .index_bits = 13,
-     .tg0 = 1,
-     .tg1 = 3,
-     .leaf_heights = 0x3,
-     .large_leaf_heights = 0x4,
-     .group_shift = {5, 5}},
+static const struct geometry geometry_4k = {
+    .page_shift = 12,
+    .tg0 = 0,
+    .tg1 = 2,
+    .leaf_heights = 0x7,
+    .large_leaf_heights = 0x8,
+    .stage2_top = 3,
+    .stage2_top_output_bits = 44,
+    .group_shift = {4, 4, 4},
 };
 
+static const struct geometry geometry_16k = {
+    .page_shift = 14,
+    .tg0 = 2,
+    .tg1 = 1,
+    .leaf_heights = 0x3,
+    .large_leaf_heights = 0x4,
+    .stage2_top = 2,
+    .stage2_top_output_bits = 42,
+    .group_shift = {7, 5},
+};
+
+static const struct geometry geometry_64k = {
+    .page_shift = 16,
+    .tg0 = 1,
+    .tg1 = 3,
+    .leaf_heights = 0x3,
+    .large_leaf_heights = 0x4,
+    .stage2_top = 2,
+    .stage2_top_output_bits = 44,
+    .group_shift = {5, 5},
+};
+
+/* That of a granule which is built. */
 static const struct geometry *find_geometry(uint32_t granule)
 {
-    for (size_t i = 0; i < sizeof(geometries) / sizeof(geometries[0]); i++) {
-        if (geometries[i].granule == granule) {
-            return &geometries[i];
-        }
+    if (granule_is(granule, GRANULE_4K)) {
+        return &geometry_4k;
     }
-    return NULL;
+    return granule_is(granule, GRANULE_16K) ? &geometry_16k : &geometry_64k;
+}
+
+/* log2 of the slots, of 8 bytes, in a table that is as large as the granule. */
+static unsigned int index_bits(const struct geometry *geometry)
+{
+    return geometry->page_shift - 3u;
 }
 
 static bool is_stage1(const struct piommu_pgtable_config *config)
 {
-    return config->format == PIOMMU_ARM_64_LPAE_S1 || config->format == PIOMMU_ARM_32_LPAE_S1;
+    return format_is_stage1(config->format);
 }
 
 static bool is_32bit(const struct piommu_pgtable_config *config)
 {
-    return config->format == PIOMMU_ARM_32_LPAE_S1 || config->format == PIOMMU_ARM_32_LPAE_S2;
+    return format_is_32bit(config->format);
 }
 
 /*
@@ -99,7 +109,7 @@ static bool is_32bit(const struct piommu_pgtable_config *config)
  */
 static bool has_lpa2(const struct piommu_pgtable_config *config)
 {
-    return config->granule != SIZE_64K &&
+    return !granule_is(config->granule, GRANULE_64K) &&
            (config->input_bits > MAX_INPUT_BITS || config->output_bits > MAX_INPUT_BITS);
 }
 
@@ -116,7 +126,8 @@ static int output_size_code(unsigned int bits)
     return -1;
 }
 
-static int check_flags(const struct piommu_pgtable_config *config)
+/* Whether all flags mean something in the format, and on this host. */
+static bool has_flags(const struct piommu_pgtable_config *config)
 {
     const uint32_t stage1 = PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE;
     const uint32_t stage2 =
@@ -126,61 +137,43 @@ static int check_flags(const struct piommu_pgtable_config *config)
                                 PIOMMU_PGTABLE_DIRTY;
     uint32_t impossible = is_stage1(config) ? stage2 : stage1;
 
-    if ((config->flags & ~PIOMMU_PGTABLE_FLAGS) != 0) {
-        return -PIOMMU_EINVAL;
-    }
     if (is_32bit(config)) {
         impossible |= only_64bit;
     }
     if (!DESCRIPTOR_ATOMIC || !config->coherent_walk) {
         impossible |= PIOMMU_PGTABLE_DIRTY;
     }
-    return (config->flags & impossible) == 0 ? 0 : -PIOMMU_EOPNOTSUPP;
+    if (!HAS_DISJOINT) {
+        impossible |= PIOMMU_PGTABLE_DISJOINT;
+    }
+    return (config->flags & impossible) == 0;
 }
 
 static bool has_input_size(const struct piommu_pgtable_config *config)
 {
-    unsigned int bits = config->input_bits;
+    unsigned int least = MIN_INPUT_BITS;
+    unsigned int most = MAX_INPUT_BITS_LARGE;
 
-    if (is_32bit(config)) {
-        unsigned int most = !is_stage1(config)                            ? MAX_OUTPUT_BITS_32
-                            : (config->flags & PIOMMU_PGTABLE_TTBR1) != 0 ? 31u
-                                                                          : 32u;
-
-        return bits >= MIN_INPUT_BITS && bits <= most;
-    }
     if ((config->flags & PIOMMU_PGTABLE_SMALL_INPUT) != 0) {
         /* A table has at least two slots. */
-        return bits >= MIN_INPUT_BITS_SMALL + (config->granule == SIZE_64K ? 1u : 0u) &&
-               bits <= MAX_INPUT_BITS_LARGE;
+        least = granule_is(config->granule, GRANULE_64K) ? 17 : 16;
     }
-    return bits >= MIN_INPUT_BITS && bits <= MAX_INPUT_BITS_LARGE;
+    if (!is_stage1(config)) {
+        /* Hardware faults every address that its output size cannot hold. */
+        most = config->output_bits;
+    } else if (is_32bit(config)) {
+        most = (config->flags & PIOMMU_PGTABLE_TTBR1) != 0 ? 31 : 32;
+    }
+    return config->input_bits >= least && config->input_bits <= most;
 }
 
-static int check_config(const struct piommu_pgtable_config *config)
+/* Whether the format exists with all that the config wants, the root and the leaves aside. */
+static bool is_possible(const struct piommu_pgtable_config *config)
 {
-    switch (config->format) {
-    case PIOMMU_ARM_64_LPAE_S1:
-    case PIOMMU_ARM_64_LPAE_S2:
-    case PIOMMU_ARM_32_LPAE_S1:
-    case PIOMMU_ARM_32_LPAE_S2:
-        break;
-    default:
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    if (find_geometry(config->granule) == NULL || output_size_code(config->output_bits) < 0 ||
-        !has_input_size(config)) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    if (is_32bit(config) &&
-        (config->granule != SIZE_4K || config->output_bits > MAX_OUTPUT_BITS_32)) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    /* Hardware faults every address that its output size cannot hold. */
-    if (!is_stage1(config) && config->input_bits > config->output_bits) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    return 0;
+    return built_with_format(config->format) && built_with_granule(config->granule) &&
+           (!is_32bit(config) || (granule_is(config->granule, GRANULE_4K) &&
+                                  config->output_bits <= MAX_OUTPUT_BITS_32)) &&
+           has_flags(config) && has_input_size(config);
 }
 
 /* The lowest height at which one table covers the input. */
@@ -188,7 +181,7 @@ static unsigned int natural_root_height(const struct geometry *geometry, unsigne
 {
     unsigned int height = 0;
 
-    while (input_bits > geometry->page_shift + (height + 1) * geometry->index_bits) {
+    while (input_bits > geometry->page_shift + (height + 1) * index_bits(geometry)) {
         height++;
     }
     return height;
@@ -196,26 +189,19 @@ static unsigned int natural_root_height(const struct geometry *geometry, unsigne
 
 /*
  * Whether a stage 2 may start at a height. The highest tables are allowed only where the
- * implementation has many address bits; it has at least those that are in use here.
+ * implementation has many address bits; it has at least those that are in use here. What the 32-bit
+ * format forbids, it forbids by its few address bits, and since it has no small input.
  */
-static bool stage2_may_start(const struct piommu_pgtable_config *config, unsigned int height)
+static bool stage2_may_start(const struct piommu_pgtable_config *config,
+                             const struct geometry *geometry, unsigned int height)
 {
-    bool lpa2 = has_lpa2(config);
-
-    if (is_32bit(config)) {
-        return height == 1 || height == 2;
+    if (height == 0 && granule_is(config->granule, GRANULE_4K)) {
+        return (config->flags & PIOMMU_PGTABLE_SMALL_INPUT) != 0;
     }
-    switch (config->granule) {
-    case SIZE_4K:
-        if (height == 0) {
-            return (config->flags & PIOMMU_PGTABLE_SMALL_INPUT) != 0;
-        }
-        return height <= 2 || (height == 3 && config->output_bits >= 44) || (height == 4 && lpa2);
-    case SIZE_16K:
-        return height <= 1 || (height == 2 && config->output_bits >= 42) || (height == 3 && lpa2);
-    default:
-        return height <= 1 || (height == 2 && config->output_bits >= 44);
+    if (height == geometry->stage2_top) {
+        return config->output_bits >= geometry->stage2_top_output_bits;
     }
+    return height < geometry->stage2_top || has_lpa2(config);
 }
 
 /* The height of the root, or -1 if there is no root for this combination. */
@@ -223,27 +209,42 @@ static int root_height(const struct piommu_pgtable_config *config, const struct 
 {
     unsigned int height = natural_root_height(geometry, config->input_bits);
     unsigned int tables_bits; /* log2 of the tables side by side one level farther down */
+    bool allowed;
 
     if (is_stage1(config)) {
         return (int)height;
     }
-    if (height != 0 &&
-        ((config->flags & PIOMMU_PGTABLE_CONCATENATE) != 0 || !stage2_may_start(config, height))) {
-        tables_bits = config->input_bits - (geometry->page_shift + height * geometry->index_bits);
-        if ((1u << tables_bits) <= MAX_CONCATENATED && stage2_may_start(config, height - 1)) {
+    allowed = stage2_may_start(config, geometry, height);
+    if (height != 0 && (!allowed || (config->flags & PIOMMU_PGTABLE_CONCATENATE) != 0)) {
+        tables_bits = config->input_bits - (geometry->page_shift + height * index_bits(geometry));
+        if ((1u << tables_bits) <= MAX_CONCATENATED &&
+            stage2_may_start(config, geometry, height - 1)) {
             return (int)height - 1;
         }
     }
-    return stage2_may_start(config, height) ? (int)height : -1;
+    return allowed ? (int)height : -1;
 }
 
-static int set_leaf_sizes(struct piommu_pgtable *table, const struct geometry *geometry,
-                          const struct piommu_pgtable_config *config)
+/* A group must lie in the aperture and the output: a small root has no room for one. */
+static void set_group(struct piommu_pgtable *table, unsigned int height, unsigned int shift)
 {
-    bool large =
-        config->granule == SIZE_64K ? config->output_bits > MAX_INPUT_BITS : has_lpa2(config);
+    uint64_t size = pgtable_span(table, height) << shift;
+
+    if (shift != 0 && table->index_mask[height] >= (1u << shift) - 1 &&
+        size - 1 <= table->last_output) {
+        table->group_shift[height] = (uint8_t)shift;
+        table->info.contiguous_sizes |= size;
+    }
+}
+
+/* Returns whether the leaf sizes that are wanted exist. */
+static bool set_leaves(struct piommu_pgtable *table, const struct geometry *geometry,
+                       const struct piommu_pgtable_config *config)
+{
+    /* The same features bring the largest leaves and addresses in two parts. */
+    bool large = table->address_fold != 0;
     uint64_t wanted = config->leaf_sizes;
-    uint64_t known = 0;
+    uint64_t unknown = wanted;
 
     table->block_heights =
         (uint8_t)(geometry->leaf_heights | (large ? geometry->large_leaf_heights : 0u));
@@ -255,36 +256,17 @@ static int set_leaf_sizes(struct piommu_pgtable *table, const struct geometry *g
             continue;
         }
         size = pgtable_span(table, height);
-        known |= size;
+        unknown &= ~size;
         if ((wanted == 0 || (wanted & size) != 0) && (table->block_heights & bit) != 0 &&
             height <= table->root_height && size - 1 <= table->last_output) {
             table->leaf_heights |= (uint8_t)bit;
             table->info.leaf_sizes |= size;
+            if ((config->flags & PIOMMU_PGTABLE_CONTIGUOUS) != 0) {
+                set_group(table, height, geometry->group_shift[height]);
+            }
         }
     }
-    if ((wanted & ~known) != 0 || (table->leaf_heights & 1) == 0) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    return 0;
-}
-
-static void set_groups(struct piommu_pgtable *table, const struct geometry *geometry)
-{
-    if ((table->info.flags & PIOMMU_PGTABLE_CONTIGUOUS) == 0) {
-        return;
-    }
-    for (unsigned int height = 0; height <= table->root_height; height++) {
-        unsigned int shift = geometry->group_shift[height];
-
-        /* A group must lie in the aperture and the output: a small root has no room for one. */
-        if (shift == 0 || ((table->leaf_heights >> height) & 1) == 0 ||
-            table->index_mask[height] < (1u << shift) - 1 ||
-            (pgtable_span(table, height) << shift) - 1 > table->last_output) {
-            continue;
-        }
-        table->group_shift[height] = (uint8_t)shift;
-        table->info.contiguous_sizes |= pgtable_span(table, height) << shift;
-    }
+    return unknown == 0 && (table->leaf_heights & 1) != 0;
 }
 
 static void set_addresses(struct piommu_pgtable *table, const struct piommu_pgtable_config *config)
@@ -318,8 +300,8 @@ static void set_aperture(struct piommu_pgtable *table, const struct piommu_pgtab
         table->aperture.last = is_32bit(config) ? UINT32_MAX : UINT64_MAX;
         table->aperture.first = table->aperture.last - span;
     }
-    table->last_offset = span;
     table->info.aperture = table->aperture;
+    pgtable_forget_recent(table);
 }
 
 static uint8_t walk_cacheability(const struct piommu_pgtable *table)
@@ -334,7 +316,7 @@ static uint8_t walk_shareability(const struct piommu_pgtable *table)
 
 static void set_stage1_registers(struct piommu_pgtable *table,
                                  const struct piommu_pgtable_config *config,
-                                 const struct geometry *geometry)
+                                 const struct geometry *geometry, int size_code)
 {
     struct piommu_pgtable_stage1_registers *stage1 = &table->info.registers.stage1;
 
@@ -348,7 +330,7 @@ static void set_stage1_registers(struct piommu_pgtable *table,
     }
     stage1->tsz = (uint8_t)(64u - config->input_bits);
     stage1->tg = (config->flags & PIOMMU_PGTABLE_TTBR1) != 0 ? geometry->tg1 : geometry->tg0;
-    stage1->ips = (uint8_t)output_size_code(config->output_bits);
+    stage1->ips = (uint8_t)size_code;
     stage1->ds = has_lpa2(config);
     stage1->ha = (config->flags & PIOMMU_PGTABLE_DIRTY) != 0;
     stage1->hd = stage1->ha;
@@ -356,7 +338,7 @@ static void set_stage1_registers(struct piommu_pgtable *table,
 
 static void set_stage2_registers(struct piommu_pgtable *table,
                                  const struct piommu_pgtable_config *config,
-                                 const struct geometry *geometry)
+                                 const struct geometry *geometry, int size_code)
 {
     struct piommu_pgtable_stage2_registers *stage2 = &table->info.registers.stage2;
 
@@ -371,11 +353,11 @@ static void set_stage2_registers(struct piommu_pgtable *table,
     }
     stage2->tsz = (uint8_t)(64u - config->input_bits);
     stage2->tg = geometry->tg0;
-    stage2->ps = (uint8_t)output_size_code(config->output_bits);
+    stage2->ps = (uint8_t)size_code;
     stage2->ds = has_lpa2(config);
     stage2->ha = (config->flags & PIOMMU_PGTABLE_DIRTY) != 0;
     stage2->hd = stage2->ha;
-    if (config->granule != SIZE_4K) {
+    if (!granule_is(config->granule, GRANULE_4K)) {
         stage2->sl = table->root_height;
     } else if (table->root_height == 0) {
         stage2->sl = 3;
@@ -391,14 +373,14 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
 {
     const struct geometry *geometry;
     unsigned int slots_bits;
+    int size_code = output_size_code(config->output_bits);
     int height;
-    int error = check_flags(config);
 
-    if (error == 0) {
-        error = check_config(config);
+    if ((config->flags & ~PIOMMU_PGTABLE_FLAGS) != 0) {
+        return -PIOMMU_EINVAL;
     }
-    if (error != 0) {
-        return error;
+    if (size_code < 0 || !is_possible(config)) {
+        return -PIOMMU_EOPNOTSUPP;
     }
     geometry = find_geometry(config->granule);
     height = root_height(config, geometry);
@@ -407,8 +389,8 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
     }
     table->root_height = (uint8_t)height;
     for (unsigned int i = 0; i < HEIGHTS; i++) {
-        table->shift[i] = (uint8_t)(geometry->page_shift + i * geometry->index_bits);
-        table->index_mask[i] = (1u << geometry->index_bits) - 1;
+        table->shift[i] = (uint8_t)(geometry->page_shift + i * index_bits(geometry));
+        table->index_mask[i] = (1u << index_bits(geometry)) - 1;
     }
     slots_bits = config->input_bits - table->shift[height];
     table->index_mask[height] = (1u << slots_bits) - 1;
@@ -425,18 +407,16 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
     table->info.root_size = sizeof(descriptor_slot) << slots_bits;
     set_aperture(table, config);
     set_addresses(table, config);
-    error = set_leaf_sizes(table, geometry, config);
-    if (error != 0) {
-        return error;
+    if (!set_leaves(table, geometry, config)) {
+        return -PIOMMU_EOPNOTSUPP;
     }
-    set_groups(table, geometry);
     if (is_stage1(config)) {
-        set_stage1_registers(table, config, geometry);
+        set_stage1_registers(table, config, geometry, size_code);
     } else {
-        set_stage2_registers(table, config, geometry);
+        set_stage2_registers(table, config, geometry, size_code);
     }
     piommu_pgtable_set_attributes_(table);
-    table->index_bits = geometry->index_bits;
+    table->index_bits = (uint8_t)index_bits(geometry);
     if (table->linear && table->address_fold == 0 && table->info.contiguous_sizes == 0 &&
         (config->flags & PIOMMU_PGTABLE_DIRTY) == 0) {
         table->quick_sizes = table->info.leaf_sizes;

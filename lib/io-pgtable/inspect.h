@@ -16,7 +16,7 @@ void piommu_pgtable_decode_step_(const struct piommu_pgtable *table, unsigned in
 bool piommu_empty_is_noted_(const struct piommu_pgtable *table, descriptor_slot *slots,
                             unsigned int height, uint64_t iova);
 
-/* attributes.c: what is wrong with the attribute bits of a leaf. */
+/* leaf_check.c: what is wrong with the attribute bits of a leaf. */
 struct piommu_leaf_problems {
     bool reserved_bits;
     bool access_flag;
@@ -27,7 +27,7 @@ struct piommu_leaf_problems {
     bool non_secure;
 };
 
-/* attributes.c: the bits of a leaf that hardware changes, if it notes accesses and writes. */
+/* leaf.c: the bits of a leaf that hardware changes, if it notes accesses and writes. */
 uint64_t piommu_pgtable_noted_bits_(void);
 
 void piommu_pgtable_check_leaf_(const struct piommu_pgtable *table, uint64_t descriptor,

@@ -13,7 +13,7 @@ uint64_t piommu_pgtable_find_leaf_(const struct piommu_pgtable *table, uint64_t 
     descriptor_slot *slots = table->root;
 
     for (*height = table->root_height; slots != NULL; (*height)--) {
-        uint64_t descriptor = descriptor_read(&slots[pgtable_index(table, *height, iova)]);
+        uint64_t descriptor = descriptor_read_link(&slots[pgtable_index(table, *height, iova)]);
 
         if (!descriptor_is_table(descriptor, *height)) {
             return pgtable_is_leaf(table, descriptor, *height) ? descriptor : 0;
@@ -35,8 +35,8 @@ static void describe(const struct piommu_pgtable *table, uint64_t descriptor, un
     result->prot = pgtable_leaf_prot(table, descriptor);
 }
 
-NEVER_INLINE int lookup_slowly(const struct piommu_pgtable *table, uint64_t iova,
-                               struct piommu_translation *result)
+int piommu_pgtable_lookup(const struct piommu_pgtable *table, uint64_t iova,
+                          struct piommu_translation *result)
 {
     unsigned int height;
     uint64_t descriptor;
@@ -53,80 +53,44 @@ NEVER_INLINE int lookup_slowly(const struct piommu_pgtable *table, uint64_t iova
     return 0;
 }
 
-ALWAYS_INLINE int lookup_quickly(const struct piommu_pgtable *table, uint64_t iova,
-                                 struct piommu_translation *result, unsigned int page_shift,
-                                 unsigned int index_bits)
-{
-    struct descent descent;
-    uint64_t mask;
-
-    if (iova - table->aperture.first > table->last_offset) {
-        return -PIOMMU_ERANGE;
-    }
-    descent = descend_quickly(table, iova, page_shift, index_bits);
-    mask = (1ull << descent.shift) - 1;
-    result->leaf_size = mask + 1;
-    if ((descent.descriptor & DESCRIPTOR_TYPE_MASK) !=
-            (descent.shift == page_shift ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK) ||
-        ((table->block_heights >> descent_height(table, &descent)) & 1) == 0) {
-        return -PIOMMU_ENOENT;
-    }
-    result->physical = (descent.descriptor & table->address_mask & ~mask) | (iova & mask);
-    result->prot = pgtable_leaf_prot(table, descent.descriptor);
-    return 0;
-}
-
-int piommu_pgtable_lookup(const struct piommu_pgtable *table, uint64_t iova,
-                          struct piommu_translation *result)
-{
-    if (table->quick_sizes == 0) {
-        return lookup_slowly(table, iova, result);
-    }
-    switch (table->shift[0]) {
-    case 12:
-        return lookup_quickly(table, iova, result, 12, 9);
-    case 14:
-        return lookup_quickly(table, iova, result, 14, 11);
-    default:
-        return lookup_quickly(table, iova, result, 16, 13);
-    }
-}
-
 NEVER_INLINE uint64_t translate_slowly(const struct piommu_pgtable *table, uint64_t iova)
 {
     struct piommu_translation result;
 
-    return lookup_slowly(table, iova, &result) == 0 ? result.physical : PIOMMU_PGTABLE_NO_ADDRESS;
+    return piommu_pgtable_lookup(table, iova, &result) == 0 ? result.physical
+                                                            : PIOMMU_PGTABLE_NO_ADDRESS;
 }
 
-ALWAYS_INLINE uint64_t translate_quickly(const struct piommu_pgtable *table, uint64_t iova,
-                                         unsigned int page_shift, unsigned int index_bits)
+/* Translates an address in a page, and leaves everything else to the general code. */
+ALWAYS_INLINE uint64_t translate_page(const struct piommu_pgtable *table, uint64_t iova,
+                                      unsigned int page_shift, unsigned int index_bits)
 {
+    const uint64_t mask = (1ull << page_shift) - 1;
     struct descent descent;
+    uint64_t descriptor;
 
-    if (iova - table->aperture.first > table->last_offset) {
-        return PIOMMU_PGTABLE_NO_ADDRESS;
-    }
-    descent = descend_quickly(table, iova, page_shift, index_bits);
-    if (descent.shift != page_shift) {
+    if (!descend_to_page(table, iova, page_shift, index_bits, &descent)) {
         return translate_slowly(table, iova);
     }
-    if ((descent.descriptor & DESCRIPTOR_TYPE_MASK) != DESCRIPTOR_PAGE) {
+    descriptor = descriptor_read(descent.slot);
+    if (UNLIKELY(!has_both_type_bits(descriptor))) {
         return PIOMMU_PGTABLE_NO_ADDRESS;
     }
-    return (descent.descriptor & table->address_mask) | (iova & ((1ull << page_shift) - 1));
+    return (descriptor & table->address_mask) | (iova & mask);
 }
 
 uint64_t piommu_pgtable_translate(const struct piommu_pgtable *table, uint64_t iova)
 {
-    if (table->quick_page == 1u << 12) {
-        return translate_quickly(table, iova, 12, 9);
+    uint64_t page = table->quick_page;
+
+    if (is_quick_page(table, page, GRANULE_4K)) {
+        return translate_page(table, iova, 12, 9);
     }
-    if (table->quick_page == 1u << 16) {
-        return translate_quickly(table, iova, 16, 13);
+    if (is_quick_page(table, page, GRANULE_64K)) {
+        return translate_page(table, iova, 16, 13);
     }
-    if (table->quick_page == 1u << 14) {
-        return translate_quickly(table, iova, 14, 11);
+    if (is_quick_page(table, page, GRANULE_16K)) {
+        return translate_page(table, iova, 14, 11);
     }
     return translate_slowly(table, iova);
 }
@@ -164,7 +128,7 @@ bool piommu_scan_next_(struct scan *scan)
     const struct piommu_pgtable *table = scan->table;
 
     while (!scan->done && scan->budget != 0) {
-        uint64_t descriptor = descriptor_read(scan_slot(scan));
+        uint64_t descriptor = descriptor_read_link(scan_slot(scan));
         uint64_t span_mask = pgtable_span(table, scan->height) - 1;
 
         if (descriptor_is_table(descriptor, scan->height)) {

@@ -10,8 +10,7 @@
 #include "chain.h"
 #include "quick.h"
 
-/* Takes the segments in that go on where the source ends. */
-static void extend(struct source *source)
+void piommu_source_extend_(struct source *source)
 {
     while (source->count != 0 && source->segments->physical == source->physical + source->left) {
         source->left += source->segments->size;
@@ -24,7 +23,7 @@ static void load_segment(struct source *source)
 {
     if (source->count != 0) {
         source->physical = source->segments->physical;
-        extend(source);
+        piommu_source_extend_(source);
     }
 }
 
@@ -145,6 +144,7 @@ void piommu_probe_begin_(struct probe *probe, const struct piommu_pgtable *table
     probe->tables[probe->height] = table->root;
     probe->iova = table->aperture.first;
     probe->missing = 0;
+    probe->blocked = false;
     probe->replace = false;
     probe->thorough = false;
 }
@@ -168,6 +168,16 @@ static descriptor_slot *probe_slot(const struct probe *probe)
     return slots != NULL ? &slots[pgtable_index(probe->table, probe->height, probe->iova)] : NULL;
 }
 
+/* Notes that something will be put into so many slots, from the current one on. */
+static void probe_touch(struct probe *probe, uint64_t slots)
+{
+    const struct piommu_pgtable *table = probe->table;
+    uint64_t first = probe->iova & ~(pgtable_span(table, probe->height) - 1);
+    uint64_t size = slots << table->shift[probe->height];
+
+    probe->blocked = probe->blocked || pgtable_is_blocked(table, first, first + (size - 1));
+}
+
 /*
  * Goes down to the table where a leaf of the wanted height belongs: there, or below if a table is
  * in its place. Returns false if a leaf is in the way.
@@ -178,12 +188,12 @@ static bool probe_descend(struct probe *probe, unsigned int wanted)
 
     for (;;) {
         descriptor_slot *slot = probe_slot(probe);
-        uint64_t descriptor = slot != NULL ? descriptor_read(slot) : 0;
+        uint64_t descriptor = slot != NULL ? descriptor_read_link(slot) : 0;
         descriptor_slot *next = NULL;
 
         if (descriptor_is_table(descriptor, probe->height)) {
             /* An empty table is as good as a hole below; its words are not descriptors. */
-            if (descriptor_count(descriptor) != 0) {
+            if (!descriptor_links_empty(descriptor)) {
                 next = pgtable_next(table, descriptor);
             }
         } else if (descriptor != 0 && !probe->replace) {
@@ -192,6 +202,7 @@ static bool probe_descend(struct probe *probe, unsigned int wanted)
             return true;
         } else {
             probe->missing++;
+            probe_touch(probe, 1);
         }
         probe->height--;
         probe->tables[probe->height] = next;
@@ -221,6 +232,9 @@ void piommu_probe_count_(struct probe *probe, struct source source)
         if (run == 0) {
             return;
         }
+        if (probe->height != 0) {
+            probe_touch(probe, run);
+        }
         spend(&source, run);
         advance(&source, (uint64_t)run << table->shift[probe->height]);
     }
@@ -232,16 +246,14 @@ void piommu_probe_count_(struct probe *probe, struct source source)
  */
 static bool descend(struct path *path, unsigned int wanted, descriptor_slot **spare)
 {
-    struct piommu_pgtable *table = path->table;
+    const struct piommu_pgtable *table = path->table;
 
     for (;;) {
-        uint64_t descriptor = descriptor_read(path_slot(path));
+        /* What is fresh is empty, though it may not look so yet. */
+        uint64_t descriptor = path_is_dirty(path) ? 0 : descriptor_read_link(path_slot(path));
 
         if (descriptor_is_table(descriptor, path->height)) {
-            if (descriptor_count(descriptor) == 0) {
-                empty_forget(table, pgtable_next(table, descriptor));
-            }
-            path_enter(path, descriptor);
+            piommu_path_enter_to_fill_(path, descriptor);
             if (path->height < wanted) {
                 wanted = leaf_height_from(table, path->height);
             }
@@ -250,24 +262,35 @@ static bool descend(struct path *path, unsigned int wanted, descriptor_slot **sp
         } else if (path->height == wanted) {
             return true;
         } else {
-            uint64_t physical;
-            descriptor_slot *fresh = piommu_tables_pop_(spare, &physical);
-
-            path_enter_fresh(path, fresh, physical);
+            piommu_path_enter_new_(path, spare);
         }
     }
+}
+
+/* Stores leaves in all slots of a cache line; returns what the next one would be. */
+static inline uint64_t fill_line(descriptor_slot *line, uint64_t descriptor, uint64_t step)
+{
+    descriptor_write(&line[0], descriptor);
+    descriptor_write(&line[1], descriptor += step);
+    descriptor_write(&line[2], descriptor += step);
+    descriptor_write(&line[3], descriptor += step);
+    descriptor_write(&line[4], descriptor += step);
+    descriptor_write(&line[5], descriptor += step);
+    descriptor_write(&line[6], descriptor += step);
+    descriptor_write(&line[7], descriptor += step);
+    return descriptor + step;
 }
 
 /*
  * Stores `count` leaves side by side, up to a slot that is in use; returns how many. One look for
  * each cache line: this is where large mappings spend their time.
  */
-static inline uint32_t fill_slots(descriptor_slot *slots, uint64_t descriptor, uint64_t step,
-                                  uint32_t count)
+static uint32_t fill_slots(descriptor_slot *slots, uint64_t descriptor, uint64_t step,
+                           uint32_t count)
 {
     uint32_t stored = 0;
 
-    while (count - stored >= SLOTS_AT_ONCE) {
+    while (PIOMMU_PGTABLE_WITH_SHORT_WAYS && count - stored >= SLOTS_AT_ONCE) {
         descriptor_slot *line = &slots[stored];
 
         if ((descriptor_raw(&line[0]) | descriptor_raw(&line[1]) | descriptor_raw(&line[2]) |
@@ -275,15 +298,7 @@ static inline uint32_t fill_slots(descriptor_slot *slots, uint64_t descriptor, u
              descriptor_raw(&line[6]) | descriptor_raw(&line[7])) != 0) {
             break;
         }
-        descriptor_write(&line[0], descriptor);
-        descriptor_write(&line[1], descriptor += step);
-        descriptor_write(&line[2], descriptor += step);
-        descriptor_write(&line[3], descriptor += step);
-        descriptor_write(&line[4], descriptor += step);
-        descriptor_write(&line[5], descriptor += step);
-        descriptor_write(&line[6], descriptor += step);
-        descriptor_write(&line[7], descriptor += step);
-        descriptor += step;
+        descriptor = fill_line(line, descriptor, step);
         stored += SLOTS_AT_ONCE;
     }
     while (stored < count && descriptor_raw(&slots[stored]) == 0) {
@@ -294,13 +309,20 @@ static inline uint32_t fill_slots(descriptor_slot *slots, uint64_t descriptor, u
     return stored;
 }
 
-/* The same for slots that hold leaves already. */
-static uint32_t replace_slots(descriptor_slot *slots, uint64_t descriptor, uint64_t step,
-                              uint32_t count)
+/* The same whatever the slots hold. */
+static uint32_t overwrite_slots(descriptor_slot *slots, uint64_t descriptor, uint64_t step,
+                                uint32_t count)
 {
-    for (uint32_t i = 0; i < count; i++) {
-        descriptor_write(&slots[i], descriptor);
+    uint32_t stored = 0;
+
+    while (PIOMMU_PGTABLE_WITH_SHORT_WAYS && count - stored >= SLOTS_AT_ONCE) {
+        descriptor = fill_line(&slots[stored], descriptor, step);
+        stored += SLOTS_AT_ONCE;
+    }
+    while (stored < count) {
+        descriptor_write(&slots[stored], descriptor);
         descriptor += step;
+        stored++;
     }
     return count;
 }
@@ -354,13 +376,26 @@ static uint32_t store_run(struct path *path, const struct source *source, uint64
     uint64_t descriptor = pgtable_encode(table, source->physical) | attributes | type;
     uint64_t step = pgtable_span(table, height);
     uint32_t limit = run_length(table, source, height);
+    bool whole = limit == pgtable_slots(table);
+    bool groups = forms_groups(table, source, height);
     uint32_t stored;
 
+    if (path_is_dirty(path)) {
+        path->dirty[height] = false;
+        if (!whole || groups) {
+            piommu_tables_clear_(table, path->tables[height]);
+            whole = false;
+        }
+    } else {
+        whole = false;
+    }
     if (path->replace && !path->fresh[height]) {
         /* These are members of a group that is cut: in use before and after. */
-        stored = replace_slots(slots, descriptor, step, limit);
+        stored = overwrite_slots(slots, descriptor, step, limit);
     } else {
-        if (forms_groups(table, source, height)) {
+        if (whole) {
+            stored = overwrite_slots(slots, descriptor, step, limit);
+        } else if (groups) {
             stored = fill_groups(slots, pgtable_index(table, height, source->iova), descriptor,
                                  step, limit, 1u << table->group_shift[height]);
         } else {
@@ -395,14 +430,9 @@ void piommu_store_leaves_(struct path *path, struct source *source, uint64_t att
     }
 }
 
-/*
- * Checks every argument over its whole range.
- *
- * The order of the errors is that of the header: what is malformed, what is out of range, what
- * cannot be expressed.
- */
-static int check(const struct piommu_pgtable *table, uint64_t iova,
-                 const struct piommu_segment *segments, size_t count, piommu_prot prot)
+int piommu_map_check_(const struct piommu_pgtable *table, uint64_t iova,
+                      const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                      uint64_t *last)
 {
     uint64_t granule_mask = table->info.granule - 1;
     uint64_t next = iova;
@@ -424,14 +454,15 @@ static int check(const struct piommu_pgtable *table, uint64_t iova,
                    physical <= table->last_output && size - 1 <= table->last_output - physical;
         next += size;
     }
+    *last = next - 1;
     if (!in_range) {
         return -PIOMMU_ERANGE;
     }
     return !table->adopted && pgtable_leaf_attributes(table, prot) != 0 ? 0 : -PIOMMU_EOPNOTSUPP;
 }
 
-/* Maps what the budget allows. Returns an error, or 0 even if something was in the way. */
-static int map_part(struct piommu_pgtable *table, struct source *source, piommu_prot prot)
+int piommu_map_part_(struct piommu_pgtable *table, struct source *source, struct piommu_range range,
+                     piommu_prot prot)
 {
     uint64_t attributes = pgtable_leaf_attributes(table, prot);
     struct probe probe;
@@ -443,24 +474,31 @@ static int map_part(struct piommu_pgtable *table, struct source *source, piommu_
         attributes = piommu_pgtable_tracked_(table, attributes);
     }
     /*
-     * Pages are not looked at one by one but where it matters: if something is in the way, no table
+     * Pages are not looked at one by one but where it matters: if something is in the way, nothing
      * behind it is needed.
      */
     piommu_probe_begin_(&probe, table);
     piommu_probe_count_(&probe, *source);
-    if (probe.missing != 0) {
+    if (probe.missing != 0 || probe.blocked) {
         piommu_probe_begin_(&probe, table);
         probe.thorough = true;
         piommu_probe_count_(&probe, *source);
+    }
+    if (probe.blocked) {
+        return -PIOMMU_EBUSY;
     }
     error = piommu_tables_take_(table, probe.missing, &spare);
     if (error != 0) {
         return error;
     }
     piommu_path_begin_(&path, table);
+    if (pgtable_is_disjoint(table)) {
+        path.own = range;
+    }
     piommu_store_leaves_(&path, source, attributes, &spare);
     piommu_path_end_(&path);
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
+    /* In a disjoint table others may have linked what was missing here, too. */
     piommu_tables_give_(table, spare);
     return 0;
 }
@@ -469,16 +507,17 @@ int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
                             const struct piommu_segment *segments, size_t count, piommu_prot prot,
                             uint64_t *mapped)
 {
+    struct piommu_range range = {.first = iova};
     struct source source;
     int error;
 
     *mapped = 0;
-    error = check(table, iova, segments, count, prot);
+    error = piommu_map_check_(table, iova, segments, count, prot, &range.last);
     if (error != 0) {
         return error;
     }
     piommu_source_begin_(&source, iova, segments, count);
-    error = map_part(table, &source, prot);
+    error = piommu_map_part_(table, &source, range, prot);
     if (error != 0) {
         return error;
     }
@@ -494,7 +533,19 @@ NEVER_INLINE int map_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_
     return piommu_pgtable_map_list(table, iova, &segment, 1, prot, mapped);
 }
 
-/* Makes leaves that were stored in a linked table visible. */
+/* Prepares the table below a link for being filled. */
+static inline void prepare(struct piommu_pgtable *table, const struct descent *descent)
+{
+    if (pgtable_is_disjoint(table)) {
+        if (!descriptor_links_in_use(descent->link_descriptor)) {
+            piommu_disjoint_prepare_(table, descent->link, descent->link_descriptor);
+        }
+    } else if (descriptor_links_empty(descent->link_descriptor)) {
+        empty_forget(table, quick_next(table, descent->link_descriptor));
+    }
+}
+
+/* Makes leaves visible that were stored in a linked table. */
 NEVER_INLINE int publish(const struct piommu_pgtable *table, descriptor_slot *slots, uint32_t count)
 {
     pgtable_clean(table, slots, count);
@@ -503,35 +554,44 @@ NEVER_INLINE int publish(const struct piommu_pgtable *table, descriptor_slot *sl
 }
 
 /*
- * Maps one leaf into a table that is there, and leaves everything else to the general code.
+ * Maps one page into a table that is there, and leaves everything else to the general code.
  * Everything else includes all errors.
  */
-ALWAYS_INLINE int map_leaf(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
-                           uint64_t size, piommu_prot prot, uint64_t *mapped,
-                           unsigned int page_shift, unsigned int index_bits)
+ALWAYS_INLINE int map_page(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                           piommu_prot prot, uint64_t *mapped, unsigned int page_shift,
+                           unsigned int index_bits)
 {
+    const uint64_t size = 1ull << page_shift;
     uint64_t attributes = pgtable_leaf_attributes(table, prot);
     struct descent descent;
 
-    if (attributes == 0 || ((iova | physical) & (size - 1)) != 0 || prot > PIOMMU_PROT_ALL ||
-        iova - table->aperture.first > table->last_offset || physical > table->last_output) {
+    if (UNLIKELY(attributes == 0 || ((iova | physical) & (size - 1)) != 0 ||
+                 prot > PIOMMU_PROT_ALL || physical > table->last_output)) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    descent = descend_quickly(table, iova, page_shift, index_bits);
-    if (1ull << descent.shift != size || descent.link == NULL) {
+    if (!find_page(table, iova, page_shift, index_bits, &descent)) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    if (descriptor_links_empty(descent.link_descriptor)) {
-        empty_forget(table, pgtable_next(table, descent.link_descriptor));
-    } else if (descent.descriptor != 0) {
-        return map_slowly(table, iova, physical, size, prot, mapped);
+    if (pgtable_is_disjoint(table)) {
+        if (UNLIKELY(descriptor_raw(descent.slot) != 0 ||
+                     !descriptor_links_in_use(descent.link_descriptor))) {
+            return map_slowly(table, iova, physical, size, prot, mapped);
+        }
+    } else {
+        if (!descriptor_links_empty(descent.link_descriptor)) {
+            if (UNLIKELY(descriptor_raw(descent.slot) != 0)) {
+                return map_slowly(table, iova, physical, size, prot, mapped);
+            }
+        } else if (table->empty.last == quick_next(table, descent.link_descriptor)) {
+            table->empty.last = NULL;
+        } else {
+            return map_slowly(table, iova, physical, size, prot, mapped);
+        }
+        descriptor_write(descent.link, descriptor_count_up(descent.link_descriptor, 1));
     }
-    descriptor_write(descent.slot,
-                     physical | attributes |
-                         (descent.shift == page_shift ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK));
-    descriptor_write(descent.link, descriptor_count_up(descent.link_descriptor, 1));
+    descriptor_write(descent.slot, physical | attributes | DESCRIPTOR_PAGE);
     *mapped = size;
-    if (!table->coherent_walk) {
+    if (UNLIKELY(!table->coherent_walk)) {
         return publish(table, descent.slot, 1);
     }
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
@@ -547,129 +607,59 @@ NEVER_INLINE int map_run(struct piommu_pgtable *table, uint64_t iova, uint64_t p
     uint64_t span;
     uint64_t count;
     uint32_t stored;
-    bool page;
 
-    if (attributes == 0 || ((iova | physical | size) & (table->info.granule - 1)) != 0 ||
-        prot > PIOMMU_PROT_ALL || !pgtable_has_range(table, iova, size) ||
+    if (attributes == 0 || prot > PIOMMU_PROT_ALL || !pgtable_has_range(table, iova, size) ||
         physical > table->last_output || size - 1 > table->last_output - physical) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    descent = descend_any(table, iova);
+    (void)descend_to_leaf(table, iova, &descent);
     /* Leaves of the slots' size fit; larger ones would have to be where there are tables. */
-    span = 1ull << descent.shift;
-    count = size >> descent.shift;
+    span = pgtable_span(table, descent.height);
+    count = size >> table->shift[descent.height];
     if (((iova | physical | size) & (span - 1)) != 0 || (table->quick_sizes & span) == 0 ||
         count > descent_slots(table, iova, &descent)) {
         return map_slowly(table, iova, physical, size, prot, mapped);
     }
-    page = span == table->quick_page;
-    if (descent.link != NULL && descriptor_links_empty(descent.link_descriptor)) {
-        empty_forget(table, pgtable_next(table, descent.link_descriptor));
-    } else if (!page && !all_free(descent.slot, (uint32_t)count)) {
-        /* What is there may be a table, below which smaller leaves go. */
-        return map_slowly(table, iova, physical, size, prot, mapped);
+    if (descent.height == 0) {
+        attributes |= DESCRIPTOR_PAGE;
+    } else {
+        attributes |= DESCRIPTOR_BLOCK;
+        /* What is there may be tables, below which smaller leaves go. */
+        if (counter_read(&table->tables_detached) != 0 ||
+            ((descent.link == NULL || !descriptor_links_empty(descent.link_descriptor)) &&
+             !all_free(descent.slot, (uint32_t)count))) {
+            return map_slowly(table, iova, physical, size, prot, mapped);
+        }
     }
-    stored = fill_slots(descent.slot,
-                        physical | attributes | (page ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK), span,
-                        (uint32_t)count);
-    *mapped = (uint64_t)stored << descent.shift;
+    if (descent.link != NULL) {
+        prepare(table, &descent);
+    }
+    stored = fill_slots(descent.slot, physical | attributes, span, (uint32_t)count);
+    *mapped = (uint64_t)stored << table->shift[descent.height];
     if (stored == 0) {
         return -PIOMMU_EEXIST;
     }
-    if (descent.link != NULL) {
+    if (descent.link != NULL && !pgtable_is_disjoint(table)) {
         descriptor_write(descent.link, descriptor_count_up(descent.link_descriptor, stored));
     }
     publish(table, descent.slot, stored);
     return stored == count ? 0 : -PIOMMU_EEXIST;
 }
 
-NEVER_INLINE int map_block(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
-                           uint64_t size, piommu_prot prot, uint64_t *mapped)
-{
-    return map_leaf(table, iova, physical, size, prot, mapped, table->shift[0], table->index_bits);
-}
-
 int piommu_pgtable_map(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
                        uint64_t size, piommu_prot prot, uint64_t *mapped)
 {
-    if (size == table->quick_page) {
-        switch (size) {
-        case 1u << 12:
-            return map_leaf(table, iova, physical, 1u << 12, prot, mapped, 12, 9);
-        case 1u << 14:
-            return map_leaf(table, iova, physical, 1u << 14, prot, mapped, 14, 11);
-        case 1u << 16:
-            return map_leaf(table, iova, physical, 1u << 16, prot, mapped, 16, 13);
-        default: /* both are 0 */
-            break;
-        }
+    if (is_quick_page(table, size, GRANULE_4K)) {
+        return map_page(table, iova, physical, prot, mapped, 12, 9);
     }
-    if (is_quick_leaf(table, size)) {
-        return map_block(table, iova, physical, size, prot, mapped);
+    if (is_quick_page(table, size, GRANULE_64K)) {
+        return map_page(table, iova, physical, prot, mapped, 16, 13);
     }
-    if (table->quick_sizes != 0 && size != 0) {
+    if (is_quick_page(table, size, GRANULE_16K)) {
+        return map_page(table, iova, physical, prot, mapped, 14, 11);
+    }
+    if (is_quick_run(table, size)) {
         return map_run(table, iova, physical, size, prot, mapped);
     }
     return map_slowly(table, iova, physical, size, prot, mapped);
-}
-
-/* Begins where the cursor stands, which may be inside a segment. */
-static void resume(struct source *source, uint64_t iova, const struct piommu_segment *segments,
-                   size_t count, const struct piommu_pgtable_cursor *cursor)
-{
-    const struct piommu_segment *current = &segments[cursor->segment];
-
-    source->segments = current + 1;
-    source->count = count - cursor->segment - 1;
-    source->iova = iova + cursor->done;
-    source->physical = current->physical + cursor->offset;
-    source->left = current->size - cursor->offset;
-    extend(source);
-}
-
-static void move_cursor(struct piommu_pgtable_cursor *cursor, uint64_t size,
-                        const struct piommu_segment *segments)
-{
-    cursor->done += size;
-    cursor->changed += size;
-    while (size != 0) {
-        uint64_t left = segments[cursor->segment].size - cursor->offset;
-
-        if (size < left) {
-            cursor->offset += size;
-            return;
-        }
-        size -= left;
-        cursor->segment++;
-        cursor->offset = 0;
-    }
-}
-
-int piommu_pgtable_map_some(struct piommu_pgtable *table, uint64_t iova,
-                            const struct piommu_segment *segments, size_t count, piommu_prot prot,
-                            uint32_t budget, struct piommu_pgtable_cursor *cursor)
-{
-    struct source source;
-    int error;
-
-    /* Later calls rely on what the first one has checked: the arguments are the same. */
-    if (cursor->done == 0) {
-        error = check(table, iova, segments, count, prot);
-        if (error != 0) {
-            return error;
-        }
-    } else if (cursor->segment >= count || cursor->offset >= segments[cursor->segment].size) {
-        return -PIOMMU_EINVAL;
-    }
-    resume(&source, iova, segments, count, cursor);
-    source.budget = budget != 0 ? budget : 1;
-    error = map_part(table, &source, prot);
-    if (error != 0) {
-        return error;
-    }
-    move_cursor(cursor, source.iova - (iova + cursor->done), segments);
-    if (source.left == 0) {
-        return 0;
-    }
-    return source.budget == 0 ? -PIOMMU_EAGAIN : -PIOMMU_EEXIST;
 }

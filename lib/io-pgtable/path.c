@@ -5,6 +5,8 @@
 
 #include "pgtable.h"
 
+#include "chain.h"
+
 void piommu_path_begin_(struct path *path, struct piommu_pgtable *table)
 {
     path->table = table;
@@ -14,6 +16,8 @@ void piommu_path_begin_(struct path *path, struct piommu_pgtable *table)
     path->tables[path->height] = table->root;
     path->fresh[path->height] = false;
     path->change[path->height] = 0;
+    path->own = (struct piommu_range){.first = 0, .last = UINT64_MAX};
+    path->unmap = NULL;
 }
 
 /*
@@ -24,10 +28,11 @@ void piommu_path_begin_(struct path *path, struct piommu_pgtable *table)
 static void link_fresh(struct path *path, unsigned int height, descriptor_slot *slot)
 {
     struct piommu_pgtable *table = path->table;
+    uint32_t count = pgtable_is_disjoint(table) ? LINK_IN_USE : (uint32_t)path->change[height];
     uint64_t descriptor =
         pgtable_encode(table, path->fresh_physical[height]) | table->link_attributes;
 
-    descriptor = descriptor_with_count(descriptor, (uint32_t)path->change[height]);
+    descriptor = descriptor_with_count(descriptor, count);
     pgtable_clean(table, path->tables[height], pgtable_slots(table));
     if (path->fresh[height + 1]) {
         descriptor_write(slot, descriptor);
@@ -49,6 +54,10 @@ static void leave(struct path *path)
         /* A link in the place of a leaf brings no further slot into use. */
         path->change[path->height] += descriptor_read(slot) == 0;
         link_fresh(path, height, slot);
+    } else if (pgtable_is_disjoint(path->table)) {
+        if (path->unmap != NULL) {
+            piommu_disjoint_leave_(path);
+        }
     } else if (path->change[height] != 0) {
         uint64_t descriptor = descriptor_read(slot);
         uint32_t count = descriptor_count(descriptor) + (uint32_t)path->change[height];
@@ -56,7 +65,7 @@ static void leave(struct path *path)
         /* Not cleaned: hardware ignores the count, so a walker may see the old one for ever. */
         descriptor_write(slot, descriptor_with_count(descriptor, count));
         if (count == 0) {
-            piommu_empty_note_(path->table, path->tables[height], height, path->iova);
+            empty_note(path->table, path->tables[height], height, path->iova);
         }
     }
 }
@@ -77,4 +86,51 @@ void piommu_path_end_(struct path *path)
     while (path->height < path->table->root_height) {
         leave(path);
     }
+}
+
+void piommu_path_enter_to_fill_(struct path *path, uint64_t descriptor)
+{
+    struct piommu_pgtable *table = path->table;
+
+    if (pgtable_is_disjoint(table)) {
+        if (descriptor_count(descriptor) != LINK_IN_USE) {
+            piommu_disjoint_prepare_(table, path_slot(path), descriptor);
+        }
+    } else if (descriptor_links_empty(descriptor)) {
+        empty_forget(table, pgtable_next(table, descriptor));
+    }
+    path_enter(path, descriptor);
+}
+
+void piommu_path_enter_new_(struct path *path, descriptor_slot **spare)
+{
+    struct piommu_pgtable *table = path->table;
+    unsigned int height = path->height - 1;
+    uint64_t physical;
+    bool dirty;
+    descriptor_slot *slots = piommu_tables_pop_(spare, &physical, &dirty);
+
+    if (pgtable_is_disjoint(table) && !path_owns(path, height)) {
+        /*
+         * A neighbour may need the same table at the same time, so it is linked before it is
+         * filled. If the neighbour was faster, or if this call was, the slot says so.
+         */
+        if (dirty) {
+            piommu_tables_clear_(table, slots);
+        }
+        if (!piommu_disjoint_install_(table, path_slot(path), slots, physical)) {
+            piommu_tables_push_(spare, slots, physical);
+        }
+        return;
+    }
+    if (path_is_dirty(path)) {
+        piommu_tables_clear_(table, path->tables[path->height]);
+        path->dirty[path->height] = false;
+    }
+    path->height = height;
+    path->tables[height] = slots;
+    path->fresh[height] = true;
+    path->dirty[height] = dirty;
+    path->fresh_physical[height] = physical;
+    path->change[height] = 0;
 }

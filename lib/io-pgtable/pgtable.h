@@ -14,6 +14,7 @@
 
 #include "../base/host.h"
 #include "descriptor.h"
+#include "options.h"
 
 #define HEIGHTS    5u /* 0 to 4 */
 #define LAST_LEVEL 3
@@ -28,6 +29,18 @@
 /* From the bits of PIOMMU_PROT_SOFTWARE to those of a leaf. */
 #define LEAF_SOFTWARE_SHIFT 46
 
+/* Whether there are disjoint tables at all. */
+#define HAS_DISJOINT (DESCRIPTOR_ATOMIC && PIOMMU_PGTABLE_WITH_DISJOINT)
+
+/* A figure that, in a disjoint table, several CPUs change at once. */
+#if HAS_DISJOINT
+typedef _Atomic uint64_t counter;
+#else
+typedef uint64_t counter;
+#endif
+
+struct places;
+
 struct piommu_pgtable {
     struct piommu_host host;
     descriptor_slot *root;
@@ -35,6 +48,7 @@ struct piommu_pgtable {
     bool linear;
     bool coherent_walk;
     bool adopted;
+    bool disjoint; /* see pgtable_is_disjoint */
     bool tracking; /* new writable leaves are tracked (dirty.c) */
 
     /*
@@ -43,6 +57,13 @@ struct piommu_pgtable {
      */
     uint64_t quick_sizes;
     uint64_t quick_page; /* the smallest of them */
+
+    /* The table of pages that was last changed in the short way; see find_page. */
+    struct {
+        uint64_t tag;          /* the bits of the address above those that the table translates */
+        descriptor_slot *link; /* the slot that leads to it */
+        descriptor_slot *slots;
+    } recent;
 
     /* Geometry. */
     uint8_t root_height;
@@ -53,10 +74,9 @@ struct piommu_pgtable {
     uint8_t index_bits;           /* log2 of the slots in a table */
     uint8_t shift[HEIGHTS];       /* log2 of the span of one slot, by height */
     uint8_t group_shift[HEIGHTS]; /* log2 of the slots in a contiguous group, 0: no groups */
-    uint32_t root_mask;           /* index_mask[root_height] */
+    uint64_t root_mask;           /* index_mask[root_height] */
     uint32_t index_mask[HEIGHTS]; /* slots in a table minus one, by height */
     struct piommu_range aperture;
-    uint64_t last_offset; /* of the aperture: its size less 1 */
     uint64_t last_output; /* highest output address; tables lie below it too */
     /*
      * Where descriptors hold an address: these bits in place, and, with 52-bit output, the highest
@@ -75,15 +95,31 @@ struct piommu_pgtable {
     piommu_prot not_if_privileged;
     piommu_prot global_flag; /* PIOMMU_PROT_GLOBAL in a stage 1 */
 
-    /* Tables that are linked and empty, oldest first; see empty.c. */
-    descriptor_slot *oldest_empty;
-    descriptor_slot *newest_empty;
+    /* Tables that are linked and empty; see empty.c. */
+    struct {
+        descriptor_slot *oldest; /* of the list */
+        descriptor_slot *newest;
+        descriptor_slot *last; /* the one that became empty last, if it is not on the list yet */
+        unsigned int last_height;
+        uint64_t last_iova; /* an address that it covers */
+    } empty;
     uint32_t empty_tables_kept;
 
-    descriptor_slot *spare; /* the reserve, chained; see tables.c */
+    /* The reserve; see reserve.c. */
+    descriptor_slot *spare; /* chained, if the table is exclusive */
+    struct places *places;  /* else, once something was reserved */
+    uint32_t tables_reserved;
+    counter tables_spare;
     void *owner;
 
-    /* How far the destruction is; see create.c. */
+    /*
+     * Tables that were detached from places where a map could come, and are not released yet, and
+     * the range that they span. Nothing new may be linked there.
+     */
+    counter tables_detached;
+    struct piommu_range detached_range; /* valid while tables_detached is not 0 */
+
+    /* How far the destruction is; see destroy.c. */
     struct {
         bool begun;
         unsigned int height;
@@ -91,7 +127,9 @@ struct piommu_pgtable {
         uint32_t index[HEIGHTS];
     } teardown;
 
-    struct piommu_pgtable_statistics statistics;
+    counter tables_allocated;
+    counter tables_freed;
+    counter tables_empty; /* without empty.last */
     struct piommu_pgtable_info info;
 };
 
@@ -103,31 +141,63 @@ void piommu_pgtable_set_root_(struct piommu_pgtable *table, uint64_t physical);
 
 /* attributes.c: fills in the attribute bits by prot, and those of links. */
 void piommu_pgtable_set_attributes_(struct piommu_pgtable *table);
-/* attributes.c: the bits of a leaf that PIOMMU_PROT_ACCESS and _SOFTWARE decide on. */
+/* leaf.c: the bits of a leaf that PIOMMU_PROT_ACCESS and _SOFTWARE decide on. */
 uint64_t piommu_pgtable_access_mask_(const struct piommu_pgtable *table);
-/* attributes.c: the permission bit of a leaf says that it can be written. */
-bool piommu_pgtable_allows_write_(const struct piommu_pgtable *table, uint64_t descriptor);
-/* attributes.c: a leaf, or its attributes, as tracked and clean if it allows writing, else as is */
+/* leaf.c: a leaf, or its attributes, as tracked and clean if it allows writing, else as is */
 uint64_t piommu_pgtable_tracked_(const struct piommu_pgtable *table, uint64_t descriptor);
-/* attributes.c: the same, but as dirty. */
+/* leaf.c: the same, but as dirty. */
 uint64_t piommu_pgtable_tracked_dirty_(const struct piommu_pgtable *table, uint64_t descriptor);
-/* attributes.c: the leaf with write permission in force and no longer tracked. */
+/* leaf.c: the leaf with write permission in force and no longer tracked. */
 uint64_t piommu_pgtable_untracked_(const struct piommu_pgtable *table, uint64_t descriptor);
-/* attributes.c: tells what hardware has noted in a leaf. */
+/* leaf.c: tells what hardware has noted in a leaf. */
 bool piommu_pgtable_is_accessed_(uint64_t descriptor);
 bool piommu_pgtable_is_tracked_(uint64_t descriptor);
 bool piommu_pgtable_is_dirty_(const struct piommu_pgtable *table, uint64_t descriptor);
 
 static inline bool pgtable_is_stage1(const struct piommu_pgtable *table)
 {
-    return table->info.format == PIOMMU_ARM_64_LPAE_S1 ||
-           table->info.format == PIOMMU_ARM_32_LPAE_S1;
+    return format_is_stage1(table->info.format);
 }
 
 static inline bool pgtable_is_32bit(const struct piommu_pgtable *table)
 {
-    return table->info.format == PIOMMU_ARM_32_LPAE_S1 ||
-           table->info.format == PIOMMU_ARM_32_LPAE_S2;
+    return format_is_32bit(table->info.format);
+}
+
+/* Several CPUs may change the table at once. Code that serves this alone is dropped elsewhere. */
+static inline bool pgtable_is_disjoint(const struct piommu_pgtable *table)
+{
+    return HAS_DISJOINT && table->disjoint;
+}
+
+static inline uint64_t counter_read(const counter *value)
+{
+#if HAS_DISJOINT
+    return atomic_load_explicit(value, memory_order_relaxed);
+#else
+    return *value;
+#endif
+}
+
+static inline void counter_add(const struct piommu_pgtable *table, counter *value, uint64_t change)
+{
+#if HAS_DISJOINT
+    if (table->disjoint) {
+        atomic_fetch_add_explicit(value, change, memory_order_relaxed);
+    } else {
+        /* No instruction that locks the cache line. */
+        atomic_store_explicit(value, counter_read(value) + change, memory_order_relaxed);
+    }
+#else
+    (void)table;
+    *value += change;
+#endif
+}
+
+static inline void counter_subtract(const struct piommu_pgtable *table, counter *value,
+                                    uint64_t change)
+{
+    counter_add(table, value, 0 - change);
 }
 
 static inline int pgtable_level(unsigned int height)
@@ -158,6 +228,13 @@ static inline bool pgtable_has_range(const struct piommu_pgtable *table, uint64_
 {
     return iova >= table->aperture.first && iova <= table->aperture.last &&
            size - 1 <= table->aperture.last - iova;
+}
+
+/* Forgets which table of pages was last changed. */
+static inline void pgtable_forget_recent(struct piommu_pgtable *table)
+{
+    table->recent.tag = UINT64_MAX; /* of no address */
+    table->recent.slots = NULL;
 }
 
 static inline bool pgtable_is_leaf(const struct piommu_pgtable *table, uint64_t descriptor,
@@ -252,10 +329,18 @@ struct path {
     /* How many slots of each table came into use, less those that went out of it. */
     int32_t change[HEIGHTS];
     bool fresh[HEIGHTS];
+    bool dirty[HEIGHTS]; /* fresh, and not cleared yet; only the lowest one can be */
     /* Leaves that are there are replaced, which only a walker with BBM level 2 bears. */
     bool replace;
     unsigned int height;
     uint64_t iova;
+    /*
+     * In a disjoint table: no other call has to do with what lies wholly inside this range. In an
+     * exclusive one that holds for the whole table.
+     */
+    struct piommu_range own;
+    /* In a disjoint table, for an unmap: see disjoint.c. */
+    struct piommu_disjoint_unmap *unmap;
 };
 
 /* path.c */
@@ -266,6 +351,15 @@ void piommu_path_begin_(struct path *path, struct piommu_pgtable *table);
 void piommu_path_move_(struct path *path, uint64_t iova);
 /* Climbs to the root. */
 void piommu_path_end_(struct path *path);
+/*
+ * Enters the linked table that the current slot's descriptor leads to, in order to fill it.
+ */
+void piommu_path_enter_to_fill_(struct path *path, uint64_t descriptor);
+/*
+ * Enters a new table, taken from the chain, where the current slot is empty or holds a leaf to be
+ * replaced. If another CPU was faster the path stays where it is, and the slot must be read again.
+ */
+void piommu_path_enter_new_(struct path *path, descriptor_slot **spare);
 
 /* Enters the linked table that the current slot's descriptor leads to. */
 static inline void path_enter(struct path *path, uint64_t descriptor)
@@ -278,40 +372,158 @@ static inline void path_enter(struct path *path, uint64_t descriptor)
     path->change[path->height] = 0;
 }
 
-/* Enters a table that is not linked yet. */
-static inline void path_enter_fresh(struct path *path, descriptor_slot *fresh, uint64_t physical)
-{
-    path->height--;
-    path->tables[path->height] = fresh;
-    path->fresh[path->height] = true;
-    path->fresh_physical[path->height] = physical;
-    path->change[path->height] = 0;
-}
-
 static inline descriptor_slot *path_slot(const struct path *path)
 {
     return &path->tables[path->height][pgtable_index(path->table, path->height, path->iova)];
 }
 
+/* The table on top was taken, and not cleared yet. */
+static inline bool path_is_dirty(const struct path *path)
+{
+    return path->fresh[path->height] && path->dirty[path->height];
+}
+
+/* What the table at `height` on the path spans. */
+static inline struct piommu_range path_span(const struct path *path, unsigned int height)
+{
+    uint64_t mask = pgtable_span(path->table, height + 1) - 1;
+
+    return (struct piommu_range){.first = path->iova & ~mask, .last = path->iova | mask};
+}
+
+/* No other call has to do with the table at `height` on the path. */
+static inline bool path_owns(const struct path *path, unsigned int height)
+{
+    struct piommu_range span = path_span(path, height);
+
+    return span.first >= path->own.first && span.last <= path->own.last;
+}
+
 /* tables.c: memory of tables. */
 
 /*
- * Takes `count` zeroed tables and chains them, from the reserve first: all of them, or none and an
- * error.
+ * Takes `count` tables and chains them, from the reserve first: all of them, or none and an error.
  */
 int piommu_tables_take_(struct piommu_pgtable *table, uint64_t count, descriptor_slot **chain);
-/* Takes the first table off a chain; it is all zero afterwards. */
-descriptor_slot *piommu_tables_pop_(descriptor_slot **chain, uint64_t *physical);
-/* Gives all tables of a chain, zeroed but for the chain, to the reserve or back to the shim. */
+/*
+ * Takes the first table off a chain. Sets `dirty` unless it is all zero; then it must be cleared by
+ * piommu_tables_clear_, or wholly overwritten, before hardware sees it.
+ */
+descriptor_slot *piommu_tables_pop_(descriptor_slot **chain, uint64_t *physical, bool *dirty);
+void piommu_tables_clear_(const struct piommu_pgtable *table, descriptor_slot *slots);
+/* Puts a table, zero but for its first words, in front of a chain. */
+void piommu_tables_push_(descriptor_slot **chain, descriptor_slot *slots, uint64_t physical);
+/* Gives all tables of a chain to the reserve or back to the shim. */
 void piommu_tables_give_(struct piommu_pgtable *table, descriptor_slot *chain);
 /* Gives one table back to the shim that nothing links to. */
 void piommu_tables_free_(struct piommu_pgtable *table, descriptor_slot *slots);
+/* Gets a table from the shim as it is, and writes where it is into its first words. */
+int piommu_tables_get_(struct piommu_pgtable *table, descriptor_slot **result);
+
+/* reserve.c: tables, zero but for their first words, that wait to be used. */
+
+/* Takes a table out, or returns NULL. */
+descriptor_slot *piommu_reserve_take_(struct piommu_pgtable *table);
+/* Puts a table in; returns false if the reserve is full. */
+bool piommu_reserve_give_(struct piommu_pgtable *table, descriptor_slot *slots);
+/* Frees what the reserve takes beside its tables, all of which have been taken out. */
+void piommu_reserve_destroy_(struct piommu_pgtable *table);
 
 /* empty.c: tables that are linked, but empty. */
 
-/* Notes that the linked table at `height` that covers iova has become empty. */
-void piommu_empty_note_(struct piommu_pgtable *table, descriptor_slot *slots, unsigned int height,
-                        uint64_t iova);
+/* How many there are; in a disjoint table how many are kept. */
+uint32_t piommu_empty_count_(const struct piommu_pgtable *table);
+/*
+ * Notes that the table of a span was detached, and that nothing new may be linked there before the
+ * gather is released.
+ */
+void piommu_empty_block_(struct piommu_pgtable *table, struct piommu_range span,
+                         struct piommu_gather *gather);
+/* Whether something new must not be linked in the range. */
+static inline bool pgtable_is_blocked(const struct piommu_pgtable *table, uint64_t first,
+                                      uint64_t last)
+{
+    return counter_read(&table->tables_detached) != 0 && first <= table->detached_range.last &&
+           last >= table->detached_range.first;
+}
+
+/* disjoint.c: what disjoint tables do otherwise. */
+
+/* How an unmap treats tables. */
+struct piommu_disjoint_unmap {
+    struct piommu_gather *gather; /* takes the tables that are detached; NULL: all stay */
+    uint64_t begin;               /* of this portion */
+    bool found;                   /* something was removed */
+    bool passed;                  /* an empty table was left alone, as nothing was found yet */
+    bool kept[HEIGHTS];           /* the table on the path has a child that stays */
+};
+
+#if HAS_DISJOINT
+
+/*
+ * Links a cleared table in an empty slot, unless another CPU was faster; returns whether it was
+ * linked.
+ */
+bool piommu_disjoint_install_(struct piommu_pgtable *table, descriptor_slot *slot,
+                              descriptor_slot *slots, uint64_t physical);
+/* Makes a link, of which LINK_IN_USE is not true, fit for filling the table below. */
+void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot,
+                              uint64_t descriptor);
+/*
+ * Keeps or detaches the table that the slot links: it is empty, and wholly inside an unmap's range.
+ * Returns whether it was detached.
+ */
+bool piommu_disjoint_emptied_(struct piommu_pgtable *table, descriptor_slot *slot,
+                              struct piommu_range span, struct piommu_gather *gather);
+/* Does that after an unmap has dealt with the table below the path's slot, if it is so. */
+void piommu_disjoint_leave_(struct path *path);
+/* Detaches every empty table. */
+void piommu_disjoint_trim_(struct piommu_pgtable *table, struct piommu_gather *gather);
+
+#else
+
+/* Never called; but a compiler that does not optimise wants them to be there. */
+
+static inline bool piommu_disjoint_install_(struct piommu_pgtable *table, descriptor_slot *slot,
+                                            descriptor_slot *slots, uint64_t physical)
+{
+    (void)table;
+    (void)slot;
+    (void)slots;
+    (void)physical;
+    return false;
+}
+
+static inline void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot,
+                                            uint64_t descriptor)
+{
+    (void)table;
+    (void)slot;
+    (void)descriptor;
+}
+
+static inline bool piommu_disjoint_emptied_(struct piommu_pgtable *table, descriptor_slot *slot,
+                                            struct piommu_range span, struct piommu_gather *gather)
+{
+    (void)table;
+    (void)slot;
+    (void)span;
+    (void)gather;
+    return false;
+}
+
+static inline void piommu_disjoint_leave_(struct path *path)
+{
+    (void)path;
+}
+
+static inline void piommu_disjoint_trim_(struct piommu_pgtable *table, struct piommu_gather *gather)
+{
+    (void)table;
+    (void)gather;
+}
+
+#endif
 
 /* lookup.c */
 
@@ -344,7 +556,7 @@ static inline descriptor_slot *scan_slot(const struct scan *scan)
     return &scan->tables[scan->height][pgtable_index(scan->table, scan->height, scan->iova)];
 }
 
-/* map.c: shared with the cut. */
+/* map.c: shared with portions and the cut. */
 
 /* What is still to be mapped: segments in order, adjacent ones taken as one. */
 struct source {
@@ -358,6 +570,24 @@ struct source {
 
 void piommu_source_begin_(struct source *source, uint64_t iova,
                           const struct piommu_segment *segments, size_t count);
+/* Takes the segments in that go on where the source ends. */
+void piommu_source_extend_(struct source *source);
+
+/*
+ * Checks every argument of a map over its whole range, and tells the last address of that.
+ *
+ * The order of the errors is that of the header: what is malformed, what is out of range, what
+ * cannot be expressed.
+ */
+int piommu_map_check_(const struct piommu_pgtable *table, uint64_t iova,
+                      const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                      uint64_t *last);
+/*
+ * Maps what the source's budget allows. `range` is that of the whole series. Returns an error, or 0
+ * even if something was in the way.
+ */
+int piommu_map_part_(struct piommu_pgtable *table, struct source *source, struct piommu_range range,
+                     piommu_prot prot);
 
 /* A way through tables of which some do not exist, to count those. */
 struct probe {
@@ -366,6 +596,7 @@ struct probe {
     unsigned int height;
     uint64_t iova;
     uint64_t missing; /* tables that were missing on the way so far */
+    bool blocked;     /* something would be put where nothing may be; see pgtable_is_blocked */
     bool replace;     /* as in struct path */
     bool thorough;    /* looks at each slot for a page, too */
 };
@@ -377,7 +608,7 @@ void piommu_probe_count_(struct probe *probe, struct source source);
 void piommu_store_leaves_(struct path *path, struct source *source, uint64_t attributes,
                           descriptor_slot **spare);
 
-/* unmap.c: shared with the cut. */
+/* unmap.c: shared with portions and the cut. */
 
 /* The check of arguments that all calls over a range begin with. */
 int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size);
@@ -385,11 +616,18 @@ int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iov
 int piommu_pgtable_check_change_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size);
 /* Tells whether the range would cut a leaf at either end. */
 bool piommu_pgtable_cuts_(const struct piommu_pgtable *table, uint64_t iova, uint64_t last);
-/*
- * Removes all leaves of a range that cuts none. Advances `iova` to where the budget ended; returns
- * whether the end of the range was reached.
- */
-bool piommu_pgtable_remove_(struct piommu_pgtable *table, uint64_t *iova, uint64_t last,
-                            uint64_t budget, struct piommu_gather *gather, uint64_t *removed);
+/* A removal of all leaves of a range that cuts none. */
+struct removal {
+    uint64_t first; /* of the whole series, if this is a portion */
+    uint64_t last;
+    uint64_t iova;    /* where to go on */
+    uint64_t budget;  /* how many more slots may be looked at */
+    uint64_t removed; /* bytes */
+    struct piommu_gather *gather;
+    bool keeps_tables; /* a disjoint table detaches nothing */
+};
+
+/* Goes on until the budget or the range ends; returns whether it was the range. */
+bool piommu_pgtable_remove_(struct piommu_pgtable *table, struct removal *removal);
 
 #endif

@@ -25,6 +25,60 @@ static uint64_t with_access(const struct piommu_pgtable *table, uint64_t old, ui
                                                 : piommu_pgtable_tracked_(table, plain);
 }
 
+#if DESCRIPTOR_ATOMIC
+
+static bool needs_high_first(const struct piommu_pgtable *table, uint64_t old, uint64_t new)
+{
+    (void)table;
+    (void)old;
+    (void)new;
+    return false;
+}
+
+#else
+
+#define HIGH_HALF              (~0ull << 32)
+
+/* What makes a leaf dangerous, for unprivileged and privileged transactions apart. */
+#define MAY_EXECUTE            1u
+#define MAY_EXECUTE_PRIVILEGED 2u
+#define MAY_CHANGE             4u /* write what may be executed */
+#define MAY_CHANGE_PRIVILEGED  8u
+
+static unsigned int dangers(const struct piommu_pgtable *table, uint64_t descriptor)
+{
+    piommu_prot prot = pgtable_leaf_prot(table, descriptor);
+    unsigned int found = 0;
+
+    if ((prot & PIOMMU_PROT_EXECUTE) != 0) {
+        found |= MAY_EXECUTE;
+        if ((prot & PIOMMU_PROT_WRITE) != 0 && (prot & PIOMMU_PROT_PRIVILEGED) == 0) {
+            found |= MAY_CHANGE;
+        }
+    }
+    if ((prot & PIOMMU_PROT_EXECUTE_PRIVILEGED) != 0) {
+        found |= MAY_EXECUTE_PRIVILEGED;
+        if ((prot & PIOMMU_PROT_WRITE) != 0) {
+            found |= MAY_CHANGE_PRIVILEGED;
+        }
+    }
+    return found;
+}
+
+/*
+ * The rights to execute are in the high half of a leaf, those to read and write, and whether they
+ * are for privileged transactions alone, in the low one. The order of the two stores is such that
+ * in between nothing is dangerous that is so neither before nor afterwards.
+ */
+static bool needs_high_first(const struct piommu_pgtable *table, uint64_t old, uint64_t new)
+{
+    uint64_t between = (old & HIGH_HALF) | (new & ~HIGH_HALF);
+
+    return (dangers(table, between) & ~dangers(table, old) & ~dangers(table, new)) != 0;
+}
+
+#endif
+
 /* Changes one leaf; returns whether it was not so before. */
 static bool change(const struct piommu_pgtable *table, descriptor_slot *slot, uint64_t access)
 {
@@ -44,9 +98,7 @@ static bool change(const struct piommu_pgtable *table, descriptor_slot *slot, ui
             continue;
         }
 #endif
-        descriptor_change(slot, descriptor,
-                          !piommu_pgtable_allows_write_(table, old) &&
-                              piommu_pgtable_allows_write_(table, descriptor));
+        descriptor_change(slot, descriptor, needs_high_first(table, old, descriptor));
         return true;
     }
 }

@@ -10,6 +10,8 @@
 
 #include <piommu/io-pgtable.h>
 
+#include "options.h"
+
 static bool is_for(const struct piommu_pgtable_info *info, enum piommu_pgtable_format format,
                    uint32_t half)
 {
@@ -44,7 +46,8 @@ uint64_t piommu_pgtable_tcr_el1(const struct piommu_pgtable_info *lower,
     const struct piommu_pgtable_stage1_registers *common;
     uint64_t tcr = 0;
 
-    if (either == NULL || !is_for(lower, PIOMMU_ARM_64_LPAE_S1, 0) ||
+    if (!built_with_format(PIOMMU_ARM_64_LPAE_S1) || either == NULL ||
+        !is_for(lower, PIOMMU_ARM_64_LPAE_S1, 0) ||
         !is_for(upper, PIOMMU_ARM_64_LPAE_S1, PIOMMU_PGTABLE_TTBR1) || !agree(lower, upper)) {
         return 0;
     }
@@ -76,7 +79,7 @@ uint64_t piommu_pgtable_vtcr_el2(const struct piommu_pgtable_info *info)
     const struct piommu_pgtable_stage2_registers *stage2 = &info->registers.stage2;
     const uint64_t reserved_as_one = 1ull << 31;
 
-    if (info->format != PIOMMU_ARM_64_LPAE_S2) {
+    if (!built_with_format(PIOMMU_ARM_64_LPAE_S2) || info->format != PIOMMU_ARM_64_LPAE_S2) {
         return 0;
     }
     return (uint64_t)stage2->tsz | ((uint64_t)stage2->sl << 6) |
@@ -91,7 +94,8 @@ uint32_t piommu_pgtable_ttbcr(const struct piommu_pgtable_info *lower,
 {
     uint32_t ttbcr = 1u << 31; /* EAE: long descriptors */
 
-    if ((lower == NULL && upper == NULL) || !is_for(lower, PIOMMU_ARM_32_LPAE_S1, 0) ||
+    if (!built_with_format(PIOMMU_ARM_32_LPAE_S1) || (lower == NULL && upper == NULL) ||
+        !is_for(lower, PIOMMU_ARM_32_LPAE_S1, 0) ||
         !is_for(upper, PIOMMU_ARM_32_LPAE_S1, PIOMMU_PGTABLE_TTBR1)) {
         return 0;
     }
@@ -119,7 +123,7 @@ uint32_t piommu_pgtable_vtcr(const struct piommu_pgtable_info *info)
     const struct piommu_pgtable_stage2_registers *stage2 = &info->registers.stage2;
     const uint32_t reserved_as_one = 1u << 31;
 
-    if (info->format != PIOMMU_ARM_32_LPAE_S2) {
+    if (!built_with_format(PIOMMU_ARM_32_LPAE_S2) || info->format != PIOMMU_ARM_32_LPAE_S2) {
         return 0;
     }
     return (uint32_t)stage2->tsz | ((uint32_t)stage2->sl << 6) |

@@ -4,10 +4,10 @@
 /*
  * Memory of tables: from the shim, or from the reserve.
  *
- * A table that nothing links to is chained through its own first words, and otherwise zero. Until
- * an invalidation is complete hardware may still walk it, so no such word may have the bit set that
- * makes a descriptor valid: they are stored in the order of descriptors, and pointers and page
- * addresses have bit 0 clear.
+ * A table that nothing links to is chained through its own first words, and otherwise zero, or, if
+ * it is new, as the shim gave it. Until an invalidation is complete hardware may still walk what
+ * was linked before, so no such word may have the bit set that makes a descriptor valid: they are
+ * stored in the order of descriptors, and pointers and page addresses have bit 0 clear.
  */
 
 #include "pgtable.h"
@@ -28,8 +28,7 @@ static bool acceptable(const struct piommu_pgtable *table, const void *memory, u
     return !table->linear || (uintptr_t)physical + table->virtual_offset == (uintptr_t)memory;
 }
 
-/* Gets a zeroed table from the shim. */
-static int get_one(struct piommu_pgtable *table, descriptor_slot **slots, uint64_t *physical)
+int piommu_tables_get_(struct piommu_pgtable *table, descriptor_slot **result)
 {
     size_t size = pgtable_slots(table) * sizeof(descriptor_slot);
     struct piommu_dma_request request = {.size = size,
@@ -37,78 +36,93 @@ static int get_one(struct piommu_pgtable *table, descriptor_slot **slots, uint64
                                          .max_physical = table->last_output,
                                          .purpose = PIOMMU_DMA_TABLE,
                                          .owner = table->owner};
-    void *memory = table->host.os->dma_alloc(table->host.ctx, &request, physical);
+    uint64_t physical;
+    descriptor_slot *slots = table->host.os->dma_alloc(table->host.ctx, &request, &physical);
 
-    if (memory == NULL) {
+    if (slots == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    if (!acceptable(table, memory, *physical, size)) {
-        table->host.os->dma_free(table->host.ctx, memory, size);
+    if (!acceptable(table, slots, physical, size)) {
+        table->host.os->dma_free(table->host.ctx, slots, size);
         return -PIOMMU_EINVAL;
     }
-    memset(memory, 0, size);
-    table->statistics.tables_allocated++;
-    *slots = memory;
+    descriptor_write(&slots[CHAIN_PHYSICAL], physical | CHAIN_DIRTY);
+    counter_add(table, &table->tables_allocated, 1);
+    *result = slots;
     return 0;
 }
 
 void piommu_tables_free_(struct piommu_pgtable *table, descriptor_slot *slots)
 {
     table->host.os->dma_free(table->host.ctx, slots, pgtable_slots(table) * sizeof(*slots));
-    table->statistics.tables_freed++;
+    counter_add(table, &table->tables_freed, 1);
 }
 
-/* Gets `count` tables from the shim in front of a chain: all, or none. */
-static int get_tables(struct piommu_pgtable *table, uint64_t count, descriptor_slot **chain)
+void piommu_tables_clear_(const struct piommu_pgtable *table, descriptor_slot *slots)
 {
-    descriptor_slot *before = *chain;
+    memset(slots, 0, pgtable_slots(table) * sizeof(*slots));
+}
 
-    for (; count != 0; count--) {
-        descriptor_slot *slots;
-        uint64_t physical;
-        int error = get_one(table, &slots, &physical);
+/*
+ * Gives each table back to where it came from; only those of the shim are dirty. In a disjoint
+ * table another CPU may have filled the reserve meanwhile.
+ */
+static void undo(struct piommu_pgtable *table, descriptor_slot *chain)
+{
+    while (chain != NULL) {
+        descriptor_slot *slots = chain_pop(&chain);
+        bool dirty = (descriptor_read(&slots[CHAIN_PHYSICAL]) & CHAIN_DIRTY) != 0;
 
-        if (error != 0) {
-            while (*chain != before) {
-                descriptor_slot *next = chain_next(*chain);
-
-                piommu_tables_free_(table, *chain);
-                *chain = next;
-            }
-            return error;
+        if (dirty || !piommu_reserve_give_(table, slots)) {
+            piommu_tables_free_(table, slots);
         }
-        descriptor_write(&slots[CHAIN_PHYSICAL], physical);
-        chain_push(chain, slots);
     }
-    return 0;
 }
 
 int piommu_tables_take_(struct piommu_pgtable *table, uint64_t count, descriptor_slot **chain)
 {
-    uint32_t spare = table->statistics.tables_spare;
-    uint32_t from_reserve = count < spare ? (uint32_t)count : spare;
-    int error;
+    descriptor_slot *last = NULL;
 
     *chain = NULL;
-    error = get_tables(table, count - from_reserve, chain);
-    if (error != 0) {
-        return error;
+    for (; count != 0; count--) {
+        descriptor_slot *slots = piommu_reserve_take_(table);
+
+        if (slots == NULL) {
+            int error = piommu_tables_get_(table, &slots);
+
+            if (error != 0) {
+                undo(table, *chain);
+                return error;
+            }
+        }
+        /* First in, first out: CPUs like memory to be filled in the order that most shims give. */
+        chain_write_pointer(slots, CHAIN_NEXT, NULL);
+        if (last != NULL) {
+            chain_write_pointer(last, CHAIN_NEXT, slots);
+        } else {
+            *chain = slots;
+        }
+        last = slots;
     }
-    for (uint32_t i = 0; i < from_reserve; i++) {
-        chain_push(chain, chain_pop(&table->spare));
-    }
-    table->statistics.tables_spare -= from_reserve;
     return 0;
 }
 
-descriptor_slot *piommu_tables_pop_(descriptor_slot **chain, uint64_t *physical)
+descriptor_slot *piommu_tables_pop_(descriptor_slot **chain, uint64_t *physical, bool *dirty)
 {
     descriptor_slot *slots = chain_pop(chain);
+    uint64_t word = descriptor_read(&slots[CHAIN_PHYSICAL]);
 
-    *physical = descriptor_read(&slots[CHAIN_PHYSICAL]);
+    *physical = word & ~CHAIN_DIRTY;
+    *dirty = (word & CHAIN_DIRTY) != 0;
     descriptor_write(&slots[CHAIN_NEXT], 0);
     descriptor_write(&slots[CHAIN_PHYSICAL], 0);
     return slots;
+}
+
+void piommu_tables_push_(descriptor_slot **chain, descriptor_slot *slots, uint64_t physical)
+{
+    descriptor_write(&slots[CHAIN_PHYSICAL], physical);
+    chain_push(chain, slots);
 }
 
 void piommu_tables_give_(struct piommu_pgtable *table, descriptor_slot *chain)
@@ -116,55 +130,27 @@ void piommu_tables_give_(struct piommu_pgtable *table, descriptor_slot *chain)
     while (chain != NULL) {
         descriptor_slot *slots = chain_pop(&chain);
 
-        if (table->statistics.tables_spare < table->statistics.tables_reserved) {
-            table->statistics.tables_spare++;
-            chain_push(&table->spare, slots);
-        } else {
+        if (!piommu_reserve_give_(table, slots)) {
             piommu_tables_free_(table, slots);
         }
     }
 }
 
-int piommu_pgtable_reserve(struct piommu_pgtable *table, uint32_t count)
+/* Apart from its caller, which has nothing else to do as a rule. */
+__attribute__((noinline)) static void release_tables(struct piommu_pgtable *table,
+                                                     struct piommu_gather *gather)
 {
-    int error;
-
-    if (table->adopted) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    if (count > UINT32_MAX - table->statistics.tables_reserved) {
-        return -PIOMMU_EINVAL;
-    }
-    error = get_tables(table, count, &table->spare);
-    if (error == 0) {
-        table->statistics.tables_reserved += count;
-        table->statistics.tables_spare += count;
-    }
-    return error;
-}
-
-void piommu_pgtable_unreserve(struct piommu_pgtable *table, uint32_t count)
-{
-    struct piommu_pgtable_statistics *statistics = &table->statistics;
-
-    if (count > statistics->tables_reserved) {
-        count = statistics->tables_reserved;
-    }
-    statistics->tables_reserved -= count;
-    while (statistics->tables_spare > statistics->tables_reserved) {
-        statistics->tables_spare--;
-        piommu_tables_free_(table, chain_pop(&table->spare));
-    }
+    piommu_tables_give_(table, gather->tables);
+    gather->tables = NULL;
+    counter_subtract(table, &table->tables_detached, gather->blocking);
+    gather->blocking = 0;
 }
 
 void piommu_pgtable_release(struct piommu_pgtable *table, struct piommu_gather *gather)
 {
-    descriptor_slot *detached = gather->tables;
-
-    gather->tables = NULL;
     gather->pending = false;
-    if (detached != NULL) {
-        piommu_tables_give_(table, detached);
+    if (gather->tables != NULL) {
+        release_tables(table, gather);
     }
 }
 
@@ -180,4 +166,6 @@ void piommu_pgtable_move_detached(struct piommu_pgtable *table, struct piommu_ga
     }
     from->tables = NULL;
     to->tables = target;
+    to->blocking += from->blocking;
+    from->blocking = 0;
 }

@@ -6,6 +6,7 @@
 #include "pgtable.h"
 
 #include "../base/gather.h"
+#include "chain.h"
 #include "quick.h"
 
 int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size)
@@ -71,7 +72,7 @@ static inline uint32_t clear_slots(descriptor_slot *slots, unsigned int height, 
     const uint64_t type = piommu_le64(height == 0 ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK);
     uint32_t cleared = 0;
 
-    while (limit - cleared >= SLOTS_AT_ONCE) {
+    while (PIOMMU_PGTABLE_WITH_SHORT_WAYS && limit - cleared >= SLOTS_AT_ONCE) {
         descriptor_slot *line = &slots[cleared];
 
         if ((((descriptor_raw(&line[0]) ^ type) | (descriptor_raw(&line[1]) ^ type) |
@@ -126,49 +127,81 @@ static uint32_t clear_run(struct path *path, uint64_t last, uint64_t budget)
     return cleared;
 }
 
-bool piommu_pgtable_remove_(struct piommu_pgtable *table, uint64_t *iova, uint64_t last,
-                            uint64_t budget, struct piommu_gather *gather, uint64_t *removed)
+/* One way through the range. Returns whether all of it is done. */
+static bool remove_once(struct piommu_pgtable *table, struct removal *removal,
+                        struct piommu_disjoint_unmap *unmap)
 {
     struct path path;
-    bool done = false;
+    uint64_t end; /* last address of what is dealt with in this turn */
+    bool done;
 
     piommu_path_begin_(&path, table);
-    while (!done && budget != 0) {
+    path.own = (struct piommu_range){.first = removal->first, .last = removal->last};
+    path.unmap = unmap;
+    do {
         uint64_t descriptor;
-        uint64_t end; /* last address of what is dealt with in this turn */
         uint32_t cleared;
 
-        piommu_path_move_(&path, *iova);
-        descriptor = descriptor_read(path_slot(&path));
-        while (descriptor_is_table(descriptor, path.height)) {
+        piommu_path_move_(&path, removal->iova);
+        descriptor = descriptor_read_link(path_slot(&path));
+        while (descriptor_is_table(descriptor, path.height) &&
+               !descriptor_links_empty(descriptor)) {
             path_enter(&path, descriptor);
-            descriptor = descriptor_read(path_slot(&path));
+            descriptor = descriptor_read_link(path_slot(&path));
         }
-        cleared = clear_run(&path, last, budget);
+        cleared = clear_run(&path, removal->last, removal->budget);
         if (cleared != 0) {
             uint64_t size = (uint64_t)cleared << table->shift[path.height];
 
-            end = *iova + (size - 1);
-            gather_add(gather, *iova, end);
-            *removed += size;
-            budget -= budget < cleared ? budget : cleared;
+            end = removal->iova + (size - 1);
+            gather_add(removal->gather, removal->iova, end);
+            removal->removed += size;
+            removal->budget -= removal->budget < cleared ? removal->budget : cleared;
+            unmap->found = true;
         } else {
-            end = *iova | (pgtable_span(table, path.height) - 1);
-            budget--;
+            /* A hole, or an empty table, which is as good as one; but it stays linked. */
+            unmap->kept[path.height] |= descriptor != 0;
+            end = removal->iova | (pgtable_span(table, path.height) - 1);
+            removal->budget--;
         }
-        done = end >= last;
+        done = end >= removal->last;
         if (!done) {
-            *iova = end + 1;
+            removal->iova = end + 1;
         }
+    } while (!done && removal->budget != 0);
+    if (!done) {
+        path.own.last = end;
     }
     piommu_path_end_(&path);
+    return done;
+}
+
+bool piommu_pgtable_remove_(struct piommu_pgtable *table, struct removal *removal)
+{
+    struct piommu_disjoint_unmap unmap = {
+        .gather = removal->keeps_tables ? NULL : removal->gather,
+        .begin = removal->iova,
+        .found = removal->removed != 0,
+    };
+    bool whole = removal->iova == removal->first && removal->budget == UINT64_MAX;
+    bool done = remove_once(table, removal, &unmap);
+
+    if (pgtable_is_disjoint(table) && whole && unmap.passed && unmap.found) {
+        removal->iova = removal->first;
+        removal->budget = UINT64_MAX;
+        (void)remove_once(table, removal, &unmap);
+    }
     return done;
 }
 
 NEVER_INLINE int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                               struct piommu_gather *gather, uint64_t *unmapped)
 {
-    uint64_t last = iova + (size - 1);
+    struct removal removal = {.first = iova,
+                              .last = iova + (size - 1),
+                              .iova = iova,
+                              .budget = UINT64_MAX,
+                              .gather = gather};
     int error;
 
     *unmapped = 0;
@@ -176,51 +209,46 @@ NEVER_INLINE int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint6
     if (error != 0) {
         return error;
     }
-    if (piommu_pgtable_cuts_(table, iova, last)) {
+    if (piommu_pgtable_cuts_(table, iova, removal.last)) {
         return -PIOMMU_ECUT;
     }
-    piommu_pgtable_remove_(table, &iova, last, UINT64_MAX, gather, unmapped);
-    return *unmapped != 0 ? 0 : -PIOMMU_ENOENT;
+    piommu_pgtable_remove_(table, &removal);
+    *unmapped = removal.removed;
+    return removal.removed != 0 ? 0 : -PIOMMU_ENOENT;
 }
 
-/*
- * The rest of the short way where the walker does not snoop, or the table has become empty: apart,
- * so that the way itself calls nothing and needs no stack.
- */
-NEVER_INLINE int finish_leaf(struct piommu_pgtable *table, descriptor_slot *slot, uint64_t iova,
-                             uint64_t link_descriptor, unsigned int shift)
+/* Apart, so that the short way needs no stack. */
+NEVER_INLINE void make_visible(const struct piommu_pgtable *table, descriptor_slot *slot)
 {
     pgtable_clean(table, slot, 1);
-    if (descriptor_links_empty(link_descriptor)) {
-        piommu_empty_note_(table, pgtable_next(table, link_descriptor),
-                           (shift - table->shift[0]) / table->index_bits, iova);
-    }
-    return 0;
 }
 
-/* Unmaps one leaf, and leaves everything else to the general code. */
-ALWAYS_INLINE int unmap_leaf(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+/* Unmaps one page, and leaves everything else to the general code. */
+ALWAYS_INLINE int unmap_page(struct piommu_pgtable *table, uint64_t iova,
                              struct piommu_gather *gather, uint64_t *unmapped,
                              unsigned int page_shift, unsigned int index_bits)
 {
+    const uint64_t size = 1ull << page_shift;
     struct descent descent;
 
-    if (iova - table->aperture.first > table->last_offset || (iova & (size - 1)) != 0) {
-        return unmap_slowly(table, iova, size, gather, unmapped);
-    }
-    descent = descend_quickly(table, iova, page_shift, index_bits);
-    if (1ull << descent.shift != size || descent.link == NULL ||
-        (descent.descriptor & DESCRIPTOR_TYPE_MASK) !=
-            (descent.shift == page_shift ? DESCRIPTOR_PAGE : DESCRIPTOR_BLOCK)) {
+    if (UNLIKELY((iova & (size - 1)) != 0) ||
+        !find_page(table, iova, page_shift, index_bits, &descent) ||
+        UNLIKELY(!has_both_type_bits(descriptor_read(descent.slot)))) {
         return unmap_slowly(table, iova, size, gather, unmapped);
     }
     descriptor_write(descent.slot, 0);
     *unmapped = size;
     gather_add(gather, iova, iova + (size - 1));
-    descent.link_descriptor = descriptor_count_down(descent.link_descriptor, 1);
-    descriptor_write(descent.link, descent.link_descriptor);
-    if (!table->coherent_walk || descriptor_links_empty(descent.link_descriptor)) {
-        return finish_leaf(table, descent.slot, iova, descent.link_descriptor, descent.shift);
+    if (UNLIKELY(!table->coherent_walk)) {
+        make_visible(table, descent.slot);
+    }
+    if (!pgtable_is_disjoint(table)) {
+        uint64_t descriptor = descriptor_count_down(descent.link_descriptor, 1);
+
+        descriptor_write(descent.link, descriptor);
+        if (descriptor_links_empty(descriptor)) {
+            empty_note(table, quick_next(table, descriptor), 0, iova);
+        }
     }
     return 0;
 }
@@ -234,101 +262,75 @@ NEVER_INLINE int unmap_run(struct piommu_pgtable *table, uint64_t iova, uint64_t
                            struct piommu_gather *gather, uint64_t *unmapped)
 {
     struct descent descent;
-    unsigned int height;
+    uint64_t descriptor;
+    uint64_t span;
     uint64_t count;
-    uint64_t next;
     uint32_t cleared;
 
     if (!pgtable_has_range(table, iova, size)) {
         return unmap_slowly(table, iova, size, gather, unmapped);
     }
-    descent = descend_any(table, iova);
-    height = descent_height(table, &descent);
-    count = size >> descent.shift;
-    if (!pgtable_is_leaf(table, descent.descriptor, height) ||
-        ((iova | size) & ((1ull << descent.shift) - 1)) != 0 ||
+    descriptor = descend_to_leaf(table, iova, &descent);
+    span = pgtable_span(table, descent.height);
+    count = size >> table->shift[descent.height];
+    if (!pgtable_is_leaf(table, descriptor, descent.height) || ((iova | size) & (span - 1)) != 0 ||
         count > descent_slots(table, iova, &descent)) {
         return unmap_slowly(table, iova, size, gather, unmapped);
     }
-    cleared = clear_slots(descent.slot, height, (uint32_t)count);
+    cleared = clear_slots(descent.slot, descent.height, (uint32_t)count);
     pgtable_clean(table, descent.slot, cleared);
-    *unmapped = (uint64_t)cleared << descent.shift;
-    next = iova + *unmapped;
-    gather_add(gather, iova, next - 1);
-    if (descent.link != NULL) {
-        descent.link_descriptor = descriptor_count_down(descent.link_descriptor, cleared);
-        descriptor_write(descent.link, descent.link_descriptor);
-        if (descriptor_links_empty(descent.link_descriptor)) {
-            piommu_empty_note_(table, pgtable_next(table, descent.link_descriptor), height, iova);
+    *unmapped = (uint64_t)cleared << table->shift[descent.height];
+    gather_add(gather, iova, iova + (*unmapped - 1));
+    if (descent.link == NULL) {
+        /* The root stays. */
+    } else if (!pgtable_is_disjoint(table)) {
+        descriptor = descriptor_count_down(descent.link_descriptor, cleared);
+        descriptor_write(descent.link, descriptor);
+        if (descriptor_links_empty(descriptor)) {
+            empty_note(table, quick_next(table, descriptor), descent.height, iova);
         }
+    } else if (cleared == pgtable_slots(table)) {
+        struct piommu_range whole = {.first = iova, .last = iova + (*unmapped - 1)};
+
+        (void)piommu_disjoint_emptied_(table, descent.link, whole, gather);
     }
     if (cleared != count) {
-        piommu_pgtable_remove_(table, &next, iova + (size - 1), UINT64_MAX, gather, unmapped);
+        struct removal removal = {.first = iova,
+                                  .last = iova + (size - 1),
+                                  .iova = iova + *unmapped,
+                                  .budget = UINT64_MAX,
+                                  .removed = *unmapped,
+                                  .gather = gather};
+
+        piommu_pgtable_remove_(table, &removal);
+        *unmapped = removal.removed;
     }
     return 0;
-}
-
-NEVER_INLINE int unmap_block(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
-                             struct piommu_gather *gather, uint64_t *unmapped)
-{
-    return unmap_leaf(table, iova, size, gather, unmapped, table->shift[0], table->index_bits);
 }
 
 int piommu_pgtable_unmap(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
                          struct piommu_gather *gather, uint64_t *unmapped)
 {
-    if (size == table->quick_page) {
-        switch (size) {
-        case 1u << 12:
-            return unmap_leaf(table, iova, 1u << 12, gather, unmapped, 12, 9);
-        case 1u << 14:
-            return unmap_leaf(table, iova, 1u << 14, gather, unmapped, 14, 11);
-        case 1u << 16:
-            return unmap_leaf(table, iova, 1u << 16, gather, unmapped, 16, 13);
-        default: /* both are 0 */
-            break;
-        }
+    if (is_quick_page(table, size, GRANULE_4K)) {
+        return unmap_page(table, iova, gather, unmapped, 12, 9);
     }
-    if (is_quick_leaf(table, size)) {
-        return unmap_block(table, iova, size, gather, unmapped);
+    if (is_quick_page(table, size, GRANULE_64K)) {
+        return unmap_page(table, iova, gather, unmapped, 16, 13);
     }
-    if (table->quick_sizes != 0 && size != 0) {
+    if (is_quick_page(table, size, GRANULE_16K)) {
+        return unmap_page(table, iova, gather, unmapped, 14, 11);
+    }
+    if (is_quick_run(table, size)) {
         return unmap_run(table, iova, size, gather, unmapped);
     }
     return unmap_slowly(table, iova, size, gather, unmapped);
-}
-
-int piommu_pgtable_unmap_some(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
-                              uint32_t budget, struct piommu_gather *gather,
-                              struct piommu_pgtable_cursor *cursor)
-{
-    uint64_t last = iova + (size - 1);
-    uint64_t next = iova + cursor->done;
-    int error = piommu_pgtable_check_change_(table, iova, size);
-
-    if (error != 0) {
-        return error;
-    }
-    if (cursor->done >= size) {
-        return -PIOMMU_EINVAL;
-    }
-    if (cursor->done == 0 && piommu_pgtable_cuts_(table, iova, last)) {
-        return -PIOMMU_ECUT;
-    }
-    if (!piommu_pgtable_remove_(table, &next, last, budget != 0 ? budget : 1, gather,
-                                &cursor->changed)) {
-        cursor->done = next - iova;
-        return -PIOMMU_EAGAIN;
-    }
-    cursor->done = size;
-    return cursor->changed != 0 ? 0 : -PIOMMU_ENOENT;
 }
 
 int piommu_pgtable_unmap_leaves(struct piommu_pgtable *table, uint64_t first, uint64_t last,
                                 struct piommu_gather *gather, struct piommu_range *removed,
                                 uint64_t *unmapped)
 {
-    uint64_t iova;
+    struct removal removal = {.budget = UINT64_MAX, .gather = gather};
 
     *unmapped = 0;
     if (first > last) {
@@ -342,7 +344,10 @@ int piommu_pgtable_unmap_leaves(struct piommu_pgtable *table, uint64_t first, ui
     }
     removed->first = leaf_range(table, first).first;
     removed->last = leaf_range(table, last).last;
-    iova = removed->first;
-    piommu_pgtable_remove_(table, &iova, removed->last, UINT64_MAX, gather, unmapped);
+    removal.first = removed->first;
+    removal.last = removed->last;
+    removal.iova = removed->first;
+    piommu_pgtable_remove_(table, &removal);
+    *unmapped = removal.removed;
     return *unmapped != 0 ? 0 : -PIOMMU_ENOENT;
 }

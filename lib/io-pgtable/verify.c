@@ -27,6 +27,7 @@ struct checker {
     piommu_pgtable_complain complain;
     void *cookie;
     struct piommu_pgtable_report report;
+    uint64_t noted; /* tables that are known to be empty, and should be counted as such */
 
     /* The tables seen: physical addresses with bit 0 set, hashed; 0 where there is none. */
     uint64_t *seen;
@@ -300,10 +301,13 @@ static void leave(struct checker *checker)
     checker->height++;
     look(checker, checker->height);
     count = descriptor_count(checker->descriptor);
-    if (used == 0) {
-        checker->report.empty++;
-    }
-    if (!table->adopted && count != used) {
+    checker->report.empty += used == 0;
+    checker->noted += pgtable_is_disjoint(table) ? count == LINK_IDLE : used == 0;
+    if (pgtable_is_disjoint(table)) {
+        if (count > LINK_IN_USE || (count == LINK_IDLE && used != 0)) {
+            report(checker, PIOMMU_PGTABLE_PROBLEM_COUNT);
+        }
+    } else if (!table->adopted && count != used) {
         report(checker, PIOMMU_PGTABLE_PROBLEM_COUNT);
     } else if (!table->adopted && used == 0 &&
                !piommu_empty_is_noted_(table, checker->tables[height], height,
@@ -326,7 +330,7 @@ static void check_hole(struct checker *checker)
     if (table->adopted || checker->descriptor == 0) {
         return;
     }
-    if (height < table->root_height) {
+    if (height < table->root_height && !pgtable_is_disjoint(table)) {
         uint64_t link = descriptor_read(&checker->tables[height + 1][checker->index[height + 1]]);
 
         known_empty = descriptor_count(link) == 0;
@@ -389,7 +393,7 @@ static int check_all(struct checker *checker)
             break;
         }
     }
-    if (!table->adopted && checker->report.empty != table->statistics.tables_empty) {
+    if (!table->adopted && checker->noted != piommu_empty_count_(table)) {
         memset(&checker->step, 0, sizeof(checker->step));
         report(checker, PIOMMU_PGTABLE_PROBLEM_EMPTY_LIST);
     }

@@ -60,7 +60,7 @@ int piommu_pgtable_walk(const struct piommu_pgtable *table, uint64_t iova,
         return -PIOMMU_ERANGE;
     }
     for (unsigned int height = table->root_height;; height--) {
-        uint64_t descriptor = descriptor_read(&slots[pgtable_index(table, height, iova)]);
+        uint64_t descriptor = descriptor_read_link(&slots[pgtable_index(table, height, iova)]);
         struct piommu_pgtable_step *step = &walk->steps[walk->count++];
 
         piommu_pgtable_decode_step_(table, height, physical, iova, descriptor, step);

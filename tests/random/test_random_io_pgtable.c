@@ -24,7 +24,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define DEFAULT_STEPS   500000u
+/* Programs made of this file may have others. */
+#ifndef DEFAULT_STEPS
+#define DEFAULT_STEPS 500000u
+#endif
 #define PROGRAM_SECONDS 300u
 #define SHRINK_ATTEMPTS 1500u
 

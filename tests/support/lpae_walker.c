@@ -1382,6 +1382,22 @@ static void check_groups(struct check *check, const struct sweep *sweep)
     }
 }
 
+static void check_reserved(struct check *check, const struct spot *spot)
+{
+    report_at(check, spot->level == 3 ? WALKER_PROBLEM_PAGE_TYPE : WALKER_PROBLEM_BLOCK_LEVEL,
+              spot);
+}
+
+/* Does the descriptor lead to a table that can be? */
+static bool check_link(struct check *check, const struct spot *spot, const struct entry *entry)
+{
+    check_table_descriptor(check, spot);
+    if (entry->is_too_high) {
+        report_at(check, WALKER_PROBLEM_ADDRESS_SIZE, spot);
+    }
+    return !entry->is_too_high;
+}
+
 static void check_table(struct check *check, const struct sweep *sweep);
 
 static void check_entry(struct check *check, const struct sweep *sweep, const struct spot *spot)
@@ -1393,8 +1409,7 @@ static void check_entry(struct check *check, const struct sweep *sweep, const st
     case ENTRY_INVALID:
         return;
     case ENTRY_RESERVED:
-        report_at(check, spot->level == 3 ? WALKER_PROBLEM_PAGE_TYPE : WALKER_PROBLEM_BLOCK_LEVEL,
-                  spot);
+        check_reserved(check, spot);
         return;
     case ENTRY_LEAF:
         check_leaf(check, spot, &entry);
@@ -1402,12 +1417,7 @@ static void check_entry(struct check *check, const struct sweep *sweep, const st
     case ENTRY_TABLE:
         break;
     }
-    check_table_descriptor(check, spot);
-    if (entry.is_too_high) {
-        report_at(check, WALKER_PROBLEM_ADDRESS_SIZE, spot);
-        return;
-    }
-    if (!check_child_table(check, spot, entry.address)) {
+    if (!check_link(check, spot, &entry) || !check_child_table(check, spot, entry.address)) {
         return;
     }
     child = child_sweep(check->regime, sweep, spot, entry.address);
@@ -1447,6 +1457,29 @@ size_t walker_check(const struct walker_regime *regime, const struct walker_memo
         check_table(&check, &root);
     }
     free(check.seen.slots);
+    return check.problems;
+}
+
+size_t walker_check_descriptor(const struct walker_regime *regime, int level, uint64_t input,
+                               uint64_t descriptor, walker_report report, void *ctx)
+{
+    struct check check = {regime, NULL, NULL, report, ctx, 0, {NULL, 0, 0}};
+    struct spot spot = {level, input, 0, descriptor};
+    struct entry entry = decode_entry(regime, level, descriptor);
+
+    switch (entry.kind) {
+    case ENTRY_INVALID:
+        break;
+    case ENTRY_RESERVED:
+        check_reserved(&check, &spot);
+        break;
+    case ENTRY_LEAF:
+        check_leaf(&check, &spot, &entry);
+        break;
+    case ENTRY_TABLE:
+        check_link(&check, &spot, &entry);
+        break;
+    }
     return check.problems;
 }
 

@@ -303,6 +303,13 @@ typedef void (*walker_report)(void *ctx, const struct walker_problem *problem);
 size_t walker_check(const struct walker_regime *regime, const struct walker_memory *memory,
                     walker_is_table is_table, walker_report report, void *ctx);
 
+/*
+ * Checks one descriptor of a table of the level as walker_check() does, without what lies beyond
+ * it: no table that it leads to, no other member of its group. The location is reported as 0.
+ */
+size_t walker_check_descriptor(const struct walker_regime *regime, int level, uint64_t input,
+                               uint64_t descriptor, walker_report report, void *ctx);
+
 struct walker_leaf {
     uint64_t input; /* first address */
     uint64_t output;

@@ -20,7 +20,9 @@ struct pgtable_run *run_open(const struct piommu_pgtable_config *config,
     run->predicted = malloc(CALLS_LEAVES_PER_MAP * sizeof(*run->predicted));
     run->alternative = malloc(CALLS_LEAVES_PER_MAP * sizeof(*run->alternative));
     model_init(&run->m, h, seed);
-    piommu_gather_init(&run->gather);
+    for (unsigned int i = 0; i < CALLS_GATHERS; i++) {
+        piommu_gather_init(&run->gathers[i]);
+    }
     piommu_gather_init(&run->hospital);
     return run;
 }
@@ -32,6 +34,26 @@ void run_close(struct pgtable_run *run, uint32_t budget)
     free(run->alternative);
     host_close(run->h, budget);
     free(run);
+}
+
+void note_removed(struct pgtable_run *run, uint64_t first, uint64_t last)
+{
+    ranges_add(&run->m.removed, OWNER_OF(run->current), first, last);
+}
+
+void note_changed(struct pgtable_run *run, uint64_t first, uint64_t last)
+{
+    ranges_add(&run->m.changed, OWNER_OF(run->current), first, last);
+}
+
+bool make_room(struct pgtable_run *run)
+{
+    if (ranges_full(&run->m.removed) || ranges_full(&run->m.changed) ||
+        ranges_full(&run->m.given)) {
+        run_sync_all(run);
+        return true;
+    }
+    return false;
 }
 
 void forbid(struct pgtable_run *run, unsigned int what)

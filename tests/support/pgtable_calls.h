@@ -11,6 +11,7 @@
 
 #define CALLS_MAXIMUM_SEGMENTS 6u
 #define CALLS_PLANNED_RANGES   3u
+#define CALLS_GATHERS          3u
 #define CALLS_LEAVES_PER_MAP   3000u  /* larger maps are made smaller */
 #define CALLS_MANY_LEAVES      9000u  /* with more than this the program unmaps all */
 #define CALLS_REMAINDER        40000u /* a cut that leaves more is not made */
@@ -20,12 +21,11 @@ struct pgtable_run {
     struct pgtable_model m;
     struct pgtable_host *h;
     const struct pgtable_rules *rules;
-    struct piommu_gather gather;
-    /* Tables of a gather whose invalidation has failed. */
+    /* Several are open at once. What is collected goes to the current one. */
+    struct piommu_gather gathers[CALLS_GATHERS];
+    unsigned int current;
+    /* Tables of gathers whose invalidation has failed. */
     struct piommu_gather hospital;
-    /* Where walk caches may still lead to detached tables: a new mapping would not be found. */
-    bool has_limbo;
-    struct piommu_range limbo;
     uint64_t windows[8];
     size_t window_count;
     uint64_t window_pages;
@@ -35,6 +35,8 @@ struct pgtable_run {
     /* A switch of dirty tracking in portions that other calls may interrupt. */
     bool switching;
     bool switching_on;
+    /* Disjoint tables: which tables are counted as kept is known. */
+    bool knows_counted;
     struct piommu_pgtable_cursor switch_cursor;
     struct model_leaf *predicted;
     struct model_leaf *alternative;
@@ -43,6 +45,23 @@ struct pgtable_run {
 /* NULL: the configuration does not exist on this host. */
 struct pgtable_run *run_open(const struct piommu_pgtable_config *config,
                              const struct pgtable_host_options *options, uint64_t seed);
+/* Owners of ranges and of detached tables: the gathers, and the one of the hospital. */
+#define OWNER_HOSPITAL  (CALLS_GATHERS + 1)
+#define OWNER_OF(index) ((index) + 1)
+
+static inline struct piommu_gather *current_gather(struct pgtable_run *run)
+{
+    return &run->gathers[run->current];
+}
+
+/* Notes what was removed, or changed, with the current gather. */
+void note_removed(struct pgtable_run *run, uint64_t first, uint64_t last);
+void note_changed(struct pgtable_run *run, uint64_t first, uint64_t last);
+/* Syncs, and returns true, if there is little room to note more. */
+bool make_room(struct pgtable_run *run);
+/* Syncs the gathers that still hold something in a range: nothing may be mapped there before. */
+void sync_for(struct pgtable_run *run, uint64_t first, uint64_t last);
+
 /* Destroys the table with all that is in it, in portions of `budget` unless this is 0. */
 void run_close(struct pgtable_run *run, uint32_t budget);
 
@@ -78,11 +97,27 @@ enum sync_kind {
     SYNC_DETACH,
     SYNC_TRIM,
     SYNC_FAILS, /* the invalidation does; all is kept for the next time */
+    SYNC_TRIM_FAILS,
     SYNC_FAILS_AND_MOVES,
 };
 /* To be called after every operation: notes what has become empty, if this is looked at. */
 void note_empty(struct pgtable_run *run);
+
+/* The tables that an unmap of a disjoint table has to do with. */
+struct unmap_pass {
+    struct piommu_range range; /* of the call or the whole series */
+    uint64_t from;             /* tables that end before may stay */
+    uint64_t until;            /* with tables that end behind it is not done yet */
+};
+
+/* What such an unmap has left in its range is kept by the quota. */
+void note_kept(struct pgtable_run *run, const struct unmap_pass *pass);
+/* Of the current gather. */
 void run_sync(struct pgtable_run *run, enum sync_kind kind);
+/* The invalidation that had failed is made again, of all there is. */
+void run_recovery(struct pgtable_run *run);
+/* Nothing is held any more. */
+void run_sync_all(struct pgtable_run *run);
 
 /* In one call, or if budget_seed is not 0 in portions. */
 void run_protect(struct pgtable_run *run, uint64_t iova, uint64_t size, piommu_prot prot,

@@ -13,13 +13,16 @@
 
 /* ---- Sync ---- */
 
-static void check_ready_to_release(struct pgtable_run *run, const struct piommu_gather *gather)
+/* What the gather has collected is in its range, and the hardware would find it gone. */
+static void check_ready_to_release(struct pgtable_run *run)
 {
-    struct pgtable_model *m = &run->m;
+    const struct piommu_gather *gather = current_gather(run);
+    struct model_ranges removed = ranges_of(&run->m.removed, OWNER_OF(run->current));
+    struct model_ranges changed = ranges_of(&run->m.changed, OWNER_OF(run->current));
 
-    for (size_t i = 0; i < m->removed.count; i++) {
+    for (size_t i = 0; i < removed.count; i++) {
         static const struct walker_access nothing = {.privileged = true};
-        const struct piommu_range *range = &m->removed.ranges[i];
+        const struct piommu_range *range = &removed.ranges[i];
         struct walker_result result;
 
         CHECK(gather->pending);
@@ -30,30 +33,34 @@ static void check_ready_to_release(struct pgtable_run *run, const struct piommu_
         stale_tlb_translate(run->h->tlb, &run->h->regime, &run->h->memory, range->last, &nothing,
                             &result);
     }
-    for (size_t i = 0; i < m->changed.count; i++) {
-        const struct piommu_range *range = &m->changed.ranges[i];
+    for (size_t i = 0; i < changed.count; i++) {
+        const struct piommu_range *range = &changed.ranges[i];
 
         CHECK(gather->pending);
         CHECK(gather->range.first <= range->first && gather->range.last >= range->last);
     }
 }
 
-static void release(struct pgtable_run *run, struct piommu_gather *gather)
+static void release(struct pgtable_run *run, struct piommu_gather *gather, unsigned int owner)
 {
     struct piommu_pgtable_statistics statistics;
     size_t pieces = run->h->piece_count;
 
+    run->h->releasing = owner;
     forbid(run, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_WAIT);
     piommu_pgtable_release(run->h->table, gather);
     allow(run);
+    run->h->releasing = 0;
+    host_hand_over(run->h, owner, 0);
+    host_note_release(run->h);
     CHECK(!gather->pending && gather->tables == NULL);
     piommu_pgtable_get_statistics(run->h->table, &statistics);
     /* What is released goes to the reserve first. */
     CHECK(run->h->piece_count >= pieces || statistics.tables_spare == statistics.tables_reserved);
 }
 
-/* A table that is not linked has a stale pointer in no walk cache: it may be used again. */
-static void check_forgotten(struct pgtable_run *run)
+/* What a gather holds has a stale pointer in no walk cache: it may be used again. */
+static void check_forgotten(struct pgtable_run *run, unsigned int owner)
 {
     struct pgtable_host *h = run->h;
 
@@ -63,36 +70,82 @@ static void check_forgotten(struct pgtable_run *run)
     host_observe(h);
     for (size_t i = 0; i < h->piece_count; i++) {
         CHECK(h->pieces[i]->linked ||
+              (h->pieces[i]->held_by != 0 && h->pieces[i]->held_by != owner) ||
               !stale_tlb_table_reaches(h->tlb, h->pieces[i]->physical, h->pieces[i]->size));
     }
-}
-
-static void release_all(struct pgtable_run *run)
-{
-    bool in_hospital = run->hospital.tables != NULL;
-
-    if (in_hospital) {
-        /* Its range was left behind when the tables were moved. */
-        stale_tlb_invalidate_all(run->h->tlb);
-    } else if (run->gather.pending) {
-        stale_tlb_invalidate(run->h->tlb, run->gather.range.first, run->gather.range.last, false);
-    }
-    for (size_t i = 0; i < run->m.removed.count; i++) {
-        CHECK(!stale_tlb_holds_input(run->h->tlb, run->m.removed.ranges[i].first,
-                                     run->m.removed.ranges[i].last));
-    }
-    check_forgotten(run);
-    release(run, &run->gather);
-    if (in_hospital) {
-        release(run, &run->hospital);
-    }
-    host_note_release(run->h);
 }
 
 static void probe_ranges(struct pgtable_run *run, const struct model_ranges *ranges)
 {
     for (size_t i = 0; i < ranges->count; i++) {
         model_probe_range(&run->m, ranges->ranges[i].first, ranges->ranges[i].last);
+    }
+}
+
+static void invalidate_and_release(struct pgtable_run *run)
+{
+    unsigned int owner = OWNER_OF(run->current);
+    struct piommu_gather *gather = current_gather(run);
+    struct model_ranges removed = ranges_of(&run->m.removed, owner);
+    struct model_ranges changed = ranges_of(&run->m.changed, owner);
+
+    if (gather->pending) {
+        stale_tlb_invalidate(run->h->tlb, gather->range.first, gather->range.last, false);
+    }
+    for (size_t i = 0; i < removed.count; i++) {
+        CHECK(!stale_tlb_holds_input(run->h->tlb, removed.ranges[i].first, removed.ranges[i].last));
+    }
+    check_forgotten(run, owner);
+    release(run, gather, owner);
+    ranges_drop(&run->m.removed, owner);
+    ranges_drop(&run->m.changed, owner);
+    ranges_drop(&run->m.given, owner);
+    probe_ranges(run, &removed);
+    probe_ranges(run, &changed);
+}
+
+void run_recovery(struct pgtable_run *run)
+{
+    model_say(&run->m, "    invalidate all, release what was moved\n");
+    /* The ranges were left behind when the tables were moved. */
+    stale_tlb_invalidate_all(run->h->tlb);
+    check_forgotten(run, OWNER_HOSPITAL);
+    release(run, &run->hospital, OWNER_HOSPITAL);
+    ranges_drop(&run->m.given, OWNER_HOSPITAL);
+}
+
+static void sync_one(struct pgtable_run *run, unsigned int gather)
+{
+    unsigned int current = run->current;
+
+    run->current = gather;
+    run_sync(run, SYNC_DETACH);
+    run->current = current;
+}
+
+void run_sync_all(struct pgtable_run *run)
+{
+    for (unsigned int i = 0; i < CALLS_GATHERS; i++) {
+        sync_one(run, (run->current + i) % CALLS_GATHERS);
+    }
+    if (run->hospital.tables != NULL || run->m.given.count != 0) {
+        run_recovery(run);
+    }
+    CHECK(run->h->held_count == 0);
+}
+
+void sync_for(struct pgtable_run *run, uint64_t first, uint64_t last)
+{
+    for (unsigned int i = 0; i < CALLS_GATHERS; i++) {
+        struct model_ranges removed = ranges_of(&run->m.removed, OWNER_OF(i));
+        struct model_ranges given = ranges_of(&run->m.given, OWNER_OF(i));
+
+        if (ranges_overlap(&removed, first, last) || ranges_overlap(&given, first, last)) {
+            sync_one(run, i);
+        }
+    }
+    if (ranges_overlap(&run->m.given, first, last)) {
+        run_recovery(run);
     }
 }
 
@@ -103,18 +156,63 @@ static bool looks_at_empty(const struct pgtable_run *run)
            run->h->piece_count <= 24;
 }
 
-void note_empty(struct pgtable_run *run)
+/* In a disjoint table those that are kept are counted, and no others. */
+static void check_counted(struct pgtable_run *run)
 {
-    if (looks_at_empty(run)) {
-        host_note_empty(run->h);
+    struct piommu_pgtable_statistics statistics;
+    uint64_t counted = 0;
+
+    piommu_pgtable_get_statistics(run->h->table, &statistics);
+    if (!run->knows_counted && statistics.tables_empty != 0) {
         return;
     }
     for (size_t i = 0; i < run->h->piece_count; i++) {
-        run->h->pieces[i]->emptied = 0; /* what was noted may no longer be so */
+        struct host_piece *piece = run->h->pieces[i];
+
+        piece->is_counted = piece->is_counted && run->knows_counted;
+        counted += piece->is_counted;
+    }
+    CHECK(counted == statistics.tables_empty);
+    run->knows_counted = true;
+}
+
+void note_empty(struct pgtable_run *run)
+{
+    if (!looks_at_empty(run)) {
+        for (size_t i = 0; i < run->h->piece_count; i++) {
+            run->h->pieces[i]->emptied = 0; /* what was noted may no longer be so */
+        }
+        run->knows_counted = false;
+        return;
+    }
+    host_note_empty(run->h);
+    if (rules_is_disjoint(run->rules)) {
+        check_counted(run);
     }
 }
 
-/* The quota keeps the tables that were emptied last. */
+void note_kept(struct pgtable_run *run, const struct unmap_pass *pass)
+{
+    if (!looks_at_empty(run)) {
+        return;
+    }
+    host_note_empty(run->h);
+    for (size_t i = 0; i < run->h->piece_count; i++) {
+        struct host_piece *piece = run->h->pieces[i];
+
+        if (!piece->empty || piece->span.first < pass->range.first ||
+            piece->span.last < pass->from || piece->span.last > pass->until) {
+            continue;
+        }
+        if (piece->span.last <= pass->range.last) {
+            piece->is_counted = true;
+        } else {
+            run->knows_counted = false;
+        }
+    }
+}
+
+/* In an exclusive table the quota keeps the tables that were emptied last. */
 static void check_quota(struct pgtable_run *run)
 {
     struct pgtable_host *h = run->h;
@@ -136,63 +234,87 @@ static void check_quota(struct pgtable_run *run)
     host_note_empty(h);
 }
 
+/* Which tables are gone. In a disjoint table only a trim takes any. */
+static void note_detached(struct pgtable_run *run, const struct piommu_gather *before, bool trims)
+{
+    const struct piommu_gather *gather = current_gather(run);
+    const struct host_piece *first =
+        host_note_detached(run->h, &run->rules->aperture, OWNER_OF(run->current), true);
+
+    CHECK(first == NULL || trims || !rules_is_disjoint(run->rules));
+    if (first == NULL) {
+        CHECK(gather->tables == before->tables && gather->pending == before->pending);
+        CHECK(!gather->pending || (gather->range.first == before->range.first &&
+                                   gather->range.last == before->range.last));
+        return;
+    }
+    for (size_t i = 0; i < run->h->piece_count; i++) {
+        const struct host_piece *piece = run->h->pieces[i];
+
+        if (piece->held_by == OWNER_OF(run->current)) {
+            CHECK(gather->pending && gather->tables != NULL);
+            CHECK(gather->range.first <= piece->span.first);
+            CHECK(gather->range.last >= piece->span.last);
+        }
+    }
+}
+
+/* Tables that were moved are not linked again, nor may their places be used, before they go. */
+static void move_to_hospital(struct pgtable_run *run)
+{
+    struct piommu_gather *gather = current_gather(run);
+    struct piommu_gather before = *gather;
+    struct model_ranges given = ranges_of(&run->m.given, OWNER_OF(run->current));
+
+    if (run->m.given.count + given.count + 2 > MODEL_MAXIMUM_RANGES) {
+        return;
+    }
+    piommu_pgtable_move_detached(run->h->table, gather, &run->hospital);
+    CHECK(gather->tables == NULL && gather->pending == before.pending);
+    CHECK(before.tables == NULL || run->hospital.tables != NULL);
+    CHECK(!before.pending ||
+          (gather->range.first == before.range.first && gather->range.last == before.range.last));
+    host_hand_over(run->h, OWNER_OF(run->current), OWNER_HOSPITAL);
+    for (size_t i = 0; i < given.count; i++) {
+        ranges_add(&run->m.given, OWNER_HOSPITAL, given.ranges[i].first, given.ranges[i].last);
+    }
+}
+
 void run_sync(struct pgtable_run *run, enum sync_kind kind)
 {
     static const char *const names[] = {"detach, invalidate, release", "trim, invalidate, release",
-                                        "detach; the invalidation fails",
+                                        "detach; no invalidation yet", "trim; no invalidation yet",
                                         "detach; the invalidation fails; move_detached"};
     struct pgtable_model *m = &run->m;
+    bool trims = kind == SYNC_TRIM || kind == SYNC_TRIM_FAILS;
+    struct piommu_gather before = *current_gather(run);
     struct piommu_pgtable_statistics statistics;
-    struct model_ranges removed;
-    struct model_ranges changed;
 
-    model_say(m, "    %s\n", names[kind]);
+    model_say(m, "    gather %u: %s\n", run->current, names[kind]);
     note_empty(run);
     forbid(run, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE | FAKE_OS_FORBID_WAIT);
-    if (kind == SYNC_TRIM) {
-        piommu_pgtable_trim(run->h->table, &run->gather);
+    if (trims) {
+        piommu_pgtable_trim(run->h->table, current_gather(run));
     } else {
-        piommu_pgtable_detach_empty(run->h->table, &run->gather);
+        piommu_pgtable_detach_empty(run->h->table, current_gather(run));
     }
     allow(run);
-    if (looks_at_empty(run)) {
+    note_detached(run, &before, trims);
+    if (looks_at_empty(run) && !rules_is_disjoint(run->rules)) {
         check_quota(run);
     }
-    check_ready_to_release(run, &run->gather);
+    check_ready_to_release(run);
     piommu_pgtable_get_statistics(run->h->table, &statistics);
-    CHECK(statistics.tables_empty <=
-          (kind == SYNC_TRIM ? 0u : run->rules->config.empty_tables_kept));
-    if ((kind == SYNC_FAILS || kind == SYNC_FAILS_AND_MOVES) && run->gather.pending) {
-        struct piommu_range range = run->gather.range;
-
-        if (run->has_limbo) {
-            range.first = range.first < run->limbo.first ? range.first : run->limbo.first;
-            range.last = range.last > run->limbo.last ? range.last : run->limbo.last;
-        }
-        run->limbo = range;
-        run->has_limbo = true;
-    }
-    if (kind == SYNC_FAILS) {
-        return;
+    CHECK(statistics.tables_empty <= (trims ? 0u : run->rules->config.empty_tables_kept));
+    if (trims) {
+        host_observe(run->h);
+        CHECK(run->h->empty_count == 0);
     }
     if (kind == SYNC_FAILS_AND_MOVES) {
-        struct piommu_gather before = run->gather;
-
-        piommu_pgtable_move_detached(run->h->table, &run->gather, &run->hospital);
-        CHECK(run->gather.tables == NULL && run->gather.pending == before.pending);
-        CHECK(before.tables == NULL || run->hospital.tables != NULL);
-        CHECK(!before.pending || (run->gather.range.first == before.range.first &&
-                                  run->gather.range.last == before.range.last));
-        return;
+        move_to_hospital(run);
+    } else if (kind == SYNC_DETACH || kind == SYNC_TRIM) {
+        invalidate_and_release(run);
     }
-    release_all(run);
-    removed = m->removed;
-    changed = m->changed;
-    m->removed.count = 0;
-    m->changed.count = 0;
-    run->has_limbo = false;
-    probe_ranges(run, &removed);
-    probe_ranges(run, &changed);
 }
 
 /* ---- Memory ---- */
@@ -225,6 +347,9 @@ void run_reserve(struct pgtable_run *run, uint32_t count, uint32_t fail_at)
         CHECK(result == -PIOMMU_EINVAL);
     } else if (fail_at != 0 && fail_at <= count) {
         CHECK(result == -PIOMMU_ENOMEM);
+    } else if (fail_at == count + 1 && result == -PIOMMU_ENOMEM) {
+        /* A disjoint table allocates to keep the reserve in order, too. */
+        CHECK(rules_is_disjoint(run->rules));
     } else {
         CHECK(result == 0);
         CHECK(statistics.tables_reserved == reserved + count);
@@ -373,8 +498,9 @@ static int protect_in_portions(struct pgtable_run *run, const struct protection 
         uint64_t from = cursor.done;
 
         seed = seed * 1664525u + 1013904223u;
-        result = piommu_pgtable_protect_some(run->h->table, protection->iova, protection->size,
-                                             protection->prot, budget, &run->gather, &cursor);
+        result =
+            piommu_pgtable_protect_some(run->h->table, protection->iova, protection->size,
+                                        protection->prot, budget, current_gather(run), &cursor);
         model_say(m, "    budget %u: %d, done 0x%" PRIx64 "\n", (unsigned int)budget, result,
                   cursor.done);
         if (cursor.done != from) {
@@ -397,7 +523,7 @@ static int protect_in_portions(struct pgtable_run *run, const struct protection 
 static void note_protection(struct pgtable_run *run, size_t index, size_t behind, piommu_prot prot)
 {
     struct pgtable_model *m = &run->m;
-    const struct piommu_gather *gather = &run->gather;
+    const struct piommu_gather *gather = current_gather(run);
     uint64_t first = m->leaves[index].first;
     uint64_t last = m->leaves[behind - 1].last;
 
@@ -415,7 +541,7 @@ static void note_protection(struct pgtable_run *run, size_t index, size_t behind
     first = first > gather->range.first ? first : gather->range.first;
     last = last < gather->range.last ? last : gather->range.last;
     if (gather->pending && first <= last) {
-        ranges_add(&m->changed, first, last);
+        note_changed(run, first, last);
     }
 }
 
@@ -441,14 +567,13 @@ void run_protect(struct pgtable_run *run, uint64_t iova, uint64_t size, piommu_p
         model_probe(m, m->leaves[index].first);
         model_probe(m, m->leaves[behind - 1].last);
     }
-    if (ranges_full(&m->changed)) {
-        run_sync(run, SYNC_DETACH);
-    }
+    make_room(run);
     forbid(run, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE | FAKE_OS_FORBID_WAIT);
     if (budget_seed != 0) {
         result = protect_in_portions(run, &protection, budget_seed, &changed);
     } else {
-        result = piommu_pgtable_protect(run->h->table, iova, size, prot, &run->gather, &changed);
+        result =
+            piommu_pgtable_protect(run->h->table, iova, size, prot, current_gather(run), &changed);
     }
     allow(run);
     model_say(m,
@@ -470,6 +595,7 @@ void run_protect(struct pgtable_run *run, uint64_t iova, uint64_t size, piommu_p
 static void learn_tracking(struct pgtable_run *run, bool on, bool complete)
 {
     struct pgtable_model *m = &run->m;
+    const struct piommu_gather *gather = current_gather(run);
     uint64_t first = UINT64_MAX;
     uint64_t last = 0;
 
@@ -491,9 +617,9 @@ static void learn_tracking(struct pgtable_run *run, bool on, bool complete)
         last = last > leaf->last ? last : leaf->last;
     }
     if (first <= last) {
-        CHECK(run->gather.pending);
-        CHECK(run->gather.range.first <= first && run->gather.range.last >= last);
-        ranges_add(&m->changed, first, last);
+        CHECK(gather->pending);
+        CHECK(gather->range.first <= first && gather->range.last >= last);
+        note_changed(run, first, last);
     }
 }
 
@@ -506,11 +632,9 @@ void run_track(struct pgtable_run *run, bool on)
 {
     int result;
 
-    if (ranges_full(&run->m.changed)) {
-        run_sync(run, SYNC_DETACH);
-    }
+    make_room(run);
     forbid(run, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE | FAKE_OS_FORBID_WAIT);
-    result = piommu_pgtable_track_dirty(run->h->table, on, &run->gather);
+    result = piommu_pgtable_track_dirty(run->h->table, on, current_gather(run));
     allow(run);
     model_say(&run->m, "    track_dirty(%d) = %d\n", on, result);
     if (!is_dirty_table(run)) {
@@ -527,17 +651,15 @@ void run_track_portion(struct pgtable_run *run, uint32_t budget)
 {
     int result;
 
-    if (ranges_full(&run->m.changed)) {
-        run_sync(run, SYNC_DETACH);
-    }
+    make_room(run);
     if (!run->switching) {
         run->switching = true;
         run->switching_on = !run->m.tracking;
         memset(&run->switch_cursor, 0, sizeof(run->switch_cursor));
     }
     forbid(run, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE | FAKE_OS_FORBID_WAIT);
-    result = piommu_pgtable_track_dirty_some(run->h->table, run->switching_on, budget, &run->gather,
-                                             &run->switch_cursor);
+    result = piommu_pgtable_track_dirty_some(run->h->table, run->switching_on, budget,
+                                             current_gather(run), &run->switch_cursor);
     allow(run);
     model_say(&run->m, "    track_dirty_some(%d, budget %u) = %d\n", run->switching_on,
               (unsigned int)budget, result);
@@ -578,6 +700,7 @@ static uint64_t expect_bitmap(const struct pgtable_run *run, uint64_t iova, uint
 static void note_clean(struct pgtable_run *run, uint64_t iova, uint64_t last)
 {
     struct pgtable_model *m = &run->m;
+    const struct piommu_gather *gather = current_gather(run);
     uint64_t first_clean = UINT64_MAX;
     uint64_t last_clean = 0;
 
@@ -592,9 +715,9 @@ static void note_clean(struct pgtable_run *run, uint64_t iova, uint64_t last)
         }
     }
     if (first_clean <= last_clean) {
-        CHECK(run->gather.pending);
-        CHECK(run->gather.range.first <= first_clean && run->gather.range.last >= last_clean);
-        ranges_add(&m->changed, first_clean, last_clean);
+        CHECK(gather->pending);
+        CHECK(gather->range.first <= first_clean && gather->range.last >= last_clean);
+        note_changed(run, first_clean, last_clean);
     }
 }
 
@@ -619,9 +742,7 @@ void run_read_dirty(struct pgtable_run *run, uint64_t iova, uint64_t size, uint6
         bytes = (size_t)((size - 1) / unit / 8) + 1;
         error = is_dirty_table(run) ? 0 : -PIOMMU_EOPNOTSUPP;
     }
-    if (ranges_full(&run->m.changed)) {
-        run_sync(run, SYNC_DETACH);
-    }
+    make_room(run);
     bitmap = malloc(bytes);
     expected = malloc(bytes);
     /* Bits that are set already stay so. */
@@ -633,7 +754,7 @@ void run_read_dirty(struct pgtable_run *run, uint64_t iova, uint64_t size, uint6
     forbid(run, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE | FAKE_OS_FORBID_WAIT);
     result =
         piommu_pgtable_read_dirty(run->h->table, iova, size, unit, wants_bitmap ? bitmap : NULL,
-                                  clear, clear ? &run->gather : NULL, &dirty);
+                                  clear, clear ? current_gather(run) : NULL, &dirty);
     allow(run);
     model_say(&run->m,
               "    read_dirty(0x%" PRIx64 ", 0x%" PRIx64 ", unit 0x%" PRIx64

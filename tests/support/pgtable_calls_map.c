@@ -12,6 +12,10 @@ struct map_outcome {
     uint64_t mapped;
     size_t predicted;   /* leaves, no leaf reaching over two segments */
     size_t alternative; /* the same with segments that go on merged */
+    bool may_merge;     /* the two differ */
+    /* A detached table is in the way: refusing is right, or the only right thing. */
+    bool may_be_busy;
+    bool must_be_busy;
 };
 
 static int first_in_order(int one, int other)
@@ -92,6 +96,51 @@ static void shorten(struct map_request *request, uint64_t size)
     request->count = i + 1;
 }
 
+/*
+ * Is there something in a range for which a new table is needed, or that is above level 3? With
+ * `counts_tables` if only the range of a new table reaches there, too: one far up takes the place
+ * of others, but need not lead to where they were.
+ */
+static bool changes_slots(struct pgtable_run *run, const struct model_leaf *leaves, size_t count,
+                          bool counts_tables)
+{
+    const struct piommu_range *range = &run->h->refused;
+
+    for (size_t i = 0; i < count; i++) {
+        struct walker_result result;
+        uint64_t rest;
+
+        host_walk_as_cpu(run->h, leaves[i].first, &result);
+        CHECK(result.fault == WALKER_FAULT_TRANSLATION);
+        rest = counts_tables ? (1ull << rules_level_shift(run->rules, result.level)) - 1 : 0;
+        if (result.level < 3 && (leaves[i].first & ~rest) <= range->last &&
+            (leaves[i].last | rest) >= range->first) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * What is in the way until it is released. A conflict may be hidden by what would be in the way
+ * behind it.
+ */
+static void foresee_busy(struct pgtable_run *run, const struct map_request *request,
+                         struct map_outcome *outcome)
+{
+    const struct piommu_range *range = &run->h->refused;
+
+    if (!run->h->is_refusing) {
+        return;
+    }
+    outcome->may_be_busy = (outcome->error == -PIOMMU_EEXIST && request->iova <= range->last &&
+                            request->iova + (outcome->total - 1) >= range->first) ||
+                           changes_slots(run, run->predicted, outcome->predicted, true) ||
+                           changes_slots(run, run->alternative, outcome->alternative, true);
+    outcome->must_be_busy = changes_slots(run, run->predicted, outcome->predicted, false) &&
+                            changes_slots(run, run->alternative, outcome->alternative, false);
+}
+
 static struct map_outcome foresee(struct pgtable_run *run, struct map_request *request)
 {
     struct map_outcome outcome = {.error = judge_arguments(run, request)};
@@ -119,6 +168,8 @@ static struct map_outcome foresee(struct pgtable_run *run, struct map_request *r
         return foresee(run, request);
     }
     outcome.alternative = predict(run, request, &limit, true, run->alternative);
+    outcome.may_merge = outcome.alternative != outcome.predicted;
+    foresee_busy(run, request, &outcome);
     return outcome;
 }
 
@@ -171,7 +222,7 @@ static void adopt_leaves(struct pgtable_run *run, const struct map_request *requ
     struct model_leaf learned[2];
 
     /* Whether a leaf may reach over two segments that go on is left open. */
-    if (outcome->alternative != outcome->predicted) {
+    if (outcome->may_merge) {
         size_t same = 0;
 
         while (same < count && compare_leaves(run, &leaves[same], 1, last, learned) == 1) {
@@ -193,6 +244,7 @@ static void adopt_leaves(struct pgtable_run *run, const struct map_request *requ
         leaves[i].tracked = m->tracking && (request->prot & PIOMMU_PROT_WRITE) != 0;
         leaves[i].dirty = false;
         host_walk(run->h, leaves[i].first, &result);
+        host_note_path(run->h, leaves[i].first, &result);
         model_check_translation(m, &leaves[i], leaves[i].first, &result, true);
     }
     model_insert(m, leaves, count);
@@ -281,11 +333,13 @@ static int call_in_portions(struct pgtable_run *run, struct map_request *request
         if (result == -PIOMMU_EAGAIN) {
             CHECK(cursor.changed > from);
         }
-        if (result == -PIOMMU_ENOMEM) {
+        if (result == -PIOMMU_ENOMEM || result == -PIOMMU_EBUSY) {
             struct table_count after = count_tables(run);
 
             CHECK(cursor.changed == from && after.bytes == before.bytes);
             CHECK(after.spare == before.spare);
+        }
+        if (result == -PIOMMU_ENOMEM) {
             CHECK(request->fail_at != 0);
             fake_os_fail_call(run->h->os, 0, false);
             result = -PIOMMU_EAGAIN;
@@ -308,6 +362,42 @@ static void check_nothing_changed(struct pgtable_run *run, const struct map_requ
     }
 }
 
+/* What was mapped in portions before one of them was refused stays. */
+static void shorten_outcome(const struct pgtable_run *run, const struct map_request *request,
+                            struct map_outcome *outcome, uint64_t mapped)
+{
+    uint64_t last = request->iova + (mapped - 1);
+    size_t predicted = 0;
+    size_t alternative = 0;
+
+    while (predicted < outcome->predicted && run->predicted[predicted].last <= last) {
+        predicted++;
+    }
+    while (alternative < outcome->alternative && run->alternative[alternative].last <= last) {
+        alternative++;
+    }
+    outcome->predicted = predicted;
+    outcome->alternative = alternative;
+    outcome->mapped = mapped;
+}
+
+/* Refused because of a detached table. */
+static void check_busy(struct pgtable_run *run, const struct map_request *request,
+                       struct map_outcome *outcome, uint64_t mapped,
+                       const struct table_count *before)
+{
+    CHECK(outcome->may_be_busy);
+    CHECK(mapped < outcome->mapped || outcome->error != 0);
+    if (mapped == 0) {
+        check_nothing_changed(run, request, outcome, before);
+        return;
+    }
+    CHECK(request->how == MAP_PORTIONS);
+    shorten_outcome(run, request, outcome, mapped);
+    adopt_leaves(run, request, outcome);
+    model_probe_range(&run->m, request->iova, request->iova + (mapped - 1));
+}
+
 void run_map(struct pgtable_run *run, struct map_request *request)
 {
     struct pgtable_model *m = &run->m;
@@ -322,10 +412,13 @@ void run_map(struct pgtable_run *run, struct map_request *request)
     if (outcome.total != 0) {
         uint64_t last = request->iova + (outcome.total - 1);
 
+        if (run->planned_count != 0 && m->removed.count != 0) {
+            run_sync_all(run);
+            outcome = foresee(run, request);
+        }
         if (ranges_overlap(&m->removed, request->iova, last) ||
-            (run->has_limbo && request->iova <= run->limbo.last && last >= run->limbo.first) ||
-            (run->planned_count != 0 && m->removed.count != 0)) {
-            run_sync(run, SYNC_DETACH);
+            ranges_overlap(&m->given, request->iova, last)) {
+            sync_for(run, request->iova, last);
             outcome = foresee(run, request); /* with fewer tables in the way */
         }
         if (host_table_bytes(run->h) > CALLS_TABLE_BYTES ||
@@ -352,6 +445,11 @@ void run_map(struct pgtable_run *run, struct map_request *request)
     fake_os_fail_call(run->h->os, 0, false);
     model_say(m, " = %d, mapped 0x%" PRIx64 "\n", result, mapped);
 
+    if (result == -PIOMMU_EBUSY) {
+        check_busy(run, request, &outcome, mapped, &before);
+        return;
+    }
+    CHECK(!outcome.must_be_busy);
     if (result == -PIOMMU_ENOMEM && request->fail_at != 0 && outcome.total != 0) {
         CHECK(mapped == 0);
         check_nothing_changed(run, request, &outcome, &before);

@@ -57,33 +57,139 @@ static void warm_up(struct pgtable_run *run, const struct removal *removal)
     }
 }
 
-static void make_room(struct pgtable_run *run)
+static void check_gather_covers(struct pgtable_run *run, uint64_t first, uint64_t last)
 {
-    if (ranges_full(&run->m.removed) || ranges_full(&run->m.changed)) {
-        run_sync(run, SYNC_DETACH);
-    }
-}
+    const struct piommu_gather *gather = current_gather(run);
 
-static void check_gather_covers(const struct pgtable_run *run, uint64_t first, uint64_t last)
-{
-    CHECK(run->gather.pending);
-    CHECK(run->gather.range.first <= first && run->gather.range.last >= last);
+    CHECK(gather->pending);
+    CHECK(gather->range.first <= first && gather->range.last >= last);
 }
 
 /* An error leaves the gather as it was. */
-static void check_same_gather(const struct pgtable_run *run, const struct piommu_gather *before)
+static void check_same_gather(struct pgtable_run *run, const struct piommu_gather *before)
 {
-    CHECK(run->gather.pending == before->pending && run->gather.tables == before->tables);
-    CHECK(!before->pending || (run->gather.range.first == before->range.first &&
-                               run->gather.range.last == before->range.last));
+    const struct piommu_gather *gather = current_gather(run);
+
+    CHECK(gather->pending == before->pending && gather->tables == before->tables);
+    CHECK(!before->pending ||
+          (gather->range.first == before->range.first && gather->range.last == before->range.last));
 }
 
 static void note_removal(struct pgtable_run *run, const struct removal *removal)
 {
     check_gather_covers(run, removal->first, removal->last);
     model_erase(&run->m, removal->index, removal->behind);
-    ranges_add(&run->m.removed, removal->first, removal->last);
+    note_removed(run, removal->first, removal->last);
 }
+
+/* ---- Tables that an unmap takes out ---- */
+
+/* Nothing may be mapped there before the release, in holes neither. */
+static void note_given(struct pgtable_run *run, uint64_t first, uint64_t last)
+{
+    if (rules_is_disjoint(run->rules)) {
+        ranges_add(&run->m.given, OWNER_OF(run->current), first, last);
+    }
+}
+
+/* Nobody but an unmap of a disjoint table takes any. */
+static void check_nothing_detached(struct pgtable_run *run)
+{
+    CHECK(host_note_detached(run->h, &run->rules->aperture, OWNER_OF(run->current), false) == NULL);
+}
+
+/* A table that had a leaf just before goes only when enough are kept. */
+static void check_not_kept(struct pgtable_run *run, const struct model_leaf *leaf,
+                           uint32_t tables_empty)
+{
+    bool is_group;
+    int level = rules_level_of_size(run->rules, leaf->last - leaf->first + 1, &is_group);
+
+    for (size_t i = 0; i < run->h->piece_count; i++) {
+        const struct host_piece *piece = run->h->pieces[i];
+
+        if (piece->held_by == OWNER_OF(run->current) && piece->level == level &&
+            piece->span.first <= leaf->first && piece->span.last >= leaf->last && !piece->refuses) {
+            CHECK(tables_empty == run->rules->config.empty_tables_kept);
+        }
+    }
+}
+
+/* Is it a table without tables below? */
+static bool is_lowest(const struct pgtable_host *h, const struct host_piece *piece)
+{
+    for (size_t i = 0; i < h->piece_count; i++) {
+        const struct host_piece *other = h->pieces[i];
+
+        if (other->is_known && other->level > piece->level &&
+            other->span.first >= piece->span.first && other->span.last <= piece->span.last) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* All tables wholly inside the range are gone, but for those that the quota has kept. */
+static void check_left_behind(struct pgtable_run *run, const struct unmap_pass *pass,
+                              uint32_t tables_empty)
+{
+    struct pgtable_host *h = run->h;
+    uint64_t left = 0;
+
+    for (size_t i = 0; i < h->piece_count && left <= tables_empty; i++) {
+        const struct host_piece *piece = h->pieces[i];
+
+        left += piece->is_known && piece->span.first >= pass->range.first &&
+                piece->span.last >= pass->from && piece->span.last <= pass->range.last &&
+                piece->span.last <= pass->until && is_lowest(h, piece);
+    }
+    CHECK(left <= tables_empty);
+}
+
+/*
+ * What an unmap has done to the tables in its range, or one portion of it. `removal` is what was
+ * removed, and still in the model.
+ */
+static void note_tables(struct pgtable_run *run, const struct unmap_pass *pass,
+                        const struct removal *removal, const struct piommu_gather *before)
+{
+    const struct piommu_gather *gather = current_gather(run);
+    uint64_t mask = run->rules->config.granule - 1;
+    struct piommu_pgtable_statistics statistics;
+    /* A range touches the leaves of which it contains a byte. */
+    struct piommu_range touched = {.first = pass->range.first & ~mask,
+                                   .last = pass->range.last | mask};
+
+    if (!rules_is_disjoint(run->rules)) {
+        CHECK(gather->tables == before->tables);
+        return;
+    }
+    piommu_pgtable_get_statistics(run->h->table, &statistics);
+    CHECK(statistics.tables_empty <= run->rules->config.empty_tables_kept);
+    if (host_note_detached(run->h, &touched, OWNER_OF(run->current), false) == NULL) {
+        CHECK(gather->tables == before->tables);
+    } else {
+        CHECK(gather->tables != NULL);
+        for (size_t i = 0; i < run->h->piece_count; i++) {
+            const struct host_piece *piece = run->h->pieces[i];
+
+            if (piece->held_by == OWNER_OF(run->current)) {
+                check_gather_covers(run, piece->span.first, piece->span.last);
+            }
+        }
+    }
+    if (removal != NULL && removal->behind > removal->index) {
+        check_not_kept(run, &run->m.leaves[removal->index], statistics.tables_empty);
+        check_not_kept(run, &run->m.leaves[removal->behind - 1], statistics.tables_empty);
+    }
+    check_left_behind(run, pass, statistics.tables_empty);
+    if (run->h->piece_count <= 64) {
+        check_nothing_detached(run); /* elsewhere */
+    }
+    note_kept(run, pass);
+}
+
+/* ---- Unmapping ---- */
 
 void run_unmap(struct pgtable_run *run, uint64_t iova, uint64_t size)
 {
@@ -94,16 +200,21 @@ void run_unmap(struct pgtable_run *run, uint64_t iova, uint64_t size)
 
     make_room(run);
     warm_up(run, &removal);
-    before = run->gather;
+    before = *current_gather(run);
     forbid(run, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE | FAKE_OS_FORBID_WAIT);
-    result = piommu_pgtable_unmap(run->h->table, iova, size, &run->gather, &unmapped);
+    result = piommu_pgtable_unmap(run->h->table, iova, size, current_gather(run), &unmapped);
     allow(run);
     model_say(&run->m, "    unmap(0x%" PRIx64 ", 0x%" PRIx64 ") = %d, unmapped 0x%" PRIx64 "\n",
               iova, size, result, unmapped);
     CHECK(result == removal.error);
     CHECK(unmapped == removal.bytes);
     if (result == 0) {
+        uint64_t last = iova + (size - 1);
+        struct unmap_pass pass = {.range = {iova, last}, .from = iova, .until = last};
+
+        note_tables(run, &pass, &removal, &before);
         note_removal(run, &removal);
+        note_given(run, iova, last);
     } else {
         check_same_gather(run, &before);
     }
@@ -124,6 +235,7 @@ void run_unmap_portions(struct pgtable_run *run, uint64_t iova, uint64_t size, u
 {
     struct removal removal = foresee(run, iova, size, false);
     struct piommu_pgtable_cursor cursor = {0};
+    struct unmap_pass pass = {.range = {iova, iova + (size - 1)}, .from = removal.first};
     struct piommu_gather before;
     uint64_t room = 16 * slots_of_tables(run) + removal.behind - removal.index + 64;
     bool in_vain = removal.error != 0;
@@ -132,16 +244,21 @@ void run_unmap_portions(struct pgtable_run *run, uint64_t iova, uint64_t size, u
 
     make_room(run);
     warm_up(run, &removal);
-    before = run->gather;
+    before = *current_gather(run);
+    if (removal.error == 0) {
+        note_given(run, iova, pass.range.last);
+    }
     do {
         uint64_t from = cursor.done;
         uint64_t changed = cursor.changed;
         /* Small portions of large ranges take too long. */
         uint32_t budget = calls > 200 ? 100000 : next_budget(&seed);
+        struct piommu_gather so_far = *current_gather(run);
+        bool synced = false;
 
         forbid(run, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE | FAKE_OS_FORBID_WAIT);
-        result =
-            piommu_pgtable_unmap_some(run->h->table, iova, size, budget, &run->gather, &cursor);
+        result = piommu_pgtable_unmap_some(run->h->table, iova, size, budget, current_gather(run),
+                                           &cursor);
         allow(run);
         model_say(&run->m,
                   "    unmap_some(0x%" PRIx64 ", 0x%" PRIx64 ", budget %u) = %d, done 0x%" PRIx64
@@ -155,16 +272,26 @@ void run_unmap_portions(struct pgtable_run *run, uint64_t iova, uint64_t size, u
             CHECK(part.error == 0);
             CHECK(part.bytes == cursor.changed - changed);
             CHECK(part.behind - part.index <= budget);
-            make_room(run);
+            pass.until = iova + (cursor.done - 1);
+            note_tables(run, &pass, &part, &so_far);
             note_removal(run, &part);
+            synced = make_room(run);
             in_vain = false;
         } else if (result == -PIOMMU_EAGAIN) {
             CHECK(cursor.done > from);
             CHECK(model_mapped_bytes(&run->m, iova, iova + (cursor.done - 1)) == 0);
         }
+        if (cursor.changed == changed && removal.error == 0) {
+            pass.until = iova + (cursor.done - 1);
+            note_tables(run, &pass, NULL, &so_far);
+        }
         if (result == -PIOMMU_EAGAIN && seed % 4 == 0) {
             run_sync(run, SYNC_DETACH);
-            before = run->gather;
+            before = *current_gather(run);
+            synced = true;
+        }
+        if (synced && removal.error == 0) {
+            note_given(run, iova, pass.range.last);
         }
         CHECK(++calls <= room);
     } while (result == -PIOMMU_EAGAIN);
@@ -185,6 +312,7 @@ void run_unmap_leaves(struct pgtable_run *run, uint64_t first, uint64_t last)
     struct removal removal = {.error = -PIOMMU_EINVAL};
     struct piommu_gather before;
     struct piommu_range removed = {.first = 1, .last = 0};
+    struct unmap_pass pass;
     uint64_t unmapped = 0xdead;
     int result;
 
@@ -196,10 +324,10 @@ void run_unmap_leaves(struct pgtable_run *run, uint64_t first, uint64_t last)
         }
     }
     warm_up(run, &removal);
-    before = run->gather;
+    before = *current_gather(run);
     forbid(run, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE | FAKE_OS_FORBID_WAIT);
-    result =
-        piommu_pgtable_unmap_leaves(run->h->table, first, last, &run->gather, &removed, &unmapped);
+    result = piommu_pgtable_unmap_leaves(run->h->table, first, last, current_gather(run), &removed,
+                                         &unmapped);
     allow(run);
     model_say(&run->m,
               "    unmap_leaves(0x%" PRIx64 ", 0x%" PRIx64 ") = %d, unmapped 0x%" PRIx64
@@ -214,7 +342,11 @@ void run_unmap_leaves(struct pgtable_run *run, uint64_t first, uint64_t last)
     CHECK(removed.first == (removal.first < first ? removal.first : first));
     CHECK(removed.last == (removal.last > last ? removal.last : last));
     CHECK(unmapped == model_mapped_bytes(&run->m, removal.first, removal.last));
+    pass =
+        (struct unmap_pass){.range = removed, .from = removed.first, .until = removed.last | mask};
+    note_tables(run, &pass, &removal, &before);
     note_removal(run, &removal);
+    note_given(run, removed.first & ~mask, removed.last | mask);
     model_probe_range(&run->m, removal.first, removal.last);
 }
 
@@ -328,6 +460,7 @@ static void check_remainder(struct pgtable_run *run, const struct remainder *rem
         CHECK(learned.dirty == leaf->tracked);
         leaf->dirty = learned.dirty;
         host_walk(run->h, leaf->first, &result);
+        host_note_path(run->h, leaf->first, &result);
         model_check_translation(&run->m, leaf, leaf->first, &result, true);
     }
 }
@@ -365,13 +498,13 @@ static void note_failed_cut(struct pgtable_run *run, const struct removal *remov
         kept += result.fault == WALKER_FAULT_NONE;
     }
     if (kept == 0) {
-        ranges_add(&m->removed, removal->first, removal->last);
+        note_removed(run, removal->first, removal->last);
         return;
     }
     /* What was replaced without a break can stay, as long as nobody needs to know its size. */
     CHECK(may_stay && kept == remainder->count);
-    ranges_add(&m->removed, iova, last);
-    ranges_add(&m->changed, removal->first, removal->last);
+    note_removed(run, iova, last);
+    note_changed(run, removal->first, removal->last);
     adopt_remainder(run, remainder);
 }
 
@@ -384,7 +517,7 @@ static int call_cut(struct pgtable_run *run, struct cutting *cutting, uint64_t s
     forbid(run, FAKE_OS_FORBID_WAIT);
     fake_os_fail_call(run->h->os, fail_at, false);
     result = piommu_pgtable_unmap_cut(run->h->table, cutting->iova, size, invalidate, cutting,
-                                      &run->gather, unmapped);
+                                      current_gather(run), unmapped);
     fake_os_fail_call(run->h->os, 0, false);
     allow(run);
     model_say(
@@ -420,13 +553,13 @@ void run_cut(struct pgtable_run *run, uint64_t iova, uint64_t size, bool invalid
             return;
         }
         if (run->planned_count != 0 && run->m.removed.count != 0) {
-            run_sync(run, SYNC_DETACH);
+            run_sync_all(run);
         }
         warm_up(run, &removal);
         CHECK(piommu_pgtable_plan(run->h->table, iova, size, run->rules->config.granule, NULL,
                                   &to_cut) == 0);
     }
-    gather_before = run->gather;
+    gather_before = *current_gather(run);
     before = count_tables(run);
     result = call_cut(run, &cutting, size, fail_at, &unmapped);
 
@@ -453,6 +586,9 @@ void run_cut(struct pgtable_run *run, uint64_t iova, uint64_t size, bool invalid
         check_same_gather(run, &gather_before);
         model_erase(&run->m, removal.index, removal.behind);
         adopt_remainder(run, &remainder);
+    }
+    if (run->h->piece_count <= 64) {
+        check_nothing_detached(run);
     }
     if (removal.error != -PIOMMU_EINVAL && removal.error != -PIOMMU_ERANGE) {
         model_probe_range(&run->m, iova, cutting.last);

@@ -485,12 +485,22 @@ struct piommu_pgtable_config config_of(enum piommu_pgtable_format format, uint32
     };
 }
 
+uint32_t disjoint_flag(void)
+{
+    return stores_at_once() ? PIOMMU_PGTABLE_DISJOINT : (uint32_t)0;
+}
+
+uint32_t possible_flags(uint32_t flags)
+{
+    return (flags & ~PIOMMU_PGTABLE_DISJOINT) | (flags & disjoint_flag());
+}
+
 struct piommu_pgtable_config config_of_kind(const struct kind *kind)
 {
     struct piommu_pgtable_config config =
         config_of(kind->format, kind->granule, kind->input, kind->output);
 
-    config.flags = kind->flags;
+    config.flags = possible_flags(kind->flags);
     config.leaf_sizes = kind->leaf_sizes;
     return config;
 }
@@ -508,6 +518,11 @@ struct piommu_pgtable_config stage2_config(unsigned int input_bits, unsigned int
 bool is_stage1(const struct piommu_pgtable_info *info)
 {
     return info->format == PIOMMU_ARM_64_LPAE_S1 || info->format == PIOMMU_ARM_32_LPAE_S1;
+}
+
+bool is_disjoint(const struct piommu_pgtable_info *info)
+{
+    return (info->flags & PIOMMU_PGTABLE_DISJOINT) != 0;
 }
 
 bool is_32_bit(const struct piommu_pgtable_info *info)

@@ -138,7 +138,11 @@ struct kind {
     uint64_t leaf_sizes; /* 0: all */
 };
 
-/* The configuration of a kind; coherent. */
+/* PIOMMU_PGTABLE_DISJOINT, or 0 on a host that has no disjoint tables. */
+uint32_t disjoint_flag(void);
+/* The flags without those that this host has not. */
+uint32_t possible_flags(uint32_t flags);
+/* The configuration of a kind; coherent. On a host without disjoint tables an exclusive one. */
 struct piommu_pgtable_config config_of_kind(const struct kind *kind);
 /* The largest configurations of a kind that the format has with these sizes; coherent. */
 struct piommu_pgtable_config config_of(enum piommu_pgtable_format format, uint32_t granule,
@@ -148,6 +152,7 @@ struct piommu_pgtable_config stage1_config(unsigned int input_bits);
 struct piommu_pgtable_config stage2_config(unsigned int input_bits, unsigned int output_bits);
 
 bool is_stage1(const struct piommu_pgtable_info *info);
+bool is_disjoint(const struct piommu_pgtable_info *info);
 bool is_32_bit(const struct piommu_pgtable_info *info);
 /* The 64-bit formats with the descriptors of FEAT_LPA2. */
 bool has_ds(const struct piommu_pgtable_info *info);

@@ -96,19 +96,109 @@ static struct host_piece *piece_at(const struct pgtable_host *h, uint64_t physic
 
 /* ---- Observing ---- */
 
+static void note_table(struct pgtable_host *h, struct host_piece *piece, int level, uint64_t first)
+{
+    uint64_t size = 1ull << rules_level_shift(&h->rules, level - 1);
+
+    piece->is_known = true;
+    piece->level = level;
+    piece->span.first = first & ~(size - 1);
+    piece->span.last = first | (size - 1);
+}
+
+void host_note_path(struct pgtable_host *h, uint64_t iova, const struct walker_result *result)
+{
+    for (unsigned int i = 0; i < result->step_count; i++) {
+        if (result->steps[i].is_table) {
+            struct host_piece *piece = piece_at(h, result->steps[i].next_table);
+
+            CHECK(piece != NULL && piece->held_by == 0);
+            note_table(h, piece, result->steps[i].level + 1, iova);
+        }
+    }
+}
+
+/* Does the walk to its range lead through this table? */
+static bool is_on_the_way(struct pgtable_host *h, const struct host_piece *piece)
+{
+    struct walker_result result;
+
+    host_walk_as_cpu(h, piece->span.first, &result);
+    for (unsigned int i = 0; i < result.step_count; i++) {
+        if (result.steps[i].is_table && result.steps[i].next_table == piece->physical) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void refuse(struct pgtable_host *h, const struct piommu_range *span)
+{
+    if (!h->is_refusing) {
+        h->is_refusing = true;
+        h->refused = *span;
+    }
+    h->refused.first = h->refused.first < span->first ? h->refused.first : span->first;
+    h->refused.last = h->refused.last > span->last ? h->refused.last : span->last;
+}
+
+struct host_piece *host_note_detached(struct pgtable_host *h, const struct piommu_range *range,
+                                      unsigned int gather, bool refuses)
+{
+    struct host_piece *first = NULL;
+
+    for (size_t i = 0; i < h->piece_count; i++) {
+        struct host_piece *piece = h->pieces[i];
+
+        if (!piece->is_known || piece->span.first < range->first ||
+            piece->span.last > range->last || is_on_the_way(h, piece)) {
+            continue;
+        }
+        piece->is_known = false;
+        piece->held_by = gather;
+        piece->refuses = refuses;
+        h->held_count++;
+        if (refuses) {
+            refuse(h, &piece->span);
+        }
+        first = first == NULL ? piece : first;
+    }
+    return first;
+}
+
+void host_hand_over(struct pgtable_host *h, unsigned int gather, unsigned int other)
+{
+    h->held_count = 0;
+    h->is_refusing = false;
+    for (size_t i = 0; i < h->piece_count; i++) {
+        struct host_piece *piece = h->pieces[i];
+
+        piece->held_by = piece->held_by == gather ? other : piece->held_by;
+        h->held_count += piece->held_by != 0;
+        h->is_refusing = h->is_refusing || (piece->held_by != 0 && piece->refuses);
+    }
+}
+
 /* The place where a walk of the tree stands: the table on each level, and the slot in it. */
 struct tour {
     struct host_piece *piece;
     size_t next;
+    uint64_t first; /* input */
     bool empty;
 };
 
-static void enter_table(struct tour *tour, struct host_piece *piece, int level)
+static void enter_table(struct pgtable_host *h, struct tour *tour, struct host_piece *piece,
+                        int level, uint64_t first)
 {
-    CHECK(!piece->linked); /* a table has one place only */
+    CHECK(!piece->linked);      /* a table has one place only */
+    CHECK(piece->held_by == 0); /* what is detached comes back after the release only */
     piece->linked = true;
     piece->once_linked = true;
     piece->level = level;
+    if (level != h->rules.start_level && !h->is_at_barrier) {
+        note_table(h, piece, level, first);
+    }
+    tour->first = first;
     tour->piece = piece;
     tour->next = 0;
     tour->empty = true;
@@ -142,7 +232,7 @@ void host_observe(struct pgtable_host *h)
         h->pieces[i]->linked = false;
         h->pieces[i]->empty = false;
     }
-    enter_table(&tours[0], piece_at(h, h->regime.root), level);
+    enter_table(h, &tours[0], piece_at(h, h->regime.root), level, h->rules.aperture.first);
     while (depth >= 0) {
         struct tour *tour = &tours[depth];
         uint64_t descriptor;
@@ -167,7 +257,9 @@ void host_observe(struct pgtable_host *h)
 
             CHECK(piece != NULL && piece->physical == address);
             depth++;
-            enter_table(&tours[depth], piece, level + depth);
+            enter_table(h, &tours[depth], piece, level + depth,
+                        tour->first +
+                            ((tour->next - 1) << rules_level_shift(&h->rules, level + depth - 1)));
         }
     }
 }
@@ -181,6 +273,7 @@ void host_note_empty(struct pgtable_host *h)
 
         if (!piece->empty) {
             piece->emptied = 0;
+            piece->is_counted = false;
         } else if (piece->emptied == 0) {
             piece->emptied = h->time;
         }
@@ -227,7 +320,10 @@ static void observe_piece(const struct pgtable_host *h, struct host_piece *piece
 static void observe_barrier(struct pgtable_host *h)
 {
     if (h->ready) {
+        /* What is linked in the middle of a call need not stay so. */
+        h->is_at_barrier = true;
         host_observe(h);
+        h->is_at_barrier = false;
     }
     for (size_t i = 0; i < h->piece_count; i++) {
         struct host_piece *piece = h->pieces[i];
@@ -375,6 +471,7 @@ static void shim_dma_free(void *ctx, void *memory, size_t size)
         index++;
     }
     CHECK(index < h->piece_count);
+    CHECK(!h->ready || h->pieces[index]->held_by == 0 || h->pieces[index]->held_by == h->releasing);
     h->piece_at[(h->pieces[index]->physical - h->offset - FAKE_OS_MEMORY_BASE) /
                 FAKE_OS_PAGE_SIZE] = NULL;
     free(h->pieces[index]->before);
@@ -603,9 +700,10 @@ static void discard(struct pgtable_host *h)
 #define HOST_HAS_ATOMICS false
 #endif
 
-bool host_lacks_dirty(const struct piommu_pgtable_config *config)
+bool host_lacks_atomics(const struct piommu_pgtable_config *config)
 {
-    return (config->flags & PIOMMU_PGTABLE_DIRTY) != 0 && !HOST_HAS_ATOMICS;
+    return (config->flags & (PIOMMU_PGTABLE_DIRTY | PIOMMU_PGTABLE_DISJOINT)) != 0 &&
+           !HOST_HAS_ATOMICS;
 }
 
 struct pgtable_host *host_open(const struct piommu_pgtable_config *config,
@@ -618,7 +716,7 @@ struct pgtable_host *host_open(const struct piommu_pgtable_config *config,
     h->rules.config.owner = h;
     prepare(h, options);
     result = piommu_pgtable_create(h->host, &h->rules.config, &h->table);
-    if (result == -PIOMMU_EOPNOTSUPP && host_lacks_dirty(config)) {
+    if (result == -PIOMMU_EOPNOTSUPP && host_lacks_atomics(config)) {
         discard(h);
         return NULL;
     }

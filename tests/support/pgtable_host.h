@@ -31,6 +31,12 @@ struct host_piece {
     bool once_linked; /* and no release since */
     bool empty;       /* linked, and nothing is in it */
     uint64_t emptied; /* when this was seen, by host_note_empty() */
+    bool is_counted;  /* empty, and kept by an unmap: one of the quota of a disjoint table */
+    /* What is known without looking at all tables; see host_note_path(). */
+    bool is_known; /* linked, as far as is known, for this range of input: */
+    struct piommu_range span;
+    unsigned int held_by; /* detached, and this gather is not released; 0: no gather */
+    bool refuses;         /* so nothing can be put in its place */
 };
 
 struct pgtable_host {
@@ -55,14 +61,20 @@ struct pgtable_host {
     struct host_piece *piece_at[HOST_PAGES]; /* by first page */
     bool ready;                              /* the regime is known */
     bool is_watched;                         /* observe at each barrier */
-    bool is_amid_call;                       /* what is checked is not complete */
-    bool is_adopted_use;                     /* dma_virtual may be asked for any address */
+    bool is_at_barrier;
+    bool is_amid_call;   /* what is checked is not complete */
+    bool is_adopted_use; /* dma_virtual may be asked for any address */
 
     /* Found by host_observe(), the root not counted. */
     size_t linked_count;
     size_t empty_count;
     uint64_t leaf_count; /* descriptors */
     uint64_t time;       /* counts calls of host_note_empty() */
+                         /* The hull of what refuses, since there was last nothing that did. */
+    bool is_refusing;
+    struct piommu_range refused;
+    size_t held_count;      /* tables that were detached and not released */
+    unsigned int releasing; /* the gather that a release is in progress of; 0: none */
 };
 
 struct pgtable_host_options {
@@ -89,8 +101,8 @@ void pgtable_describe(void (*describe)(const void *what), const void *what);
 /* SplitMix64. */
 uint64_t pgtable_random(uint64_t *state);
 
-/* Dirty tracking needs atomics of the host. */
-bool host_lacks_dirty(const struct piommu_pgtable_config *config);
+/* Dirty tracking and disjoint tables need atomics of the host. */
+bool host_lacks_atomics(const struct piommu_pgtable_config *config);
 /*
  * Creates a table. NULL: the configuration does not exist on this host, for want of atomics or of
  * memory below the output width.
@@ -112,6 +124,16 @@ void host_observe(struct pgtable_host *h);
 void host_note_empty(struct pgtable_host *h);
 /* The library has released what it had detached: it may do with that memory what it likes. */
 void host_note_release(struct pgtable_host *h);
+/* Takes note of the tables on the way of a walk. */
+void host_note_path(struct pgtable_host *h, uint64_t iova, const struct walker_result *result);
+/*
+ * Looks which of the known tables whose spans lie in a range are gone, and notes that a gather
+ * holds them now. The first of these in the list of pieces, or NULL.
+ */
+struct host_piece *host_note_detached(struct pgtable_host *h, const struct piommu_range *range,
+                                      unsigned int gather, bool refuses);
+/* The tables that a gather held are no longer held; or (other not 0) by another gather. */
+void host_hand_over(struct pgtable_host *h, unsigned int gather, unsigned int other);
 /* Lets the time pass in which what was cleaned arrives. */
 void host_settle(struct pgtable_host *h);
 /* The walker finds nothing wrong with the structure. */

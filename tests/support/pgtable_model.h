@@ -23,8 +23,10 @@ struct model_leaf {
     bool dirty;
 };
 
+/* Each range belongs to a gather, by its number. */
 struct model_ranges {
     struct piommu_range ranges[MODEL_MAXIMUM_RANGES];
+    unsigned int owners[MODEL_MAXIMUM_RANGES];
     size_t count;
 };
 
@@ -38,6 +40,7 @@ struct pgtable_model {
     size_t room;
     struct model_ranges removed; /* unmapped and not synced */
     struct model_ranges changed; /* hardware may know other rights or dirty state */
+    struct model_ranges given;   /* disjoint tables: given to unmap, holes too, and not synced */
     uint64_t random;             /* for probes: not a part of a program's meaning */
 };
 
@@ -57,7 +60,11 @@ void model_erase(struct pgtable_model *m, size_t first, size_t behind);
 /* Bytes that are mapped in a range, cut leaves counted in part. */
 uint64_t model_mapped_bytes(const struct pgtable_model *m, uint64_t first, uint64_t last);
 
-void ranges_add(struct model_ranges *ranges, uint64_t first, uint64_t last);
+void ranges_add(struct model_ranges *ranges, unsigned int owner, uint64_t first, uint64_t last);
+/* Forgets those of an owner. */
+void ranges_drop(struct model_ranges *ranges, unsigned int owner);
+/* Those of one owner alone. */
+struct model_ranges ranges_of(const struct model_ranges *ranges, unsigned int owner);
 bool ranges_overlap(const struct model_ranges *ranges, uint64_t first, uint64_t last);
 bool ranges_full(const struct model_ranges *ranges);
 

@@ -39,6 +39,7 @@ enum operation_kind {
     OPERATION_TRACK_PORTION,
     OPERATION_READ_DIRTY,
     OPERATION_WRITE,
+    OPERATION_SWITCH, /* to another gather */
     OPERATION_KINDS,
 };
 
@@ -58,7 +59,7 @@ static const uint8_t weights[OPERATION_KINDS] = {
     [OPERATION_PROTECT] = 7,
     [OPERATION_SYNC] = 10,
     [OPERATION_TRIM] = 1,
-    [OPERATION_SYNC_FAILS] = 1,
+    [OPERATION_SYNC_FAILS] = 4,
     [OPERATION_LOOKUP] = 4,
     [OPERATION_NEXT_LEAF] = 2,
     [OPERATION_FOR_EACH] = 2,
@@ -72,6 +73,7 @@ static const uint8_t weights[OPERATION_KINDS] = {
     [OPERATION_TRACK_PORTION] = 3,
     [OPERATION_READ_DIRTY] = 5,
     [OPERATION_WRITE] = 8,
+    [OPERATION_SWITCH] = 5,
 };
 
 /* ---- Choosing ---- */
@@ -476,14 +478,26 @@ static void operate_memory(struct pgtable_run *run, unsigned int kind, const uin
 
 static void operate_sync(struct pgtable_run *run, unsigned int kind, const uint16_t *raw)
 {
-    enum sync_kind how = SYNC_DETACH;
+    static const enum sync_kind failures[] = {SYNC_FAILS, SYNC_FAILS, SYNC_TRIM_FAILS,
+                                              SYNC_FAILS_AND_MOVES};
 
-    if (kind == OPERATION_TRIM) {
-        how = SYNC_TRIM;
-    } else if (kind == OPERATION_SYNC_FAILS && run->planned_count == 0) {
-        how = raw[0] % 2 == 0 ? SYNC_FAILS : SYNC_FAILS_AND_MOVES;
+    if (run->planned_count != 0) {
+        /* Tables that are held would be missing. */
+        run_sync(run, kind == OPERATION_TRIM ? SYNC_TRIM : SYNC_DETACH);
+        return;
     }
-    run_sync(run, how);
+    if (kind == OPERATION_SWITCH) {
+        if (raw[1] % 8 == 0) {
+            run_recovery(run);
+        }
+        run->current = raw[0] % CALLS_GATHERS;
+    } else if (kind == OPERATION_SYNC_FAILS) {
+        run_sync(run, failures[raw[0] % 4]);
+        /* What comes next need not be synced together with what has failed. */
+        run->current = raw[1] % CALLS_GATHERS;
+    } else {
+        run_sync(run, kind == OPERATION_TRIM ? SYNC_TRIM : SYNC_DETACH);
+    }
 }
 
 static void operate(struct pgtable_run *run, const struct program_operation *operation)
@@ -498,7 +512,7 @@ static void operate(struct pgtable_run *run, const struct program_operation *ope
         operate_cut(run, kind, operation->raw);
     } else if (kind == OPERATION_PROTECT) {
         operate_protect(run, operation->raw);
-    } else if (kind <= OPERATION_SYNC_FAILS) {
+    } else if (kind <= OPERATION_SYNC_FAILS || kind == OPERATION_SWITCH) {
         operate_sync(run, kind, operation->raw);
     } else if (kind <= OPERATION_ADOPT) {
         operate_look(run, kind, operation->raw);
@@ -639,7 +653,7 @@ static void check_other_configs(struct pgtable_run *run, uint64_t seed)
             (int)config.format, (unsigned int)config.granule, config.input_bits, config.output_bits,
             (unsigned int)config.flags, config.leaf_sizes, result);
         if (expected == 0 && result == -PIOMMU_EOPNOTSUPP) {
-            CHECK(host_lacks_dirty(&config));
+            CHECK(host_lacks_atomics(&config));
         } else {
             CHECK(result == expected);
         }
@@ -652,11 +666,12 @@ static void check_other_configs(struct pgtable_run *run, uint64_t seed)
 
 static void finish(struct pgtable_run *run, uint16_t number)
 {
-    run_sync(run, SYNC_DETACH);
+    run_sync_all(run);
     model_check_all(&run->m);
     run_next_leaf(run, 0, UINT64_MAX);
     if (number % 2 == 0) {
         struct piommu_pgtable_statistics statistics;
+        bool was_empty = run->m.count == 0;
 
         run_unmap(run, run->rules->aperture.first,
                   run->rules->aperture.last - run->rules->aperture.first + 1);
@@ -665,8 +680,10 @@ static void finish(struct pgtable_run *run, uint16_t number)
         CHECK(run->m.count == 0);
         piommu_pgtable_get_statistics(run->h->table, &statistics);
         CHECK(run->h->piece_count - 1 == run->h->linked_count + statistics.tables_spare);
+        /* An unmap that finds nothing takes out nothing. */
         CHECK(run->h->linked_count == 0 ||
-              (number % 4 != 0 && run->rules->config.empty_tables_kept != 0));
+              (number % 4 != 0 && (run->rules->config.empty_tables_kept != 0 ||
+                                   (was_empty && rules_is_disjoint(run->rules)))));
     }
 }
 
@@ -684,6 +701,9 @@ void program_run(const struct pgtable_program *program, const struct program_opt
     struct pgtable_run *run;
     uint64_t seed = numbers * 65537u + program->config[11];
 
+    if (host_lacks_atomics(&config)) {
+        config.flags &= ~PIOMMU_PGTABLE_DISJOINT;
+    }
     if (options->verbose) {
         struct pgtable_rules rules;
 

@@ -36,18 +36,20 @@ static unsigned int shift_of(uint64_t power_of_two)
 
 static uint32_t legal_flags(const struct piommu_pgtable_config *config)
 {
+    uint32_t flags = PIOMMU_PGTABLE_BBM_LEVEL_2 | PIOMMU_PGTABLE_DISJOINT;
+
     switch (config->format) {
     case PIOMMU_ARM_64_LPAE_S1:
-        return PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE | PIOMMU_PGTABLE_SMALL_INPUT |
-               PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_DIRTY | PIOMMU_PGTABLE_BBM_LEVEL_2;
+        return flags | PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE |
+               PIOMMU_PGTABLE_SMALL_INPUT | PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_DIRTY;
     case PIOMMU_ARM_64_LPAE_S2:
-        return PIOMMU_PGTABLE_FORCE_WRITE_BACK | PIOMMU_PGTABLE_XNX | PIOMMU_PGTABLE_CONCATENATE |
-               PIOMMU_PGTABLE_SMALL_INPUT | PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_DIRTY |
-               PIOMMU_PGTABLE_BBM_LEVEL_2;
+        return flags | PIOMMU_PGTABLE_FORCE_WRITE_BACK | PIOMMU_PGTABLE_XNX |
+               PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_SMALL_INPUT | PIOMMU_PGTABLE_CONTIGUOUS |
+               PIOMMU_PGTABLE_DIRTY;
     case PIOMMU_ARM_32_LPAE_S1:
-        return PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE | PIOMMU_PGTABLE_BBM_LEVEL_2;
+        return flags | PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE;
     case PIOMMU_ARM_32_LPAE_S2:
-        return PIOMMU_PGTABLE_CONCATENATE | PIOMMU_PGTABLE_BBM_LEVEL_2;
+        return flags | PIOMMU_PGTABLE_CONCATENATE;
     }
     return 0;
 }
@@ -113,6 +115,11 @@ int rules_judge_config(const struct piommu_pgtable_config *config)
         return -PIOMMU_EOPNOTSUPP;
     }
     return 0;
+}
+
+bool rules_is_disjoint(const struct pgtable_rules *rules)
+{
+    return has_flag(&rules->config, PIOMMU_PGTABLE_DISJOINT);
 }
 
 unsigned int rules_level_shift(const struct pgtable_rules *rules, int level)

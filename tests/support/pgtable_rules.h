@@ -43,6 +43,8 @@ void rules_of_config(const struct piommu_pgtable_config *config, struct pgtable_
 /* A legal configuration; every legal one can come out. */
 struct piommu_pgtable_config rules_choose_config(const uint16_t *numbers);
 
+/* Several CPUs may change the table at once. */
+bool rules_is_disjoint(const struct pgtable_rules *rules);
 /* log2 of what one descriptor of a level covers. */
 unsigned int rules_level_shift(const struct pgtable_rules *rules, int level);
 /* The level that leaves of this size, or members of groups of this size, are on. */

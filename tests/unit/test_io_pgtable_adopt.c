@@ -21,6 +21,8 @@ static const struct kind kinds[] = {
     {S1_32, 4096, 32, 40, 0, 0},
     {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1, 0},
     {S2_32, 4096, 40, 40, 0, 0},
+    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_DISJOINT | PIOMMU_PGTABLE_CONTIGUOUS, 0},
+    {S2_32, 4096, 40, 40, PIOMMU_PGTABLE_DISJOINT, 0},
 };
 
 static struct pgt *open_filled(const struct kind *kind)
@@ -255,6 +257,37 @@ static void test_nothing_changes_an_adopted_table(void **state)
         verify(p);
         close_table(p);
     }
+}
+
+/* What a disjoint table keeps in its links means nothing in one that somebody else has built. */
+static void test_an_adopted_table_is_never_disjoint(void **state)
+{
+    static const struct kind kind = {S1_64, 4096, 48, 48, 0, 0};
+    struct pgt *p = open_filled(&kind);
+    struct piommu_pgtable_config config = p->config;
+    struct piommu_pgtable_report report;
+    struct piommu_pgtable *adopted = NULL;
+    struct piommu_gather gather;
+
+    (void)state;
+    if (!stores_at_once()) {
+        close_table(p);
+        skip();
+    }
+    config.flags |= PIOMMU_PGTABLE_DISJOINT;
+    assert_int_equal(
+        piommu_pgtable_adopt(p->host, &config,
+                             fake_os_pointer(p->os, p->info.root_physical, p->info.root_size),
+                             p->info.root_physical, &adopted),
+        0);
+    assert_int_equal(piommu_pgtable_verify(adopted, NULL, NULL, &report), 0);
+    piommu_gather_init(&gather);
+    piommu_pgtable_trim(adopted, &gather);
+    assert_false(gather.pending);
+    assert_false(piommu_gather_has_tables(&gather));
+    piommu_pgtable_destroy(adopted);
+    verify(p);
+    close_table(p);
 }
 
 static void test_adopt_refuses_what_create_does(void **state)
@@ -641,6 +674,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_adopted_table_reads_as_the_original),
         cmocka_unit_test(test_nothing_changes_an_adopted_table),
+        cmocka_unit_test(test_an_adopted_table_is_never_disjoint),
         cmocka_unit_test(test_adopt_refuses_what_create_does),
         cmocka_unit_test(test_a_stage_2_built_by_hand_is_understood),
         cmocka_unit_test(test_a_stage_1_built_by_hand_is_understood),

@@ -30,6 +30,8 @@ static const struct kind kinds[] = {
     {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1 | PIOMMU_PGTABLE_NON_SECURE, 0},
     {S2_32, 4096, 36, 40, 0, 0},
     {S2_32, 4096, 40, 40, PIOMMU_PGTABLE_CONCATENATE, 0},
+    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_DISJOINT | PIOMMU_PGTABLE_TTBR1, 0},
+    {S2_64, 16384, 40, 40, PIOMMU_PGTABLE_DISJOINT | PIOMMU_PGTABLE_CONTIGUOUS, 0},
 };
 
 static struct pgt *open_kind(const struct kind *kind)

@@ -21,17 +21,18 @@ static const uint32_t all_64_flags =
 
 static uint32_t flags_of(enum piommu_pgtable_format format)
 {
+    uint32_t flags = PIOMMU_PGTABLE_BBM_LEVEL_2 | disjoint_flag();
+    uint32_t flags_64 = stores_at_once() ? all_64_flags : all_64_flags & ~PIOMMU_PGTABLE_DIRTY;
+
     switch (format) {
     case PIOMMU_ARM_64_LPAE_S1:
-        return PIOMMU_PGTABLE_BBM_LEVEL_2 | stage1_flags |
-               (stores_at_once() ? all_64_flags : all_64_flags & ~PIOMMU_PGTABLE_DIRTY);
+        return flags | stage1_flags | flags_64;
     case PIOMMU_ARM_64_LPAE_S2:
-        return PIOMMU_PGTABLE_BBM_LEVEL_2 | stage2_flags | stage2_64_flags |
-               (stores_at_once() ? all_64_flags : all_64_flags & ~PIOMMU_PGTABLE_DIRTY);
+        return flags | stage2_flags | stage2_64_flags | flags_64;
     case PIOMMU_ARM_32_LPAE_S1:
-        return PIOMMU_PGTABLE_BBM_LEVEL_2 | stage1_flags;
+        return flags | stage1_flags;
     case PIOMMU_ARM_32_LPAE_S2:
-        return PIOMMU_PGTABLE_BBM_LEVEL_2 | stage2_flags;
+        return flags | stage2_flags;
     }
     return 0;
 }

@@ -28,13 +28,18 @@
 
 #define MAXIMUM_POINTS 17u
 
+/* Programs made of this file may try less. A prime, so that no kind of call is left out. */
+#ifndef THINNING
+#define THINNING 1u
+#endif
+
 /* One case in so many is tried. */
 static uint64_t thinning(void)
 {
     const char *text = getenv("PIOMMU_RANDOM_STEPS");
     uint64_t steps = text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : UINT64_MAX;
 
-    return steps >= 60000 ? 1 : steps >= 30000 ? 5 : 23;
+    return THINNING * (steps >= 60000 ? 1u : steps >= 30000 ? 5u : 23u);
 }
 
 static struct fake_os *shared_host(void)
@@ -50,8 +55,12 @@ static struct fake_os *shared_host(void)
 static struct pgtable_run *open_run(const struct piommu_pgtable_config *config)
 {
     struct pgtable_host_options options = {.os = shared_host(), .placement = 1};
+    struct piommu_pgtable_config possible = *config;
 
-    return run_open(config, &options, 1);
+    if (host_lacks_atomics(config)) {
+        possible.flags &= ~PIOMMU_PGTABLE_DISJOINT;
+    }
+    return run_open(&possible, &options, 1);
 }
 
 static void map(struct pgtable_run *run, uint64_t iova, uint64_t physical, uint64_t size,
@@ -324,8 +333,9 @@ static void try_all_pairs(const struct small_world *world)
     {                                                          \
         .coherent_walk = true, .granule = (pages), __VA_ARGS__ \
     }
-#define GROUPS PIOMMU_PGTABLE_CONTIGUOUS
-#define SMALL  PIOMMU_PGTABLE_SMALL_INPUT
+#define DISJOINT PIOMMU_PGTABLE_DISJOINT
+#define GROUPS   PIOMMU_PGTABLE_CONTIGUOUS
+#define SMALL    PIOMMU_PGTABLE_SMALL_INPUT
 
 static void pairs_of_calls_in_a_single_table(void **state)
 {
@@ -354,6 +364,38 @@ static void pairs_of_calls_in_a_single_table(void **state)
                 .flags = SMALL | GROUPS),
          7,
          {0, 1, 31, 32, 33, 63, 64}},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(worlds) / sizeof(worlds[0]); i++) {
+        try_all_pairs(&worlds[i]);
+    }
+}
+
+/* Tables of which a part is unmapped, and of which all is. */
+static void pairs_of_calls_in_disjoint_tables(void **state)
+{
+    static const struct small_world worlds[] = {
+        {CONFIG(4096, .format = PIOMMU_ARM_64_LPAE_S1, .input_bits = 26, .output_bits = 48,
+                .flags = DISJOINT | GROUPS | PIOMMU_PGTABLE_TTBR1),
+         7,
+         {0, 1, 511, 512, 1024, 8192, 16384}},
+        {CONFIG(4096, .format = PIOMMU_ARM_64_LPAE_S2, .input_bits = 31, .output_bits = 40,
+                .flags = DISJOINT, .empty_tables_kept = 1),
+         6,
+         {0, 511, 512, 262143, 262144, 524288}},
+        {CONFIG(16384, .format = PIOMMU_ARM_64_LPAE_S1, .input_bits = 26, .output_bits = 36,
+                .flags = DISJOINT, .empty_tables_kept = 2),
+         5,
+         {0, 127, 2048, 2049, 4096}},
+        {CONFIG(65536, .format = PIOMMU_ARM_64_LPAE_S2, .input_bits = 30, .output_bits = 52,
+                .flags = DISJOINT | GROUPS),
+         5,
+         {0, 1, 8191, 8192, 16384}},
+        {CONFIG(4096, .format = PIOMMU_ARM_32_LPAE_S1, .input_bits = 25, .output_bits = 40,
+                .flags = DISJOINT),
+         5,
+         {0, 1, 512, 1024, 8192}},
     };
 
     (void)state;
@@ -478,6 +520,7 @@ int main(void)
         cmocka_unit_test(first_and_last_leaves_of_32_bit_formats_are_where_hardware_looks),
         cmocka_unit_test(pairs_of_calls_in_a_single_table),
         cmocka_unit_test(pairs_of_calls_around_blocks),
+        cmocka_unit_test(pairs_of_calls_in_disjoint_tables),
         cmocka_unit_test(a_cut_of_the_largest_leaves_takes_what_the_plan_says),
     };
 

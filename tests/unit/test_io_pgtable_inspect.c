@@ -24,6 +24,7 @@ static const struct kind kinds[] = {
     {S1_32, 4096, 32, 40, 0, 0},
     {S1_32, 4096, 31, 40, PIOMMU_PGTABLE_TTBR1, 0},
     {S2_32, 4096, 40, 40, 0, 0},
+    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_DISJOINT | PIOMMU_PGTABLE_CONTIGUOUS, 0},
 };
 
 /* A table with leaves of all levels, a group if there are any, and different prots. */

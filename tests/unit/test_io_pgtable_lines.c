@@ -41,6 +41,10 @@ static const struct window_kind kinds[] = {
     {PIOMMU_ARM_64_LPAE_S2, 4096, 43, 48, true, PIOMMU_PGTABLE_CONCATENATE, -20, GIB},
     {PIOMMU_ARM_64_LPAE_S2, 65536, 40, 48, true, 0, -5, 512 * MIB},
     {PIOMMU_ARM_32_LPAE_S2, 4096, 40, 40, true, 0, -20, 2 * MIB},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 39, 48, true, PIOMMU_PGTABLE_DISJOINT, -13, 4096},
+    {PIOMMU_ARM_64_LPAE_S2, 4096, 40, 40, false,
+     PIOMMU_PGTABLE_DISJOINT | PIOMMU_PGTABLE_CONTIGUOUS, -20, 4096},
+    {PIOMMU_ARM_64_LPAE_S1, 4096, 48, 48, true, PIOMMU_PGTABLE_DISJOINT, -20, 2 * MIB},
 };
 
 static struct pgt *open_kind(const struct window_kind *kind)
@@ -49,7 +53,7 @@ static struct pgt *open_kind(const struct window_kind *kind)
         config_of(kind->format, kind->granule, kind->input, kind->output);
     struct pgt *p;
 
-    config.flags = kind->flags;
+    config.flags = possible_flags(kind->flags);
     config.coherent_walk = kind->coherent;
     config.empty_tables_kept = 16;
     if ((kind->flags & PIOMMU_PGTABLE_DIRTY) != 0 && !stores_at_once()) {

@@ -414,6 +414,7 @@ static void test_the_walker_sees_each_change_in_every_mode(void **state)
 
         config.coherent_walk = !options.non_coherent;
         config.empty_tables_kept = (mode & 8) != 0 ? 2 : 0;
+        config.flags = (mode & 16) != 0 ? disjoint_flag() : 0;
         p = open_table_with(&config, &options);
         exercise(p);
         close_table(p);

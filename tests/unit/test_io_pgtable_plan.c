@@ -24,6 +24,8 @@ static const struct kind kinds[] = {
     {S2_64, 65536, 40, 40, 0, 0},
     {S1_32, 4096, 32, 40, 0, 0},
     {S2_32, 4096, 40, 40, 0, 0},
+    {S1_64, 4096, 48, 48, PIOMMU_PGTABLE_DISJOINT, 0},
+    {S2_64, 16384, 40, 48, PIOMMU_PGTABLE_DISJOINT | PIOMMU_PGTABLE_CONTIGUOUS, 0},
 };
 
 static struct pgt *open_kind(const struct kind *kind)

@@ -37,6 +37,8 @@ static const struct protect_kind kinds[] = {
     {S1_32, 4096, 32, 40, true, 0},
     {S1_32, 4096, 31, 40, false, PIOMMU_PGTABLE_TTBR1},
     {S2_32, 4096, 40, 40, true, 0},
+    {S1_64, 4096, 48, 48, true, PIOMMU_PGTABLE_DISJOINT | PIOMMU_PGTABLE_CONTIGUOUS},
+    {S2_64, 4096, 40, 40, false, PIOMMU_PGTABLE_DISJOINT},
 };
 
 static struct pgt *open_kind(const struct protect_kind *kind)
@@ -45,7 +47,7 @@ static struct pgt *open_kind(const struct protect_kind *kind)
         config_of(kind->format, kind->granule, kind->input, kind->output);
     struct pgt *p;
 
-    config.flags = kind->flags;
+    config.flags = possible_flags(kind->flags);
     config.coherent_walk = kind->coherent;
     p = open_table(&config);
     p->may_change_access = true;

@@ -184,7 +184,7 @@ print_size()
 
 print_sizes()
 {
-    local source objects=() compiler=aarch64-linux-gnu-gcc
+    local compiler=aarch64-linux-gnu-gcc
     local base=$scratch/build/piommu/CMakeFiles/piommu.dir/lib
 
     echo
@@ -195,17 +195,7 @@ print_sizes()
             "$scratch"/build/CMakeFiles/piommu-bench-linux.dir/"$linux_tree"/drivers/iommu/io-pgtable-arm.c.o
     fi
     if [[ -n $(type -P "$compiler") ]]; then
-        rm -rf "$scratch/aarch64"
-        mkdir -p "$scratch/aarch64"
-        for source in lib/io-pgtable/*.c; do
-            objects+=("$scratch/aarch64/$(basename "$source" .c).o")
-            "$compiler" -std=c11 -Os -ffreestanding -mgeneral-regs-only -mno-outline-atomics \
-                -mstrict-align -fno-stack-protector -fno-pic -fno-pie -Iinclude -c "$source" \
-                -o "${objects[-1]}"
-        done
-        print_size "io-pgtable, AArch64 -Os" "${objects[@]}"
-        print_size "  map, unmap, lookup and what they need" \
-            "$scratch"/aarch64/{attributes,create,empty,format,lookup,map,path,tables,unmap}.o
+        tests/package/size.sh "$scratch/aarch64" || status=1
     else
         echo "No $compiler: no sizes for AArch64."
     fi

@@ -85,7 +85,6 @@ static void stay_on_this_cpu(void)
 
 int main(int argc, char **argv)
 {
-    static const struct usage disjoint = {.coherent_walk = true, .disjoint = true};
     const struct effort *effort = &thorough;
     const char *json = NULL;
     bool exact = false;
@@ -123,15 +122,8 @@ int main(int argc, char **argv)
         stay_on_this_cpu();
         for (size_t i = 0; i < shape_count; i++) {
             rows_measure(&shapes[i], effort);
-            if (ours.can(&disjoint)) {
-                rows_measure_disjoint(&shapes[i], effort);
-            }
+            rows_measure_disjoint(&shapes[i], effort);
         }
-    }
-    if (!ours.can(&disjoint)) {
-        report_note(
-            "No rows threads_2, map_1_disjoint and unmap_1_disjoint: piommu has only tables "
-            "for one CPU at a time.");
     }
     if (implementations[PEER] == NULL) {
         report_note("Linux is not there to compare with.");

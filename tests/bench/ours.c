@@ -59,10 +59,10 @@ static const struct piommu_os os = {
     .barrier = host_barrier,
 };
 
-/* Tables that several CPUs may change at once: to be switched on here when the library has them. */
 static bool ours_can(const struct usage *usage)
 {
-    return !usage->disjoint;
+    (void)usage;
+    return true;
 }
 
 static void *ours_create(const struct shape *shape, const struct usage *usage)
@@ -75,7 +75,8 @@ static void *ours_create(const struct shape *shape, const struct usage *usage)
         .coherent_walk = usage->coherent_walk,
         .empty_tables_kept = usage->empties_kept,
         /* As Linux does it, so that the trees have the same height. */
-        .flags = shape->stage2 ? PIOMMU_PGTABLE_CONCATENATE : 0,
+        .flags = (shape->stage2 ? PIOMMU_PGTABLE_CONCATENATE : 0) |
+                 (usage->disjoint ? PIOMMU_PGTABLE_DISJOINT : 0),
     };
     struct piommu_pgtable *table;
     int error = piommu_pgtable_create((struct piommu_host){.os = &os}, &config, &table);
@@ -111,7 +112,9 @@ static bool ours_unmap(void *table, uint64_t iova, uint64_t page, size_t count)
     }
     piommu_pgtable_detach_empty(table, &gather);
     invalidate(table, gather.range.first, gather.range.last);
-    piommu_pgtable_release(table, &gather);
+    if (piommu_gather_has_tables(&gather)) {
+        piommu_pgtable_release(table, &gather);
+    }
     return unmapped == page * count;
 }
 

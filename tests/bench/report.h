@@ -9,7 +9,8 @@
 
 #include "bench.h"
 
-#define MOST_SAMPLES 64u
+#define MOST_SAMPLES  64u
+#define ROW_NAME_SIZE 32u
 
 /* What was measured of one implementation; nothing, if there are no samples. */
 struct samples {

@@ -7,6 +7,7 @@
  * are verified between the times taken.
  */
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -117,6 +118,15 @@ static void verify(const struct implementation *implementation, void *table,
     }
 }
 
+/* Of disjoint tables the rows have names of their own. */
+static const char *row_name(const char *name, const struct usage *usage)
+{
+    static char buffer[ROW_NAME_SIZE];
+
+    snprintf(buffer, sizeof(buffer), "%s%s", name, usage->disjoint ? "_disjoint" : "");
+    return buffer;
+}
+
 /* A kind of series, and the rows that it gives; NULL for none. */
 struct kind {
     const char *present;
@@ -126,15 +136,16 @@ struct kind {
     bool large;
     size_t per_call;
     size_t pages;
+    bool in_disjoint; /* measured in disjoint tables, too */
 };
 
 static const struct kind kinds[] = {
-    {"map_1_present", "unmap_1", "map_1_new", UNIT_CALL, false, 1, REGION_PAGES / 4},
-    {"map_16_present", NULL, NULL, UNIT_PAGE, false, 16, REGION_PAGES},
-    {"map_512_present", "unmap_512", "map_512_new", UNIT_PAGE, false, 512, REGION_PAGES},
-    {"map_262144_present", "unmap_262144", "map_262144_new", UNIT_PAGE, false, 262144,
-     REGION_PAGES},
-    {"map_2m", "unmap_2m", NULL, UNIT_CALL, true, 1, REGION_PAGES / 16},
+    {"map_1_present", "unmap_1", "map_1_new", UNIT_CALL, false, 1, REGION_PAGES / 4, true},
+    {"map_16_present", NULL, NULL, UNIT_PAGE, false, 16, REGION_PAGES, false},
+    {"map_512_present", "unmap_512", "map_512_new", UNIT_PAGE, false, 512, REGION_PAGES, true},
+    {"map_262144_present", "unmap_262144", "map_262144_new", UNIT_PAGE, false, 262144, REGION_PAGES,
+     false},
+    {"map_2m", "unmap_2m", NULL, UNIT_CALL, true, 1, REGION_PAGES / 16, false},
 };
 
 static struct series series_of(const struct shape *shape, const struct kind *kind,
@@ -196,17 +207,16 @@ static void measure_present(const struct shape *shape, const struct kind *kind,
             implementations[i]->destroy(tables[i]);
         }
     }
-    report_add(shape->name, kind->present, kind->unit, maps);
+    report_add(shape->name, row_name(kind->present, usage), kind->unit, maps);
     if (kind->unmap != NULL) {
-        report_add(shape->name, kind->unmap, kind->unit, unmaps);
+        report_add(shape->name, row_name(kind->unmap, usage), kind->unit, unmaps);
     }
 }
 
 /* Maps into an empty table, so that all tables on the way are made. */
 static void measure_new(const struct shape *shape, const struct kind *kind,
-                        const struct effort *effort)
+                        const struct effort *effort, const struct usage *usage)
 {
-    const struct usage usage = {.coherent_walk = true, .empties_kept = SOME_EMPTIES_KEPT};
     struct series series = series_of(shape, kind, effort);
     double count = (double)(series.calls * series.per_call);
     struct samples maps[IMPLEMENTATIONS] = {0};
@@ -221,7 +231,7 @@ static void measure_new(const struct shape *shape, const struct kind *kind,
             if (implementation == NULL) {
                 continue;
             }
-            table = implementation->create(shape, &usage);
+            table = implementation->create(shape, usage);
             begin = now();
             map_all(implementation, table, &series);
             samples_add(&maps[which], (now() - begin) / count);
@@ -229,13 +239,13 @@ static void measure_new(const struct shape *shape, const struct kind *kind,
             implementation->destroy(table);
         }
     }
-    report_add(shape->name, kind->fresh, kind->unit, maps);
+    report_add(shape->name, row_name(kind->fresh, usage), kind->unit, maps);
 }
 
 /* One page of an otherwise empty table is mapped and unmapped again and again. */
-static void measure_pair(const struct shape *shape, const struct effort *effort)
+static void measure_pair(const struct shape *shape, const struct effort *effort,
+                         const struct usage *usage)
 {
-    const struct usage usage = {.coherent_walk = true, .empties_kept = SOME_EMPTIES_KEPT};
     const uint64_t page = shape_granule(shape);
     const size_t pairs = 65536 / effort->divisor;
     struct samples samples[IMPLEMENTATIONS] = {0};
@@ -251,7 +261,7 @@ static void measure_pair(const struct shape *shape, const struct effort *effort)
             if (implementation == NULL) {
                 continue;
             }
-            table = implementation->create(shape, &usage);
+            table = implementation->create(shape, usage);
             begin = now();
             for (size_t pair = 0; pair < pairs; pair++) {
                 good &= implementation->map(table, BENCH_BASE, BENCH_OFFSET, page, 1);
@@ -264,7 +274,7 @@ static void measure_pair(const struct shape *shape, const struct effort *effort)
             implementation->destroy(table);
         }
     }
-    report_add(shape->name, "pair_1", "ns/pair", samples);
+    report_add(shape->name, row_name("pair_1", usage), "ns/pair", samples);
 }
 
 /* Looks pages up, so that the CPU may begin with the next ones before one is done. */
@@ -496,28 +506,39 @@ static void measure_churn(const struct shape *shape, const struct effort *effort
                      implementations[PEER] != NULL ? kept[PEER] : (double)__builtin_nanf(""));
 }
 
-void rows_measure(const struct shape *shape, const struct effort *effort)
+/* Times of maps and unmaps. */
+static void measure_changes(const struct shape *shape, const struct effort *effort,
+                            const struct usage *stays, const struct usage *general)
 {
-    const struct usage usage = {.coherent_walk = true, .empties_kept = ALL_EMPTIES_KEPT};
-
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-        measure_present(shape, &kinds[i], effort, &usage);
+        if (stays->disjoint && !kinds[i].in_disjoint) {
+            continue;
+        }
+        measure_present(shape, &kinds[i], effort, stays);
         if (kinds[i].fresh != NULL) {
-            measure_new(shape, &kinds[i], effort);
+            measure_new(shape, &kinds[i], effort, general);
         }
     }
-    measure_pair(shape, effort);
+    measure_pair(shape, effort, general);
+}
+
+void rows_measure(const struct shape *shape, const struct effort *effort)
+{
+    const struct usage stays = {.coherent_walk = true, .empties_kept = ALL_EMPTIES_KEPT};
+    const struct usage general = {.coherent_walk = true, .empties_kept = SOME_EMPTIES_KEPT};
+
+    measure_changes(shape, effort, &stays, &general);
     measure_lookup(shape, effort);
     measure_churn(shape, effort);
 }
 
 void rows_measure_disjoint(const struct shape *shape, const struct effort *effort)
 {
-    static const struct kind kind = {
-        "map_1_disjoint", "unmap_1_disjoint", NULL, UNIT_CALL, false, 1, REGION_PAGES / 4};
-    const struct usage usage = {
+    const struct usage stays = {
         .coherent_walk = true, .disjoint = true, .empties_kept = ALL_EMPTIES_KEPT};
+    const struct usage general = {
+        .coherent_walk = true, .disjoint = true, .empties_kept = SOME_EMPTIES_KEPT};
 
-    measure_present(shape, &kind, effort, &usage);
-    threads_measure(shape, effort, &usage);
+    measure_changes(shape, effort, &stays, &general);
+    threads_measure(shape, effort, &stays);
 }

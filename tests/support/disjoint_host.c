@@ -31,14 +31,18 @@
 #ifdef HAS_THREAD_SANITIZER
 void AnnotateIgnoreReadsBegin(const char *file, int line);
 void AnnotateIgnoreReadsEnd(const char *file, int line);
+void AnnotateIgnoreSyncBegin(const char *file, int line);
+void AnnotateIgnoreSyncEnd(const char *file, int line);
 
 static void begin_looking(void)
 {
     AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreSyncBegin(__FILE__, __LINE__);
 }
 
 static void end_looking(void)
 {
+    AnnotateIgnoreSyncEnd(__FILE__, __LINE__);
     AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
 }
 #else
@@ -398,17 +402,22 @@ static void *shim_dma_virtual(void *ctx, uint64_t physical)
     return (uint8_t *)&h->words[slot_word(h, slot)] + (physical - slot_physical(h, slot));
 }
 
-/* Hardware sees the line as it is now: a clean writes back what is there when it happens. */
+/*
+ * Hardware sees the line as it is now: a clean writes back what is there when it happens. It does so
+ * in one step, lest what another thread has cleaned meanwhile becomes older again.
+ */
 static void let_arrive(struct disjoint_host *h, enum disjoint_view view, size_t word)
 {
-    for (size_t i = word; i < word + LINE_WORDS && i < h->word_count; i++) {
-        uint64_t value;
-
-        begin_looking();
-        value = atomic_load_explicit(&h->words[i], memory_order_relaxed);
-        end_looking();
-        atomic_store_explicit(&h->seen[view][i], value, memory_order_relaxed);
+    begin_looking();
+    while (atomic_flag_test_and_set_explicit(&h->is_arriving, memory_order_acquire)) {
     }
+    for (size_t i = word; i < word + LINE_WORDS && i < h->word_count; i++) {
+        atomic_store_explicit(&h->seen[view][i],
+                              atomic_load_explicit(&h->words[i], memory_order_relaxed),
+                              memory_order_relaxed);
+    }
+    atomic_flag_clear_explicit(&h->is_arriving, memory_order_release);
+    end_looking();
 }
 
 static void let_line_arrive(struct disjoint_host *h, size_t word)
@@ -527,6 +536,7 @@ struct disjoint_host *disjoint_open(const struct piommu_pgtable_config *config,
     struct disjoint_host *h = calloc(1, sizeof(*h));
     int result;
 
+    atomic_flag_clear(&h->is_arriving);
     rules_of_config(config, &h->rules);
     h->rules.config.owner = h;
     h->scattered = options->scattered;

@@ -92,6 +92,7 @@ struct disjoint_host {
     struct disjoint_slot *slots;
     struct disjoint_share shares[DISJOINT_THREADS + 1]; /* the last: while there are no threads */
     _Atomic(uint64_t) object_bytes;
+    atomic_flag is_arriving; /* held while a line does */
 
     /* May be set: called first in every callback, and before memory is taken back. */
     void (*at_callback)(void *ctx);

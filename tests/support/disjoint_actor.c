@@ -212,6 +212,9 @@ bool actor_allows(const struct disjoint_actor *actor, uint64_t address,
         return true;
     }
     if (in_flight && flight->kind == ACTOR_PROTECTS) {
+        if (forgets_late && result->fault == WALKER_FAULT_NONE) {
+            return result->output == mapping->physical + (address - mapping->first);
+        }
         return leads_to(result, mapping->physical + (address - mapping->first), flight->prot);
     }
     return in_flight && flight->kind == ACTOR_UNMAPS && result->fault == WALKER_FAULT_TRANSLATION;
@@ -319,6 +322,12 @@ static void look_at_all(struct disjoint_actor *actor, uint64_t first, uint64_t l
 
     CHECK(piommu_pgtable_for_each_mapping(actor->h->table, first, last, visit, &tour) == 0);
     CHECK(tour.bytes == mapped_bytes(actor, first, last));
+}
+
+void actor_look_at_range(struct disjoint_actor *actor, uint64_t first, uint64_t last)
+{
+    look_for_leaf(actor, first, last);
+    look_at_all(actor, first, last);
 }
 
 /* ---- Calls ---- */
@@ -634,7 +643,7 @@ static int invalidate_cut(void *cookie, const struct piommu_range *range)
     return 0;
 }
 
-static void unmap_cut(struct disjoint_actor *actor, uint64_t first, uint64_t last)
+void actor_cut(struct disjoint_actor *actor, uint64_t first, uint64_t last)
 {
     const struct disjoint_share *share = disjoint_share(actor->h);
     bool splits_live = (actor->h->rules.config.flags & PIOMMU_PGTABLE_BBM_LEVEL_2) != 0;
@@ -671,7 +680,7 @@ static void unmap_cut(struct disjoint_actor *actor, uint64_t first, uint64_t las
     check_range(actor, leaves.first, leaves.last);
 }
 
-static void protect(struct disjoint_actor *actor, uint64_t first, uint64_t last)
+void actor_protect(struct disjoint_actor *actor, uint64_t first, uint64_t last)
 {
     piommu_prot prot = PIOMMU_PROT_READ | PIOMMU_PROT_SOFTWARE(pgtable_random(&actor->random));
     int wanted = judge_removal(actor, first, last);
@@ -894,7 +903,7 @@ static void remove_something(struct disjoint_actor *actor, struct piommu_range r
         break;
     case 1:
         if (actor->unsynced_count == 0) {
-            unmap_cut(actor, part.first, part.last);
+            actor_cut(actor, part.first, part.last);
         }
         break;
     default:
@@ -919,7 +928,7 @@ void actor_step(struct disjoint_actor *actor)
             land(actor);
         }
         part = choose_removal(actor, range);
-        protect(actor, part.first, part.last);
+        actor_protect(actor, part.first, part.last);
         break;
     case 1:
     case 2:
@@ -929,8 +938,8 @@ void actor_step(struct disjoint_actor *actor)
         break;
     case 3:
         begin_call(actor, false);
-        look_for_leaf(actor, address, range.last);
-        look_at_all(actor, range.first, address);
+        actor_look_at_range(actor, address, range.last);
+        actor_look_at_range(actor, range.first, address);
         end_call(actor);
         break;
     case 4:
@@ -1119,8 +1128,9 @@ static bool compare_leaf(void *ctx, const struct walker_leaf *leaf)
 void actors_check_all(const struct disjoint_actor *actors, unsigned int count)
 {
     struct disjoint_host *h = actors[0].h;
+    unsigned int views = h->rules.config.coherent_walk ? 1 : DISJOINT_VIEWS;
 
-    for (unsigned int view = 0; view < DISJOINT_VIEWS; view++) {
+    for (unsigned int view = 0; view < views; view++) {
         struct comparison comparison = {.actors = actors, .count = count};
         uint64_t bytes = 0;
 

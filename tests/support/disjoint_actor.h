@@ -85,7 +85,10 @@ void actor_clear(struct disjoint_actor *actor);
 /* Single calls with all their checks, for tests that choose them. False: there was no memory. */
 bool actor_map(struct disjoint_actor *actor, uint64_t first, uint64_t last, uint64_t physical);
 void actor_unmap(struct disjoint_actor *actor, uint64_t first, uint64_t last);
+void actor_cut(struct disjoint_actor *actor, uint64_t first, uint64_t last);
+void actor_protect(struct disjoint_actor *actor, uint64_t first, uint64_t last);
 void actor_look(struct disjoint_actor *actor, uint64_t address);
+void actor_look_at_range(struct disjoint_actor *actor, uint64_t first, uint64_t last);
 
 /* The mapping of an address; NULL: there is none. */
 const struct actor_mapping *actor_mapping_at(const struct disjoint_actor *actor, uint64_t address);

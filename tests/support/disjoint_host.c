@@ -75,28 +75,30 @@ struct disjoint_share *disjoint_share(struct disjoint_host *h)
 
 /* ---- Places ---- */
 
-/* A table is kept in the byte order of hardware. */
+/* A table is kept in the byte order of hardware: little-endian. */
 static uint64_t number_of_word(uint64_t word)
 {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    return word;
+#else
     uint8_t bytes[8];
 
     memcpy(bytes, &word, sizeof(bytes));
     return little_endian_word(bytes);
-}
-
-static size_t root_words(const struct disjoint_host *h)
-{
-    return ROOT_TABLES * h->slot_bytes / 8;
+#endif
 }
 
 static size_t slot_word(const struct disjoint_host *h, size_t slot)
 {
-    return slot == 0 ? 0 : root_words(h) + (slot - 1) * (h->slot_bytes / 8);
+    /* The root has the room of several tables. */
+    return slot == 0 ? 0 : (slot + ROOT_TABLES - 1) << h->slot_shift;
 }
 
 static size_t slot_of_word(const struct disjoint_host *h, size_t word)
 {
-    return word < root_words(h) ? 0 : 1 + (word - root_words(h)) / (h->slot_bytes / 8);
+    size_t place = word >> h->slot_shift;
+
+    return place < ROOT_TABLES ? 0 : place - (ROOT_TABLES - 1);
 }
 
 /* Scattered: in the opposite order, so that virtual minus physical is nowhere the same. */
@@ -107,8 +109,7 @@ static uint64_t slot_physical(const struct disjoint_host *h, size_t slot)
     return PHYSICAL_BASE + 8 * (uint64_t)slot_word(h, place);
 }
 
-/* SIZE_MAX: there is none. */
-static size_t slot_of_physical(const struct disjoint_host *h, uint64_t physical)
+size_t disjoint_slot(const struct disjoint_host *h, uint64_t physical)
 {
     size_t place;
 
@@ -154,7 +155,7 @@ static bool is_in_use(const struct disjoint_host *h, size_t slot)
 
 bool disjoint_is_table(const struct disjoint_host *h, uint64_t physical, uint64_t size)
 {
-    size_t slot = slot_of_physical(h, physical);
+    size_t slot = disjoint_slot(h, physical);
 
     return slot != SIZE_MAX && is_in_use(h, slot) &&
            physical - slot_physical(h, slot) + size <=
@@ -167,15 +168,19 @@ static bool read_view(void *ctx, uint64_t physical, uint64_t *value)
     const struct disjoint_host *h = reader->h;
     const _Atomic(uint64_t) *words =
         reader->view == DISJOINT_STORED ? h->words : h->seen[reader->view];
-    size_t slot = slot_of_physical(h, physical);
+    size_t slot = disjoint_slot(h, physical);
+    uint64_t offset;
 
-    if (!disjoint_is_table(h, physical, 8)) {
+    if (slot == SIZE_MAX || !is_in_use(h, slot)) {
+        return false;
+    }
+    offset = physical - slot_physical(h, slot);
+    if (offset >= atomic_load_explicit(&h->slots[slot].size, memory_order_relaxed)) {
         return false;
     }
     begin_looking();
-    *value = number_of_word(atomic_load_explicit(
-        &words[slot_word(h, slot) + (size_t)(physical - slot_physical(h, slot)) / 8],
-        memory_order_relaxed));
+    *value = number_of_word(atomic_load_explicit(&words[slot_word(h, slot) + (size_t)offset / 8],
+                                                 memory_order_relaxed));
     end_looking();
     return true;
 }
@@ -224,7 +229,7 @@ static size_t parent_of(const struct disjoint_host *h, size_t slot)
 
 bool disjoint_is_linked(const struct disjoint_host *h, uint64_t physical)
 {
-    size_t slot = slot_of_physical(h, physical);
+    size_t slot = disjoint_slot(h, physical);
 
     for (unsigned int level = 0; level < WALKER_MAXIMUM_STEPS && slot != SIZE_MAX; level++) {
         if (slot == 0) {
@@ -334,6 +339,7 @@ static void *shim_dma_alloc(void *ctx, const struct piommu_dma_request *request,
     }
     CHECK(!atomic_exchange_explicit(&h->slots[slot].in_use, true, memory_order_relaxed));
     atomic_store_explicit(&h->slots[slot].size, request->size, memory_order_relaxed);
+    atomic_store_explicit(&h->slots[slot].taker, this_thread, memory_order_relaxed);
     word = slot_word(h, slot);
     memset((void *)&h->words[word], PATTERN_FRESH, request->size);
     for (size_t i = 0; i < request->size / 8; i++) {
@@ -395,7 +401,7 @@ static void shim_dma_free(void *ctx, void *memory, size_t size)
 static void *shim_dma_virtual(void *ctx, uint64_t physical)
 {
     struct disjoint_host *h = ctx;
-    size_t slot = slot_of_physical(h, physical);
+    size_t slot = disjoint_slot(h, physical);
 
     /* Not a place to switch: it is asked for on each level of each walk, and changes nothing. */
     CHECK(slot != SIZE_MAX && is_in_use(h, slot));
@@ -541,6 +547,7 @@ struct disjoint_host *disjoint_open(const struct piommu_pgtable_config *config,
     h->rules.config.owner = h;
     h->scattered = options->scattered;
     h->slot_bytes = config->granule;
+    h->slot_shift = h->rules.granule_shift - 3;
     prepare_memory(h, options);
     h->shim = (struct piommu_os){
         .size = sizeof(struct piommu_os),
@@ -617,7 +624,7 @@ static bool count_link(void *ctx, const struct walker_link *link)
 {
     struct count_context *count = ctx;
     const struct disjoint_host *h = count->h;
-    size_t slot = slot_of_physical(h, link->next.table);
+    size_t slot = disjoint_slot(h, link->next.table);
     bool is_empty = true;
 
     CHECK(slot != SIZE_MAX && slot != 0 && is_in_use(h, slot));
@@ -658,10 +665,10 @@ void disjoint_check_all(struct disjoint_host *h, struct disjoint_counts *counts)
     struct piommu_pgtable_report report;
 
     count_all(h, DISJOINT_STORED, counts);
-    for (unsigned int view = DISJOINT_CLEANED; view < DISJOINT_VIEWS; view++) {
+    if (!h->rules.config.coherent_walk) {
         struct disjoint_counts seen;
 
-        count_all(h, (enum disjoint_view)view, &seen);
+        count_all(h, DISJOINT_CLEANED, &seen);
         CHECK(seen.linked == counts->linked && seen.leaves == counts->leaves);
     }
     CHECK(piommu_pgtable_verify(h->table, complain, NULL, &report) == 0);

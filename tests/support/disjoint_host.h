@@ -61,6 +61,7 @@ struct disjoint_share {
 
 struct disjoint_slot {
     atomic_bool in_use;
+    _Atomic(unsigned int) taker; /* the thread that has asked for it */
     _Atomic(size_t) size;
 };
 
@@ -84,6 +85,7 @@ struct disjoint_host {
 
     bool scattered;
     size_t slot_bytes;
+    unsigned int slot_shift; /* of its words */
     size_t share_slots;
     size_t slot_count; /* the first one is for the root, and larger */
     size_t word_count;
@@ -125,6 +127,8 @@ void disjoint_leak(struct disjoint_host *h, unsigned int chance, uint64_t *rando
 /* The place of an address inside table memory, as hardware knows it; false: it is none. */
 bool disjoint_physical(const struct disjoint_host *h, const volatile void *address,
                        uint64_t *physical);
+/* The place of a table among all, for arrays of the test; SIZE_MAX: it is none. */
+size_t disjoint_slot(const struct disjoint_host *h, uint64_t physical);
 /* Is this the address of a table that the library holds? */
 bool disjoint_is_table(const struct disjoint_host *h, uint64_t physical, uint64_t size);
 /* The table that a descriptor leads to, if it is taken for a link. */

@@ -30,7 +30,10 @@ struct piommu_gather {
     /** Private: the first and the last of the mapping records that wait to be removed. */
     void *first_record;
     void *last_record;
-    /** Private: how many of the page tables keep others from being put in their place. */
+    /**
+     * Private: how many of them keep others from being put in their place: those of trim, and of an
+     * exclusive table's piommu_pgtable_detach_empty.
+     */
     uint32_t blocking;
     /** Something was removed and not yet synced. */
     bool pending;

@@ -49,12 +49,14 @@
  * the ranges given to unmap, holes included.
  *
  * Where a table was detached hardware may still take its way through it, so nothing new can be put
- * in its place before the release: a map that would have to returns -PIOMMU_EBUSY.
+ * in its place before the release: a map that would have to returns -PIOMMU_EBUSY. (Not where an
+ * unmap of a disjoint table has detached it: there the rule of the last paragraph is all there is.)
  *
  * Empty tables. In an exclusive table piommu_pgtable_detach_empty takes out the tables that unmaps
  * have emptied, but for a quota that the caller sets. In a disjoint table an unmap takes out those
  * that lie wholly inside its range (but for the quota), since nobody else can be on the way to
- * them; others that are empty stay linked, are used again by maps, and go by piommu_pgtable_trim.
+ * them; others that are empty stay linked, are used again by maps (for which a block that would
+ * have their place is cut into smaller leaves), and go by piommu_pgtable_trim.
  *
  * Bounded work. A call's work grows with the number of leaves and tables that it meets, not with
  * the size of the addresses. Where even that is too long (a hypercall that must not keep the CPU),
@@ -70,6 +72,7 @@
  * formats.
  */
 
+#include <piommu/error.h>
 #include <piommu/gather.h>
 #include <piommu/os.h>
 #include <piommu/types.h>
@@ -131,7 +134,7 @@ enum piommu_pgtable_format {
 #define PIOMMU_PGTABLE_BBM_LEVEL_2 0x100u
 /**
  * Several CPUs may change the table at once, as long as their ranges are disjoint; see the top of
- * this file. Only on hosts with lock-free 64-bit atomics.
+ * this file. Only on hosts with lock-free 64-bit atomics, and not if left out of the build.
  */
 #define PIOMMU_PGTABLE_DISJOINT 0x200u
 /** All flags that exist. */
@@ -231,6 +234,7 @@ struct piommu_pgtable_info {
     int8_t start_level;                /**< level of the root */
     bool coherent_walk;                /**< as configured */
     bool write_only;                   /**< write without read can be expressed */
+    bool live_cut;                     /**< piommu_pgtable_unmap_cut opens no window */
     bool adopted;                      /**< made by somebody else: read only */
     struct piommu_range aperture;      /**< the input addresses */
     uint64_t leaf_sizes;               /**< sum of the leaf sizes in use */
@@ -271,8 +275,8 @@ struct piommu_pgtable;
  * @return 0; -PIOMMU_EINVAL for a bad argument, an unknown flag or an incomplete shim;
  *         -PIOMMU_EOPNOTSUPP for a format, granule, width, leaf size or flag that does not exist,
  *         or not together with the others, or not on this host (PIOMMU_PGTABLE_DIRTY or
- *         _DISJOINT without lock-free 64-bit atomics), or for a format or granule that was left out
- *         when the library was built; -PIOMMU_ENOMEM.
+ *         _DISJOINT without lock-free 64-bit atomics), or for a format, granule or kind that was
+ *         left out when the library was built; -PIOMMU_ENOMEM.
  *
  * Context: task. Runs beside anything.
  */
@@ -530,8 +534,8 @@ void piommu_pgtable_detach_empty(struct piommu_pgtable *table, struct piommu_gat
 void piommu_pgtable_trim(struct piommu_pgtable *table, struct piommu_gather *gather);
 
 /**
- * Frees what piommu_pgtable_detach_empty has detached (into the reserve, as long as that is not
- * full), and empties the gather. To be called when the invalidation is complete, and only if it
+ * Frees the tables that were detached into the gather (into the reserve, as long as that is not
+ * full), and empties it. To be called when the invalidation is complete, and only if it
  * succeeded.
  *
  * Context: any (dma_free is called). By range (that of the gather).
@@ -561,7 +565,8 @@ void piommu_pgtable_move_detached(struct piommu_pgtable *table, struct piommu_ga
  * @param to_map    set to the number of tables that mapping the range takes at most, however it is
  *                  cut into calls and whatever is mapped around it. Exact: an empty table takes as
  *                  many. (Where leaf_sizes leaves out a size between two, only as long as the range
- *                  has no empty tables, which empty_tables_kept and cuts leave.) May be NULL.
+ *                  has no empty tables, which empty_tables_kept, cuts, and in a disjoint table
+ *                  unmaps of less than a table leave.) May be NULL.
  * @param to_cut    set to the number of tables that one piommu_pgtable_unmap_cut of the range takes
  *                  at most, with the leaf sizes that are in use. Exact: there are mappings for
  *                  which it takes as many. May be NULL.

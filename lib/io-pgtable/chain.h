@@ -81,4 +81,20 @@ static inline void empty_note(struct piommu_pgtable *table, descriptor_slot *slo
     table->empty.last_iova = iova;
 }
 
+/*
+ * Prepares the table below a link for being filled, whatever the kind of the table: to be done
+ * before anything is stored there.
+ */
+static inline void link_prepare(struct piommu_pgtable *table, descriptor_slot *link,
+                                uint64_t descriptor)
+{
+    if (pgtable_is_disjoint(table)) {
+        if (!descriptor_links_in_use(descriptor)) {
+            piommu_disjoint_prepare_(table, link, descriptor);
+        }
+    } else if (descriptor_links_empty(descriptor)) {
+        empty_forget(table, pgtable_next(table, descriptor));
+    }
+}
+
 #endif

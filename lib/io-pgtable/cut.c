@@ -167,7 +167,7 @@ int piommu_pgtable_unmap_cut(struct piommu_pgtable *table, uint64_t iova, uint64
                              piommu_pgtable_invalidate invalidate, void *cookie,
                              struct piommu_gather *gather, uint64_t *unmapped)
 {
-    bool replace = (table->info.flags & PIOMMU_PGTABLE_BBM_LEVEL_2) != 0 && DESCRIPTOR_ATOMIC;
+    bool replace = table->info.live_cut;
     struct plan plan = {.range = {.first = iova, .last = iova + (size - 1)}};
     struct piommu_gather removed;
     descriptor_slot *spare;

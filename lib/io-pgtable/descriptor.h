@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "../base/byte_order.h"
+#include "../base/compiler.h"
 
 #define DESCRIPTOR_VALID     1ull
 #define DESCRIPTOR_TYPE_MASK 3ull
@@ -153,7 +154,7 @@ static inline void descriptor_write(descriptor_slot *slot, uint64_t descriptor)
     }
 }
 
-/* Changes the permissions of a leaf and nothing else, in the order that the caller has found out. */
+/* Changes the permissions of a leaf and nothing else, in the order that the caller has found. */
 static inline void descriptor_change(descriptor_slot *slot, uint64_t descriptor, bool high_first)
 {
     uint32_t low = piommu_le32((uint32_t)descriptor);
@@ -207,9 +208,8 @@ static inline uint64_t descriptor_count_up(uint64_t descriptor, uint32_t slots)
 {
     uint64_t sum = descriptor + ((uint64_t)slots << DESCRIPTOR_COUNT_LOW_SHIFT);
 
-    if (__builtin_expect(((sum ^ descriptor) & DESCRIPTOR_ABOVE_COUNT_LOW) == 0 &&
-                             slots < (1u << DESCRIPTOR_COUNT_LOW_BITS),
-                         1)) {
+    if (LIKELY(((sum ^ descriptor) & DESCRIPTOR_ABOVE_COUNT_LOW) == 0 &&
+               slots < (1u << DESCRIPTOR_COUNT_LOW_BITS))) {
         return sum;
     }
     return descriptor_with_count(descriptor, descriptor_count(descriptor) + slots);
@@ -219,9 +219,8 @@ static inline uint64_t descriptor_count_down(uint64_t descriptor, uint32_t slots
 {
     uint64_t difference = descriptor - ((uint64_t)slots << DESCRIPTOR_COUNT_LOW_SHIFT);
 
-    if (__builtin_expect(((difference ^ descriptor) & DESCRIPTOR_ABOVE_COUNT_LOW) == 0 &&
-                             slots < (1u << DESCRIPTOR_COUNT_LOW_BITS),
-                         1)) {
+    if (LIKELY(((difference ^ descriptor) & DESCRIPTOR_ABOVE_COUNT_LOW) == 0 &&
+               slots < (1u << DESCRIPTOR_COUNT_LOW_BITS))) {
         return difference;
     }
     return descriptor_with_count(descriptor, descriptor_count(descriptor) - slots);

@@ -52,6 +52,9 @@ void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slo
      * what is mapped by this call must be reachable when it returns. So everyone cleans it who
      * finds it like this, and then says so. Nobody changes a link to a table that others fill in
      * any other way, so a store will do.
+     *
+     * It is enough to look at the lowest link on a way: a table is linked only by someone who has
+     * made all links above it ready.
      */
     pgtable_clean(table, slot, 1);
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
@@ -111,7 +114,7 @@ static bool is_all_zero(const struct piommu_pgtable *table, descriptor_slot *slo
 
 void piommu_disjoint_leave_(struct path *path)
 {
-    struct piommu_disjoint_unmap *unmap = path->unmap;
+    struct unmap_notes *unmap = path->unmap;
     unsigned int height = path->height - 1;
     bool kept = unmap->kept[height];
 

@@ -13,6 +13,7 @@
 
 #include "pgtable.h"
 
+#include "../base/compiler.h"
 #include "../base/gather.h"
 #include "chain.h"
 #include "inspect.h"
@@ -124,8 +125,8 @@ static uint64_t cut_link(struct piommu_pgtable *table, unsigned int height, uint
 }
 
 /* Detaches all but so many. Apart from its callers, which have nothing else to do as a rule. */
-__attribute__((noinline)) static void detach(struct piommu_pgtable *table, uint32_t keep,
-                                             struct piommu_gather *gather)
+static NEVER_INLINE void detach(struct piommu_pgtable *table, uint32_t keep,
+                                struct piommu_gather *gather)
 {
     descriptor_slot *detached = gather->tables;
 

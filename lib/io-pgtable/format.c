@@ -404,6 +404,7 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
     table->info.start_level = (int8_t)pgtable_level(table->root_height);
     table->info.coherent_walk = config->coherent_walk;
     table->info.write_only = !is_stage1(config);
+    table->info.live_cut = DESCRIPTOR_ATOMIC && (config->flags & PIOMMU_PGTABLE_BBM_LEVEL_2) != 0;
     table->info.root_size = sizeof(descriptor_slot) << slots_bits;
     set_aperture(table, config);
     set_addresses(table, config);

@@ -53,7 +53,7 @@ int piommu_pgtable_lookup(const struct piommu_pgtable *table, uint64_t iova,
     return 0;
 }
 
-NEVER_INLINE uint64_t translate_slowly(const struct piommu_pgtable *table, uint64_t iova)
+static NEVER_INLINE uint64_t translate_slowly(const struct piommu_pgtable *table, uint64_t iova)
 {
     struct piommu_translation result;
 
@@ -62,8 +62,8 @@ NEVER_INLINE uint64_t translate_slowly(const struct piommu_pgtable *table, uint6
 }
 
 /* Translates an address in a page, and leaves everything else to the general code. */
-ALWAYS_INLINE uint64_t translate_page(const struct piommu_pgtable *table, uint64_t iova,
-                                      unsigned int page_shift, unsigned int index_bits)
+static ALWAYS_INLINE uint64_t translate_page(const struct piommu_pgtable *table, uint64_t iova,
+                                             unsigned int page_shift, unsigned int index_bits)
 {
     const uint64_t mask = (1ull << page_shift) - 1;
     struct descent descent;

@@ -525,28 +525,17 @@ int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
     return source.left == 0 ? 0 : -PIOMMU_EEXIST;
 }
 
-NEVER_INLINE int map_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
-                            uint64_t size, piommu_prot prot, uint64_t *mapped)
+static NEVER_INLINE int map_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                                   uint64_t size, piommu_prot prot, uint64_t *mapped)
 {
     struct piommu_segment segment = {.physical = physical, .size = size};
 
     return piommu_pgtable_map_list(table, iova, &segment, 1, prot, mapped);
 }
 
-/* Prepares the table below a link for being filled. */
-static inline void prepare(struct piommu_pgtable *table, const struct descent *descent)
-{
-    if (pgtable_is_disjoint(table)) {
-        if (!descriptor_links_in_use(descent->link_descriptor)) {
-            piommu_disjoint_prepare_(table, descent->link, descent->link_descriptor);
-        }
-    } else if (descriptor_links_empty(descent->link_descriptor)) {
-        empty_forget(table, quick_next(table, descent->link_descriptor));
-    }
-}
-
 /* Makes leaves visible that were stored in a linked table. */
-NEVER_INLINE int publish(const struct piommu_pgtable *table, descriptor_slot *slots, uint32_t count)
+static NEVER_INLINE int publish(const struct piommu_pgtable *table, descriptor_slot *slots,
+                                uint32_t count)
 {
     pgtable_clean(table, slots, count);
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
@@ -557,9 +546,9 @@ NEVER_INLINE int publish(const struct piommu_pgtable *table, descriptor_slot *sl
  * Maps one page into a table that is there, and leaves everything else to the general code.
  * Everything else includes all errors.
  */
-ALWAYS_INLINE int map_page(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
-                           piommu_prot prot, uint64_t *mapped, unsigned int page_shift,
-                           unsigned int index_bits)
+static ALWAYS_INLINE int map_page(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                                  piommu_prot prot, uint64_t *mapped, unsigned int page_shift,
+                                  unsigned int index_bits)
 {
     const uint64_t size = 1ull << page_shift;
     uint64_t attributes = pgtable_leaf_attributes(table, prot);
@@ -599,8 +588,8 @@ ALWAYS_INLINE int map_page(struct piommu_pgtable *table, uint64_t iova, uint64_t
 }
 
 /* The same for a range of leaves of one size that lies in one table. */
-NEVER_INLINE int map_run(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
-                         uint64_t size, piommu_prot prot, uint64_t *mapped)
+static NEVER_INLINE int map_run(struct piommu_pgtable *table, uint64_t iova, uint64_t physical,
+                                uint64_t size, piommu_prot prot, uint64_t *mapped)
 {
     uint64_t attributes = pgtable_leaf_attributes(table, prot);
     struct descent descent;
@@ -632,7 +621,7 @@ NEVER_INLINE int map_run(struct piommu_pgtable *table, uint64_t iova, uint64_t p
         }
     }
     if (descent.link != NULL) {
-        prepare(table, &descent);
+        link_prepare(table, descent.link, descent.link_descriptor);
     }
     stored = fill_slots(descent.slot, physical | attributes, span, (uint32_t)count);
     *mapped = (uint64_t)stored << table->shift[descent.height];

@@ -4,11 +4,11 @@
 #define PIOMMU_LIB_IO_PGTABLE_OPTIONS_H
 
 /*
- * Which formats and granules are built.
+ * What of page tables is built: formats, granules, kinds, and ways of doing things.
  *
  * Everything is, unless one of the macros below is defined as 0 for all files of the library, by
- * hand (-DPIOMMU_PGTABLE_WITH_16K=0) or by the CMake lists PIOMMU_PGTABLE_FORMATS and
- * PIOMMU_PGTABLE_GRANULES. A table with what is not built cannot be created. So everywhere else the
+ * hand (-DPIOMMU_PGTABLE_WITH_16K=0) or by CMake's PIOMMU_PGTABLE_FORMATS, _GRANULES and _DISJOINT.
+ * A table with what is not built cannot be created. So everywhere else the
  * questions that this file answers are constants as far as possible, and code for what is not built
  * folds away: `if (!format_is_stage1(format))` is nothing in a build without stage 2.
  */
@@ -92,24 +92,6 @@
     ((PIOMMU_PGTABLE_WITH_4K ? GRANULE_4K : 0u) | (PIOMMU_PGTABLE_WITH_16K ? GRANULE_16K : 0u) | \
      (PIOMMU_PGTABLE_WITH_64K ? GRANULE_64K : 0u))
 
-/*
- * If just one granule is built, the log2 of it, and of the slots in a table; else 0. What
- * instantiates code per granule has one instance then, with constants.
- */
-#if GRANULES_BUILT == GRANULE_4K
-#define ONLY_PAGE_SHIFT 12u
-#define ONLY_INDEX_BITS 9u
-#elif GRANULES_BUILT == GRANULE_16K
-#define ONLY_PAGE_SHIFT 14u
-#define ONLY_INDEX_BITS 11u
-#elif GRANULES_BUILT == GRANULE_64K
-#define ONLY_PAGE_SHIFT 16u
-#define ONLY_INDEX_BITS 13u
-#else
-#define ONLY_PAGE_SHIFT 0u
-#define ONLY_INDEX_BITS 0u
-#endif
-
 static inline bool built_with_format(enum piommu_pgtable_format format)
 {
     unsigned int number = (unsigned int)format;
@@ -149,20 +131,6 @@ static inline bool granule_is(uint64_t granule, uint32_t size)
         return true;
     }
     return (GRANULES_BUILT & size) != 0 && granule == size;
-}
-
-/*
- * The log2 of a table's granule, and of the slots in its tables: of use where the value that the
- * caller would have to read is the same for all tables.
- */
-static inline unsigned int known_page_shift(unsigned int page_shift)
-{
-    return ONLY_PAGE_SHIFT != 0 ? ONLY_PAGE_SHIFT : page_shift;
-}
-
-static inline unsigned int known_index_bits(unsigned int index_bits)
-{
-    return ONLY_PAGE_SHIFT != 0 ? ONLY_INDEX_BITS : index_bits;
 }
 
 #endif

@@ -23,7 +23,8 @@ void piommu_path_begin_(struct path *path, struct piommu_pgtable *table)
 /*
  * Links the fresh table at `height`, to which `slot` of the table above will lead. Its content must
  * be visible before the link is; if the table above is not linked either, its own link does the
- * ordering.
+ * ordering. In a disjoint table nobody else is on the way to it, since it lies wholly inside the
+ * range of this call.
  */
 static void link_fresh(struct path *path, unsigned int height, descriptor_slot *slot)
 {
@@ -90,15 +91,7 @@ void piommu_path_end_(struct path *path)
 
 void piommu_path_enter_to_fill_(struct path *path, uint64_t descriptor)
 {
-    struct piommu_pgtable *table = path->table;
-
-    if (pgtable_is_disjoint(table)) {
-        if (descriptor_count(descriptor) != LINK_IN_USE) {
-            piommu_disjoint_prepare_(table, path_slot(path), descriptor);
-        }
-    } else if (descriptor_links_empty(descriptor)) {
-        empty_forget(table, pgtable_next(table, descriptor));
-    }
+    link_prepare(path->table, path_slot(path), descriptor);
     path_enter(path, descriptor);
 }
 

@@ -56,7 +56,7 @@ struct piommu_pgtable {
      * linear one that uses nothing rare; else 0.
      */
     uint64_t quick_sizes;
-    uint64_t quick_page; /* the smallest of them */
+    uint64_t quick_page; /* the granule, if the short ways may be taken; else 0 */
 
     /* The table of pages that was last changed in the short way; see find_page. */
     struct {
@@ -335,12 +335,11 @@ struct path {
     unsigned int height;
     uint64_t iova;
     /*
-     * In a disjoint table: no other call has to do with what lies wholly inside this range. In an
-     * exclusive one that holds for the whole table.
+     * Asked for in a disjoint table only: no other call has to do with what lies wholly inside this
+     * range.
      */
     struct piommu_range own;
-    /* In a disjoint table, for an unmap: see disjoint.c. */
-    struct piommu_disjoint_unmap *unmap;
+    struct unmap_notes *unmap; /* NULL: this is no unmap */
 };
 
 /* path.c */
@@ -449,10 +448,14 @@ static inline bool pgtable_is_blocked(const struct piommu_pgtable *table, uint64
 
 /* disjoint.c: what disjoint tables do otherwise. */
 
-/* How an unmap treats tables. */
-struct piommu_disjoint_unmap {
+/*
+ * What the path of an unmap notes for disjoint tables, where leaving a table means to detach it if
+ * it is empty. An unmap that finds nothing returns -ENOENT and must change nothing, so empty tables
+ * are passed by until something was found; if any were, the unmap goes through its range once more.
+ */
+struct unmap_notes {
     struct piommu_gather *gather; /* takes the tables that are detached; NULL: all stay */
-    uint64_t begin;               /* of this portion */
+    uint64_t begin;               /* of this portion: what is in front of it was not looked at */
     bool found;                   /* something was removed */
     bool passed;                  /* an empty table was left alone, as nothing was found yet */
     bool kept[HEIGHTS];           /* the table on the path has a child that stays */

@@ -6,35 +6,32 @@
 /*
  * The short way down, which map, unmap and lookup take where table->quick_sizes is not 0. For
  * single pages, where the way is what counts, it is made once for each granule, with constant
- * shifts: a level then costs eight instructions on x86-64, and twice as many without.
+ * shifts.
  */
 
 #include "pgtable.h"
 
+#include "../base/compiler.h"
 #include "options.h"
 
 /* Slots in a cache line of 64 bytes: what most CPUs have, and what is looked at in one go. */
 #define SLOTS_AT_ONCE 8u
 
-#define ALWAYS_INLINE __attribute__((always_inline)) static inline
-#define NEVER_INLINE  __attribute__((noinline)) static
-#define UNLIKELY(x)   __builtin_expect((x) != 0, 0)
-
 /* Whether a size is that of a page of that granule, and the short ways may be taken. */
-ALWAYS_INLINE bool is_quick_page(const struct piommu_pgtable *table, uint64_t size,
-                                 uint32_t granule)
+static ALWAYS_INLINE bool is_quick_page(const struct piommu_pgtable *table, uint64_t size,
+                                        uint32_t granule)
 {
     return PIOMMU_PGTABLE_WITH_SHORT_WAYS && built_with_granule(granule) && size == granule &&
            table->quick_page == granule;
 }
 
 /* Whether a size may be that of a run of leaves, and the short ways may be taken. */
-ALWAYS_INLINE bool is_quick_run(const struct piommu_pgtable *table, uint64_t size)
+static ALWAYS_INLINE bool is_quick_run(const struct piommu_pgtable *table, uint64_t size)
 {
     return PIOMMU_PGTABLE_WITH_SHORT_WAYS && table->quick_sizes != 0 && size != 0;
 }
 
-/* Where a way down has ended. */
+/* Where a way down has ended. The link is as it was on the way. */
 struct descent {
     descriptor_slot *slot;
     descriptor_slot *link; /* the slot that leads to its table; NULL in the root */
@@ -46,21 +43,23 @@ struct descent {
  * Whether a descriptor has both type bits set, as links above the pages have, and pages: asked so
  * that it costs an instruction less.
  */
-ALWAYS_INLINE bool has_both_type_bits(uint64_t descriptor)
+static ALWAYS_INLINE bool has_both_type_bits(uint64_t descriptor)
 {
     return (((uint32_t)descriptor + 1) & DESCRIPTOR_TYPE_MASK) == 0;
 }
 
 /* The table that a descriptor leads to, in a table for which the short ways are. */
-ALWAYS_INLINE descriptor_slot *quick_next(const struct piommu_pgtable *table, uint64_t descriptor)
+static ALWAYS_INLINE descriptor_slot *quick_next(const struct piommu_pgtable *table,
+                                                 uint64_t descriptor)
 {
     return (descriptor_slot *)((uintptr_t)(descriptor & table->address_mask) +
                                table->virtual_offset);
 }
 
 /* Follows the link that the descent stands at to the next one; returns false if there is none. */
-ALWAYS_INLINE bool follow(const struct piommu_pgtable *table, uint64_t iova, unsigned int shift,
-                          unsigned int index_bits, struct descent *descent)
+static ALWAYS_INLINE bool follow(const struct piommu_pgtable *table, uint64_t iova,
+                                 unsigned int shift, unsigned int index_bits,
+                                 struct descent *descent)
 {
     descriptor_slot *slots = quick_next(table, descent->link_descriptor);
 
@@ -76,9 +75,9 @@ ALWAYS_INLINE bool follow(const struct piommu_pgtable *table, uint64_t iova, uns
  * Goes down to the slot of a page; returns false if there is no table that has it, or if the
  * address is outside of the aperture, which the slots of the root span exactly.
  */
-ALWAYS_INLINE bool descend_to_page(const struct piommu_pgtable *table, uint64_t iova,
-                                   unsigned int page_shift, unsigned int index_bits,
-                                   struct descent *descent)
+static ALWAYS_INLINE bool descend_to_page(const struct piommu_pgtable *table, uint64_t iova,
+                                          unsigned int page_shift, unsigned int index_bits,
+                                          struct descent *descent)
 {
     uint64_t root_index = (iova - table->aperture.first) >> table->root_shift;
     descriptor_slot *slots;
@@ -89,11 +88,7 @@ ALWAYS_INLINE bool descend_to_page(const struct piommu_pgtable *table, uint64_t 
     descent->link = &table->root[root_index];
     descent->link_descriptor = descriptor_read_link(descent->link);
     switch (table->root_height) {
-    case 4:
-        if (!follow(table, iova, page_shift + 3 * index_bits, index_bits, descent)) {
-            return false;
-        }
-        /* fall through */
+    /* 4 would be 52 bits of input with a small granule, for which the short ways are not. */
     case 3:
         if (!follow(table, iova, page_shift + 2 * index_bits, index_bits, descent)) {
             return false;
@@ -119,12 +114,13 @@ ALWAYS_INLINE bool descend_to_page(const struct piommu_pgtable *table, uint64_t 
 
 /*
  * Does the same for a change, in an exclusive table with the table's own walk cache of one entry:
- * what is mapped and unmapped is mostly near to what was so before. That saves a third of the
- * instructions of a map and an unmap. Other CPUs would fight for the entry, so disjoint tables
- * leave it empty.
+ * what is mapped and unmapped is mostly near to what was so before. In a disjoint table several
+ * CPUs would write that entry at once, and one of them would find the halves of two; so there it
+ * stays empty.
  */
-ALWAYS_INLINE bool find_page(struct piommu_pgtable *table, uint64_t iova, unsigned int page_shift,
-                             unsigned int index_bits, struct descent *descent)
+static ALWAYS_INLINE bool find_page(struct piommu_pgtable *table, uint64_t iova,
+                                    unsigned int page_shift, unsigned int index_bits,
+                                    struct descent *descent)
 {
     uint64_t index = (iova >> page_shift) & ((1u << index_bits) - 1);
     uint64_t tag = iova >> (page_shift + index_bits);

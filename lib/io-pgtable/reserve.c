@@ -40,11 +40,13 @@ struct place {
     _Atomic uint32_t below; /* the number, plus 1, of the next place on the stack */
 };
 
+typedef _Atomic uint64_t stack_top;
+
 struct places {
     uint32_t count;
-    counter full;
-    counter vacant;
-    counter unused; /* those that are not reserved any more, or not yet */
+    stack_top full;
+    stack_top vacant;
+    stack_top unused; /* those that are not reserved any more, or not yet */
     struct place place[];
 };
 
@@ -54,7 +56,7 @@ static uint64_t places_size(uint32_t count)
 }
 
 /* Takes the place on top of a stack, or returns NULL. */
-static struct place *pop(struct places *places, counter *top)
+static struct place *pop(struct places *places, stack_top *top)
 {
     uint64_t old = atomic_load_explicit(top, memory_order_acquire);
     struct place *place;
@@ -72,7 +74,7 @@ static struct place *pop(struct places *places, counter *top)
     return place;
 }
 
-static void push(struct places *places, counter *top, struct place *place)
+static void push(struct places *places, stack_top *top, struct place *place)
 {
     uint64_t number = (uint64_t)(place - places->place) + 1;
     uint64_t old = atomic_load_explicit(top, memory_order_relaxed);
@@ -122,7 +124,8 @@ static int add_places(struct piommu_pgtable *table, uint32_t count)
     uint32_t wanted = table->tables_reserved + count;
 
     if (wanted > old_count) {
-        uint32_t enough = old_count < UINT32_MAX / 2 ? 2 * old_count + FEWEST_PLACES : UINT32_MAX;
+        bool doubles = old_count < UINT32_MAX / 2 - FEWEST_PLACES;
+        uint32_t enough = doubles ? 2 * old_count + FEWEST_PLACES : UINT32_MAX;
         uint64_t size = places_size(enough > wanted ? enough : wanted);
         struct places *places =
             size == (size_t)size ? piommu_host_alloc(table->host, (size_t)size) : NULL;

@@ -12,6 +12,7 @@
 
 #include "pgtable.h"
 
+#include "../base/compiler.h"
 #include "chain.h"
 
 /*
@@ -137,8 +138,7 @@ void piommu_tables_give_(struct piommu_pgtable *table, descriptor_slot *chain)
 }
 
 /* Apart from its caller, which has nothing else to do as a rule. */
-__attribute__((noinline)) static void release_tables(struct piommu_pgtable *table,
-                                                     struct piommu_gather *gather)
+static NEVER_INLINE void release_tables(struct piommu_pgtable *table, struct piommu_gather *gather)
 {
     piommu_tables_give_(table, gather->tables);
     gather->tables = NULL;

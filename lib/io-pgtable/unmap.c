@@ -129,7 +129,7 @@ static uint32_t clear_run(struct path *path, uint64_t last, uint64_t budget)
 
 /* One way through the range. Returns whether all of it is done. */
 static bool remove_once(struct piommu_pgtable *table, struct removal *removal,
-                        struct piommu_disjoint_unmap *unmap)
+                        struct unmap_notes *unmap)
 {
     struct path path;
     uint64_t end; /* last address of what is dealt with in this turn */
@@ -178,7 +178,7 @@ static bool remove_once(struct piommu_pgtable *table, struct removal *removal,
 
 bool piommu_pgtable_remove_(struct piommu_pgtable *table, struct removal *removal)
 {
-    struct piommu_disjoint_unmap unmap = {
+    struct unmap_notes unmap = {
         .gather = removal->keeps_tables ? NULL : removal->gather,
         .begin = removal->iova,
         .found = removal->removed != 0,
@@ -194,8 +194,8 @@ bool piommu_pgtable_remove_(struct piommu_pgtable *table, struct removal *remova
     return done;
 }
 
-NEVER_INLINE int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
-                              struct piommu_gather *gather, uint64_t *unmapped)
+static NEVER_INLINE int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                                     struct piommu_gather *gather, uint64_t *unmapped)
 {
     struct removal removal = {.first = iova,
                               .last = iova + (size - 1),
@@ -218,15 +218,15 @@ NEVER_INLINE int unmap_slowly(struct piommu_pgtable *table, uint64_t iova, uint6
 }
 
 /* Apart, so that the short way needs no stack. */
-NEVER_INLINE void make_visible(const struct piommu_pgtable *table, descriptor_slot *slot)
+static NEVER_INLINE void make_visible(const struct piommu_pgtable *table, descriptor_slot *slot)
 {
     pgtable_clean(table, slot, 1);
 }
 
 /* Unmaps one page, and leaves everything else to the general code. */
-ALWAYS_INLINE int unmap_page(struct piommu_pgtable *table, uint64_t iova,
-                             struct piommu_gather *gather, uint64_t *unmapped,
-                             unsigned int page_shift, unsigned int index_bits)
+static ALWAYS_INLINE int unmap_page(struct piommu_pgtable *table, uint64_t iova,
+                                    struct piommu_gather *gather, uint64_t *unmapped,
+                                    unsigned int page_shift, unsigned int index_bits)
 {
     const uint64_t size = 1ull << page_shift;
     struct descent descent;
@@ -258,8 +258,8 @@ ALWAYS_INLINE int unmap_page(struct piommu_pgtable *table, uint64_t iova,
  * in it, the general code goes on from there; a range that is aligned to its first leaf's size, and
  * in one table, cuts nothing.
  */
-NEVER_INLINE int unmap_run(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
-                           struct piommu_gather *gather, uint64_t *unmapped)
+static NEVER_INLINE int unmap_run(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
+                                  struct piommu_gather *gather, uint64_t *unmapped)
 {
     struct descent descent;
     uint64_t descriptor;

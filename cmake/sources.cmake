@@ -40,9 +40,11 @@ set(PIOMMU_SOURCES_IO_PGTABLE
 
 set(PIOMMU_SOURCES_CORE
   lib/core/attach.c
+  lib/core/change.c
   lib/core/context.c
   lib/core/device.c
   lib/core/domain.c
+  lib/core/dump.c
   lib/core/instance.c
   lib/core/mapping.c
   lib/core/range_tree.c

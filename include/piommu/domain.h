@@ -138,6 +138,92 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
 int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gather);
 
 /**
+ * Unmaps all that reaches into a range, whole: what lies beyond the ends of the range goes too.
+ *
+ * @param first    any address.
+ * @param last     any address, inclusive, not below first.
+ * @param gather   collects what was removed.
+ * @param removed  set, on success, to the true range: the range asked for, widened at either end to
+ *                 the leaf there, or to the physically contiguous run of one map call. May be NULL.
+ * @param unmapped set to the bytes removed. May be NULL.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ENOENT: nothing is mapped in the range. After
+ *         an error nothing was changed.
+ *
+ * Context: any. Neither allocates nor waits. Works on a failed instance too. Mapping.
+ */
+int piommu_domain_unmap_leaves(struct piommu_domain *domain, uint64_t first, uint64_t last,
+                               struct piommu_gather *gather, struct piommu_range *removed,
+                               uint64_t *unmapped);
+
+/**
+ * Lets a call take out for a moment what stays mapped, if the hardware cannot do without: DMA to it
+ * may fail until the call has returned. Without this flag such a call is refused.
+ */
+#define PIOMMU_ALLOW_HOLE 0x1u
+
+/**
+ * Unmaps a range exactly, and makes the hardware forget it: what leaves or mapping requests at its
+ * ends reach beyond it stays mapped. If any of them is cut DMA to the part that stays may fail
+ * meanwhile, but not with page tables whose walker has FEAT_BBM level 2, and not if the domain has
+ * no device.
+ *
+ * @param iova     start; aligned to the instance's granule.
+ * @param size     bytes; a multiple of the granule, not 0.
+ * @param flags    0 or PIOMMU_ALLOW_HOLE.
+ * @param unmapped set to the bytes removed inside the range. May be NULL.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ENOENT: nothing is mapped in the range;
+ *         -PIOMMU_EHOLE: a hole would open, and is not allowed; -PIOMMU_ENOMEM. After these nothing
+ *         was changed. -PIOMMU_EIO: the hardware has refused to take again what stays: it is
+ *         unmapped, too, and has been forgotten. -PIOMMU_EFAILED: the instance has failed, now or
+ *         earlier; if now, what was to go and what was cut is unmapped, and its memory must be kept
+ *         until piommu_domain_destroy has succeeded.
+ *
+ * Context: any that may allocate; may wait for the hardware. Mapping.
+ */
+int piommu_domain_unmap_cut(struct piommu_domain *domain, uint64_t iova, uint64_t size,
+                            unsigned int flags, uint64_t *unmapped);
+
+/**
+ * Changes who may do what in a range, and makes the hardware forget the old permissions. Holes are
+ * skipped. The kind of memory stays as it is. With page tables no DMA fails that was allowed before
+ * and is afterwards; with a backend that is told each mapping, what changes is unmapped for a
+ * moment, unless the domain has no device.
+ *
+ * @param iova    start; aligned to the granule.
+ * @param size    bytes; a multiple of the granule, not 0.
+ * @param prot    flags of PIOMMU_PROT_ACCESS and a PIOMMU_PROT_SOFTWARE number, no others.
+ * @param flags   0 or PIOMMU_ALLOW_HOLE.
+ * @param changed set to the bytes that are mapped in the range. May be NULL.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_EOPNOTSUPP: prot cannot be expressed;
+ *         -PIOMMU_ECUT: as piommu_domain_unmap; -PIOMMU_ENOENT: nothing is mapped in the range;
+ *         -PIOMMU_EHOLE: as piommu_domain_unmap_cut. After these nothing was changed. -PIOMMU_EIO:
+ *         the hardware has refused the new permissions: the range is unmapped, and has been
+ *         forgotten. -PIOMMU_EFAILED: the instance has failed, now or earlier; if now, the range
+ *         may have the old permissions or the new ones.
+ *
+ * Context: any; may wait for the hardware. Allocates nothing. Mapping.
+ */
+int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t size,
+                          piommu_prot prot, unsigned int flags, uint64_t *changed);
+
+/**
+ * Finds the first leaf, or mapping request, that reaches into a range, to iterate over what is
+ * mapped there: go on at *found + result->leaf_size, unless *found + (result->leaf_size - 1) has
+ * reached the end.
+ *
+ * @param first  where to begin; any address.
+ * @param last   where to end, inclusive.
+ * @param found  set on success to its first address, which may lie below `first`.
+ * @param result set on success to the translation of *found.
+ * @return 0; -PIOMMU_EINVAL: not a paging domain; -PIOMMU_ENOENT: the range has no (further) one.
+ *
+ * Context: any. Takes time in proportion to the tables that the range meets before the leaf, or to
+ * what was unmapped and not synced. Mapping.
+ */
+int piommu_domain_next(struct piommu_domain *domain, uint64_t first, uint64_t last, uint64_t *found,
+                       struct piommu_translation *result);
+
+/**
  * Translates an address of a paging domain as its devices see it.
  *
  * @param result set on success; leaf_size is that of the leaf or of the mapping request.

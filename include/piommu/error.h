@@ -37,6 +37,8 @@
 #define PIOMMU_EMIXED 1003
 /** The range overlaps a reserved region of a device in the domain. */
 #define PIOMMU_ERESERVED 1004
+/** DMA to what stays mapped could fail for a moment, and the caller does not allow that. */
+#define PIOMMU_EHOLE 1007
 
 /* Nobody's fault: the request cannot be expressed. */
 

@@ -31,6 +31,7 @@
 #include <piommu/context.h>
 #include <piommu/device.h>
 #include <piommu/domain.h>
+#include <piommu/dump.h>
 #include <piommu/error.h>
 #include <piommu/fault.h>
 #include <piommu/gather.h>

@@ -33,6 +33,8 @@ const char *piommu_strerror(int error)
         return "the domain belongs to another instance";
     case PIOMMU_ERESERVED:
         return "the range overlaps a reserved region";
+    case PIOMMU_EHOLE:
+        return "what stays mapped could fault for a moment";
     case PIOMMU_EOPNOTSUPP:
         return "the hardware cannot do this";
     case PIOMMU_EAGAIN:

@@ -120,6 +120,17 @@ static uint32_t count_endpoints(const struct piommu_group *group)
     return count;
 }
 
+static uint64_t count_reserved(const struct piommu_group *group)
+{
+    uint64_t count = 0;
+
+    for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        count += endpoint_reserved_regions(endpoint);
+    }
+    return count;
+}
+
 /* Notes in which domain a group is; the hardware has been told before. */
 static void set_domain(struct piommu_group *group, struct piommu_domain *domain)
 {
@@ -133,9 +144,11 @@ static void set_domain(struct piommu_group *group, struct piommu_domain *domain)
             link = &(*link)->next;
         }
         *link = group->next;
+        group->domain->reserved_regions -= count_reserved(group);
     }
     group->next = NULL;
     if (domain != NULL) {
+        domain->reserved_regions += count_reserved(group);
         group->next = domain->groups;
         domain->groups = group;
     }

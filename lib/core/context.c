@@ -35,7 +35,7 @@ int piommu_context_destroy(struct piommu_context *context)
     if (context == NULL) {
         return 0;
     }
-    if (context->instance_count != 0) {
+    if (context->instances != NULL) {
         return -PIOMMU_EBUSY;
     }
     piommu_host_free(context->host, context, sizeof(*context));

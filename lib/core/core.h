@@ -15,18 +15,19 @@
 struct piommu_context {
     struct piommu_host host;
     struct piommu_context_config config;
-    uint32_t instance_count;
+    struct piommu_instance *instances; /* in the order of their creation */
 };
 
 struct piommu_instance {
     struct piommu_context *context;
+    struct piommu_instance *peer; /* next in the context */
     struct piommu_host host;
     const struct piommu_backend *backend;
     void *unit; /* the backend's object */
     struct piommu_backend_info info;
     struct piommu_instance_config config;
-    uint32_t device_count;
-    uint32_t domain_count;
+    struct piommu_device *devices; /* in the order in which they were added */
+    struct piommu_domain *domains; /* in the order of their creation */
 
     /* Written once each, from 0 to 1; read by any call. */
     _Atomic uint32_t failed;
@@ -69,6 +70,7 @@ struct piommu_group {
 
 struct piommu_device {
     struct piommu_instance *instance;
+    struct piommu_device *peer; /* next in the instance */
     struct piommu_group *group;
     struct piommu_device *next; /* in its group */
     const char *name;
@@ -79,10 +81,16 @@ struct piommu_device {
 
 struct piommu_domain {
     struct piommu_instance *instance;
+    struct piommu_domain *peer; /* next in the instance */
     struct piommu_domain_config config;
     void *handle;                 /* the backend's object; NULL for a blocked domain */
+    struct piommu_range aperture; /* of the instance */
+    uint64_t granule_mask;        /* of the instance: its granule less 1 */
+    uint64_t reserved_regions;    /* of all devices in the domain, counted with repetition */
     struct piommu_group *groups;  /* attached ones */
     struct piommu_pgtable *table; /* kind TABLES */
+    bool live_cut;                /* of the table */
+    bool table_checks;            /* the table has the domain's aperture and granule, and checks */
     struct range_tree mappings;   /* kind REQUESTS: struct mapping, live and pending ones */
     struct piommu_gather parked;  /* tables whose invalidation has failed */
     struct piommu_domain_statistics statistics;
@@ -100,6 +108,52 @@ struct mapping {
 static inline bool instance_failed(struct piommu_instance *instance)
 {
     return atomic_load_explicit(&instance->failed, memory_order_acquire) != 0;
+}
+
+/*
+ * Lists of objects, linked by a member `peer`. Registration only, where length does not matter:
+ * the list keeps the order.
+ */
+#define LIST_APPEND(type, list, object) \
+    do {                                \
+        type **link_ = &(list);         \
+                                        \
+        while (*link_ != NULL) {        \
+            link_ = &(*link_)->peer;    \
+        }                               \
+        *link_ = (object);              \
+    } while (0)
+
+#define LIST_REMOVE(type, list, object) \
+    do {                                \
+        type **link_ = &(list);         \
+                                        \
+        while (*link_ != (object)) {    \
+            link_ = &(*link_)->peer;    \
+        }                               \
+        *link_ = (object)->peer;        \
+    } while (0)
+
+static inline uint64_t endpoint_reserved_regions(const struct endpoint *endpoint)
+{
+    uint64_t count = 0;
+
+    for (const struct reserved_node *node = endpoint->reserved.first; node != NULL;
+         node = node->next) {
+        count++;
+    }
+    return count;
+}
+
+/* Only paging domains have tables. */
+static inline bool domain_uses_tables(const struct piommu_domain *domain)
+{
+    return domain->table != NULL;
+}
+
+static inline bool domain_is_paging(const struct piommu_domain *domain)
+{
+    return domain != NULL && domain->config.type == PIOMMU_DOMAIN_PAGING;
 }
 
 static inline uint64_t instance_granule(const struct piommu_instance *instance)
@@ -132,9 +186,29 @@ int piommu_requests_unmap_(struct piommu_domain *domain, uint64_t first, uint64_
 int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *gather);
 int piommu_requests_lookup_(struct piommu_domain *domain, uint64_t iova,
                             struct piommu_translation *result);
+int piommu_requests_next_(struct piommu_domain *domain, uint64_t first, uint64_t last,
+                          uint64_t *found, struct piommu_translation *result);
+/* Widens a range to the live mappings that reach across its ends. */
+struct piommu_range piommu_requests_widen_(const struct piommu_domain *domain,
+                                           struct piommu_range range);
+/*
+ * Removes a range exactly; `whole` is it, widened. Tells the bytes removed, and in `lost` those
+ * besides that the hardware did not take again (-PIOMMU_EIO).
+ */
+int piommu_requests_cut_(struct piommu_domain *domain, struct piommu_range range,
+                         struct piommu_range whole, uint64_t *unmapped, uint64_t *lost);
+/* Changes the access flags of a range that cuts nothing; see piommu_domain_protect. */
+int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range range,
+                             piommu_prot prot, bool hole, uint64_t *changed, uint64_t *lost);
 
 /* domain.c */
 
+/* Checks a range of addresses against granule and aperture. */
+int piommu_domain_check_range_(const struct piommu_domain *domain, uint64_t iova, uint64_t size);
+/* Checks the access flags that a mapping is to have against what the hardware can express. */
+int piommu_domain_check_prot_(const struct piommu_domain *domain, piommu_prot prot);
+/* Makes the hardware forget what a gather of a table holds, and empties it. */
+int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gather);
 /* Tells whether something in the domain is mapped in a range. */
 bool piommu_domain_any_mapped_(struct piommu_domain *domain, struct piommu_range range);
 

@@ -168,7 +168,7 @@ static void publish(struct piommu_device *device)
     device->next = group->devices;
     group->devices = device;
     piommu_host_unlock(instance->host, instance->lock, state);
-    instance->device_count++;
+    LIST_APPEND(struct piommu_device, instance->devices, device);
 }
 
 int piommu_device_add(const struct piommu_device_config *config, struct piommu_device **result)
@@ -248,11 +248,14 @@ static struct endpoint *unpublish(struct piommu_device *device)
         }
         *place = endpoint->next;
         piommu_range_tree_remove_(&instance->endpoints, &endpoint->node);
+        if (group->domain != NULL) {
+            group->domain->reserved_regions -= endpoint_reserved_regions(endpoint);
+        }
         endpoint->next = unused;
         unused = endpoint;
     }
     piommu_host_unlock(instance->host, instance->lock, state);
-    instance->device_count--;
+    LIST_REMOVE(struct piommu_device, instance->devices, device);
     return unused;
 }
 

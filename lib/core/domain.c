@@ -5,11 +5,6 @@
 
 #include "../base/gather.h"
 
-static bool uses_tables(const struct piommu_domain *domain)
-{
-    return domain->instance->backend->kind == PIOMMU_BACKEND_TABLES;
-}
-
 static int create_paging(struct piommu_domain *domain)
 {
     struct piommu_instance *instance = domain->instance;
@@ -17,7 +12,7 @@ static int create_paging(struct piommu_domain *domain)
     struct piommu_pgtable_info info;
     int error;
 
-    if (!uses_tables(domain)) {
+    if (instance->backend->kind != PIOMMU_BACKEND_TABLES) {
         return instance->backend->domain_create(instance->unit, PIOMMU_DOMAIN_PAGING, NULL,
                                                 &domain->handle);
     }
@@ -28,10 +23,15 @@ static int create_paging(struct piommu_domain *domain)
         return error;
     }
     piommu_pgtable_get_info(domain->table, &info);
+    domain->live_cut = info.live_cut;
+    domain->table_checks = info.granule == instance_granule(instance) &&
+                           info.aperture.first == instance->info.aperture.first &&
+                           info.aperture.last == instance->info.aperture.last;
     error = instance->backend->domain_create(instance->unit, PIOMMU_DOMAIN_PAGING, &info,
                                              &domain->handle);
     if (error != 0) {
         piommu_pgtable_destroy(domain->table);
+        domain->table = NULL;
     }
     return error;
 }
@@ -73,13 +73,15 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
     }
     domain->instance = config->instance;
     domain->config = *config;
+    domain->aperture = config->instance->info.aperture;
+    domain->granule_mask = instance_granule(config->instance) - 1;
     piommu_gather_init(&domain->parked);
     error = piommu_instance_judge_(config->instance, create_handle(domain));
     if (error != 0) {
         piommu_host_free(config->instance->host, domain, sizeof(*domain));
         return error;
     }
-    config->instance->domain_count++;
+    LIST_APPEND(struct piommu_domain, config->instance->domains, domain);
     *result = domain;
     return 0;
 }
@@ -106,7 +108,7 @@ int piommu_domain_destroy(struct piommu_domain *domain)
         piommu_pgtable_destroy(domain->table);
     }
     piommu_domain_free_mappings_(domain);
-    instance->domain_count--;
+    LIST_REMOVE(struct piommu_domain, instance->domains, domain);
     piommu_host_free(instance->host, domain, sizeof(*domain));
     return 0;
 }
@@ -129,20 +131,23 @@ bool piommu_domain_any_mapped_(struct piommu_domain *domain, struct piommu_range
            0;
 }
 
-static int tables_sync(struct piommu_domain *domain, struct piommu_gather *gather)
+int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gather)
 {
     struct piommu_instance *instance = domain->instance;
     int error;
 
     piommu_pgtable_detach_empty(domain->table, gather);
     error = instance->backend->invalidate(instance->unit, domain->handle, gather->range,
-                                          gather->tables != NULL);
+                                          piommu_gather_has_tables(gather));
     if (error != 0) {
         /* Hardware may still walk the detached tables: the domain keeps them until its end. */
         piommu_pgtable_move_detached(domain->table, gather, &domain->parked);
         return piommu_instance_fail_(instance, error);
     }
-    piommu_pgtable_release(domain->table, gather);
+    if (piommu_gather_has_tables(gather)) {
+        piommu_pgtable_release(domain->table, gather);
+    }
+    gather->pending = false;
     return 0;
 }
 
@@ -160,14 +165,18 @@ static int undo_map(struct piommu_domain *domain, uint64_t iova, uint64_t size)
     }
     piommu_gather_init(&gather);
     (void)piommu_pgtable_unmap(domain->table, iova, size, &gather, &unmapped);
-    return tables_sync(domain, &gather);
+    return piommu_tables_sync_(domain, &gather);
 }
 
 static int tables_map(struct piommu_domain *domain, uint64_t iova,
                       const struct piommu_segment *segments, size_t count, piommu_prot prot)
 {
     uint64_t mapped;
-    int error = piommu_pgtable_map_list(domain->table, iova, segments, count, prot, &mapped);
+    /* One segment is what is mapped most, and has a shorter way. */
+    int error = count == 1
+                    ? piommu_pgtable_map(domain->table, iova, segments->physical, segments->size,
+                                         prot, &mapped)
+                    : piommu_pgtable_map_list(domain->table, iova, segments, count, prot, &mapped);
 
     if (error != 0 && undo_map(domain, iova, mapped) != 0) {
         return -PIOMMU_EFAILED;
@@ -177,6 +186,9 @@ static int tables_map(struct piommu_domain *domain, uint64_t iova,
 
 static bool overlaps_reserved(const struct piommu_domain *domain, uint64_t first, uint64_t last)
 {
+    if (domain->reserved_regions == 0) {
+        return false;
+    }
     for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
         for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
              endpoint = endpoint->next) {
@@ -191,7 +203,7 @@ static bool overlaps_reserved(const struct piommu_domain *domain, uint64_t first
     return false;
 }
 
-static int check_prot(const struct piommu_domain *domain, piommu_prot prot)
+int piommu_domain_check_prot_(const struct piommu_domain *domain, piommu_prot prot)
 {
     const struct piommu_backend_info *info = &domain->instance->info;
     const piommu_prot access = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE | PIOMMU_PROT_EXECUTE;
@@ -205,15 +217,13 @@ static int check_prot(const struct piommu_domain *domain, piommu_prot prot)
     return 0;
 }
 
-/* Checks a range of addresses against granule and aperture. */
-static int check_range(const struct piommu_domain *domain, uint64_t iova, uint64_t size)
+int piommu_domain_check_range_(const struct piommu_domain *domain, uint64_t iova, uint64_t size)
 {
-    struct piommu_range aperture = domain->instance->info.aperture;
-
-    if (size == 0 || ((iova | size) & (instance_granule(domain->instance) - 1)) != 0) {
+    if (size == 0 || ((iova | size) & domain->granule_mask) != 0) {
         return -PIOMMU_EINVAL;
     }
-    if (iova < aperture.first || iova > aperture.last || size - 1 > aperture.last - iova) {
+    if (iova < domain->aperture.first || iova > domain->aperture.last ||
+        size - 1 > domain->aperture.last - iova) {
         return -PIOMMU_ERANGE;
     }
     return 0;
@@ -237,11 +247,11 @@ static int check_segments(const struct piommu_domain *domain, uint64_t iova,
         if (i != 0 && next == 0) {
             return -PIOMMU_ERANGE;
         }
-        error = check_range(domain, next, size);
+        error = piommu_domain_check_range_(domain, next, size);
         if (error != 0) {
             return error;
         }
-        if ((physical & (instance_granule(domain->instance) - 1)) != 0) {
+        if ((physical & domain->granule_mask) != 0) {
             return -PIOMMU_EINVAL;
         }
         if (size - 1 > UINT64_MAX - physical) {
@@ -258,11 +268,10 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
     uint64_t last;
     int error;
 
-    if (domain == NULL || domain->config.type != PIOMMU_DOMAIN_PAGING || segments == NULL ||
-        count == 0) {
+    if (!domain_is_paging(domain) || segments == NULL || count == 0) {
         return -PIOMMU_EINVAL;
     }
-    error = check_prot(domain, prot);
+    error = piommu_domain_check_prot_(domain, prot);
     if (error == 0) {
         error = check_segments(domain, iova, segments, count, &last);
     }
@@ -275,8 +284,8 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
     if (instance_failed(domain->instance)) {
         return -PIOMMU_EFAILED;
     }
-    error = uses_tables(domain) ? tables_map(domain, iova, segments, count, prot)
-                                : piommu_requests_map_(domain, iova, segments, count, prot);
+    error = domain_uses_tables(domain) ? tables_map(domain, iova, segments, count, prot)
+                                       : piommu_requests_map_(domain, iova, segments, count, prot);
     if (error == 0) {
         domain->statistics.maps++;
         domain->statistics.mapped += last - iova + 1;
@@ -296,14 +305,16 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
                         struct piommu_gather *gather, uint64_t *unmapped)
 {
     uint64_t removed = 0;
-    int error;
+    int error = 0;
 
-    if (domain == NULL || domain->config.type != PIOMMU_DOMAIN_PAGING || gather == NULL) {
+    if (!domain_is_paging(domain) || gather == NULL) {
         return -PIOMMU_EINVAL;
     }
-    error = check_range(domain, iova, size);
+    if (!domain->table_checks) {
+        error = piommu_domain_check_range_(domain, iova, size);
+    }
     if (error == 0) {
-        error = uses_tables(domain)
+        error = domain_uses_tables(domain)
                     ? piommu_pgtable_unmap(domain->table, iova, size, gather, &removed)
                     : piommu_requests_unmap_(domain, iova, iova + (size - 1), gather, &removed);
     }
@@ -321,7 +332,7 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
 {
     int error;
 
-    if (domain == NULL || domain->config.type != PIOMMU_DOMAIN_PAGING || gather == NULL) {
+    if (!domain_is_paging(domain) || gather == NULL) {
         return -PIOMMU_EINVAL;
     }
     if (!gather->pending) {
@@ -330,8 +341,8 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
     if (instance_failed(domain->instance)) {
         return -PIOMMU_EFAILED;
     }
-    error =
-        uses_tables(domain) ? tables_sync(domain, gather) : piommu_requests_sync_(domain, gather);
+    error = domain_uses_tables(domain) ? piommu_tables_sync_(domain, gather)
+                                       : piommu_requests_sync_(domain, gather);
     if (error == 0) {
         domain->statistics.syncs++;
     }
@@ -341,15 +352,12 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
 int piommu_domain_lookup(struct piommu_domain *domain, uint64_t iova,
                          struct piommu_translation *result)
 {
-    struct piommu_range aperture;
-
-    if (domain == NULL || domain->config.type != PIOMMU_DOMAIN_PAGING || result == NULL) {
+    if (!domain_is_paging(domain) || result == NULL) {
         return -PIOMMU_EINVAL;
     }
-    aperture = domain->instance->info.aperture;
-    if (iova < aperture.first || iova > aperture.last) {
+    if (iova < domain->aperture.first || iova > domain->aperture.last) {
         return -PIOMMU_ERANGE;
     }
-    return uses_tables(domain) ? piommu_pgtable_lookup(domain->table, iova, result)
-                               : piommu_requests_lookup_(domain, iova, result);
+    return domain_uses_tables(domain) ? piommu_pgtable_lookup(domain->table, iova, result)
+                                      : piommu_requests_lookup_(domain, iova, result);
 }

@@ -83,7 +83,7 @@ int piommu_instance_create(struct piommu_context *context, const struct piommu_b
         piommu_host_free(context->host, instance, sizeof(*instance));
         return error;
     }
-    context->instance_count++;
+    LIST_APPEND(struct piommu_instance, context->instances, instance);
     *result = instance;
     return 0;
 }
@@ -95,14 +95,14 @@ int piommu_instance_destroy(struct piommu_instance *instance)
     if (instance == NULL) {
         return 0;
     }
-    if (instance->device_count != 0 || instance->domain_count != 0) {
+    if (instance->devices != NULL || instance->domains != NULL) {
         return -PIOMMU_EBUSY;
     }
     error = instance->backend->remove(instance->unit);
     if (error != 0) {
         return error;
     }
-    instance->context->instance_count--;
+    LIST_REMOVE(struct piommu_instance, instance->context->instances, instance);
     instance->host.os->lock_destroy(instance->host.ctx, instance->lock);
     piommu_host_free(instance->host, instance, sizeof(*instance));
     return 0;

@@ -159,27 +159,56 @@ static bool next_single(struct piommu_range_source *source, struct piommu_range 
     return true;
 }
 
+/* Produces the ranges of mappings that are chained. */
+struct chain_ranges {
+    struct piommu_range_source source;
+    const struct mapping *next;
+};
+
+static bool next_chain_range(struct piommu_range_source *source, struct piommu_range *range)
+{
+    struct chain_ranges *chain = (struct chain_ranges *)(void *)source;
+
+    if (chain->next == NULL) {
+        return false;
+    }
+    range->first = chain->next->node.first;
+    range->last = chain->next->node.last;
+    chain->next = chain->next->next;
+    return true;
+}
+
 /*
- * Tells new mappings to the hardware. If it refuses, some of them may be in force: one request for
- * the whole range removes those, since nothing else lies in it.
+ * Tells new mappings to the hardware. If it refuses, some of them may be in force, and have to go
+ * again.
  */
 static int send_new(struct piommu_domain *domain, const struct mapping *chain,
-                    struct piommu_range range)
+                    struct piommu_range_source *undo_source)
 {
     struct piommu_instance *instance = domain->instance;
     struct chain_source source = {.source = {.next = next_of_chain}, .next = chain};
-    struct single_range all = {.source = {.next = next_single}, .range = range};
     int error = piommu_instance_judge_(
         instance, instance->backend->map(instance->unit, domain->handle, &source.source));
 
     if (error != 0 && error != -PIOMMU_EFAILED) {
-        int undo = instance->backend->unmap(instance->unit, domain->handle, &all.source);
+        int undo = instance->backend->unmap(instance->unit, domain->handle, undo_source);
 
         if (undo != 0) {
             return piommu_instance_fail_(instance, undo);
         }
     }
     return error;
+}
+
+static void insert_chain(struct piommu_domain *domain, struct mapping *chain)
+{
+    while (chain != NULL) {
+        struct mapping *next = chain->next;
+
+        chain->next = NULL;
+        (void)piommu_range_tree_insert_(&domain->mappings, &chain->node);
+        chain = next;
+    }
 }
 
 int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
@@ -200,19 +229,16 @@ int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
         return error;
     }
     if (domain->statistics.endpoints != 0) {
-        error = send_new(domain, chain, range);
+        /* One request for the whole range will do, since nothing else lies in it. */
+        struct single_range all = {.source = {.next = next_single}, .range = range};
+
+        error = send_new(domain, chain, &all.source);
         if (error != 0) {
             free_chain(domain, chain);
             return error;
         }
     }
-    while (chain != NULL) {
-        struct mapping *next = chain->next;
-
-        chain->next = NULL;
-        (void)piommu_range_tree_insert_(&domain->mappings, &chain->node);
-        chain = next;
-    }
+    insert_chain(domain, chain);
     return 0;
 }
 
@@ -301,6 +327,238 @@ int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *ga
     free_chain(domain, chain);
     piommu_gather_init(gather);
     return 0;
+}
+
+/* The first mapping of a range that is live, from a mapping on. */
+static struct mapping *live_from(struct mapping *mapping, uint64_t last)
+{
+    while (mapping != NULL && mapping->pending && mapping->node.first <= last) {
+        mapping = mapping_next(mapping);
+    }
+    return mapping != NULL && mapping->node.first <= last ? mapping : NULL;
+}
+
+int piommu_requests_next_(struct piommu_domain *domain, uint64_t first, uint64_t last,
+                          uint64_t *found, struct piommu_translation *result)
+{
+    const struct mapping *mapping = live_from(mapping_from(domain, first), last);
+
+    if (mapping == NULL) {
+        return -PIOMMU_ENOENT;
+    }
+    *found = mapping->node.first;
+    result->physical = mapping->physical;
+    result->leaf_size = mapping->node.last - mapping->node.first + 1;
+    result->prot = mapping->prot;
+    return 0;
+}
+
+struct piommu_range piommu_requests_widen_(const struct piommu_domain *domain,
+                                           struct piommu_range range)
+{
+    const struct mapping *lower = mapping_from(domain, range.first);
+    const struct mapping *upper = mapping_from(domain, range.last);
+
+    if (lower != NULL && !lower->pending && lower->node.first < range.first) {
+        range.first = lower->node.first;
+    }
+    if (upper != NULL && !upper->pending && upper->node.first <= range.last &&
+        upper->node.last > range.last) {
+        range.last = upper->node.last;
+    }
+    return range;
+}
+
+/* Produces the ranges of all live mappings in a range that cuts none; see next_of_gather. */
+struct live_ranges {
+    struct piommu_range_source source;
+    struct mapping *next;
+    uint64_t last;
+};
+
+static bool next_live_range(struct piommu_range_source *source, struct piommu_range *range)
+{
+    struct live_ranges *live = (struct live_ranges *)(void *)source;
+    struct mapping *mapping = live->next;
+    struct mapping *next;
+
+    if (mapping == NULL) {
+        return false;
+    }
+    range->first = mapping->node.first;
+    for (;;) {
+        next = mapping_next(mapping);
+        if (next == NULL || next->pending || next->node.first > live->last) {
+            break;
+        }
+        mapping = next;
+    }
+    range->last = mapping->node.last;
+    live->next = live_from(next, live->last);
+    return true;
+}
+
+/* Produces the live mappings of a range. */
+struct live_mappings {
+    struct piommu_mapping_source source;
+    struct mapping *next;
+    uint64_t last;
+};
+
+static bool next_live_mapping(struct piommu_mapping_source *source,
+                              struct piommu_backend_mapping *result)
+{
+    struct live_mappings *live = (struct live_mappings *)(void *)source;
+
+    if (live->next == NULL) {
+        return false;
+    }
+    describe(live->next, result);
+    live->next = live_from(mapping_next(live->next), live->last);
+    return true;
+}
+
+/* Makes the hardware forget all live mappings of a range that cuts none. */
+static int forget(struct piommu_domain *domain, struct piommu_range range)
+{
+    struct piommu_instance *instance = domain->instance;
+    struct live_ranges live = {
+        .source = {.next = next_live_range},
+        .next = live_from(mapping_from(domain, range.first), range.last),
+        .last = range.last,
+    };
+    int error = instance->backend->unmap(instance->unit, domain->handle, &live.source);
+
+    return error != 0 ? piommu_instance_fail_(instance, error) : 0;
+}
+
+/* Removes the records of all live mappings of a range; returns their bytes. */
+static uint64_t drop(struct piommu_domain *domain, struct piommu_range range)
+{
+    struct mapping *mapping = live_from(mapping_from(domain, range.first), range.last);
+    uint64_t bytes = 0;
+
+    while (mapping != NULL) {
+        struct mapping *next = live_from(mapping_next(mapping), range.last);
+
+        bytes += mapping->node.last - mapping->node.first + 1;
+        piommu_range_tree_remove_(&domain->mappings, &mapping->node);
+        free_mapping(domain, mapping);
+        mapping = next;
+    }
+    return bytes;
+}
+
+/* Makes the record of what stays of a mapping, from `first` to `last`; NULL if nothing does. */
+static int make_remainder(const struct piommu_domain *domain, uint64_t first, uint64_t last,
+                          bool stays, struct mapping **result)
+{
+    const struct mapping *whole = mapping_from(domain, first);
+    struct mapping *mapping;
+
+    *result = NULL;
+    if (!stays) {
+        return 0;
+    }
+    mapping = piommu_host_alloc(domain->instance->host, sizeof(*mapping));
+    if (mapping == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    mapping->node.first = first;
+    mapping->node.last = last;
+    mapping->physical = whole->physical + (first - whole->node.first);
+    mapping->prot = whole->prot;
+    *result = mapping;
+    return 0;
+}
+
+int piommu_requests_cut_(struct piommu_domain *domain, struct piommu_range range,
+                         struct piommu_range whole, uint64_t *unmapped, uint64_t *lost)
+{
+    bool reached = domain->statistics.endpoints != 0;
+    struct mapping *lower;
+    struct mapping *upper;
+    struct mapping *chain;
+    uint64_t kept;
+    int error =
+        make_remainder(domain, whole.first, range.first - 1, whole.first < range.first, &lower);
+
+    if (error == 0) {
+        error = make_remainder(domain, range.last + 1, whole.last, whole.last > range.last, &upper);
+        if (error != 0 && lower != NULL) {
+            free_mapping(domain, lower);
+        }
+    }
+    if (error != 0) {
+        return error;
+    }
+    kept = (range.first - whole.first) + (whole.last - range.last);
+    chain = lower != NULL ? lower : upper;
+    if (lower != NULL) {
+        lower->next = upper;
+    }
+    if (reached) {
+        error = forget(domain, whole);
+    }
+    *unmapped = drop(domain, whole) - kept;
+    if (error == 0 && reached && chain != NULL) {
+        struct chain_ranges ranges = {.source = {.next = next_chain_range}, .next = chain};
+
+        error = send_new(domain, chain, &ranges.source);
+    }
+    if (error != 0) {
+        *lost = kept;
+        free_chain(domain, chain);
+        return error == -PIOMMU_EFAILED ? error : -PIOMMU_EIO;
+    }
+    insert_chain(domain, chain);
+    return 0;
+}
+
+int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range range,
+                             piommu_prot prot, bool hole, uint64_t *changed, uint64_t *lost)
+{
+    const piommu_prot changes = PIOMMU_PROT_ACCESS | PIOMMU_PROT_SOFTWARE_MASK;
+    struct piommu_instance *instance = domain->instance;
+    bool reached = domain->statistics.endpoints != 0;
+    struct mapping *first = live_from(mapping_from(domain, range.first), range.last);
+    struct live_mappings live = {
+        .source = {.next = next_live_mapping}, .next = first, .last = range.last};
+    bool differs = false;
+    int error;
+
+    if (first == NULL) {
+        return -PIOMMU_ENOENT;
+    }
+    if (cuts(domain, range.first, range.last)) {
+        return -PIOMMU_ECUT;
+    }
+    for (const struct mapping *mapping = first; mapping != NULL;
+         mapping = live_from(mapping_next(mapping), range.last)) {
+        differs = differs || (mapping->prot & changes) != prot;
+        *changed += mapping->node.last - mapping->node.first + 1;
+    }
+    reached = reached && differs;
+    if (reached && !hole) {
+        return -PIOMMU_EHOLE;
+    }
+    error = reached ? forget(domain, range) : 0;
+    for (struct mapping *mapping = first; mapping != NULL;
+         mapping = live_from(mapping_next(mapping), range.last)) {
+        mapping->prot = (mapping->prot & ~changes) | prot;
+    }
+    if (error != 0 || !reached) {
+        return error;
+    }
+    error = piommu_instance_judge_(
+        instance, instance->backend->map(instance->unit, domain->handle, &live.source));
+    if (error != 0 && error != -PIOMMU_EFAILED) {
+        /* Some of them may be in force. */
+        error = forget(domain, range);
+        *lost = drop(domain, range);
+        return error != 0 ? error : -PIOMMU_EIO;
+    }
+    return error;
 }
 
 int piommu_requests_lookup_(struct piommu_domain *domain, uint64_t iova,

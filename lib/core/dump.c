@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/* Everything as text, for people, and the question who uses a piece of memory. */
+
+#include "core.h"
+
+#include <piommu/dump.h>
+
+#include "../base/text.h"
+
+struct printer {
+    piommu_print print;
+    void *cookie;
+    struct piommu_text text;
+};
+
+static void print_line(struct printer *printer)
+{
+    printer->print(printer->cookie, printer->text.line);
+    piommu_text_begin(&printer->text);
+}
+
+static const char *name_or_dash(const char *name)
+{
+    return name != NULL ? name : "-";
+}
+
+/* The number of a group: how many devices of the instance stand in front of its first one. */
+static uint32_t group_number(const struct piommu_group *group)
+{
+    const struct piommu_device *device = group->instance->devices;
+    uint32_t number = 0;
+
+    while (device != NULL && device->group != group) {
+        device = device->peer;
+        number++;
+    }
+    return number;
+}
+
+static void print_device(struct printer *printer, const struct piommu_device *device)
+{
+    const struct piommu_domain *domain = device->group->domain;
+
+    piommu_text_put_(&printer->text, "  device %s: group %u, ", name_or_dash(device->name),
+                     group_number(device->group));
+    if (domain == NULL) {
+        piommu_text_put_(&printer->text, "blocked, IDs");
+    } else {
+        piommu_text_put_(&printer->text, "in domain %s, IDs", name_or_dash(domain->config.name));
+    }
+    for (size_t i = 0; i < device->endpoint_count; i++) {
+        piommu_text_put_(&printer->text, " %x", device->endpoints[i]->node.first);
+    }
+    print_line(printer);
+}
+
+static void print_domain(struct printer *printer, const struct piommu_domain *domain)
+{
+    static const char *const types[] = {"blocked", "identity", "paging"};
+    const struct piommu_domain_statistics *statistics = &domain->statistics;
+
+    piommu_text_put_(&printer->text, "  domain %s: %s, %u IDs", name_or_dash(domain->config.name),
+                     types[domain->config.type], statistics->endpoints);
+    if (domain->config.type == PIOMMU_DOMAIN_PAGING) {
+        piommu_text_put_(&printer->text, ", %x bytes mapped, maps %x, unmaps %x, syncs %x",
+                         statistics->mapped, statistics->maps, statistics->unmaps,
+                         statistics->syncs);
+    }
+    print_line(printer);
+}
+
+static void print_instance(struct printer *printer, struct piommu_instance *instance)
+{
+    struct piommu_instance_info info;
+
+    piommu_instance_get_info(instance, &info);
+    piommu_text_put_(&printer->text,
+                     "instance %s: %s, %s, addresses %x to %x, leaves %x, faults %x", info.name,
+                     info.backend, info.failed ? "failed" : "running", info.aperture.first,
+                     info.aperture.last, info.leaf_sizes, info.faults);
+    print_line(printer);
+    for (const struct piommu_device *device = instance->devices; device != NULL;
+         device = device->peer) {
+        print_device(printer, device);
+    }
+    for (const struct piommu_domain *domain = instance->domains; domain != NULL;
+         domain = domain->peer) {
+        print_domain(printer, domain);
+    }
+}
+
+void piommu_context_dump(struct piommu_context *context, piommu_print print, void *cookie)
+{
+    struct printer printer = {.print = print, .cookie = cookie};
+
+    piommu_text_begin(&printer.text);
+    for (struct piommu_instance *instance = context->instances; instance != NULL;
+         instance = instance->peer) {
+        print_instance(&printer, instance);
+    }
+}
+
+/* Mappings that go on in input and output with the same permissions. */
+struct run {
+    uint64_t iova;
+    uint64_t physical;
+    uint64_t size; /* 0: there is none */
+    piommu_prot prot;
+};
+
+static bool goes_on(const struct run *run, uint64_t iova, const struct piommu_translation *next)
+{
+    return run->size != 0 && run->iova + run->size == iova &&
+           run->physical + run->size == next->physical && run->prot == next->prot;
+}
+
+static void print_run(struct printer *printer, const struct run *run)
+{
+    if (run->size != 0) {
+        piommu_text_put_(&printer->text, "%x to %x at %x, %s%s%s, prot %x", run->iova,
+                         run->iova + (run->size - 1), run->physical,
+                         (run->prot & PIOMMU_PROT_READ) != 0 ? "r" : "-",
+                         (run->prot & PIOMMU_PROT_WRITE) != 0 ? "w" : "-",
+                         (run->prot & PIOMMU_PROT_EXECUTE_ALL) != 0 ? "x" : "-",
+                         (uint64_t)run->prot);
+        print_line(printer);
+    }
+}
+
+int piommu_domain_dump(struct piommu_domain *domain, uint64_t first, uint64_t last,
+                       piommu_print print, void *cookie)
+{
+    struct printer printer = {.print = print, .cookie = cookie};
+    struct run run = {.size = 0};
+    struct piommu_translation next;
+    uint64_t iova;
+
+    if (!domain_is_paging(domain) || print == NULL || first > last) {
+        return -PIOMMU_EINVAL;
+    }
+    piommu_text_begin(&printer.text);
+    while (piommu_domain_next(domain, first, last, &iova, &next) == 0) {
+        if (!goes_on(&run, iova, &next)) {
+            print_run(&printer, &run);
+            run = (struct run){.iova = iova, .physical = next.physical, .prot = next.prot};
+        }
+        run.size += next.leaf_size;
+        if (last - iova < next.leaf_size) {
+            break;
+        }
+        first = iova + next.leaf_size;
+    }
+    print_run(&printer, &run);
+    return 0;
+}
+
+/* Finds a use of memory in one domain. */
+static bool find_use(struct piommu_domain *domain, uint64_t first, uint64_t last,
+                     struct piommu_use *use)
+{
+    uint64_t from = domain->aperture.first;
+    struct piommu_translation next;
+    uint64_t iova;
+
+    while (piommu_domain_next(domain, from, domain->aperture.last, &iova, &next) == 0) {
+        if (next.physical <= last && next.physical + (next.leaf_size - 1) >= first) {
+            use->domain = domain;
+            use->domain_owner = domain->config.owner;
+            use->iova = iova;
+            use->physical = next.physical;
+            use->size = next.leaf_size;
+            use->prot = next.prot;
+            return true;
+        }
+        if (domain->aperture.last - iova < next.leaf_size) {
+            break;
+        }
+        from = iova + next.leaf_size;
+    }
+    return false;
+}
+
+int piommu_context_find_use(struct piommu_context *context, uint64_t first, uint64_t last,
+                            struct piommu_use *use)
+{
+    struct piommu_use found;
+
+    if (context == NULL || first > last) {
+        return -PIOMMU_EINVAL;
+    }
+    for (const struct piommu_instance *instance = context->instances; instance != NULL;
+         instance = instance->peer) {
+        for (struct piommu_domain *domain = instance->domains; domain != NULL;
+             domain = domain->peer) {
+            if (domain_is_paging(domain) &&
+                find_use(domain, first, last, use != NULL ? use : &found)) {
+                return 0;
+            }
+        }
+    }
+    return -PIOMMU_ENOENT;
+}

@@ -57,6 +57,8 @@ struct implementation {
 enum { OURS, PEER, LIMIT, IMPLEMENTATIONS };
 
 extern const struct implementation ours;
+/* The shim that ours runs on. */
+extern const struct piommu_os ours_os;
 extern const struct implementation limit;
 #ifdef BENCH_WITH_LINUX
 extern const struct implementation linux_peer;

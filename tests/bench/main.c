@@ -124,6 +124,7 @@ int main(int argc, char **argv)
             rows_measure(&shapes[i], effort);
             rows_measure_disjoint(&shapes[i], effort);
         }
+        core_measure(effort);
     }
     if (implementations[PEER] == NULL) {
         report_note("Linux is not there to compare with.");

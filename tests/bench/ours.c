@@ -49,14 +49,54 @@ static void host_barrier(void *ctx, enum piommu_barrier kind)
     bench_barrier();
 }
 
-static const struct piommu_os os = {
-    .size = sizeof(os),
+/* One thread uses the core, so that there is nothing to lock out. */
+static void *host_lock_create(void *ctx)
+{
+    static char lock;
+
+    (void)ctx;
+    return &lock;
+}
+
+static void host_lock_destroy(void *ctx, void *lock)
+{
+    (void)ctx;
+    (void)lock;
+}
+
+static unsigned long host_lock(void *ctx, void *lock)
+{
+    (void)ctx;
+    (void)lock;
+    return 0;
+}
+
+static uint64_t host_now(void *ctx)
+{
+    (void)ctx;
+    return 0;
+}
+
+static void host_unlock(void *ctx, void *lock, unsigned long state)
+{
+    (void)ctx;
+    (void)lock;
+    (void)state;
+}
+
+const struct piommu_os ours_os = {
+    .size = sizeof(ours_os),
     .alloc = host_alloc,
     .free = host_free,
     .dma_alloc = host_dma_alloc,
     .dma_free = host_dma_free,
     .cache_clean = host_cache_clean,
     .barrier = host_barrier,
+    .lock_create = host_lock_create,
+    .lock_destroy = host_lock_destroy,
+    .lock = host_lock,
+    .unlock = host_unlock,
+    .now = host_now,
 };
 
 static bool ours_can(const struct usage *usage)
@@ -79,7 +119,7 @@ static void *ours_create(const struct shape *shape, const struct usage *usage)
                  (usage->disjoint ? PIOMMU_PGTABLE_DISJOINT : 0),
     };
     struct piommu_pgtable *table;
-    int error = piommu_pgtable_create((struct piommu_host){.os = &os}, &config, &table);
+    int error = piommu_pgtable_create((struct piommu_host){.os = &ours_os}, &config, &table);
 
     if (error != 0) {
         wrong("ours: a table %s cannot be created: error %d", shape->name, error);

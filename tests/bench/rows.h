@@ -35,6 +35,9 @@ void rows_measure(const struct shape *shape, const struct effort *effort);
 /* rows.c: those of tables that several CPUs may change at once. */
 void rows_measure_disjoint(const struct shape *shape, const struct effort *effort);
 
+/* core.c: what the core adds to a page table. */
+void core_measure(const struct effort *effort);
+
 /* rows.c: the CPU time of this thread in ns. */
 double now(void);
 

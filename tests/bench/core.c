@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * What the core adds to a page table: a domain with a device behind an IOMMU that does nothing, but
+ * has tables like those of the first shape.
+ */
+
+#include <string.h>
+
+#include <piommu/backend.h>
+#include <piommu/piommu.h>
+
+#include "report.h"
+#include "rows.h"
+
+#define CALLS 65536u
+
+struct core {
+    struct piommu_context *context;
+    struct piommu_instance *instance;
+    struct piommu_device *device;
+    struct piommu_domain *domain;
+};
+
+static char nothing; /* an object of the backend, of which none has anything in it */
+
+static int null_probe(struct piommu_host host, struct piommu_instance *instance,
+                      const struct piommu_instance_config *config, const void *backend_config,
+                      void **unit, struct piommu_backend_info *info)
+{
+    (void)host;
+    (void)instance;
+    (void)config;
+    (void)backend_config;
+    *unit = &nothing;
+    info->aperture.last = ((uint64_t)1 << 48) - 1;
+    info->leaf_sizes = 0x40201000;
+    info->prot = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE;
+    info->table = (struct piommu_pgtable_config){
+        .format = PIOMMU_ARM_64_LPAE_S1,
+        .granule = 4096,
+        .input_bits = 48,
+        .output_bits = 48,
+        .coherent_walk = true,
+        .empty_tables_kept = UINT16_MAX,
+    };
+    return 0;
+}
+
+static int null_unit(void *unit)
+{
+    (void)unit;
+    return 0;
+}
+
+static int null_add_endpoint(void *unit, uint32_t id, struct piommu_reserved_list *reserved,
+                             void **endpoint)
+{
+    (void)unit;
+    (void)id;
+    (void)reserved;
+    *endpoint = &nothing;
+    return 0;
+}
+
+static void null_release_endpoint(void *unit, void *endpoint)
+{
+    (void)unit;
+    (void)endpoint;
+}
+
+static int null_domain_create(void *unit, enum piommu_domain_type type,
+                              const struct piommu_pgtable_info *table, void **domain)
+{
+    (void)unit;
+    (void)type;
+    (void)table;
+    *domain = &nothing;
+    return 0;
+}
+
+static void null_domain_destroy(void *unit, void *domain)
+{
+    (void)unit;
+    (void)domain;
+}
+
+static int null_attach(void *unit, void *endpoint, void *domain)
+{
+    (void)unit;
+    (void)endpoint;
+    (void)domain;
+    return 0;
+}
+
+static int null_block(void *unit, void *endpoint)
+{
+    (void)unit;
+    (void)endpoint;
+    return 0;
+}
+
+static int null_invalidate(void *unit, void *domain, struct piommu_range range, bool tables)
+{
+    (void)unit;
+    (void)domain;
+    (void)range;
+    (void)tables;
+    return 0;
+}
+
+static int null_service(void *unit, unsigned int budget)
+{
+    (void)unit;
+    (void)budget;
+    return 0;
+}
+
+static const struct piommu_backend null_backend = {
+    .size = sizeof(null_backend),
+    .name = "null",
+    .kind = PIOMMU_BACKEND_TABLES,
+    .probe = null_probe,
+    .remove = null_unit,
+    .stop = null_unit,
+    .add_endpoint = null_add_endpoint,
+    .release_endpoint = null_release_endpoint,
+    .domain_create = null_domain_create,
+    .domain_destroy = null_domain_destroy,
+    .attach = null_attach,
+    .block = null_block,
+    .invalidate = null_invalidate,
+    .service = null_service,
+};
+
+static bool core_open(struct core *core)
+{
+    static const uint32_t id = 1;
+    struct piommu_device_config device = {.ids = &id, .id_count = 1};
+    struct piommu_domain_config domain = {.type = PIOMMU_DOMAIN_PAGING};
+
+    memset(core, 0, sizeof(*core));
+    if (piommu_context_create((struct piommu_host){.os = &ours_os}, NULL, &core->context) != 0 ||
+        piommu_instance_create(core->context, &null_backend, NULL, NULL, &core->instance) != 0) {
+        return false;
+    }
+    device.instance = core->instance;
+    domain.instance = core->instance;
+    return piommu_device_add(&device, &core->device) == 0 &&
+           piommu_domain_create(&domain, &core->domain) == 0 &&
+           piommu_device_attach(core->device, core->domain) == 0;
+}
+
+static void core_close(struct core *core)
+{
+    if (piommu_device_detach(core->device) != 0 || piommu_domain_destroy(core->domain) != 0 ||
+        piommu_device_remove(core->device) != 0 || piommu_instance_destroy(core->instance) != 0 ||
+        piommu_context_destroy(core->context) != 0) {
+        wrong("the core does not come to its end");
+    }
+}
+
+static bool core_map(struct core *core, uint64_t iova, uint64_t physical, uint64_t page)
+{
+    return piommu_domain_map(core->domain, iova, physical, page,
+                             PIOMMU_PROT_READ | PIOMMU_PROT_WRITE) == 0;
+}
+
+static bool core_unmap(struct core *core, uint64_t iova, uint64_t page)
+{
+    struct piommu_gather gather;
+
+    piommu_gather_init(&gather);
+    return piommu_domain_unmap(core->domain, iova, page, &gather, NULL) == 0 &&
+           piommu_domain_sync(core->domain, &gather) == 0;
+}
+
+/* Maps and unmaps all pages, one by one. */
+static void run(struct core *core, void *table, size_t calls, double *map, double *unmap)
+{
+    const uint64_t page = shape_granule(&shapes[0]);
+    bool good = true;
+    double begin = now();
+
+    for (size_t i = 0; i < calls; i++) {
+        uint64_t iova = BENCH_BASE + i * page;
+
+        good &= table != NULL ? ours.map(table, iova, iova + BENCH_OFFSET, page, 1)
+                              : core_map(core, iova, iova + BENCH_OFFSET, page);
+    }
+    *map = (now() - begin) / (double)calls;
+    begin = now();
+    for (size_t i = 0; i < calls; i++) {
+        good &= table != NULL ? ours.unmap(table, BENCH_BASE + i * page, page, 1)
+                              : core_unmap(core, BENCH_BASE + i * page, page);
+    }
+    *unmap = (now() - begin) / (double)calls;
+    if (!good) {
+        wrong("core: a map or an unmap failed");
+    }
+}
+
+void core_measure(const struct effort *effort)
+{
+    const struct usage usage = {.coherent_walk = true, .empties_kept = UINT16_MAX};
+    size_t calls = CALLS / effort->divisor;
+    struct samples maps[IMPLEMENTATIONS] = {0};
+    struct samples unmaps[IMPLEMENTATIONS] = {0};
+    void *table = ours.create(&shapes[0], &usage);
+    struct core core;
+
+    if (!core_open(&core)) {
+        wrong("the core does not start");
+        return;
+    }
+    /* The limit is what the page table takes alone. The first turn makes the tables. */
+    for (unsigned int repetition = 0; repetition <= effort->repetitions; repetition++) {
+        for (unsigned int i = 0; i < 2; i++) {
+            bool alone = (repetition + i) % 2 == 0;
+            double map;
+            double unmap;
+
+            run(&core, alone ? table : NULL, calls, &map, &unmap);
+            if (repetition != 0) {
+                samples_add(&maps[alone ? LIMIT : OURS], map);
+                samples_add(&unmaps[alone ? LIMIT : OURS], unmap);
+            }
+        }
+    }
+    core_close(&core);
+    ours.destroy(table);
+    report_add("core", "map_1", UNIT_CALL, maps);
+    report_add("core", "unmap_1", UNIT_CALL, unmaps);
+}

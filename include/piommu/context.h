@@ -11,9 +11,9 @@
  * Concurrency of the core, said once for all its headers:
  *  - *Registration* (creating and destroying contexts, instances and domains; adding, removing,
  *    attaching and detaching devices and groups) is serialised by the caller, per context.
- *  - *Mapping* (map, unmap, sync, lookup) is serialised by the caller, per domain. Calls on
- *    different domains run in parallel, also on one instance. Attaching and detaching counts as a
- *    call on each domain that the group enters or leaves.
+ *  - *Mapping* (what maps, unmaps, changes, syncs or looks) is serialised by the caller, per
+ *    domain. Calls on different domains run in parallel, also on one instance. Attaching and
+ *    detaching counts as a call on each domain that the group enters or leaves.
  *  - piommu_instance_service may run in parallel with all of it, except the removal of a device of
  *    that instance and the destruction of the instance. It must not run twice at once on one
  *    instance.

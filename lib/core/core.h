@@ -114,24 +114,24 @@ static inline bool instance_failed(struct piommu_instance *instance)
  * Lists of objects, linked by a member `peer`. Registration only, where length does not matter:
  * the list keeps the order.
  */
-#define LIST_APPEND(type, list, object) \
-    do {                                \
-        type **link_ = &(list);         \
-                                        \
-        while (*link_ != NULL) {        \
-            link_ = &(*link_)->peer;    \
-        }                               \
-        *link_ = (object);              \
+#define LIST_APPEND(list, object)            \
+    do {                                     \
+        __typeof__(object) *link_ = &(list); \
+                                             \
+        while (*link_ != NULL) {             \
+            link_ = &(*link_)->peer;         \
+        }                                    \
+        *link_ = (object);                   \
     } while (0)
 
-#define LIST_REMOVE(type, list, object) \
-    do {                                \
-        type **link_ = &(list);         \
-                                        \
-        while (*link_ != (object)) {    \
-            link_ = &(*link_)->peer;    \
-        }                               \
-        *link_ = (object)->peer;        \
+#define LIST_REMOVE(list, object)            \
+    do {                                     \
+        __typeof__(object) *link_ = &(list); \
+                                             \
+        while (*link_ != (object)) {         \
+            link_ = &(*link_)->peer;         \
+        }                                    \
+        *link_ = (object)->peer;             \
     } while (0)
 
 static inline uint64_t endpoint_reserved_regions(const struct endpoint *endpoint)

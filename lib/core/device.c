@@ -168,7 +168,7 @@ static void publish(struct piommu_device *device)
     device->next = group->devices;
     group->devices = device;
     piommu_host_unlock(instance->host, instance->lock, state);
-    LIST_APPEND(struct piommu_device, instance->devices, device);
+    LIST_APPEND(instance->devices, device);
 }
 
 int piommu_device_add(const struct piommu_device_config *config, struct piommu_device **result)
@@ -255,7 +255,7 @@ static struct endpoint *unpublish(struct piommu_device *device)
         unused = endpoint;
     }
     piommu_host_unlock(instance->host, instance->lock, state);
-    LIST_REMOVE(struct piommu_device, instance->devices, device);
+    LIST_REMOVE(instance->devices, device);
     return unused;
 }
 

@@ -81,7 +81,7 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
         piommu_host_free(config->instance->host, domain, sizeof(*domain));
         return error;
     }
-    LIST_APPEND(struct piommu_domain, config->instance->domains, domain);
+    LIST_APPEND(config->instance->domains, domain);
     *result = domain;
     return 0;
 }
@@ -108,7 +108,7 @@ int piommu_domain_destroy(struct piommu_domain *domain)
         piommu_pgtable_destroy(domain->table);
     }
     piommu_domain_free_mappings_(domain);
-    LIST_REMOVE(struct piommu_domain, instance->domains, domain);
+    LIST_REMOVE(instance->domains, domain);
     piommu_host_free(instance->host, domain, sizeof(*domain));
     return 0;
 }

@@ -83,7 +83,7 @@ int piommu_instance_create(struct piommu_context *context, const struct piommu_b
         piommu_host_free(context->host, instance, sizeof(*instance));
         return error;
     }
-    LIST_APPEND(struct piommu_instance, context->instances, instance);
+    LIST_APPEND(context->instances, instance);
     *result = instance;
     return 0;
 }
@@ -102,7 +102,7 @@ int piommu_instance_destroy(struct piommu_instance *instance)
     if (error != 0) {
         return error;
     }
-    LIST_REMOVE(struct piommu_instance, instance->context->instances, instance);
+    LIST_REMOVE(instance->context->instances, instance);
     instance->host.os->lock_destroy(instance->host.ctx, instance->lock);
     piommu_host_free(instance->host, instance, sizeof(*instance));
     return 0;

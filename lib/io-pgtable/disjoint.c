@@ -35,14 +35,13 @@ bool piommu_disjoint_install_(struct piommu_pgtable *table, descriptor_slot *slo
     return true;
 }
 
-void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot,
-                              uint64_t descriptor)
+void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot, uint64_t link)
 {
-    uint64_t ready = descriptor_with_count(descriptor, LINK_IN_USE);
+    uint64_t ready = descriptor_with_count(link, LINK_IN_USE);
 
-    if (descriptor_links_empty(descriptor)) {
+    if (descriptor_links_empty(link)) {
         /* Of several that begin to fill the table, one counts. */
-        if (descriptor_exchange(slot, descriptor, ready)) {
+        if (descriptor_exchange(slot, link, ready)) {
             counter_subtract(table, &table->tables_empty, 1);
         }
         return;

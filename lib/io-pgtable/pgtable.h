@@ -470,8 +470,7 @@ struct unmap_notes {
 bool piommu_disjoint_install_(struct piommu_pgtable *table, descriptor_slot *slot,
                               descriptor_slot *slots, uint64_t physical);
 /* Makes a link, of which LINK_IN_USE is not true, fit for filling the table below. */
-void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot,
-                              uint64_t descriptor);
+void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot, uint64_t link);
 /*
  * Keeps or detaches the table that the slot links: it is empty, and wholly inside an unmap's range.
  * Returns whether it was detached.
@@ -498,11 +497,11 @@ static inline bool piommu_disjoint_install_(struct piommu_pgtable *table, descri
 }
 
 static inline void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot,
-                                            uint64_t descriptor)
+                                            uint64_t link)
 {
     (void)table;
     (void)slot;
-    (void)descriptor;
+    (void)link;
 }
 
 static inline bool piommu_disjoint_emptied_(struct piommu_pgtable *table, descriptor_slot *slot,

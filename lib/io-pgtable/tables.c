@@ -82,14 +82,14 @@ static void undo(struct piommu_pgtable *table, descriptor_slot *chain)
 
 int piommu_tables_take_(struct piommu_pgtable *table, uint64_t count, descriptor_slot **chain)
 {
-    descriptor_slot *last = NULL;
+    descriptor_slot *tail = NULL;
 
     *chain = NULL;
     for (; count != 0; count--) {
-        descriptor_slot *slots = piommu_reserve_take_(table);
+        descriptor_slot *taken = piommu_reserve_take_(table);
 
-        if (slots == NULL) {
-            int error = piommu_tables_get_(table, &slots);
+        if (taken == NULL) {
+            int error = piommu_tables_get_(table, &taken);
 
             if (error != 0) {
                 undo(table, *chain);
@@ -97,13 +97,13 @@ int piommu_tables_take_(struct piommu_pgtable *table, uint64_t count, descriptor
             }
         }
         /* First in, first out: CPUs like memory to be filled in the order that most shims give. */
-        chain_write_pointer(slots, CHAIN_NEXT, NULL);
-        if (last != NULL) {
-            chain_write_pointer(last, CHAIN_NEXT, slots);
+        chain_write_pointer(taken, CHAIN_NEXT, NULL);
+        if (tail != NULL) {
+            chain_write_pointer(tail, CHAIN_NEXT, taken);
         } else {
-            *chain = slots;
+            *chain = taken;
         }
-        last = slots;
+        tail = taken;
     }
     return 0;
 }

@@ -409,8 +409,8 @@ static void *shim_dma_virtual(void *ctx, uint64_t physical)
 }
 
 /*
- * Hardware sees the line as it is now: a clean writes back what is there when it happens. It does so
- * in one step, lest what another thread has cleaned meanwhile becomes older again.
+ * Hardware sees the line as it is now: a clean writes back what is there when it happens. It does
+ * so in one step, lest what another thread has cleaned meanwhile becomes older again.
  */
 static void let_arrive(struct disjoint_host *h, enum disjoint_view view, size_t word)
 {

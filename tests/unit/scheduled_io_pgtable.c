@@ -320,8 +320,8 @@ static bool is_private(const struct world *w, const volatile void *object)
 }
 
 /*
- * A table that is looked through, or filled, is few points behind the first ones, not hundreds: most
- * of its words belong to one task.
+ * A table that is looked through, or filled, is few points behind the first ones, not hundreds:
+ * most of its words belong to one task.
  */
 static void before_access(void *ctx, const volatile void *object)
 {

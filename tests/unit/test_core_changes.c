@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Calls that change what is mapped: cut, protect, unmap of whole leaves, and the way from mapping to
- * mapping. With both kinds of backend; after each call of the backend a device tries every page.
+ * Calls that change what is mapped: cut, protect, unmap of whole leaves, and the way from mapping
+ * to mapping. With both kinds of backend; after each call of the backend a device tries every page.
  */
 
 #include <stdarg.h>

@@ -877,8 +877,8 @@ static struct piommu_range choose_removal(struct disjoint_actor *actor, struct p
     case 2:
     case 3:
         if (end > begin) {
-            size_t from = begin + below(&actor->random, end - begin);
-            size_t to = from + below(&actor->random, minimum(end - from, 3));
+            size_t from = begin + (size_t)below(&actor->random, end - begin);
+            size_t to = from + (size_t)below(&actor->random, minimum(end - from, 3));
 
             part.first = actor->mappings[from].first;
             part.last = actor->mappings[to].last;

@@ -150,7 +150,7 @@ bool disjoint_physical(const struct disjoint_host *h, const volatile void *addre
 
 static bool is_in_use(const struct disjoint_host *h, size_t slot)
 {
-    return atomic_load_explicit(&h->slots[slot].in_use, memory_order_relaxed);
+    return atomic_load_explicit(&h->slots[slot].in_use, memory_order_relaxed) != 0;
 }
 
 bool disjoint_is_table(const struct disjoint_host *h, uint64_t physical, uint64_t size)
@@ -337,7 +337,7 @@ static void *shim_dma_alloc(void *ctx, const struct piommu_dma_request *request,
         CHECK(request->size == h->slot_bytes);
         slot = take_slot(h, share);
     }
-    CHECK(!atomic_exchange_explicit(&h->slots[slot].in_use, true, memory_order_relaxed));
+    CHECK(atomic_exchange_explicit(&h->slots[slot].in_use, 1u, memory_order_relaxed) == 0);
     atomic_store_explicit(&h->slots[slot].size, request->size, memory_order_relaxed);
     atomic_store_explicit(&h->slots[slot].taker, this_thread, memory_order_relaxed);
     word = slot_word(h, slot);
@@ -389,7 +389,7 @@ static void shim_dma_free(void *ctx, void *memory, size_t size)
     forget_lines(share, slot);
     memset(memory, PATTERN_FREED, size);
     share->frees++;
-    CHECK(atomic_exchange_explicit(&h->slots[slot].in_use, false, memory_order_relaxed));
+    CHECK(atomic_exchange_explicit(&h->slots[slot].in_use, 0u, memory_order_relaxed) != 0);
     if (slot != 0) {
         /* While there are no threads, all goes back to where it came from. */
         share = this_thread < DISJOINT_THREADS ? share : &h->shares[(slot - 1) / h->share_slots];
@@ -415,14 +415,14 @@ static void *shim_dma_virtual(void *ctx, uint64_t physical)
 static void let_arrive(struct disjoint_host *h, enum disjoint_view view, size_t word)
 {
     begin_looking();
-    while (atomic_flag_test_and_set_explicit(&h->is_arriving, memory_order_acquire)) {
+    while (atomic_exchange_explicit(&h->is_arriving, 1u, memory_order_acquire) != 0) {
     }
     for (size_t i = word; i < word + LINE_WORDS && i < h->word_count; i++) {
         atomic_store_explicit(&h->seen[view][i],
                               atomic_load_explicit(&h->words[i], memory_order_relaxed),
                               memory_order_relaxed);
     }
-    atomic_flag_clear_explicit(&h->is_arriving, memory_order_release);
+    atomic_store_explicit(&h->is_arriving, 0u, memory_order_release);
     end_looking();
 }
 
@@ -542,7 +542,7 @@ struct disjoint_host *disjoint_open(const struct piommu_pgtable_config *config,
     struct disjoint_host *h = calloc(1, sizeof(*h));
     int result;
 
-    atomic_flag_clear(&h->is_arriving);
+    atomic_init(&h->is_arriving, 0u);
     rules_of_config(config, &h->rules);
     h->rules.config.owner = h;
     h->scattered = options->scattered;

@@ -60,7 +60,7 @@ struct disjoint_share {
 };
 
 struct disjoint_slot {
-    atomic_bool in_use;
+    _Atomic(uint32_t) in_use;    /* not of one byte, for which some hosts have no exchange */
     _Atomic(unsigned int) taker; /* the thread that has asked for it */
     _Atomic(size_t) size;
 };
@@ -94,7 +94,7 @@ struct disjoint_host {
     struct disjoint_slot *slots;
     struct disjoint_share shares[DISJOINT_THREADS + 1]; /* the last: while there are no threads */
     _Atomic(uint64_t) object_bytes;
-    atomic_flag is_arriving; /* held while a line does */
+    _Atomic(uint32_t) is_arriving; /* held while a line does */
 
     /* May be set: called first in every callback, and before memory is taken back. */
     void (*at_callback)(void *ctx);

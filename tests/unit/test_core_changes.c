@@ -227,7 +227,7 @@ static void test_a_cut_without_memory_changes_nothing(void **state)
 
     map(bench, BASE, MEMORY, BLOCK, RW);
     for (unsigned int kth = 1; error == -PIOMMU_ENOMEM; kth++) {
-        size_t bytes = fake_os_bytes_outstanding(bench->os);
+        uint64_t bytes = fake_os_bytes_outstanding(bench->os);
 
         fake_os_fail_call(bench->os, kth, false);
         error = piommu_domain_unmap_cut(bench->domain, BASE + PAGE, PAGE, HOLE, NULL);

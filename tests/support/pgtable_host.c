@@ -258,8 +258,8 @@ void host_observe(struct pgtable_host *h)
             CHECK(piece != NULL && piece->physical == address);
             depth++;
             enter_table(h, &tours[depth], piece, level + depth,
-                        tour->first +
-                            ((tour->next - 1) << rules_level_shift(&h->rules, level + depth - 1)));
+                        tour->first + ((uint64_t)(tour->next - 1)
+                                       << rules_level_shift(&h->rules, level + depth - 1)));
         }
     }
 }

@@ -151,7 +151,9 @@ static unsigned int choose(struct scheduler *s, unsigned int options)
 {
     struct choice *choice = &s->trail[s->trail_places];
 
-    CHECK(s->trail_places < SCHEDULER_MOST_POINTS);
+    if (s->trail_places == SCHEDULER_MOST_POINTS) {
+        return 0;
+    }
     if (s->trail_places >= s->trail_count) {
         *choice = (struct choice){.options = (uint8_t)options};
         s->trail_count = s->trail_places + 1;

@@ -14,12 +14,16 @@
 #include <stdint.h>
 
 #define SCHEDULER_TASKS       3u
-#define SCHEDULER_MOST_POINTS 4096u
+#define SCHEDULER_MOST_POINTS 1024u
 
 enum scheduler_policy {
     SCHEDULER_RANDOM, /* a switch at each point with a certain chance */
     SCHEDULER_FEW,    /* `bound` switches, at points drawn before */
-    SCHEDULER_ALL,    /* every way with at most `bound` switches, one after the other */
+    /*
+     * Every way with at most `bound` switches, one after the other; not at the points of a run that
+     * come behind the first SCHEDULER_MOST_POINTS.
+     */
+    SCHEDULER_ALL,
 };
 
 struct scheduler_options {

@@ -649,7 +649,7 @@ static bool run_scene(struct world *w, uint64_t seed)
 /* Every way with a switch or two; then ways with more of them at random. */
 static void explore_scene(struct world *w, uint64_t seed, uint64_t steps)
 {
-    uint64_t runs = steps / 1500;
+    uint64_t runs = steps / 2500;
     struct scheduler_options options = {.policy = SCHEDULER_ALL, .seed = seed};
     bool goes_on = true;
 
@@ -812,7 +812,7 @@ static void random_calls_in_random_turns_are_right(void **state)
     }
     w.steps = 40;
     pgtable_describe(describe, &w);
-    for (uint64_t i = 0; i < steps / 1000; i++) {
+    for (uint64_t i = 0; i < steps / 1500; i++) {
         struct scheduler_options options = {
             .policy = SCHEDULER_RANDOM, .chance = 1u << (i % 8), .seed = seed + i};
 

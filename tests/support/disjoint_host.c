@@ -193,6 +193,12 @@ void disjoint_walk(struct disjoint_host *h, enum disjoint_view view, uint64_t io
     walker_translate(&h->regime, &h->memory[view], iova, &nothing, result);
 }
 
+/* The first view that is not what was stored: where the walker snoops there is none. */
+static unsigned int first_seen(const struct disjoint_host *h)
+{
+    return h->rules.config.coherent_walk ? DISJOINT_VIEWS : DISJOINT_CLEANED;
+}
+
 /* ---- Links ---- */
 
 uint64_t disjoint_link_target(const struct disjoint_host *h, uint64_t descriptor)
@@ -343,7 +349,7 @@ static void *shim_dma_alloc(void *ctx, const struct piommu_dma_request *request,
     word = slot_word(h, slot);
     memset((void *)&h->words[word], PATTERN_FRESH, request->size);
     for (size_t i = 0; i < request->size / 8; i++) {
-        for (unsigned int view = DISJOINT_CLEANED; view < DISJOINT_VIEWS; view++) {
+        for (unsigned int view = first_seen(h); view < DISJOINT_VIEWS; view++) {
             /* Garbage that was there before: a block to somewhere. */
             atomic_store_explicit(&h->seen[view][word + i], 0xa5a5a5a5a5a5a5a5ull,
                                   memory_order_relaxed);
@@ -507,7 +513,7 @@ static void prepare_memory(struct disjoint_host *h, const struct disjoint_option
     h->slot_count = 1 + (DISJOINT_THREADS + 1) * h->share_slots;
     h->word_count = slot_word(h, h->slot_count);
     h->words = aligned_memory(alignment, 8 * h->word_count);
-    for (unsigned int view = DISJOINT_CLEANED; view < DISJOINT_VIEWS; view++) {
+    for (unsigned int view = first_seen(h); view < DISJOINT_VIEWS; view++) {
         h->seen[view] = aligned_memory(alignment, 8 * h->word_count);
     }
     h->slots = calloc(h->slot_count, sizeof(*h->slots));

@@ -239,10 +239,16 @@ static void run_setting(const struct setting *setting, uint64_t seed, uint64_t s
     static struct disjoint_actor actors[DISJOINT_THREADS];
     struct piommu_pgtable_config config = config_of_kind(&setting->kind);
     struct disjoint_options options = {
-        .scattered = setting->scattered, .tables_per_thread = 6000, .seed = seed};
+        .scattered = setting->scattered, .tables_per_thread = 1000, .seed = seed};
     struct circumstances now = {.setting = setting, .seed = seed};
     struct disjoint_host *h;
 
+    /* As much as there is room for in 32 bits of address. */
+    if (setting->is_reserved) {
+        options.tables_per_thread = 6000;
+    } else if (config.granule != 4096) {
+        options.tables_per_thread = 300;
+    }
     config.flags |= PIOMMU_PGTABLE_DISJOINT;
     config.coherent_walk = setting->coherent;
     config.empty_tables_kept = setting->kept;

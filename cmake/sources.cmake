@@ -66,5 +66,10 @@ set(PIOMMU_SOURCES_VIRTIO_IOMMU
 
 # The archive piommu-fdt, which is the only one that needs libfdt.
 set(PIOMMU_SOURCES_FDT
-  lib/fdt/fdt.c
+  lib/fdt/address.c
+  lib/fdt/interrupt.c
+  lib/fdt/iommu.c
+  lib/fdt/master.c
+  lib/fdt/region.c
+  lib/fdt/tree.c
 )

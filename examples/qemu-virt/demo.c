@@ -253,7 +253,7 @@ static void find(struct demo *demo)
     uint16_t edu_bdf;
 
     section("1. The device tree leads to the IOMMU");
-    must(piommu_fdt_open(&tree, blob, fdt_totalsize(blob)), "reading the device tree");
+    must(piommu_fdt_open(&tree, host_shim(), blob, fdt_totalsize(blob)), "reading the device tree");
     must(piommu_fdt_next_iommu(&tree, piommu_virtio_iommu_backend()->compatible, -1, &iommu),
          "finding a virtio-iommu in the device tree");
     CHECK(iommu.is_pci && iommu.id_cells == 1, "a virtio-iommu at PCI %02x:%02x.%u, phandle 0x%x",
@@ -272,6 +272,7 @@ static void find(struct demo *demo)
           "the DMA device edu at PCI %02x:%02x.%u is endpoint 0x%x of that IOMMU", edu_bdf >> 8,
           (edu_bdf >> 3) & 31u, edu_bdf & 7u, id.cells[0]);
     demo->endpoint = id.cells[0];
+    piommu_fdt_close(&tree);
     must(edu_start(&demo->edu, edu_bdf), "starting edu");
 }
 

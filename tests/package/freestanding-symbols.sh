@@ -18,13 +18,10 @@ source=$(realpath "$here/../..")
 # What the device tree reader calls of libfdt.
 libfdt_functions=(
     fdt_check_full
+    fdt_check_header
     fdt_get_name
-    fdt_get_phandle
-    fdt_getprop
-    fdt_next_node
-    fdt_node_check_compatible
-    fdt_node_offset_by_phandle
-    fdt_parent_offset
+    fdt_getprop_by_offset
+    fdt_next_tag
 )
 
 need()

@@ -150,7 +150,8 @@ for label in $labels; do
     case $label in
     unit | random) packages+=(clang libclang-rt-14-dev llvm) ;;
     package)
-        packages+=(clang clang-format clang-tidy cppcheck shellcheck g++ git pkg-config gcc-aarch64-linux-gnu)
+        packages+=(clang clang-format clang-tidy cppcheck shellcheck g++ git pkg-config gcc-aarch64-linux-gnu
+            device-tree-compiler)
         ;;
     portability)
         packages+=(qemu-user xz-utils

@@ -131,6 +131,88 @@ void put_platform_iommu(void *blob, const char *name, uint32_t phandle, uint32_t
     end_node(blob);
 }
 
+static void put_rich_reserved_memory(void *blob)
+{
+    begin_bus(blob, "reserved-memory", 2, 2);
+    begin_node(blob, "a");
+    CELLS(blob, "reg", 0, 0x70000000, 0, 0x100000);
+    CELLS(blob, "iommu-addresses", 20, 0x70000000, 0x100000, 21, 0, 0x1000, 0, 0x1000);
+    CELLS(blob, "phandle", 10);
+    end_node(blob);
+    begin_node(blob, "b");
+    CELLS(blob, "iommu-addresses", 20, 0x1000, 0x1000, 20, 0x4000, 0x2000);
+    CELLS(blob, "phandle", 11);
+    end_node(blob);
+    begin_node(blob, "c");
+    CELLS(blob, "reg", 0, 0x71000000, 0, 0x100000, 0, 0x72000000, 0, 0x1000);
+    CELLS(blob, "phandle", 12);
+    end_node(blob);
+    end_node(blob);
+}
+
+static void put_rich_bridge(void *blob)
+{
+    begin_bridge(blob, "pcie@0");
+    CELLS(blob, "iommu-map", 0, 3, 0, 8, 0x10, 3, 9, 0xfff0);
+    CELLS(blob, "iommu-map-mask", 0xfff8);
+    CELLS(blob, "dma-ranges", 0x42000000, 0, 0x40000000, 0, 0x40000000, 0, 0x80000000, 0x01000000,
+          0, 0, 0, 0, 0, 0x1000);
+    put_flag(blob, "dma-noncoherent");
+    put_pci_iommu(blob, "iommu@1,0", 3, 0x800);
+    end_node(blob);
+}
+
+void *rich_blob(void)
+{
+    void *blob = begin();
+
+    CELLS(blob, "interrupt-parent", 30);
+    put_rich_reserved_memory(blob);
+    begin_node(blob, "dev");
+    CELLS(blob, "iommus", 1, 7, 2, 8, 9);
+    CELLS(blob, "phandle", 21);
+    end_node(blob);
+    put_rich_bridge(blob);
+    begin_node(blob, "bus");
+    CELLS(blob, "#address-cells", 1);
+    CELLS(blob, "#size-cells", 1);
+    CELLS(blob, "ranges", 0, 0, 0xe0000000, 0x10000000, 0x20000000, 1, 0, 0x1000);
+    CELLS(blob, "dma-ranges", 0, 0, 0, 0x80000000);
+    put_flag(blob, "dma-coherent");
+    begin_node(blob, "iommu@1");
+    STRING(blob, "compatible", "vendor,soc-ipmmu\0vendor,ipmmu");
+    CELLS(blob, "reg", 0x6740000, 0x1000, 0x20000000, 0x1000);
+    CELLS(blob, "interrupts", 0, 198, 4, 0, 199, 4);
+    CELLS(blob, "#iommu-cells", 1);
+    CELLS(blob, "linux,phandle", 1);
+    end_node(blob);
+    begin_node(blob, "iommu@4");
+    STRING(blob, "compatible", "vendor,ipmmu");
+    CELLS(blob, "reg", 0x7740000, 0x1000);
+    CELLS(blob, "renesas,ipmmu-main", 1, 5);
+    CELLS(blob, "interrupts-extended", 30, 1, 2, 3, 31, 9);
+    CELLS(blob, "#iommu-cells", 1);
+    CELLS(blob, "phandle", 4);
+    end_node(blob);
+    begin_node(blob, "dma@5");
+    CELLS(blob, "reg", 0x5000, 0x1000);
+    CELLS(blob, "iommus", 4, 1, 4, 2);
+    CELLS(blob, "memory-region", 10, 11, 12);
+    CELLS(blob, "phandle", 20);
+    end_node(blob);
+    end_node(blob);
+    put_platform_iommu(blob, "iommu@2", 2, 2, "okay");
+    begin_node(blob, "gic");
+    CELLS(blob, "#interrupt-cells", 3);
+    CELLS(blob, "phandle", 30);
+    end_node(blob);
+    begin_node(blob, "pins");
+    CELLS(blob, "#interrupt-cells", 1);
+    CELLS(blob, "phandle", 31);
+    end_node(blob);
+    return finish(blob);
+}
+
 /* ---- Opening them ---- */
 
 int fdt_setup(void **state)

@@ -44,6 +44,9 @@ void put_pci_iommu(void *blob, const char *name, uint32_t phandle, uint32_t reg)
 void put_platform_iommu(void *blob, const char *name, uint32_t phandle, uint32_t cells,
                         const char *status);
 
+/** A blob, finished, that has all properties of interest, and is well-formed. */
+void *rich_blob(void);
+
 /** Setup and teardown of a test: the fake OS, and that nothing is left. */
 int fdt_setup(void **state);
 int fdt_teardown(void **state);

@@ -1,10 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/*
- * Device trees: well-formed ones in any order, malformed ones, truncated and corrupted ones. They
- * are made here with libfdt's sequential writer.
- */
+/* Device trees as a whole, their IOMMUs, and IDs: well-formed ones in any order, malformed ones. */
 
 #include <stdarg.h>
 #include <stddef.h>
@@ -615,77 +612,6 @@ static void test_an_empty_iommus_property_is_no_iommu(void **state)
     shut(&tree, blob);
 }
 
-/* ---- Corruption ---- */
-
-static void *rich_blob(void)
-{
-    static const char compatible[] = "vendor,soc-ipmmu\0vendor,ipmmu";
-    void *blob = begin();
-
-    begin_node(blob, "dev");
-    CELLS(blob, "iommus", 1, 7, 2, 8, 9);
-    end_node(blob);
-    begin_bridge(blob, "pcie@0");
-    CELLS(blob, "iommu-map", 0, 3, 0, 8, 9, 3, 9, 0xfff7);
-    CELLS(blob, "iommu-map-mask", 0xfff8);
-    put_pci_iommu(blob, "iommu@1,0", 3, 0x800);
-    end_node(blob);
-    begin_node(blob, "iommu@1");
-    put_bytes(blob, "compatible", compatible, sizeof(compatible));
-    CELLS(blob, "#iommu-cells", 1);
-    CELLS(blob, "phandle", 1);
-    end_node(blob);
-    put_platform_iommu(blob, "iommu@2", 2, 2, "okay");
-    return finish(blob);
-}
-
-static void test_corruption_of_any_byte_does_no_harm(void **state)
-{
-    void *blob = rich_blob();
-    size_t size = fdt_totalsize(blob);
-    uint8_t *copy = malloc(size);
-
-    (void)state;
-    assert_non_null(copy);
-    for (size_t at = 0; at < size; at++) {
-        static const uint8_t changes[] = {0x01, 0x02, 0x04, 0x08, 0x10, 0x40, 0x80, 0xff};
-
-        for (size_t i = 0; i < COUNT(changes) + 1; i++) {
-            memcpy(copy, blob, size);
-            copy[at] = i < COUNT(changes) ? copy[at] ^ changes[i] : 0;
-            ask_all(copy, size);
-        }
-    }
-    free(copy);
-    free(blob);
-}
-
-static void test_random_corruption_does_no_harm(void **state)
-{
-    void *blob = rich_blob();
-    size_t size = fdt_totalsize(blob);
-    uint8_t *copy = malloc(size);
-    uint32_t random = 3;
-
-    (void)state;
-    assert_non_null(copy);
-    for (unsigned int round = 0; round < 10000; round++) {
-        memcpy(copy, blob, size);
-        for (unsigned int i = 0; i < 4; i++) {
-            random = random * 1664525u + 1013904223u;
-            copy[56 + (random >> 8) % (size - 56)] =
-                (uint8_t)(random >> 24) & ((random & 1) ? 0xff : 3);
-            if ((random >> 4 & 3) == 0) {
-                break;
-            }
-        }
-        ask_all(copy, size);
-    }
-    free(copy);
-    free(blob);
-}
-
-/* Trees of great depth and width end in time, and need no more stack than others. */
 /* Great depth is refused, where it begins; and neither depth nor width needs more stack. */
 static void test_deep_trees_are_refused_and_wide_ones_walked(void **state)
 {
@@ -760,10 +686,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_malformed_iommus_properties_are_named, fdt_setup,
                                         fdt_teardown),
         cmocka_unit_test_setup_teardown(test_an_empty_iommus_property_is_no_iommu, fdt_setup,
-                                        fdt_teardown),
-        cmocka_unit_test_setup_teardown(test_corruption_of_any_byte_does_no_harm, fdt_setup,
-                                        fdt_teardown),
-        cmocka_unit_test_setup_teardown(test_random_corruption_does_no_harm, fdt_setup,
                                         fdt_teardown),
         cmocka_unit_test_setup_teardown(test_deep_trees_are_refused_and_wide_ones_walked, fdt_setup,
                                         fdt_teardown),

@@ -37,7 +37,7 @@ static int resolve(struct piommu_fdt *tree, uint32_t node, enum property_kind ki
     uint32_t iommu = piommu_fdt_by_phandle_(tree, phandle);
 
     /* A node without #iommu-cells is no IOMMU: the phandle is the wrong one. */
-    if (iommu == NO_NODE || iommu == node || !piommu_fdt_has(tree, iommu, IOMMU_CELLS)) {
+    if (iommu == NO_NODE || !piommu_fdt_has(tree, iommu, IOMMU_CELLS)) {
         return piommu_fdt_bad(tree, node, kind);
     }
     id->iommu = phandle;

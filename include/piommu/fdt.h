@@ -342,6 +342,7 @@ struct piommu_fdt_region {
 struct piommu_fdt_cursor {
     uint32_t region; /**< phandles of memory-region that are done */
     uint32_t entry;  /**< cells of iommu-addresses, or entries of reg, that are done */
+    uint32_t layout; /**< how iommu-addresses is written */
     bool named;      /**< iommu-addresses has named the device */
 };
 
@@ -350,7 +351,8 @@ struct piommu_fdt_cursor {
  * `memory-region` names, those that are not disabled. A node can give several regions.
  *
  * An address and a size in `iommu-addresses` have as many cells as in the `reg` of the device that
- * is named before them.
+ * is named before them, which is how systems read the binding; or, if the property as a whole makes
+ * no sense so, as many as in the `reg` of the region, which is how its example is written.
  *
  * @param cursor all zero for the first; brought forward on success.
  * @param region set on success.

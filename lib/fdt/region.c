@@ -75,6 +75,68 @@ static int classify(struct piommu_fdt *tree, uint32_t memory, struct piommu_fdt_
     return 0;
 }
 
+/* The two ways in which trees write an entry of iommu-addresses. */
+enum address_layout {
+    UNDECIDED,
+    CELLS_OF_BUS,    /* as in reg of the device that is named: what systems read */
+    CELLS_OF_REGION, /* as in reg of the region: the example of the binding */
+};
+
+/* Reads the entry of iommu-addresses at a cell and moves on behind it; false: it is malformed. */
+static bool read_address(struct piommu_fdt *tree, uint32_t memory, uint32_t layout, uint32_t *at,
+                         uint32_t *device, struct piommu_range *iova)
+{
+    const struct piommu_fdt_property *property = piommu_fdt_find_(tree, memory, IOMMU_ADDRESSES);
+    uint32_t left = property->bytes / CELL - *at - 1; /* behind the phandle */
+    const fdt32_t *cells = &property->cells[*at + 1];
+    uint32_t address_cells;
+    uint32_t size_cells;
+
+    *device = piommu_fdt_by_phandle_(tree, fdt32_ld(&property->cells[*at]));
+    if (*device == NO_NODE || *device == ROOT ||
+        piommu_fdt_bus_(tree, tree->nodes[layout == CELLS_OF_BUS ? *device : memory].parent,
+                        &address_cells, &size_cells) != 0 ||
+        address_cells == 0 || size_cells == 0 || left < address_cells + size_cells) {
+        return false;
+    }
+    *at += 1 + address_cells + size_cells;
+    return piommu_fdt_range_(piommu_fdt_number(cells, address_cells),
+                             piommu_fdt_number(cells + address_cells, size_cells), address_cells,
+                             iova);
+}
+
+static bool fits(struct piommu_fdt *tree, uint32_t memory, enum address_layout layout)
+{
+    uint32_t total = piommu_fdt_find_(tree, memory, IOMMU_ADDRESSES)->bytes / CELL;
+    uint32_t at = 0;
+    uint32_t device;
+    struct piommu_range iova;
+
+    for (uint32_t count = 0; at < total; count++) {
+        if (count == MAX_IOMMU_ADDRESSES ||
+            !read_address(tree, memory, layout, &at, &device, &iova)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Decides in which way the entries of a region are written: the first that fits all of them. */
+static int decide_layout(struct piommu_fdt *tree, uint32_t memory, uint32_t *layout)
+{
+    uint32_t bytes = piommu_fdt_find_(tree, memory, IOMMU_ADDRESSES)->bytes;
+
+    if (bytes == 0 || bytes % CELL != 0) {
+        return piommu_fdt_bad(tree, memory, IOMMU_ADDRESSES);
+    }
+    for (*layout = CELLS_OF_BUS; *layout <= CELLS_OF_REGION; *layout += 1) {
+        if (fits(tree, memory, *layout)) {
+            return 0;
+        }
+    }
+    return piommu_fdt_bad(tree, memory, IOMMU_ADDRESSES);
+}
+
 /*
  * Finds the next entry of a region's iommu-addresses that is for the device, from the cursor on;
  * -PIOMMU_ENOENT: there are no more.
@@ -82,35 +144,21 @@ static int classify(struct piommu_fdt *tree, uint32_t memory, struct piommu_fdt_
 static int find_address(struct piommu_fdt *tree, uint32_t node, uint32_t memory,
                         struct piommu_fdt_cursor *cursor, struct piommu_fdt_region *region)
 {
-    const struct piommu_fdt_property *property = piommu_fdt_find_(tree, memory, IOMMU_ADDRESSES);
-    uint32_t total = property->bytes / CELL;
+    uint32_t total = piommu_fdt_find_(tree, memory, IOMMU_ADDRESSES)->bytes / CELL;
 
-    if (total == 0 || property->bytes % CELL != 0 ||
-        total > MAX_IOMMU_ADDRESSES * (1 + 2 * MAX_CELLS)) {
-        return piommu_fdt_bad(tree, memory, IOMMU_ADDRESSES);
-    }
-    while (cursor->entry < total) {
-        uint32_t device = piommu_fdt_by_phandle_(tree, fdt32_ld(&property->cells[cursor->entry]));
-        const fdt32_t *cells = &property->cells[cursor->entry + 1];
-        uint32_t address_cells;
-        uint32_t size_cells;
-        int error;
+    if (cursor->layout == UNDECIDED) {
+        int error = decide_layout(tree, memory, &cursor->layout);
 
-        if (device == NO_NODE || device == ROOT) {
-            return piommu_fdt_bad(tree, memory, IOMMU_ADDRESSES);
-        }
-        error = piommu_fdt_bus_(tree, tree->nodes[device].parent, &address_cells, &size_cells);
         if (error != 0) {
             return error;
         }
-        if (address_cells == 0 || size_cells == 0 ||
-            total - cursor->entry - 1 < address_cells + size_cells ||
-            !piommu_fdt_range_(piommu_fdt_number(cells, address_cells),
-                               piommu_fdt_number(cells + address_cells, size_cells), address_cells,
-                               &region->iova)) {
+    }
+    while (cursor->entry < total) {
+        uint32_t device;
+
+        if (!read_address(tree, memory, cursor->layout, &cursor->entry, &device, &region->iova)) {
             return piommu_fdt_bad(tree, memory, IOMMU_ADDRESSES);
         }
-        cursor->entry += 1 + address_cells + size_cells;
         if (device == node) {
             cursor->named = true;
             return classify(tree, memory, region);
@@ -189,6 +237,7 @@ int piommu_fdt_next_region(struct piommu_fdt *tree, int node, struct piommu_fdt_
         at.region++;
         at.entry = 0;
         at.named = false;
+        at.layout = UNDECIDED;
     }
     return -PIOMMU_ENOENT;
 }

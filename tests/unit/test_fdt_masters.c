@@ -536,6 +536,34 @@ static void test_a_region_whose_iovas_are_for_others_is_only_memory(void **state
     shut(&tree, blob);
 }
 
+/* As in the example of the binding: 2 and 2 cells, for a device on a bus of others. */
+static void test_iommu_addresses_may_be_written_with_the_cells_of_the_region(void **state)
+{
+    static const uint32_t wide[] = {1,    0,      0x70000000, 0, 0x10000, 3, 0,         0x60000000,
+                                    0xff, 0x1000, 1,          0, 0,       0, 0x40000000};
+    const struct region_case what = {
+        .reg = memory,
+        .reg_count = 4,
+        .addresses = wide,
+        .address_count = COUNT(wide),
+        .regions = the_region,
+        .region_count = 1,
+    };
+    void *blob = region_blob(&what);
+    struct piommu_fdt tree = opened(blob);
+    struct piommu_fdt_cursor cursor = {0};
+    struct piommu_fdt_region region;
+    int node = node_at(blob, "/bus/d");
+
+    (void)state;
+    expect_region(&tree, node, &cursor, PIOMMU_FDT_REGION_DIRECT, "/reserved-memory/r", 0x70000000,
+                  0x70000000, 0x10000);
+    expect_region(&tree, node, &cursor, PIOMMU_FDT_REGION_RESERVED, "/reserved-memory/r", 0, 0,
+                  0x40000000);
+    assert_int_equal(piommu_fdt_next_region(&tree, node, &cursor, &region), -PIOMMU_ENOENT);
+    shut(&tree, blob);
+}
+
 static void test_regions_that_are_disabled_or_without_a_place_are_passed(void **state)
 {
     const struct region_case cases[] = {
@@ -626,6 +654,42 @@ static void test_malformed_regions_are_named(void **state)
     }
 }
 
+static void test_as_many_iommu_addresses_as_are_allowed(void **state)
+{
+    (void)state;
+    for (size_t more = 0; more < 2; more++) {
+        uint32_t many[3 * 65];
+        struct region_case what = {
+            .addresses = many,
+            .address_count = 3 * (64 + more),
+            .regions = the_region,
+            .region_count = 1,
+        };
+        struct piommu_fdt_cursor cursor = {0};
+        struct piommu_fdt_region region;
+        struct piommu_fdt tree;
+        void *blob;
+
+        for (uint32_t i = 0; i < 65; i++) {
+            many[3 * i] = 3;
+            many[3 * i + 1] = i * 0x1000;
+            many[3 * i + 2] = 0x1000;
+        }
+        blob = region_blob(&what);
+        tree = opened(blob);
+        if (more == 0) {
+            assert_int_equal(
+                piommu_fdt_next_region(&tree, node_at(blob, "/bus/d"), &cursor, &region),
+                -PIOMMU_ENOENT);
+        } else {
+            expect_bad(&tree,
+                       piommu_fdt_next_region(&tree, node_at(blob, "/bus/d"), &cursor, &region),
+                       node_at(blob, "/reserved-memory/r"), "iommu-addresses");
+        }
+        shut(&tree, blob);
+    }
+}
+
 static void test_a_region_named_twice_is_told_twice(void **state)
 {
     static const uint32_t twice[] = {2, 2};
@@ -685,8 +749,10 @@ int main(void)
         TEST(test_regions_are_of_four_kinds),
         TEST(test_iommu_addresses_are_compared_with_the_memory),
         TEST(test_a_region_whose_iovas_are_for_others_is_only_memory),
+        TEST(test_iommu_addresses_may_be_written_with_the_cells_of_the_region),
         TEST(test_regions_that_are_disabled_or_without_a_place_are_passed),
         TEST(test_malformed_regions_are_named),
+        TEST(test_as_many_iommu_addresses_as_are_allowed),
         TEST(test_a_region_named_twice_is_told_twice),
         TEST(test_wrong_arguments_are_refused),
     };

@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The piommu authors
 #
-# Usage: run.sh FOLDER [MUTANT...]
+# Usage: run.sh FOLDER [PART/PARTS | MUTANT...]
 #
 # Shows that the tests bite: makes one mistake at a time in a copy of the library below FOLDER, builds,
 # and expects that one of the tests that the mutant names fails. A mutant that they let pass, or whose
-# text is no longer in the library, is a failure. Without MUTANT (files *.mutant) all of them are tried.
+# text is no longer in the library, is a failure. Without MUTANT (files *.mutant) all of them are tried, or
+# each of which the number leaves the remainder PART when divided by PARTS.
 #
 # A mutant file says what is broken, in which file, by which tests it is found, and the text before and
 # after:
@@ -28,7 +29,16 @@ source=$(realpath "$here/../..")
 copy=$folder/source
 build=$folder/build
 
-if [[ $# -gt 0 ]]; then
+if [[ $# -eq 1 && $1 =~ ^([0-9]+)/([1-9][0-9]*)$ ]]; then
+    mutants=()
+    number=0
+    for mutant in "$here"/*.mutant; do
+        if [[ $((number % BASH_REMATCH[2])) -eq ${BASH_REMATCH[1]} ]]; then
+            mutants+=("$mutant")
+        fi
+        number=$((number + 1))
+    done
+elif [[ $# -gt 0 ]]; then
     mutants=("$@")
 else
     mutants=("$here"/*.mutant)

@@ -35,6 +35,7 @@ int piommu_pgtable_adopt(struct piommu_host host, const struct piommu_pgtable_co
     table->disjoint = false; /* whatever it is to its owner: here it does not change */
     table->quick_sizes = 0;
     table->quick_page = 0;
+    table->quick_way = 0;
     table->info.adopted = true;
     table->root = root;
     piommu_pgtable_set_root_(table, root_physical);

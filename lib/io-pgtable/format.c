@@ -422,6 +422,7 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
         (config->flags & PIOMMU_PGTABLE_DIRTY) == 0) {
         table->quick_sizes = table->info.leaf_sizes;
         table->quick_page = config->granule;
+        table->quick_way = config->granule | table->root_height;
     }
     return 0;
 }

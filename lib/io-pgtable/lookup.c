@@ -63,13 +63,14 @@ static NEVER_INLINE uint64_t translate_slowly(const struct piommu_pgtable *table
 
 /* Translates an address in a page, and leaves everything else to the general code. */
 static ALWAYS_INLINE uint64_t translate_page(const struct piommu_pgtable *table, uint64_t iova,
-                                             unsigned int page_shift, unsigned int index_bits)
+                                             unsigned int page_shift, unsigned int index_bits,
+                                             unsigned int root_height)
 {
     const uint64_t mask = (1ull << page_shift) - 1;
     struct descent descent;
     uint64_t descriptor;
 
-    if (!descend_to_page(table, iova, page_shift, index_bits, &descent)) {
+    if (!descend_to_page(table, iova, page_shift, index_bits, root_height, &descent)) {
         return translate_slowly(table, iova);
     }
     descriptor = descriptor_read(descent.slot);
@@ -79,18 +80,20 @@ static ALWAYS_INLINE uint64_t translate_page(const struct piommu_pgtable *table,
     return (descriptor & table->address_mask) | (iova & mask);
 }
 
+/* The root's height in the tables that are most common is a constant, too. */
 uint64_t piommu_pgtable_translate(const struct piommu_pgtable *table, uint64_t iova)
 {
-    uint64_t page = table->quick_page;
-
-    if (is_quick_page(table, page, GRANULE_4K)) {
-        return translate_page(table, iova, 12, 9);
+    if (LIKELY(is_quick_way(table, GRANULE_4K, 3))) {
+        return translate_page(table, iova, 12, 9, 3);
     }
-    if (is_quick_page(table, page, GRANULE_64K)) {
-        return translate_page(table, iova, 16, 13);
+    if (LIKELY(is_quick_way(table, GRANULE_4K, 2))) {
+        return translate_page(table, iova, 12, 9, 2);
     }
-    if (is_quick_page(table, page, GRANULE_16K)) {
-        return translate_page(table, iova, 14, 11);
+    if (LIKELY(is_quick_way(table, GRANULE_64K, 2))) {
+        return translate_page(table, iova, 16, 13, 2);
+    }
+    if (is_quick_page(table, table->quick_page, GRANULE_16K)) {
+        return translate_page(table, iova, 14, 11, table->root_height);
     }
     return translate_slowly(table, iova);
 }

@@ -57,6 +57,7 @@ struct piommu_pgtable {
      */
     uint64_t quick_sizes;
     uint64_t quick_page; /* the granule, if the short ways may be taken; else 0 */
+    uint32_t quick_way;  /* the same with the root's height in its lowest bits */
 
     /* The table of pages that was last changed in the short way; see find_page. */
     struct {

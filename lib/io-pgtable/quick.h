@@ -25,6 +25,14 @@ static ALWAYS_INLINE bool is_quick_page(const struct piommu_pgtable *table, uint
            table->quick_page == granule;
 }
 
+/* Whether the short ways may be taken in a table of that granule with a root of that height. */
+static ALWAYS_INLINE bool is_quick_way(const struct piommu_pgtable *table, uint32_t granule,
+                                       unsigned int root_height)
+{
+    return PIOMMU_PGTABLE_WITH_SHORT_WAYS && built_with_granule(granule) &&
+           table->quick_way == (granule | root_height);
+}
+
 /* Whether a size may be that of a run of leaves, and the short ways may be taken. */
 static ALWAYS_INLINE bool is_quick_run(const struct piommu_pgtable *table, uint64_t size)
 {
@@ -77,7 +85,7 @@ static ALWAYS_INLINE bool follow(const struct piommu_pgtable *table, uint64_t io
  */
 static ALWAYS_INLINE bool descend_to_page(const struct piommu_pgtable *table, uint64_t iova,
                                           unsigned int page_shift, unsigned int index_bits,
-                                          struct descent *descent)
+                                          unsigned int root_height, struct descent *descent)
 {
     uint64_t root_index = (iova - table->aperture.first) >> table->root_shift;
     descriptor_slot *slots;
@@ -87,7 +95,7 @@ static ALWAYS_INLINE bool descend_to_page(const struct piommu_pgtable *table, ui
     }
     descent->link = &table->root[root_index];
     descent->link_descriptor = descriptor_read_link(descent->link);
-    switch (table->root_height) {
+    switch (root_height) {
     /* 4 would be 52 bits of input with a small granule, for which the short ways are not. */
     case 3:
         if (!follow(table, iova, page_shift + 2 * index_bits, index_bits, descent)) {
@@ -131,7 +139,7 @@ static ALWAYS_INLINE bool find_page(struct piommu_pgtable *table, uint64_t iova,
         descent->slot = &table->recent.slots[index];
         return true;
     }
-    if (!descend_to_page(table, iova, page_shift, index_bits, descent)) {
+    if (!descend_to_page(table, iova, page_shift, index_bits, table->root_height, descent)) {
         return false;
     }
     if (!pgtable_is_disjoint(table)) {

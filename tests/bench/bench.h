@@ -38,11 +38,10 @@ struct usage {
     uint16_t empties_kept; /* ours only: Linux keeps all of them */
 };
 
-#define BENCH_ABSENT 0
-
 /*
  * Something to measure. Pages have the size `page`; map and unmap return whether all was done, and
- * an unmap ends with the invalidation. A lookup returns the output address or BENCH_ABSENT.
+ * an unmap ends with the invalidation. A lookup returns what the implementation itself does: the
+ * output address, or `absent`.
  */
 struct implementation {
     const char *name;
@@ -52,6 +51,7 @@ struct implementation {
     bool (*map)(void *table, uint64_t iova, uint64_t physical, uint64_t page, size_t count);
     bool (*unmap)(void *table, uint64_t iova, uint64_t page, size_t count);
     uint64_t (*lookup)(void *table, uint64_t iova);
+    uint64_t absent;
 };
 
 enum { OURS, PEER, LIMIT, IMPLEMENTATIONS };

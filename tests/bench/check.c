@@ -90,7 +90,7 @@ static void check_translations(const struct implementation *implementation, void
             size_t at = random_next(&random) % CHECK_PAGES;
             uint64_t found = implementation->lookup(table, BENCH_BASE + at * page);
 
-            if (found != (model[at] != 0 ? model[at] : BENCH_ABSENT)) {
+            if (found != (model[at] != 0 ? model[at] : implementation->absent)) {
                 wrong("%s: page %zu leads to %#llx, not to %#llx", implementation->name, at,
                       (unsigned long long)found, (unsigned long long)model[at]);
                 return;

@@ -125,8 +125,7 @@ static uint64_t limit_lookup(void *table, uint64_t iova)
     uint64_t mask = (1ull << flat->shift) - 1;
     uint64_t descriptor = __atomic_load_n(&flat->slots[slot_of(flat, iova, 0)], __ATOMIC_RELAXED);
 
-    return descriptor == 0 ? BENCH_ABSENT
-                           : (descriptor & 0xfffffffff000ull & ~mask) | (iova & mask);
+    return descriptor == 0 ? 0 : (descriptor & 0xfffffffff000ull & ~mask) | (iova & mask);
 }
 
 const struct implementation limit = {

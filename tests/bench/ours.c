@@ -160,9 +160,7 @@ static bool ours_unmap(void *table, uint64_t iova, uint64_t page, size_t count)
 
 static uint64_t ours_lookup(void *table, uint64_t iova)
 {
-    uint64_t physical = piommu_pgtable_translate(table, iova);
-
-    return physical != PIOMMU_PGTABLE_NO_ADDRESS ? physical : BENCH_ABSENT;
+    return piommu_pgtable_translate(table, iova);
 }
 
 const struct implementation ours = {
@@ -173,4 +171,5 @@ const struct implementation ours = {
     .map = ours_map,
     .unmap = ours_unmap,
     .lookup = ours_lookup,
+    .absent = PIOMMU_PGTABLE_NO_ADDRESS,
 };

@@ -51,7 +51,6 @@ static const struct must {
     enum weight weight;
 } musts[] = {
     {NULL, "map_1_present", TIMES_BETTER, 2, REPORTED},
-    {NULL, "map_1_new", TIMES_BETTER, 2.5, REPORTED},
     {NULL, "unmap_1", TIMES_BETTER, 2, REPORTED},
     {NULL, "pair_1", TIMES_BETTER, 2.2, REPORTED},
     {NULL, "map_512_present", TIMES_BETTER, 3, REPORTED},

@@ -106,7 +106,7 @@ static void verify(const struct implementation *implementation, void *table,
     }
     for (unsigned int i = 0; i < VERIFIED_PAGES; i++) {
         uint64_t offset = random_next(&random) % size;
-        uint64_t expected = mapped ? series->physical + offset : BENCH_ABSENT;
+        uint64_t expected = mapped ? series->physical + offset : implementation->absent;
         uint64_t found = implementation->lookup(table, BENCH_BASE + offset);
 
         if (found != expected) {
@@ -268,7 +268,7 @@ static void measure_pair(const struct shape *shape, const struct effort *effort,
                 good &= implementation->unmap(table, BENCH_BASE, page, 1);
             }
             samples_add(&samples[which], (now() - begin) / (double)pairs);
-            if (!good || implementation->lookup(table, BENCH_BASE) != BENCH_ABSENT) {
+            if (!good || implementation->lookup(table, BENCH_BASE) != implementation->absent) {
                 wrong("%s: map and unmap of one page", implementation->name);
             }
             implementation->destroy(table);

@@ -156,16 +156,12 @@ int piommu_fdt_next_iommu(struct piommu_fdt *tree, const char *const *compatible
 {
     uint32_t node;
 
-    if (tree == NULL || iommu == NULL || previous < -1) {
+    if (tree == NULL || iommu == NULL) {
         return -PIOMMU_EINVAL;
     }
-    node = 0;
-    if (previous != -1) {
-        node = piommu_fdt_at_(tree, previous);
-        if (node == NO_NODE) {
-            return -PIOMMU_EINVAL;
-        }
-        node++;
+    node = piommu_fdt_behind_(tree, previous);
+    if (node == NO_NODE) {
+        return -PIOMMU_EINVAL;
     }
     for (; node < tree->node_count; node++) {
         struct piommu_fdt_iommu found;

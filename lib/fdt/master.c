@@ -287,16 +287,12 @@ int piommu_fdt_next_master(struct piommu_fdt *tree, int previous, struct piommu_
 {
     uint32_t node;
 
-    if (tree == NULL || master == NULL || previous < -1) {
+    if (tree == NULL || master == NULL) {
         return -PIOMMU_EINVAL;
     }
-    node = 0;
-    if (previous != -1) {
-        node = piommu_fdt_at_(tree, previous);
-        if (node == NO_NODE) {
-            return -PIOMMU_EINVAL;
-        }
-        node++;
+    node = piommu_fdt_behind_(tree, previous);
+    if (node == NO_NODE) {
+        return -PIOMMU_EINVAL;
     }
     for (; node < tree->node_count; node++) {
         struct piommu_fdt_master found;

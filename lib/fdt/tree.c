@@ -122,6 +122,17 @@ uint32_t piommu_fdt_at_(const struct piommu_fdt *tree, int offset)
     return low < tree->node_count && tree->nodes[low].offset == offset ? low : NO_NODE;
 }
 
+uint32_t piommu_fdt_behind_(const struct piommu_fdt *tree, int offset)
+{
+    uint32_t node;
+
+    if (offset == -1) {
+        return 0;
+    }
+    node = piommu_fdt_at_(tree, offset);
+    return node != NO_NODE ? node + 1 : NO_NODE;
+}
+
 uint32_t piommu_fdt_by_phandle_(const struct piommu_fdt *tree, uint32_t phandle)
 {
     uint32_t low = 0;

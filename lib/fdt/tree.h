@@ -94,6 +94,8 @@ static inline int piommu_fdt_bad(struct piommu_fdt *tree, uint32_t node, enum pr
 
 /* The number of the node at an offset that a caller has named; NO_NODE: there is none. */
 uint32_t piommu_fdt_at_(const struct piommu_fdt *tree, int offset);
+/* The number behind that node, or 0 if the offset is -1: where an iteration goes on. Or NO_NODE. */
+uint32_t piommu_fdt_behind_(const struct piommu_fdt *tree, int offset);
 
 /* The number of the node that a phandle names, or NO_NODE. */
 uint32_t piommu_fdt_by_phandle_(const struct piommu_fdt *tree, uint32_t phandle);

@@ -376,24 +376,23 @@ static uint32_t store_run(struct path *path, const struct source *source, uint64
     uint64_t descriptor = pgtable_encode(table, source->physical) | attributes | type;
     uint64_t step = pgtable_span(table, height);
     uint32_t limit = run_length(table, source, height);
-    bool whole = limit == pgtable_slots(table);
     bool groups = forms_groups(table, source, height);
+    /* Members of a group that is cut: in use before and after. */
+    bool replaces = path->replace && !path->fresh[height];
+    /* A new table that is filled as a whole need not be cleared before. */
+    bool fills_whole = path_is_dirty(path) && limit == pgtable_slots(table) && !groups;
     uint32_t stored;
 
     if (path_is_dirty(path)) {
         path->dirty[height] = false;
-        if (!whole || groups) {
+        if (!fills_whole) {
             piommu_tables_clear_(table, path->tables[height]);
-            whole = false;
         }
-    } else {
-        whole = false;
     }
-    if (path->replace && !path->fresh[height]) {
-        /* These are members of a group that is cut: in use before and after. */
+    if (replaces) {
         stored = overwrite_slots(slots, descriptor, step, limit);
     } else {
-        if (whole) {
+        if (fills_whole) {
             stored = overwrite_slots(slots, descriptor, step, limit);
         } else if (groups) {
             stored = fill_groups(slots, pgtable_index(table, height, source->iova), descriptor,

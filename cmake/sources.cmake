@@ -40,14 +40,23 @@ set(PIOMMU_SOURCES_IO_PGTABLE
 
 set(PIOMMU_SOURCES_CORE
   lib/core/attach.c
+  lib/core/binding.c
   lib/core/change.c
   lib/core/context.c
+  lib/core/deferred.c
   lib/core/device.c
   lib/core/domain.c
   lib/core/dump.c
+  lib/core/fault.c
   lib/core/instance.c
   lib/core/mapping.c
+  lib/core/portions.c
+  lib/core/power.c
   lib/core/range_tree.c
+  lib/core/region.c
+  lib/core/replace.c
+  lib/core/requirements.c
+  lib/core/trace.c
 )
 
 set(PIOMMU_SOURCES_VIRTIO

@@ -97,7 +97,7 @@ int piommu_virtio_iommu_block_(void *handle, void *endpoint_handle)
 }
 
 /* Takes one reserved region; `property` is RESV_MEM_LENGTH bytes behind its header. */
-static int take_reserved(const uint8_t *property, struct piommu_reserved_list *reserved)
+static int take_reserved(const uint8_t *property, struct piommu_endpoint_facts *facts)
 {
     struct piommu_reserved_region region = {
         .range = {.first = piommu_get_le64(property + RESV_MEM_START),
@@ -105,7 +105,7 @@ static int take_reserved(const uint8_t *property, struct piommu_reserved_list *r
         /* Unknown subtypes are to be treated as reserved. */
         .kind = property[RESV_MEM_SUBTYPE] == RESV_MEM_SUBTYPE_MSI ? PIOMMU_RESERVED_MSI
                                                                    : PIOMMU_RESERVED};
-    int error = piommu_backend_add_reserved(reserved, &region);
+    int error = piommu_backend_add_reserved(facts, &region);
 
     return error == -PIOMMU_EINVAL ? -PIOMMU_EBADMSG : error;
 }
@@ -114,7 +114,7 @@ static int take_reserved(const uint8_t *property, struct piommu_reserved_list *r
  * Walks the list of properties. The device may have written anything, and may go on writing: each
  * property is copied before it is looked at.
  */
-static int take_properties(const struct virtio_iommu *unit, struct piommu_reserved_list *reserved)
+static int take_properties(const struct virtio_iommu *unit, struct piommu_endpoint_facts *facts)
 {
     uint32_t at = 0;
 
@@ -140,7 +140,7 @@ static int take_properties(const struct virtio_iommu *unit, struct piommu_reserv
                 return -PIOMMU_EBADMSG;
             }
             memcpy(property, unit->probe_memory + at, sizeof(property));
-            error = take_reserved(property, reserved);
+            error = take_reserved(property, facts);
             if (error != 0) {
                 return error;
             }
@@ -151,7 +151,7 @@ static int take_properties(const struct virtio_iommu *unit, struct piommu_reserv
 }
 
 static int probe_endpoint(struct virtio_iommu *unit, uint32_t id,
-                          struct piommu_reserved_list *reserved)
+                          struct piommu_endpoint_facts *facts)
 {
     struct request request = {.size = PROBE_SIZE};
     int error;
@@ -159,7 +159,7 @@ static int probe_endpoint(struct virtio_iommu *unit, uint32_t id,
     request.bytes[AT_TYPE] = TYPE_PROBE;
     piommu_put_le32(request.bytes + PROBE_ENDPOINT, id);
     error = piommu_virtio_iommu_send_one_(unit, &request);
-    return error != 0 ? error : take_properties(unit, reserved);
+    return error != 0 ? error : take_properties(unit, facts);
 }
 
 /* Takes an endpoint that was added before, or makes one; NULL if there is no memory. */
@@ -182,7 +182,7 @@ static struct virtio_endpoint *take_endpoint(struct virtio_iommu *unit, uint32_t
 }
 
 int piommu_virtio_iommu_add_endpoint_(void *handle, uint32_t id,
-                                      struct piommu_reserved_list *reserved, void **result)
+                                      struct piommu_endpoint_facts *facts, void **result)
 {
     struct virtio_iommu *unit = handle;
     struct virtio_endpoint *endpoint = take_endpoint(unit, id);
@@ -192,7 +192,7 @@ int piommu_virtio_iommu_add_endpoint_(void *handle, uint32_t id,
         return -PIOMMU_ENOMEM;
     }
     if (unit->probe_memory != NULL) {
-        error = probe_endpoint(unit, id, reserved);
+        error = probe_endpoint(unit, id, facts);
     }
     if (error == 0) {
         error = piommu_virtio_iommu_block_(unit, endpoint);
@@ -251,18 +251,17 @@ static int take_number(struct virtio_iommu *unit, uint32_t *number)
     return -PIOMMU_ENOSPC;
 }
 
-int piommu_virtio_iommu_domain_create_(void *handle, enum piommu_domain_type type,
-                                       const struct piommu_pgtable_info *table, void **result)
+int piommu_virtio_iommu_domain_create_(void *handle, const struct piommu_backend_domain *request,
+                                       void **result)
 {
     struct virtio_iommu *unit = handle;
     struct virtio_domain *domain = piommu_host_alloc(unit->host, sizeof(*domain));
     int error = 0;
 
-    (void)table;
     if (domain == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    if (type == PIOMMU_DOMAIN_IDENTITY) {
+    if (request->type == PIOMMU_DOMAIN_IDENTITY) {
         /* All identity domains are the same one to the device. */
         domain->number = identity_domain(unit);
         domain->attach_flags = ATTACH_F_BYPASS;

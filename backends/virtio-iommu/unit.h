@@ -148,11 +148,11 @@ int piommu_virtio_iommu_send_(struct virtio_iommu *unit, piommu_virtio_iommu_mak
 int piommu_virtio_iommu_send_one_(struct virtio_iommu *unit, const struct request *request);
 
 /* endpoints.c */
-int piommu_virtio_iommu_add_endpoint_(void *unit, uint32_t id,
-                                      struct piommu_reserved_list *reserved, void **endpoint);
+int piommu_virtio_iommu_add_endpoint_(void *unit, uint32_t id, struct piommu_endpoint_facts *facts,
+                                      void **endpoint);
 void piommu_virtio_iommu_release_endpoint_(void *unit, void *endpoint);
-int piommu_virtio_iommu_domain_create_(void *unit, enum piommu_domain_type type,
-                                       const struct piommu_pgtable_info *table, void **domain);
+int piommu_virtio_iommu_domain_create_(void *unit, const struct piommu_backend_domain *request,
+                                       void **domain);
 void piommu_virtio_iommu_domain_destroy_(void *unit, void *domain);
 int piommu_virtio_iommu_attach_(void *unit, void *endpoint, void *domain);
 int piommu_virtio_iommu_block_(void *unit, void *endpoint);

@@ -207,6 +207,7 @@ static int start(struct virtio_iommu *unit, struct piommu_backend_info *info)
     piommu_virtqueue_kick(unit->events);
     info->prot = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE |
                  ((unit->features & F_MMIO) != 0 ? PIOMMU_PROT_DEVICE : 0);
+    info->atomic_switch = true;
     info->identity = (unit->features & F_BYPASS_CONFIG) != 0;
     return set_bypass(unit);
 }
@@ -250,13 +251,13 @@ static void abandon_start(struct virtio_iommu *unit)
 
 static int probe(struct piommu_host host, struct piommu_instance *instance,
                  const struct piommu_instance_config *config, const void *backend_config,
-                 void **result, struct piommu_backend_info *info)
+                 void *parent, void **result, struct piommu_backend_info *info)
 {
     const struct piommu_virtio_iommu_config *place = backend_config;
     struct virtio_iommu *unit;
     int error;
 
-    if (place == NULL) {
+    if (place == NULL || parent != NULL) {
         return -PIOMMU_EINVAL;
     }
     unit = piommu_host_alloc(host, sizeof(*unit));

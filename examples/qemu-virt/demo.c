@@ -69,13 +69,14 @@ static void section(const char *title)
 static struct piommu_fault faults[MAX_FAULTS];
 static unsigned int fault_count;
 
-static void on_fault(void *cookie, const struct piommu_fault *fault)
+static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault)
 {
     (void)cookie;
     if (fault_count < MAX_FAULTS) {
         faults[fault_count] = *fault;
     }
     fault_count++;
+    return PIOMMU_FAULT_NOTE;
 }
 
 /* Takes in what the IOMMU has reported since the last time, for as long as something comes. */
@@ -341,12 +342,12 @@ static void closed(struct demo *demo)
 
 static void add_device(struct demo *demo)
 {
-    struct piommu_device_config config = {
-        .instance = demo->instance, .ids = &demo->endpoint, .id_count = 1, .name = "edu"};
+    struct piommu_device_id id = {.instance = demo->instance, .id = demo->endpoint};
+    struct piommu_device_config config = {.ids = &id, .id_count = 1, .name = "edu"};
     struct piommu_reserved_region region;
     uint64_t physical = machine_physical(demo->page);
 
-    must(piommu_device_add(&config, &demo->device), "adding the device");
+    must(piommu_device_add(demo->context, &config, &demo->device), "adding the device");
     for (size_t i = 0; piommu_device_reserved_region(demo->device, i, &region) == 0; i++) {
         machine_printf("     reserved for it: 0x%llx..0x%llx (%s)\n",
                        (unsigned long long)region.range.first,
@@ -530,8 +531,10 @@ static void two_domains(struct demo *demo)
 
 static void identity(struct demo *demo)
 {
-    struct piommu_domain_config config = {
-        .type = PIOMMU_DOMAIN_IDENTITY, .instance = demo->instance, .name = "identity"};
+    struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_IDENTITY,
+                                          .instances = &demo->instance,
+                                          .instance_count = 1,
+                                          .name = "identity"};
     struct piommu_domain *domain;
     uint64_t physical = machine_physical(demo->page);
 
@@ -705,7 +708,8 @@ int main(void)
     start(&demo);
     closed(&demo);
     add_device(&demo);
-    domain.instance = demo.instance;
+    domain.instances = &demo.instance;
+    domain.instance_count = 1;
     domain.name = "A";
     must(piommu_domain_create(&domain, &demo.a), "creating domain A");
     domain.name = "B";

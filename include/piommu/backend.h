@@ -21,6 +21,7 @@
 #include <piommu/domain.h>
 #include <piommu/instance.h>
 #include <piommu/io-pgtable.h>
+#include <piommu/requirements.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -36,12 +37,38 @@ enum piommu_backend_kind {
 
 /** What a unit turned out to be; filled in by probe. */
 struct piommu_backend_info {
-    struct piommu_range aperture;       /**< addresses that can be mapped */
-    uint64_t leaf_sizes;                /**< the lowest is the granule */
-    piommu_prot prot;                   /**< flags that can be expressed */
-    bool write_only;                    /**< write without read can be expressed */
-    bool identity;                      /**< identity domains exist */
-    struct piommu_pgtable_config table; /**< kind TABLES: what the tables should be */
+    struct piommu_range aperture; /**< addresses that can be mapped */
+    uint64_t leaf_sizes;          /**< the lowest is the granule */
+    piommu_prot prot;             /**< flags that can be expressed */
+    bool write_only;              /**< write without read can be expressed */
+    bool identity;                /**< identity domains exist */
+    /**
+     * `attach` takes an endpoint from one domain to another in one step. If not, the core blocks it
+     * in between.
+     */
+    bool atomic_switch;
+    uint8_t output_bits; /**< width of physical addresses that it can emit; 0: all 64 */
+    /**
+     * Kind TABLES: what the tables should be, at best. A domain over several units gets what all of
+     * them have: the lowest input_bits, output_bits and leaf_sizes, coherent_walk if all have it,
+     * the features (CONTIGUOUS, XNX, DIRTY, BBM_LEVEL_2) that all have. Format, granule and the
+     * other flags must be the same.
+     */
+    struct piommu_pgtable_config table;
+    /** Kind TABLES: what a table of the CPU must be; all 0: shared domains do not exist. */
+    struct piommu_shared_limits shared;
+};
+
+/** What a domain of the core is, for a unit that is to have it. */
+struct piommu_backend_domain {
+    enum piommu_domain_type type; /**< IDENTITY, PAGING or SHARED */
+    /** PAGING with kind TABLES, and SHARED: the hardware's values; else NULL. */
+    const struct piommu_pgtable_info *table;
+    /**
+     * Tells domains apart: the same for all units that have one domain. Units that share their
+     * contexts (see piommu_instance_config::parent_key) make one handle of it, which they count.
+     */
+    const void *identity;
 };
 
 /** One translation to be told to the hardware. */
@@ -74,8 +101,8 @@ struct piommu_backend_fault {
     uint32_t raw;                    /**< status as the hardware gave it */
 };
 
-/** Collects the reserved regions of an endpoint during add_endpoint. */
-struct piommu_reserved_list;
+/** Collects what is to be known of an endpoint during add_endpoint. */
+struct piommu_endpoint_facts;
 
 /** The functions of a backend. All are required unless the comment says otherwise. */
 struct piommu_backend {
@@ -90,13 +117,15 @@ struct piommu_backend {
      *
      * @param instance handle for piommu_backend_report_fault.
      * @param config   with all defaults filled in.
+     * @param parent   the unit of the instance that has config->parent_key; it is of the same
+     *                 backend, runs, and stays as long as this one. NULL if there is no such key.
      * @param unit     set on success: the backend's object.
      * @param info     zeroed; to be filled in.
      * @return 0 or an error of piommu_instance_create; the unit is stopped then.
      */
     int (*probe)(struct piommu_host host, struct piommu_instance *instance,
                  const struct piommu_instance_config *config, const void *backend_config,
-                 void **unit, struct piommu_backend_info *info);
+                 void *parent, void **unit, struct piommu_backend_info *info);
     /** Stops a unit and frees it. 0, or -PIOMMU_ETIMEDOUT: it does not stop, nothing was freed. */
     int (*remove)(void *unit);
     /**
@@ -106,26 +135,27 @@ struct piommu_backend {
      */
     int (*stop)(void *unit);
     /**
-     * Makes an ID known, and blocks it. Reserved regions go to piommu_backend_add_reserved.
+     * Makes an ID known, and blocks it. Reserved regions go to piommu_backend_add_reserved, what
+     * else it cannot be told apart from to piommu_backend_set_group.
      * @return 0 or an error of piommu_device_add.
      */
-    int (*add_endpoint)(void *unit, uint32_t id, struct piommu_reserved_list *reserved,
+    int (*add_endpoint)(void *unit, uint32_t id, struct piommu_endpoint_facts *facts,
                         void **endpoint);
     /** Forgets an ID, which is blocked and stays so in hardware. */
     void (*release_endpoint)(void *unit, void *endpoint);
     /**
-     * Makes a domain (identity or paging). For kind TABLES and a paging domain, `table` tells the
-     * hardware values; else it is NULL.
+     * Makes a domain; the core does so when the unit's first endpoint is to enter it, or before.
+     * -PIOMMU_ENOSPC: no context is left; -PIOMMU_EOPNOTSUPP: it cannot use that table. May be
+     * called while the unit is suspended, and does not touch it then; so may domain_destroy.
      */
-    int (*domain_create)(void *unit, enum piommu_domain_type type,
-                         const struct piommu_pgtable_info *table, void **domain);
+    int (*domain_create)(void *unit, const struct piommu_backend_domain *domain, void **handle);
     /** Frees a domain in which no endpoint is. */
     void (*domain_destroy)(void *unit, void *domain);
     /**
-     * Moves an endpoint, from blocked or from another domain, into a domain. In between it may be
-     * blocked, never anything else. For kind REQUESTS, a domain that gets its first endpoint has no
-     * mappings in hardware: the core sends them afterwards. After a failure the endpoint may be in
-     * either domain, or blocked: the core blocks it next.
+     * Moves an endpoint into a domain: from blocked or, with atomic_switch, from another domain. In
+     * between it may be blocked, never anything else. For kind REQUESTS, a domain that gets its
+     * first endpoint has no mappings in hardware: the core sends them afterwards. After a failure
+     * the endpoint may be in either domain, or blocked: the core blocks it next.
      */
     int (*attach)(void *unit, void *endpoint, void *domain);
     /** Blocks an endpoint, whatever it is in. A failure fails the instance. */
@@ -142,7 +172,8 @@ struct piommu_backend {
     int (*unmap)(void *unit, void *domain, struct piommu_range_source *source);
     /**
      * Kind TABLES. Invalidates a range of a domain, walk caches included if `tables`. Returns when
-     * the hardware has completed it. A failure fails the instance.
+     * the hardware has completed it. A failure fails the instance. Of units that have made one
+     * handle of a domain one is asked, on behalf of all.
      */
     int (*invalidate)(void *unit, void *domain, struct piommu_range range, bool tables);
     /**
@@ -150,6 +181,24 @@ struct piommu_backend {
      * wait nor allocate. Returns how many, or an error if the unit needs to be stopped.
      */
     int (*service)(void *unit, unsigned int budget);
+    /**
+     * Blocks an endpoint at once, without waiting: in interrupt context, and beside all but the
+     * endpoint's own attach, block and release. The endpoint counts as being in its domain until
+     * `block`. 0, or an error: then the core calls `block` where it can wait. May be NULL.
+     */
+    int (*block_now)(void *unit, void *endpoint);
+    /**
+     * Stops the unit, which may lose its power then: no endpoint reaches anything through it as
+     * long as it is not resumed or without power. What endpoints and domains are stays known; none
+     * is in a domain any more. May be NULL, with resume: it cannot.
+     */
+    int (*suspend)(void *unit);
+    /**
+     * Starts a suspended unit as probe did: all endpoints that were added are blocked, and all
+     * domains are there, without endpoints. The core attaches those that were in one next. A
+     * failure fails the instance.
+     */
+    int (*resume)(void *unit);
 };
 
 /** Reports a fault to the core; to be called from `service` only, with no lock held. */
@@ -159,11 +208,17 @@ void piommu_backend_report_fault(struct piommu_instance *instance,
 /**
  * Adds a reserved region of the endpoint that is being added. Regions that overlap are fine.
  *
- * @return 0; -PIOMMU_EINVAL: the range is reversed; -PIOMMU_ENOMEM. Anything but 0 should end
- *         add_endpoint.
+ * @return 0; -PIOMMU_EINVAL: the range is reversed; -PIOMMU_EBADMSG: more than 256 regions;
+ *         -PIOMMU_ENOMEM. Anything but 0 should end add_endpoint.
  */
-int piommu_backend_add_reserved(struct piommu_reserved_list *list,
+int piommu_backend_add_reserved(struct piommu_endpoint_facts *facts,
                                 const struct piommu_reserved_region *region);
+
+/**
+ * Tells that the endpoint that is being added cannot be told apart from others of its unit that
+ * have been given the same number, which is not 0.
+ */
+void piommu_backend_set_group(struct piommu_endpoint_facts *facts, uint32_t number);
 
 #ifdef __cplusplus
 }

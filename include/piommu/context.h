@@ -5,36 +5,82 @@
 
 /**
  * @file context.h
- * The root of all objects. The library has no writable globals: several contexts
- * can live in one image.
+ * The root of all objects. The library has no writable globals: several contexts can live in one
+ * image.
  *
  * Concurrency of the core, said once for all its headers:
- *  - *Registration* (creating and destroying contexts, instances and domains; adding, removing,
- *    attaching and detaching devices and groups) is serialised by the caller, per context.
+ *  - *Registration* (creating, destroying, suspending and resuming contexts, instances and domains;
+ *    adding, removing, attaching and detaching devices and groups) is serialised by the caller, per
+ *    context.
  *  - *Mapping* (what maps, unmaps, changes, syncs or looks) is serialised by the caller, per
  *    domain. Calls on different domains run in parallel, also on one instance. Attaching and
- *    detaching counts as a call on each domain that the group enters or leaves.
- *  - piommu_instance_service may run in parallel with all of it, except the removal of a device of
- *    that instance and the destruction of the instance. It must not run twice at once on one
- *    instance.
+ *    detaching counts as a call on each domain that the group enters or leaves; suspending and
+ *    resuming an instance as a call on each domain that devices of the instance are in.
+ *  - *Mapping, by range*: in a domain that was created with `disjoint`, such calls run beside each
+ *    other without a lock as long as their ranges do not overlap, as io-pgtable.h says it of
+ *    disjoint tables. In other domains they are Mapping.
+ *  - Servicing (piommu_instance_service, _interrupt) may run in parallel with all of it, except the
+ *    destruction of the instance. It must not run twice at once on one instance.
  */
 
 #include <piommu/fault.h>
 #include <piommu/os.h>
+#include <piommu/trace.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
 
-/** Options of a context. */
-struct piommu_context_config {
-    /** Called for each fault. NULL: faults are counted only. */
-    piommu_fault_callback *fault;
-    /** Handed to it. */
-    void *fault_cookie;
-};
-
 struct piommu_context;
+struct piommu_device;
+struct piommu_domain;
+struct piommu_instance;
+
+/**
+ * Chooses the domain of a device that was just added, or completed: for a host in which several
+ * trusted devices share one domain because hardware contexts are scarce.
+ *
+ * @return the domain into which the device's group is attached at once; NULL: it stays blocked.
+ *
+ * Called within piommu_device_add or piommu_instance_create, for a device that is the first of its
+ * group, with no lock held. It may create a domain and map in it, and must not call anything else
+ * that is Registration.
+ */
+typedef struct piommu_domain *piommu_choose_domain(void *cookie,
+                                                   const struct piommu_device *device);
+
+/**
+ * Takes the news that an instance which waited for its parent runs now, or that it does not.
+ *
+ * @param error 0; or why it was not started: it stays, as one that has failed, until destroyed.
+ *
+ * Called at the end of piommu_instance_create (of the parent), with no lock held. It may call
+ * anything but the destruction of instances.
+ */
+typedef void piommu_instance_ready(void *cookie, struct piommu_instance *instance, int error);
+
+/**
+ * Takes the news that a device which waited for an instance is complete, or could not be.
+ *
+ * @param error 0: the device is blocked now, or in the domain that choose_domain named;
+ *              otherwise an error of piommu_device_add, and the device goes on waiting: only its
+ *              removal makes sense; or of piommu_group_attach, and the device is complete and
+ *              blocked.
+ *
+ * Called at the end of piommu_instance_create, with no lock held. It may call anything but the
+ * destruction of instances.
+ */
+typedef void piommu_device_ready(void *cookie, struct piommu_device *device, int error);
+
+/** Options of a context. Each callback may be NULL. */
+struct piommu_context_config {
+    void *cookie;                          /**< handed to each callback */
+    piommu_fault_callback *fault;          /**< called for each fault; NULL: all are noted */
+    piommu_choose_domain *choose_domain;   /**< NULL: new devices are blocked */
+    piommu_instance_ready *instance_ready; /**< told what became of waiting instances */
+    piommu_device_ready *device_ready;     /**< told what became of waiting devices */
+    piommu_trace_callback *trace;          /**< called for each event */
+};
 
 /**
  * Creates a context.
@@ -53,7 +99,7 @@ int piommu_context_create(struct piommu_host host, const struct piommu_context_c
 /**
  * Destroys a context. NULL is ignored.
  *
- * @return 0; -PIOMMU_EBUSY: instances are left, nothing was changed.
+ * @return 0; -PIOMMU_EBUSY: instances or waiting devices are left, nothing was changed.
  *
  * Context: task. Registration.
  */

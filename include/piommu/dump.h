@@ -19,10 +19,10 @@ extern "C" {
 typedef void (*piommu_print)(void *cookie, const char *line);
 
 /**
- * Prints the instances of a context in the order in which they were created, and of each its
- * devices (with their IDs, the number of their group within the instance, and its domain) and its
- * domains (with counters). Names are the host's own; the text is for people and may change with any
- * release.
+ * Prints what a context has: its instances, its devices (with the number of their group, its
+ * domain, and their IDs), and its domains (with counters and the instances they are on), each in
+ * the order in which they came. Names are the host's own; the text is for people and may change
+ * with any release.
  *
  * Context: any. Takes time in proportion to the IDs and objects. Registration, and mapping of all
  * domains: no such call may be in progress. Works on failed instances too.

@@ -33,10 +33,15 @@
 #define PIOMMU_ECUT 1001
 /** The call would put members of one group into different domains. */
 #define PIOMMU_EGROUP 1002
-/** The domain belongs to another instance than the device. */
+/**
+ * Things that do not go together: instances of different contexts or kinds, a domain and a device
+ * whose IOMMU cannot use it.
+ */
 #define PIOMMU_EMIXED 1003
 /** The range overlaps a reserved region of a device in the domain. */
 #define PIOMMU_ERESERVED 1004
+/** It waits for an instance that is not there yet. */
+#define PIOMMU_EWAITING 1008
 /** DMA to what stays mapped could fail for a moment, and the caller does not allow that. */
 #define PIOMMU_EHOLE 1007
 

@@ -22,12 +22,14 @@ enum piommu_fault_reason {
  * may report one bad access in many pieces, or drop reports when there are too many.
  */
 struct piommu_fault {
-    void *instance_owner;            /**< cookie of the instance */
-    void *device_owner;              /**< cookie of the device, or NULL if no device has the ID */
-    void *domain_owner;              /**< cookie of the domain that it was in, or NULL if in none */
-    const char *instance_name;       /**< name of the instance, or NULL */
-    const char *device_name;         /**< name of the device, or NULL */
-    uint32_t id;                     /**< the endpoint or stream ID that the hardware named */
+    void *instance_owner;      /**< cookie of the instance */
+    void *device_owner;        /**< cookie of the device, or NULL if no single one has the ID */
+    void *domain_owner;        /**< cookie of the domain that it was in, or NULL if in none */
+    const char *instance_name; /**< name of the instance, or NULL */
+    const char *device_name;   /**< name of the device, or NULL */
+    const char *domain_name;   /**< name of the domain, or NULL */
+    uint64_t time;             /**< the shim's clock when the report was taken in */
+    uint32_t id;               /**< the endpoint or stream ID that the hardware named */
     enum piommu_fault_reason reason; /**< why */
     bool iova_valid;                 /**< iova means something */
     bool read;                       /**< known to be a read; if neither is set, not known */
@@ -36,11 +38,27 @@ struct piommu_fault {
     uint32_t raw;                    /**< the hardware's own status, for a log */
 };
 
+/** What is to be done about a fault. */
+enum piommu_fault_answer {
+    /** It is noted: counted, and kept in the instance's ring of records. */
+    PIOMMU_FAULT_NOTE = 0,
+    /**
+     * It is noted, and the group of the device is blocked until somebody attaches or detaches it:
+     * at once where the hardware can do that without waiting, otherwise within
+     * piommu_instance_service. If no device has the ID there is nothing to block.
+     */
+    PIOMMU_FAULT_BLOCK,
+    /** It is counted, and not kept. */
+    PIOMMU_FAULT_IGNORE,
+};
+
 /**
- * Takes a fault report. Called from piommu_instance_service, in its context, with no lock held. It
- * must not call the library, except piommu_domain_lookup where the caller's own serialisation
- * allows it.
+ * Takes a fault report and says what is to be done. Called from piommu_instance_service or
+ * piommu_instance_interrupt, in its context, with no lock held. Not called for what the storm limit
+ * holds back. It must not call the library, except piommu_domain_lookup where the caller's own
+ * serialisation allows it.
  */
-typedef void piommu_fault_callback(void *cookie, const struct piommu_fault *fault);
+typedef enum piommu_fault_answer piommu_fault_callback(void *cookie,
+                                                       const struct piommu_fault *fault);
 
 #endif

@@ -198,6 +198,21 @@ void piommu_pgtable_dump(const struct piommu_pgtable *table, uint64_t first, uin
 int piommu_pgtable_adopt(struct piommu_host host, const struct piommu_pgtable_config *config,
                          void *root, uint64_t root_physical, struct piommu_pgtable **table);
 
+/**
+ * Tells how to point hardware at a table that somebody else has built, without looking at the
+ * table: what piommu_pgtable_get_info would say of it.
+ *
+ * @param config as for piommu_pgtable_adopt, but that leaf_sizes counts.
+ * @param root   physical address of the root.
+ * @param info   set on success.
+ * @return as piommu_pgtable_create (the object is gone at return); -PIOMMU_EINVAL also for a root
+ *         that is not aligned to its size, or beyond the output width.
+ *
+ * Context: task. Runs beside anything.
+ */
+int piommu_pgtable_describe(struct piommu_host host, const struct piommu_pgtable_config *config,
+                            uint64_t root, struct piommu_pgtable_info *info);
+
 #ifdef __cplusplus
 }
 #endif

@@ -40,6 +40,8 @@
 #include <piommu/io-pgtable-inspect.h>
 #include <piommu/io-pgtable.h>
 #include <piommu/os.h>
+#include <piommu/requirements.h>
+#include <piommu/trace.h>
 #include <piommu/types.h>
 #include <piommu/version.h>
 

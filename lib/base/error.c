@@ -30,9 +30,11 @@ const char *piommu_strerror(int error)
     case PIOMMU_EGROUP:
         return "the device shares a group with others";
     case PIOMMU_EMIXED:
-        return "the domain belongs to another instance";
+        return "instances that do not go together";
     case PIOMMU_ERESERVED:
         return "the range overlaps a reserved region";
+    case PIOMMU_EWAITING:
+        return "an instance is not there yet";
     case PIOMMU_EHOLE:
         return "what stays mapped could fault for a moment";
     case PIOMMU_EOPNOTSUPP:

@@ -8,94 +8,332 @@
 
 #include "core.h"
 
-/* A domain with a handle exists in hardware; a blocked domain does not. */
-static bool grants(const struct piommu_domain *domain)
+void piommu_group_acquire_(struct piommu_group *group)
 {
-    return domain != NULL && domain->handle != NULL;
+    struct piommu_context *context = group->context;
+
+    for (;;) {
+        unsigned long state = context_lock(context);
+        bool free = !group->busy;
+
+        if (free) {
+            group->busy = true;
+        }
+        context_unlock(context, state);
+        if (free) {
+            return;
+        }
+        /* Servicing has it, and each of its waits has a deadline. */
+        if (context->host.os->wait != NULL) {
+            context->host.os->wait(context->host.ctx, piommu_host_deadline(context->host, 0));
+        }
+    }
 }
 
-/* Blocks an endpoint that is not counted in any domain. */
-static int block(struct endpoint *endpoint)
+void piommu_group_release_(struct piommu_group *group)
 {
-    struct piommu_instance *instance = endpoint->group->instance;
-    int error = instance->backend->block(instance->unit, endpoint->handle);
+    struct piommu_context *context = group->context;
 
-    return error != 0 ? piommu_instance_fail_(instance, error) : 0;
+    for (;;) {
+        unsigned long state = context_lock(context);
+        bool wanted = group->block_wanted;
+
+        group->block_wanted = false;
+        if (!wanted) {
+            group->busy = false;
+        }
+        context_unlock(context, state);
+        if (!wanted) {
+            return;
+        }
+        piommu_group_block_(group);
+    }
+}
+
+void piommu_group_stop_failed_(const struct piommu_group *group)
+{
+    for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        const struct endpoint *earlier = group->endpoints;
+
+        while (earlier->instance != endpoint->instance) {
+            earlier = earlier->next;
+        }
+        if (earlier == endpoint && instance_failed(endpoint->instance)) {
+            (void)piommu_instance_stopped_(endpoint->instance);
+        }
+    }
+}
+
+static bool takes_requests(const struct piommu_domain *domain)
+{
+    return domain->kind == PIOMMU_BACKEND_REQUESTS;
+}
+
+/* Takes an endpoint out of hardware's view of its domain, in the books. */
+static void note_out(struct endpoint *endpoint)
+{
+    if (!endpoint->out) {
+        endpoint->out = true;
+        if (takes_requests(endpoint->binding->domain)) {
+            endpoint->binding->live--;
+        }
+    }
+}
+
+static void note_in(struct endpoint *endpoint)
+{
+    endpoint->out = false;
+    if (takes_requests(endpoint->binding->domain)) {
+        endpoint->binding->live++;
+    }
 }
 
 /*
- * Moves one endpoint into a domain, from `from` or (NULL) from blocked. After a failure it is
- * blocked and in neither; -PIOMMU_EFAILED if not even that was possible.
+ * With its last endpoint a device forgets a domain: nobody may send it mappings while endpoints
+ * come and go, whoever makes them do so.
  */
-static int enter(struct endpoint *endpoint, struct piommu_domain *from, struct piommu_domain *to)
+static void begin_moving(struct piommu_domain *domain)
 {
-    struct piommu_instance *instance = to->instance;
-    bool first = to->statistics.endpoints == 0;
-    int error = piommu_instance_judge_(
-        instance, instance->backend->attach(instance->unit, endpoint->handle, to->handle));
-
-    if (from != NULL) {
-        from->statistics.endpoints--;
+    if (domain_grants(domain) && takes_requests(domain)) {
+        piommu_requests_begin_(domain);
     }
-    if (error == 0) {
-        to->statistics.endpoints++;
-        if (first && instance->backend->kind == PIOMMU_BACKEND_REQUESTS &&
-            to->config.type == PIOMMU_DOMAIN_PAGING) {
-            error = piommu_domain_replay_(to);
-        }
-        if (error == 0) {
-            return 0;
-        }
-        to->statistics.endpoints--;
-    }
-    return error == -PIOMMU_EFAILED || block(endpoint) != 0 ? -PIOMMU_EFAILED : error;
 }
 
-/* Blocks the endpoints of a group up to `end`, all of which are in `domain`. */
-static int leave(struct piommu_group *group, const struct endpoint *end,
-                 struct piommu_domain *domain)
+static void end_moving(struct piommu_domain *domain)
 {
-    for (struct endpoint *endpoint = group->endpoints; endpoint != end; endpoint = endpoint->next) {
-        if (block(endpoint) != 0) {
-            return -PIOMMU_EFAILED;
-        }
-        domain->statistics.endpoints--;
+    if (domain_grants(domain) && takes_requests(domain)) {
+        piommu_requests_end_(domain);
     }
+}
+
+void piommu_group_block_(struct piommu_group *group)
+{
+    struct piommu_domain *domain = group->domain;
+    unsigned long state;
+
+    if (!domain_grants(domain) || group->fault_blocked) {
+        return;
+    }
+    begin_moving(domain);
+    for (struct endpoint *endpoint = group->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        struct piommu_instance *instance = endpoint->instance;
+
+        if (endpoint->out || endpoint->binding == NULL) {
+            continue;
+        }
+        if (instance_usable(instance)) {
+            int error = instance->backend->block(instance->unit, endpoint->handle);
+
+            if (error != 0) {
+                (void)piommu_instance_fail_(instance, error);
+            }
+        }
+        note_out(endpoint);
+    }
+    end_moving(domain);
+    state = context_lock(group->context);
+    group->fault_blocked = true;
+    context_unlock(group->context, state);
+    piommu_trace_device_(group->devices, domain, PIOMMU_EVENT_FAULT_BLOCK, 0);
+}
+
+/* Takes an endpoint out of the domain where it counts. */
+static void uncount(struct endpoint *endpoint)
+{
+    struct binding *binding = endpoint->binding;
+
+    if (binding != NULL) {
+        note_out(endpoint);
+        endpoint->binding = NULL;
+        binding->endpoints--;
+        binding->domain->statistics.endpoints--;
+    }
+    endpoint->out = false;
+}
+
+static void count(struct endpoint *endpoint, struct binding *binding)
+{
+    endpoint->binding = binding;
+    note_in(endpoint);
+    binding->endpoints++;
+    binding->domain->statistics.endpoints++;
+}
+
+int piommu_endpoint_block_(struct endpoint *endpoint)
+{
+    struct piommu_instance *instance = endpoint->instance;
+
+    if (endpoint->binding == NULL) {
+        return 0;
+    }
+    if (!endpoint->out && instance_usable(instance)) {
+        int error = instance->backend->block(instance->unit, endpoint->handle);
+
+        if (error != 0) {
+            (void)piommu_instance_fail_(instance, error);
+        }
+    }
+    if (instance_failed(instance) && !instance_stopped(instance)) {
+        return -PIOMMU_EFAILED;
+    }
+    uncount(endpoint);
     return 0;
 }
 
-/* Moves all endpoints of a blocked group into a domain. After a failure all are blocked again. */
+/* Tells hardware that an endpoint is in the domain of a binding. */
+static int program(const struct endpoint *endpoint, struct binding *binding)
+{
+    struct piommu_instance *instance = endpoint->instance;
+    int error = piommu_instance_judge_(
+        instance, instance->backend->attach(instance->unit, endpoint->handle, binding->handle));
+
+    if (error == 0 && takes_requests(binding->domain) && domain_is_paging(binding->domain) &&
+        binding->live == 0) {
+        error = piommu_requests_replay_(binding);
+    }
+    return error;
+}
+
+int piommu_endpoint_enter_(struct endpoint *endpoint)
+{
+    int error = program(endpoint, endpoint->binding);
+
+    if (error == 0) {
+        note_in(endpoint);
+    }
+    return error;
+}
+
+/*
+ * Moves one endpoint into a domain, from where it is. After a failure it is blocked and in neither;
+ * -PIOMMU_EFAILED: the instance has failed; if it could not be stopped the endpoint still counts.
+ */
+static int enter(struct endpoint *endpoint, struct binding *to)
+{
+    struct piommu_instance *instance = endpoint->instance;
+    struct binding *from = endpoint->binding;
+    int error = 0;
+
+    if (instance_failed(instance)) {
+        return -PIOMMU_EFAILED;
+    }
+    if (instance->suspended) {
+        uncount(endpoint);
+        count(endpoint, to);
+        note_out(endpoint);
+        return 0;
+    }
+    error = program(endpoint, to);
+    if (error == -PIOMMU_EFAILED && !instance_stopped(instance)) {
+        /* It may be in either. It stays counted where it was, if it was anywhere. */
+        if (from == NULL) {
+            count(endpoint, to);
+        }
+        return error;
+    }
+    uncount(endpoint);
+    if (error == 0) {
+        count(endpoint, to);
+        return 0;
+    }
+    if (error != -PIOMMU_EFAILED) {
+        int blocked = instance->backend->block(instance->unit, endpoint->handle);
+
+        if (blocked != 0) {
+            /* It may be in the new domain, which has to know until the unit is stopped. */
+            (void)piommu_instance_fail_(instance, blocked);
+            if (!instance_stopped(instance)) {
+                count(endpoint, to);
+            }
+            return -PIOMMU_EFAILED;
+        }
+    }
+    return error;
+}
+
+/* Blocks all endpoints of a group. Tells whether some of them are in doubt. */
+static int leave_all(struct piommu_group *group)
+{
+    int error = 0;
+
+    for (struct endpoint *endpoint = group->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        if (piommu_endpoint_block_(endpoint) != 0) {
+            error = -PIOMMU_EFAILED;
+        }
+    }
+    return error;
+}
+
+/* Whether an instance of the group has failed. */
+static bool any_failed(const struct piommu_group *group)
+{
+    for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        if (instance_failed(endpoint->instance)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Moves all endpoints of a group into a domain, which has bindings for all of them. After a failure
+ * all that are not in doubt are blocked.
+ */
 static int enter_all(struct piommu_group *group, struct piommu_domain *domain)
 {
     for (struct endpoint *endpoint = group->endpoints; endpoint != NULL;
          endpoint = endpoint->next) {
-        int error = enter(endpoint, NULL, domain);
+        int error = enter(endpoint, piommu_binding_find_(domain, endpoint->instance));
 
-        if (error == -PIOMMU_EFAILED) {
-            return error;
-        }
         if (error != 0) {
-            return leave(group, endpoint, domain) != 0 ? -PIOMMU_EFAILED : error;
+            return leave_all(group) != 0 || any_failed(group) ? -PIOMMU_EFAILED : error;
         }
     }
     return 0;
+}
+
+/* Whether the group can go from one domain to the other without being blocked in between. */
+static bool switches(const struct piommu_group *group)
+{
+    const struct endpoint *endpoint = group->endpoints;
+
+    return endpoint->next == NULL && endpoint->instance->info.atomic_switch &&
+           endpoint->binding != NULL && !endpoint->out;
+}
+
+/* Counts a group that is blocked because of a fault as being in its domain again. */
+static void count_out(struct piommu_group *group, struct piommu_domain *domain)
+{
+    for (struct endpoint *endpoint = group->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        count(endpoint, piommu_binding_find_(domain, endpoint->instance));
+        note_out(endpoint);
+    }
 }
 
 /* Moves the endpoints of a group in hardware; both domains may be NULL or blocked. */
 static int move(struct piommu_group *group, struct piommu_domain *from, struct piommu_domain *to)
 {
-    bool single = group->endpoints->next == NULL;
-    int error;
+    int error = 0;
 
-    if (grants(from) && grants(to) && single) {
-        error = enter(group->endpoints, from, to);
-    } else {
-        error = grants(from) ? leave(group, NULL, from) : 0;
-        if (error == 0 && grants(to)) {
-            error = enter_all(group, to);
+    if (!domain_grants(to) || !switches(group)) {
+        error = leave_all(group);
+        if (error == 0 && any_failed(group)) {
+            error = -PIOMMU_EFAILED;
         }
     }
-    if (error == 0 || error == -PIOMMU_EFAILED || !grants(from)) {
+    if (error == 0 && domain_grants(to)) {
+        error = enter_all(group, to);
+    }
+    if (error == 0 || error == -PIOMMU_EFAILED || !domain_grants(from)) {
+        return error;
+    }
+    if (group->fault_blocked) {
+        count_out(group, from);
         return error;
     }
     /* All are blocked: try to go back. */
@@ -109,140 +347,177 @@ static int move(struct piommu_group *group, struct piommu_domain *from, struct p
     }
 }
 
-static uint32_t count_endpoints(const struct piommu_group *group)
-{
-    uint32_t count = 0;
-
-    for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
-         endpoint = endpoint->next) {
-        count++;
-    }
-    return count;
-}
-
-static uint64_t count_reserved(const struct piommu_group *group)
-{
-    uint64_t count = 0;
-
-    for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
-         endpoint = endpoint->next) {
-        count += endpoint_reserved_regions(endpoint);
-    }
-    return count;
-}
-
 /* Notes in which domain a group is; the hardware has been told before. */
 static void set_domain(struct piommu_group *group, struct piommu_domain *domain)
 {
-    struct piommu_instance *instance = group->instance;
+    struct piommu_domain *old = group->domain;
     unsigned long state;
 
-    if (group->domain != NULL) {
-        struct piommu_group **link = &group->domain->groups;
-
-        while (*link != group) {
-            link = &(*link)->next;
-        }
-        *link = group->next;
-        group->domain->reserved_regions -= count_reserved(group);
+    if (old != NULL) {
+        CHAIN_REMOVE(old->groups, group);
+        old->reserved_regions -= piommu_regions_count_(old, group);
     }
     group->next = NULL;
     if (domain != NULL) {
-        domain->reserved_regions += count_reserved(group);
+        domain->reserved_regions += piommu_regions_count_(domain, group);
         group->next = domain->groups;
         domain->groups = group;
     }
-    state = piommu_host_lock(instance->host, instance->lock);
+    state = context_lock(group->context);
     group->domain = domain;
-    piommu_host_unlock(instance->host, instance->lock, state);
+    group->fault_blocked = false;
+    context_unlock(group->context, state);
 }
 
-/*
- * Takes a group out of its domain on an instance that has failed: the hardware is not asked any
- * more, but it must have confirmed that it blocks everything.
- */
-static int abandon(struct piommu_group *group)
+/* Takes the group out of its domain, in which it is not any more, and cleans up there. */
+static void set_domain_and_clean(struct piommu_group *group, struct piommu_domain *domain)
 {
-    struct piommu_domain *domain = group->domain;
+    struct piommu_domain *old = group->domain;
 
-    if (!piommu_instance_stopped_(group->instance)) {
-        return -PIOMMU_EFAILED;
+    set_domain(group, domain);
+    if (old != NULL && old != domain) {
+        piommu_direct_unmap_(old, group);
+        piommu_bindings_drop_unused_(old);
     }
-    set_domain(group, NULL);
-    if (grants(domain)) {
-        domain->statistics.endpoints = 0;
-        for (const struct piommu_group *other = domain->groups; other != NULL;
-             other = other->next) {
-            domain->statistics.endpoints += count_endpoints(other);
+}
+
+/* Makes the domain ready for a group: bindings, direct regions. Undone by `unprepare`. */
+static int prepare(const struct piommu_group *group, struct piommu_domain *domain)
+{
+    int error = 0;
+
+    for (const struct endpoint *endpoint = group->endpoints;
+         endpoint != NULL && error == 0 && domain_grants(domain); endpoint = endpoint->next) {
+        if (piommu_binding_find_(domain, endpoint->instance) == NULL) {
+            error = piommu_binding_make_(domain, endpoint->instance, false);
         }
     }
-    return 0;
+    if (error == 0 && domain_is_paging(domain)) {
+        error = piommu_regions_conflict_(group, domain) ? -PIOMMU_ERESERVED
+                                                        : piommu_direct_map_(domain, group);
+    }
+    if (error != 0) {
+        piommu_bindings_drop_unused_(domain);
+    }
+    return error;
 }
 
-/* Tells whether a mapping in the domain overlaps a reserved region of the group. */
-static bool conflicts(const struct piommu_group *group, struct piommu_domain *domain)
+static void unprepare(const struct piommu_group *group, struct piommu_domain *domain)
 {
-    if (domain->config.type != PIOMMU_DOMAIN_PAGING) {
-        return false;
-    }
-    for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
-         endpoint = endpoint->next) {
-        for (const struct reserved_node *node = endpoint->reserved.first; node != NULL;
-             node = node->next) {
-            if (piommu_domain_any_mapped_(domain, node->region.range)) {
-                return true;
-            }
+    piommu_direct_unmap_(domain, group);
+    piommu_bindings_drop_unused_(domain);
+}
+
+static bool waits(const struct piommu_group *group)
+{
+    for (const struct piommu_device *device = group->devices; device != NULL;
+         device = device->next) {
+        if (device->waiting) {
+            return true;
         }
     }
     return false;
 }
 
-int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain)
+/* A group whose instance has failed: the end of an attach. */
+static int give_up(struct piommu_group *group)
 {
-    struct piommu_domain *old;
+    if (leave_all(group) == 0) {
+        set_domain_and_clean(group, NULL);
+    }
+    return -PIOMMU_EFAILED;
+}
+
+/* An attach that may begin. */
+static int attach(struct piommu_group *group, struct piommu_domain *domain)
+{
+    struct piommu_domain *old = group->domain;
     int error;
 
-    if (group == NULL || domain == NULL) {
-        return -PIOMMU_EINVAL;
+    if (any_failed(group)) {
+        piommu_group_stop_failed_(group);
+        return give_up(group);
     }
-    if (group->instance != domain->instance) {
-        return -PIOMMU_EMIXED;
+    error = old == domain ? 0 : prepare(group, domain);
+    if (error != 0) {
+        return error == -PIOMMU_EFAILED && any_failed(group) ? give_up(group) : error;
     }
-    old = group->domain;
-    if (old == domain) {
-        return 0;
-    }
-    if (instance_failed(group->instance)) {
-        (void)abandon(group);
-        return -PIOMMU_EFAILED;
-    }
-    if (conflicts(group, domain)) {
-        return -PIOMMU_ERESERVED;
+    begin_moving(old);
+    if (old != domain) {
+        begin_moving(domain);
     }
     error = move(group, old, domain);
-    if (error == 0) {
-        set_domain(group, domain);
-    } else if (error == -PIOMMU_EBLOCKED) {
-        set_domain(group, NULL);
-    } else if (error == -PIOMMU_EFAILED) {
-        (void)abandon(group);
+    if (old != domain) {
+        end_moving(domain);
     }
+    end_moving(old);
+    if (error == 0) {
+        set_domain_and_clean(group, domain);
+        return 0;
+    }
+    if (error == -PIOMMU_EFAILED) {
+        error = give_up(group);
+    } else if (error == -PIOMMU_EBLOCKED) {
+        set_domain_and_clean(group, NULL);
+    }
+    if (old != domain) {
+        unprepare(group, domain);
+    }
+    return error;
+}
+
+int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain)
+{
+    unsigned long state;
+    int error = 0;
+
+    if (group == NULL || domain == NULL || domain->destroying) {
+        return -PIOMMU_EINVAL;
+    }
+    if (waits(group)) {
+        return -PIOMMU_EWAITING;
+    }
+    if (group->context != domain->context) {
+        return -PIOMMU_EMIXED;
+    }
+    if (domain->phase != PHASE_COMPLETE) {
+        return -PIOMMU_EAGAIN;
+    }
+    piommu_group_acquire_(group);
+    /* What faults have asked for up to now is answered by this call. */
+    state = context_lock(group->context);
+    group->block_wanted = false;
+    context_unlock(group->context, state);
+    if (group->domain != domain || group->fault_blocked) {
+        error = attach(group, domain);
+        piommu_trace_device_(group->devices, domain, PIOMMU_EVENT_ATTACH, error);
+    }
+    piommu_group_release_(group);
     return error;
 }
 
 int piommu_group_detach(struct piommu_group *group)
 {
+    struct piommu_domain *was;
+    int error;
+
     if (group == NULL) {
         return -PIOMMU_EINVAL;
     }
-    if (group->domain == NULL) {
-        return 0;
+    piommu_group_acquire_(group);
+    was = group->domain;
+    piommu_group_stop_failed_(group);
+    begin_moving(was);
+    error = leave_all(group);
+    end_moving(was);
+    if (was != NULL) {
+        if (error == 0) {
+            set_domain_and_clean(group, NULL);
+        }
+        piommu_trace_device_(group->devices, was, PIOMMU_EVENT_DETACH, error);
     }
-    if (!instance_failed(group->instance) && move(group, group->domain, NULL) == 0) {
-        set_domain(group, NULL);
-        return 0;
-    }
-    return abandon(group);
+    piommu_group_release_(group);
+    return error;
 }
 
 static bool is_alone(const struct piommu_device *device)

@@ -10,48 +10,10 @@
 
 #include "core.h"
 
-static uint64_t range_size(struct piommu_range range)
+/* Whether a range may not be touched because the library itself has mapped something there. */
+static bool held(const struct piommu_domain *domain, struct piommu_range range)
 {
-    return range.last - range.first + 1;
-}
-
-static void count_unmap(struct piommu_domain *domain, uint64_t bytes)
-{
-    domain->statistics.unmaps++;
-    domain->statistics.mapped -= bytes;
-}
-
-int piommu_domain_unmap_leaves(struct piommu_domain *domain, uint64_t first, uint64_t last,
-                               struct piommu_gather *gather, struct piommu_range *removed,
-                               uint64_t *unmapped)
-{
-    struct piommu_range range = {.first = first, .last = last};
-    uint64_t bytes = 0;
-    int error;
-
-    if (!domain_is_paging(domain) || gather == NULL || first > last) {
-        return -PIOMMU_EINVAL;
-    }
-    if (first < domain->aperture.first || last > domain->aperture.last) {
-        return -PIOMMU_ERANGE;
-    }
-    if (domain_uses_tables(domain)) {
-        error = piommu_pgtable_unmap_leaves(domain->table, first, last, gather, &range, &bytes);
-    } else {
-        range = piommu_requests_widen_(domain, range);
-        error = piommu_requests_unmap_(domain, range.first, range.last, gather, &bytes);
-    }
-    if (error != 0) {
-        return error;
-    }
-    count_unmap(domain, bytes);
-    if (removed != NULL) {
-        *removed = range;
-    }
-    if (unmapped != NULL) {
-        *unmapped = bytes;
-    }
-    return 0;
+    return domain->reserved_regions != 0 && piommu_held_overlaps_(domain, range);
 }
 
 /* The range, widened to the leaves of a table that reach across its ends. */
@@ -69,18 +31,65 @@ static struct piommu_range widen_to_leaves(const struct piommu_domain *domain,
     return range;
 }
 
+/* The range, widened to what is mapped as one across its ends. */
+static struct piommu_range widen(const struct piommu_domain *domain, struct piommu_range range)
+{
+    return domain->table != NULL ? widen_to_leaves(domain, range)
+                                 : piommu_requests_widen_(domain, range);
+}
+
+int piommu_domain_unmap_leaves(struct piommu_domain *domain, uint64_t first, uint64_t last,
+                               struct piommu_gather *gather, struct piommu_range *removed,
+                               uint64_t *unmapped)
+{
+    struct piommu_range range = {.first = first, .last = last};
+    uint64_t bytes = 0;
+    uint64_t done;
+    int error;
+
+    if (!domain_is_paging(domain) || gather == NULL || first > last) {
+        return -PIOMMU_EINVAL;
+    }
+    if (first < domain->geometry.aperture.first || last > domain->geometry.aperture.last) {
+        return -PIOMMU_ERANGE;
+    }
+    if (held(domain, range)) {
+        return -PIOMMU_ERESERVED;
+    }
+    if (domain->splits) {
+        error = piommu_deferred_unmap_leaves_(domain, &range, gather, &bytes);
+    } else if (domain->table != NULL) {
+        error = piommu_pgtable_unmap_leaves(domain->table, first, last, gather, &range, &bytes);
+    } else {
+        range = piommu_requests_widen_(domain, range);
+        error = piommu_requests_unmap_(domain, range, UINT32_MAX, gather, &done, &bytes);
+    }
+    if (domain->traced) {
+        piommu_trace_change_(domain, PIOMMU_EVENT_UNMAP, first, last - first + 1, error);
+    }
+    if (error != 0) {
+        return error;
+    }
+    piommu_domain_count_unmap_(domain, bytes);
+    if (removed != NULL) {
+        *removed = range;
+    }
+    if (unmapped != NULL) {
+        *unmapped = bytes;
+    }
+    return 0;
+}
+
 static int invalidate(void *cookie, const struct piommu_range *range)
 {
-    struct piommu_domain *domain = cookie;
-    struct piommu_instance *instance = domain->instance;
-
     /* Leaves may have been replaced by tables, which a walk cache must not know as leaves. */
-    return instance->backend->invalidate(instance->unit, domain->handle, *range, true);
+    return piommu_domain_invalidate_(cookie, *range, true);
 }
 
 static int cut_in_tables(struct piommu_domain *domain, struct piommu_range range,
-                         struct piommu_range whole, uint64_t *unmapped, uint64_t *lost)
+                         uint64_t *unmapped, uint64_t *lost)
 {
+    struct piommu_range whole = widen_to_leaves(domain, range);
     struct piommu_gather gather;
     int error;
 
@@ -89,63 +98,105 @@ static int cut_in_tables(struct piommu_domain *domain, struct piommu_range range
                                      domain, &gather, unmapped);
     if (error != 0 && gather.pending) {
         /* The invalidation has failed: what was cut went with it. */
-        *lost = domain->live_cut ? 0 : range_size(whole) - range_size(range);
-        return piommu_instance_fail_(domain->instance, error);
+        *lost = domain->table_info.live_cut ? 0 : range_size(whole) - range_size(range);
     }
     return error;
 }
 
 /* Whether taking out `whole` to remove `range` would let DMA fail that is to work. */
-static bool opens_hole(const struct piommu_domain *domain, struct piommu_range range,
-                       struct piommu_range whole)
+static bool opens_hole(const struct piommu_domain *domain, struct piommu_range range)
 {
+    struct piommu_range whole;
+
     if (domain->statistics.endpoints == 0 ||
-        (range.first == whole.first && range.last == whole.last)) {
+        (domain->table != NULL && domain->table_info.live_cut)) {
         return false;
     }
-    return !domain->live_cut;
+    whole = widen(domain, range);
+    return range.first != whole.first || range.last != whole.last;
+}
+
+/* Cuts in one of the places where a domain has mappings; nothing there is fine. */
+static int cut_part(struct piommu_domain *domain, struct piommu_range range, bool in_table,
+                    uint64_t *unmapped)
+{
+    uint64_t bytes = 0;
+    uint64_t lost = 0;
+    int error;
+
+    if (in_table) {
+        error = cut_in_tables(domain, range, &bytes, &lost);
+        error = error == -PIOMMU_ENOENT ? 0 : error;
+    } else {
+        error = piommu_requests_cut_(domain, range, piommu_requests_widen_(domain, range), &bytes,
+                                     &lost);
+    }
+    *unmapped += bytes;
+    if (bytes != 0) {
+        piommu_domain_count_unmap_(domain, bytes + lost);
+    }
+    return error;
+}
+
+int piommu_domain_cut_checked_(struct piommu_domain *domain, struct piommu_range range,
+                               uint64_t *unmapped)
+{
+    struct piommu_range below = range;
+    struct piommu_range above = range;
+    int error = 0;
+
+    if (!domain->splits) {
+        return cut_part(domain, range, domain->table != NULL, unmapped);
+    }
+    /* What is recorded can fail for want of memory, and is cut first. */
+    if (piommu_deferred_above_(domain, &above) && domain->config.next_frames == NULL) {
+        error = cut_part(domain, above, false, unmapped);
+    }
+    if (error == 0 && piommu_deferred_below_(domain, &below)) {
+        error = cut_part(domain, below, domain->table != NULL, unmapped);
+    }
+    return error;
 }
 
 int piommu_domain_unmap_cut(struct piommu_domain *domain, uint64_t iova, uint64_t size,
                             unsigned int flags, uint64_t *unmapped)
 {
     struct piommu_range range = {.first = iova, .last = iova + (size - 1)};
-    struct piommu_range whole;
     struct piommu_translation result;
     uint64_t found;
     uint64_t bytes = 0;
-    uint64_t lost = 0;
     int error;
 
     if (!domain_is_paging(domain) || (flags & ~PIOMMU_ALLOW_HOLE) != 0) {
         return -PIOMMU_EINVAL;
     }
     error = piommu_domain_check_range_(domain, iova, size);
-    if (error != 0) {
-        return error;
-    }
-    error = piommu_domain_next(domain, range.first, range.last, &found, &result);
-    if (error != 0) {
-        return error;
-    }
-    whole = domain_uses_tables(domain) ? widen_to_leaves(domain, range)
-                                       : piommu_requests_widen_(domain, range);
-    if ((flags & PIOMMU_ALLOW_HOLE) == 0 && opens_hole(domain, range, whole)) {
-        return -PIOMMU_EHOLE;
-    }
-    if (instance_failed(domain->instance)) {
-        return -PIOMMU_EFAILED;
-    }
-    error = domain_uses_tables(domain) ? cut_in_tables(domain, range, whole, &bytes, &lost)
-                                       : piommu_requests_cut_(domain, range, whole, &bytes, &lost);
-    if (bytes != 0) {
-        count_unmap(domain, bytes + lost);
+    if (error == 0 && held(domain, range)) {
+        error = -PIOMMU_ERESERVED;
     }
     if (error == 0) {
-        domain->statistics.syncs++;
+        error = piommu_domain_next(domain, range.first, range.last, &found, &result);
+        /* Where the rest is not known yet, nothing is no mistake. */
+        error = error == -PIOMMU_ENOENT && piommu_deferred_unknown_(domain, range) ? 0 : error;
+    }
+    if (error != 0) {
+        return error;
+    }
+    if ((flags & PIOMMU_ALLOW_HOLE) == 0 && opens_hole(domain, range)) {
+        return -PIOMMU_EHOLE;
+    }
+    if (domain_failed(domain)) {
+        return -PIOMMU_EFAILED;
+    }
+    error = piommu_domain_cut_checked_(domain, range, &bytes);
+    if (error == 0) {
+        piommu_domain_count_sync_(domain);
         if (unmapped != NULL) {
             *unmapped = bytes;
         }
+    }
+    if (domain->traced) {
+        piommu_trace_change_(domain, PIOMMU_EVENT_UNMAP, iova, size, error);
     }
     return error;
 }
@@ -165,13 +216,50 @@ static int protect_in_tables(struct piommu_domain *domain, struct piommu_range r
     return piommu_tables_sync_(domain, &gather);
 }
 
+/* Protects in one of the places where a domain has mappings. */
+static int protect_part(struct piommu_domain *domain, struct piommu_range range, bool in_table,
+                        piommu_prot prot, bool hole, uint64_t *changed)
+{
+    uint64_t bytes = 0;
+    uint64_t lost = 0;
+    int error = in_table ? protect_in_tables(domain, range, prot, &bytes)
+                         : piommu_requests_protect_(domain, range, prot, hole, &bytes, &lost);
+
+    domain->statistics.mapped -= lost;
+    *changed += bytes;
+    return error;
+}
+
+/* Protects on both sides of the point up to which a domain is populated. */
+static int protect_split(struct piommu_domain *domain, struct piommu_range range, piommu_prot prot,
+                         bool hole, uint64_t *changed)
+{
+    struct piommu_range below = range;
+    struct piommu_range above = range;
+    bool in_record = piommu_deferred_above_(domain, &above) && domain->config.next_frames == NULL;
+    int error = 0;
+
+    /* Either part may be empty, and only the range's own ends can cut: those are seen first. */
+    if (in_record && piommu_requests_cuts_(domain, above)) {
+        return -PIOMMU_ECUT;
+    }
+    if (piommu_deferred_below_(domain, &below)) {
+        error = protect_part(domain, below, domain->table != NULL, prot, hole, changed);
+    }
+    if (in_record && (error == 0 || error == -PIOMMU_ENOENT)) {
+        int recorded = protect_part(domain, above, false, prot, hole, changed);
+
+        error = error == 0 && recorded == -PIOMMU_ENOENT ? 0 : recorded;
+    }
+    return error == -PIOMMU_ENOENT && piommu_deferred_unknown_(domain, range) ? 0 : error;
+}
+
 int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t size,
                           piommu_prot prot, unsigned int flags, uint64_t *changed)
 {
     struct piommu_range range = {.first = iova, .last = iova + (size - 1)};
     bool hole = (flags & PIOMMU_ALLOW_HOLE) != 0;
     uint64_t bytes = 0;
-    uint64_t lost = 0;
     int error;
 
     if (!domain_is_paging(domain) || (flags & ~PIOMMU_ALLOW_HOLE) != 0 ||
@@ -182,18 +270,25 @@ int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t 
     if (error == 0) {
         error = piommu_domain_check_prot_(domain, prot);
     }
+    if (error == 0 && held(domain, range)) {
+        error = -PIOMMU_ERESERVED;
+    }
     if (error != 0) {
         return error;
     }
-    if (instance_failed(domain->instance)) {
+    if (domain_failed(domain)) {
         return -PIOMMU_EFAILED;
     }
-    error = domain_uses_tables(domain)
-                ? protect_in_tables(domain, range, prot, &bytes)
-                : piommu_requests_protect_(domain, range, prot, hole, &bytes, &lost);
-    domain->statistics.mapped -= lost;
+    error = domain->splits ? protect_split(domain, range, prot, hole, &bytes)
+                           : protect_part(domain, range, domain->table != NULL, prot, hole, &bytes);
     if (error == 0 && changed != NULL) {
         *changed = bytes;
+    }
+    if (domain->traced) {
+        struct piommu_event event = {
+            .kind = PIOMMU_EVENT_PROTECT, .error = error, .iova = iova, .size = size, .prot = prot};
+
+        piommu_trace_domain_(domain, &event);
     }
     return error;
 }
@@ -204,7 +299,10 @@ int piommu_domain_next(struct piommu_domain *domain, uint64_t first, uint64_t la
     if (!domain_is_paging(domain) || found == NULL || result == NULL) {
         return -PIOMMU_EINVAL;
     }
-    return domain_uses_tables(domain)
+    if (domain->splits) {
+        return piommu_deferred_next_(domain, first, last, found, result);
+    }
+    return domain->table != NULL
                ? piommu_pgtable_next_leaf(domain->table, first, last, found, result)
                : piommu_requests_next_(domain, first, last, found, result);
 }

@@ -23,6 +23,11 @@ int piommu_context_create(struct piommu_host host, const struct piommu_context_c
         return -PIOMMU_ENOMEM;
     }
     context->host = host;
+    context->lock = host.os->lock_create(host.ctx);
+    if (context->lock == NULL) {
+        piommu_host_free(host, context, sizeof(*context));
+        return -PIOMMU_ENOMEM;
+    }
     if (config != NULL) {
         context->config = *config;
     }
@@ -35,9 +40,10 @@ int piommu_context_destroy(struct piommu_context *context)
     if (context == NULL) {
         return 0;
     }
-    if (context->instances != NULL) {
+    if (context->instances != NULL || context->devices != NULL || context->domains != NULL) {
         return -PIOMMU_EBUSY;
     }
+    context->host.os->lock_destroy(context->host.ctx, context->lock);
     piommu_host_free(context->host, context, sizeof(*context));
     return 0;
 }

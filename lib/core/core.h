@@ -9,13 +9,34 @@
 
 #include <stdatomic.h>
 
+#include "../base/compiler.h"
 #include "../base/host.h"
 #include "range_tree.h"
 
 struct piommu_context {
     struct piommu_host host;
     struct piommu_context_config config;
+    /*
+     * Protects against servicing what that looks at or changes: the trees of endpoints, the groups,
+     * the counters and rings of faults. Never held over a callback that is not the shim's.
+     */
+    void *lock;
     struct piommu_instance *instances; /* in the order of their creation */
+    struct piommu_device *devices;     /* in the order in which they were added */
+    struct piommu_domain *domains;     /* in the order of their creation */
+};
+
+/* How many faults of one source have come in the current second. */
+struct storm {
+    uint64_t start;
+    uint32_t count;
+};
+
+/* A fault that waits to be taken, and whose cookies have to go with their objects. */
+struct fault_record {
+    struct piommu_fault fault;
+    const struct piommu_device *device;
+    const struct piommu_domain *domain;
 };
 
 struct piommu_instance {
@@ -23,21 +44,34 @@ struct piommu_instance {
     struct piommu_instance *peer; /* next in the context */
     struct piommu_host host;
     const struct piommu_backend *backend;
-    void *unit; /* the backend's object */
+    const void *backend_config; /* while it waits */
+    void *unit;                 /* the backend's object; NULL: it waits, or was never started */
     struct piommu_backend_info info;
     struct piommu_instance_config config;
-    struct piommu_device *devices; /* in the order in which they were added */
-    struct piommu_domain *domains; /* in the order of their creation */
+    struct piommu_instance *parent;
+    uint32_t users; /* IDs of devices, domains that were created for it, bindings, children */
+    struct binding *bindings;
+    bool waiting;
+    bool suspended;
 
     /* Written once each, from 0 to 1; read by any call. */
     _Atomic uint32_t failed;
     _Atomic uint32_t stopped;  /* the unit has confirmed that it is blocked for good */
     _Atomic uint32_t stopping; /* somebody is trying to stop it */
 
-    /* Protects the tree of endpoints against the fault path, and the counter. */
-    void *lock;
+    _Atomic uint32_t invalidations; /* low half of a counter that `info` shows */
+
+    /* All under the context's lock. */
     struct range_tree endpoints; /* by ID */
     uint64_t faults;
+    uint64_t faults_held_back;
+    uint64_t faults_dropped;
+    struct storm unknown;         /* faults of IDs that nobody has */
+    uint32_t callbacks;           /* odd while a fault callback runs */
+    bool blocks_wanted;           /* some group is to be blocked */
+    struct fault_record *records; /* a ring of config.fault_records */
+    uint32_t record_first;
+    uint32_t record_count;
 };
 
 struct reserved_node {
@@ -45,55 +79,134 @@ struct reserved_node {
     struct piommu_reserved_region region;
 };
 
-struct piommu_reserved_list {
+/* What the backend has told of an endpoint. */
+struct piommu_endpoint_facts {
     struct piommu_host host;
-    struct reserved_node *first;
+    struct reserved_node *reserved;
+    uint32_t group; /* 0: none */
 };
 
 /* One ID on one instance. */
 struct endpoint {
     struct range_node node; /* first and last are the ID */
-    struct endpoint *next;  /* in its group */
+    struct piommu_instance *instance;
+    struct endpoint *next; /* in its group */
     struct piommu_group *group;
-    void *handle;   /* the backend's object */
-    uint32_t users; /* devices that have the ID */
-    struct piommu_reserved_list reserved;
+    void *handle;            /* the backend's object */
+    struct binding *binding; /* where it counts; NULL: it is blocked */
+    bool out;                /* blocked in hardware although it counts: fault, or suspended */
+    uint32_t users;          /* devices that have the ID */
+    struct storm storm;
+    struct piommu_endpoint_facts facts;
 };
 
 struct piommu_group {
-    struct piommu_instance *instance;
+    struct piommu_context *context;
     struct piommu_domain *domain; /* NULL: blocked */
     struct piommu_group *next;    /* in its domain */
     struct endpoint *endpoints;
     struct piommu_device *devices;
+    /*
+     * Under the context's lock: whoever moves the group, or blocks it because of a fault, has it
+     * busy. A block that is wanted meanwhile is done by who has it, at the end.
+     */
+    bool busy;
+    bool block_wanted;
+    bool fault_blocked;
+};
+
+/* An ID as a device has it. */
+struct device_id {
+    struct endpoint *endpoint;        /* NULL: its instance is not there */
+    struct piommu_instance *instance; /* NULL: not there; counted as one of its users */
+    uint64_t key;
+    uint32_t id;
+    bool broken; /* it cannot be had: its instance came, and refused */
 };
 
 struct piommu_device {
-    struct piommu_instance *instance;
-    struct piommu_device *peer; /* next in the instance */
+    struct piommu_context *context;
+    struct piommu_device *peer; /* next in the context */
     struct piommu_group *group;
     struct piommu_device *next; /* in its group */
     const char *name;
     void *owner;
-    size_t endpoint_count;
-    struct endpoint *endpoints[];
+    uint64_t group_key;
+    bool untrusted;
+    bool waiting;  /* for some of its IDs' instances */
+    bool leaving;  /* under the context's lock: faults are not attributed to it any more */
+    bool arriving; /* its completion has been tried, and has to be told */
+    int arrival;   /* what came of it */
+    struct piommu_reserved_region *regions; /* behind the IDs */
+    size_t region_count;
+    size_t id_count;
+    struct device_id ids[];
+};
+
+/* A domain on one instance. */
+struct binding {
+    struct piommu_domain *domain;
+    struct piommu_instance *instance;
+    struct binding *next; /* in the domain */
+    struct binding *peer; /* in the instance */
+    void *handle;         /* the backend's object; units of a family may share one */
+    uint32_t endpoints;   /* that count as being in it */
+    uint32_t live;        /* kind REQUESTS: those of them that are so in hardware */
+    bool permanent;       /* made with the domain, and going with it */
+};
+
+/* What can be mapped in a domain. */
+struct geometry {
+    struct piommu_range aperture;
+    uint64_t granule_mask; /* granule less 1 */
+    uint64_t leaf_sizes;
+    uint64_t last_output;
+    piommu_prot prot;
+    bool write_only;
+};
+
+/* The phases of a deferred domain; others are complete from the beginning. */
+enum phase {
+    PHASE_COMPLETE,
+    PHASE_DORMANT,    /* no table yet */
+    PHASE_POPULATING, /* the table, or with requests the record, is right below the cursor */
+};
+
+/* A doorbell's page that is mapped in the MSI window. */
+struct doorbell {
+    struct doorbell *next;
+    uint64_t physical;
+    uint64_t iova;
 };
 
 struct piommu_domain {
-    struct piommu_instance *instance;
-    struct piommu_domain *peer; /* next in the instance */
+    struct piommu_context *context;
+    struct piommu_domain *peer; /* next in the context */
     struct piommu_domain_config config;
-    void *handle;                 /* the backend's object; NULL for a blocked domain */
-    struct piommu_range aperture; /* of the instance */
-    uint64_t granule_mask;        /* of the instance: its granule less 1 */
-    uint64_t reserved_regions;    /* of all devices in the domain, counted with repetition */
-    struct piommu_group *groups;  /* attached ones */
-    struct piommu_pgtable *table; /* kind TABLES */
-    bool live_cut;                /* of the table */
-    bool table_checks;            /* the table has the domain's aperture and granule, and checks */
-    struct range_tree mappings;   /* kind REQUESTS: struct mapping, live and pending ones */
-    struct piommu_gather parked;  /* tables whose invalidation has failed */
+    struct piommu_instance **instances; /* for which it was created */
+    enum piommu_backend_kind kind;
+    struct binding *bindings;
+    struct geometry geometry;                  /* of all bindings */
+    struct geometry base;                      /* of the instances for which it was created */
+    uint64_t reserved_regions;                 /* that maps must respect; counted with repetition */
+    struct piommu_group *groups;               /* attached ones */
+    struct piommu_pgtable *table;              /* kind TABLES, once there is one */
+    struct piommu_pgtable_info table_info;     /* of the table, or of the shared one */
+    struct piommu_pgtable_config table_config; /* what it is made from */
+    bool table_checks;           /* the table has the domain's aperture and granule, and checks */
+    bool traced;                 /* there is a trace callback */
+    bool splits;                 /* calls have to be taken apart at the cursor */
+    bool destroying;             /* piommu_domain_destroy_some has begun */
+    enum phase phase;            /* see there */
+    uint64_t cursor;             /* the first address that is not populated */
+    struct range_tree mappings;  /* struct mapping, live and pending ones */
+    struct mapping *spare;       /* for the next record that is needed, if there is one */
+    struct piommu_gather parked; /* tables whose invalidation has failed; see tables_sync */
+    _Atomic uint32_t has_parked;
+    bool busy; /* kind REQUESTS, under the context's lock: hardware is being told of mappings */
+    struct doorbell *doorbells;
     struct piommu_domain_statistics statistics;
+    _Atomic uint32_t disjoint_syncs; /* in place of statistics.syncs, if calls run in parallel */
 };
 
 /* One mapping request: what the hardware takes and gives back as a whole. */
@@ -105,9 +218,50 @@ struct mapping {
     struct mapping *next; /* in the chain of a map call, or in the gather */
 };
 
+static inline unsigned long context_lock(struct piommu_context *context)
+{
+    return piommu_host_lock(context->host, context->lock);
+}
+
+static inline void context_unlock(struct piommu_context *context, unsigned long state)
+{
+    piommu_host_unlock(context->host, context->lock, state);
+}
+
 static inline bool instance_failed(struct piommu_instance *instance)
 {
     return atomic_load_explicit(&instance->failed, memory_order_acquire) != 0;
+}
+
+/* Whether a unit that has failed is known to block everything for good. */
+static inline bool instance_stopped(struct piommu_instance *instance)
+{
+    return atomic_load_explicit(&instance->stopped, memory_order_acquire) != 0;
+}
+
+/* Whether the hardware of an instance can be asked for something. */
+static inline bool instance_usable(struct piommu_instance *instance)
+{
+    return !instance_failed(instance) && !instance->suspended;
+}
+
+/*
+ * Whether a domain cannot be used: devices in it are behind an instance that has failed, or there
+ * is no other instance.
+ */
+static inline bool domain_failed(const struct piommu_domain *domain)
+{
+    bool running = domain->bindings == NULL;
+
+    for (const struct binding *binding = domain->bindings; binding != NULL;
+         binding = binding->next) {
+        if (!instance_failed(binding->instance)) {
+            running = true;
+        } else if (binding->endpoints != 0) {
+            return true;
+        }
+    }
+    return !running;
 }
 
 /*
@@ -134,31 +288,59 @@ static inline bool instance_failed(struct piommu_instance *instance)
         *link_ = (object)->peer;             \
     } while (0)
 
-static inline uint64_t endpoint_reserved_regions(const struct endpoint *endpoint)
-{
-    uint64_t count = 0;
+/* The same for lists that are linked by `next`. */
+#define CHAIN_REMOVE(list, object)           \
+    do {                                     \
+        __typeof__(object) *link_ = &(list); \
+                                             \
+        while (*link_ != (object)) {         \
+            link_ = &(*link_)->next;         \
+        }                                    \
+        *link_ = (object)->next;             \
+    } while (0)
 
-    for (const struct reserved_node *node = endpoint->reserved.first; node != NULL;
-         node = node->next) {
-        count++;
-    }
-    return count;
-}
-
-/* Only paging domains have tables. */
-static inline bool domain_uses_tables(const struct piommu_domain *domain)
-{
-    return domain->table != NULL;
-}
-
+/* PAGING, and those after it, which are made of mappings too. */
 static inline bool domain_is_paging(const struct piommu_domain *domain)
 {
-    return domain != NULL && domain->config.type == PIOMMU_DOMAIN_PAGING;
+    return domain != NULL && domain->config.type >= PIOMMU_DOMAIN_PAGING;
 }
 
-static inline uint64_t instance_granule(const struct piommu_instance *instance)
+/* Whether a domain exists in hardware; a blocked one does not. */
+static inline bool domain_grants(const struct piommu_domain *domain)
 {
-    return instance->info.leaf_sizes & (~instance->info.leaf_sizes + 1);
+    return domain != NULL && domain->config.type != PIOMMU_DOMAIN_BLOCKED;
+}
+
+static inline uint64_t range_size(struct piommu_range range)
+{
+    return range.last - range.first + 1;
+}
+
+static inline bool ranges_overlap(struct piommu_range a, struct piommu_range b)
+{
+    return a.first <= b.last && b.first <= a.last;
+}
+
+static inline uint64_t lowest_bit(uint64_t value)
+{
+    return value & (~value + 1);
+}
+
+/* The highest address of a width; 0 stands for 64. */
+static inline uint64_t last_of_width(unsigned int bits)
+{
+    return bits == 0 || bits >= 64 ? UINT64_MAX : (1ull << bits) - 1;
+}
+
+/* The hull of a list's segments, which begins at `iova`. */
+static inline uint64_t segments_size(const struct piommu_segment *segments, size_t count)
+{
+    uint64_t size = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        size += segments[i].size;
+    }
+    return size;
 }
 
 /* instance.c */
@@ -170,19 +352,113 @@ int piommu_instance_fail_(struct piommu_instance *instance, int error);
  * the instance and becomes -PIOMMU_EFAILED; anything else is passed on.
  */
 int piommu_instance_judge_(struct piommu_instance *instance, int error);
-/* Tries again to stop a failed unit; true if it has confirmed, now or earlier. */
+/*
+ * Tries again to stop a failed unit; true if it has confirmed, now or earlier. It may wait as long
+ * as the hardware may take: each call of the library tries once.
+ */
 bool piommu_instance_stopped_(struct piommu_instance *instance);
+struct piommu_instance *piommu_instance_by_key_(const struct piommu_context *context, uint64_t key);
 
-/* mapping.c, for domains whose backend takes requests */
+/* device.c */
 
-/* Tells all live mappings of a domain to the hardware. */
-int piommu_domain_replay_(struct piommu_domain *domain);
-/* Frees all records. */
-void piommu_domain_free_mappings_(struct piommu_domain *domain);
+struct endpoint *piommu_find_endpoint_(const struct piommu_instance *instance, uint32_t id);
+/* Completes the devices that waited for an instance, and tells the host. */
+void piommu_devices_complete_(struct piommu_context *context);
+
+/* attach.c */
+
+/* Waits until nobody else has the group busy, and has it. */
+void piommu_group_acquire_(struct piommu_group *group);
+/* Tries again to stop those units of a group that have failed and not confirmed it. */
+void piommu_group_stop_failed_(const struct piommu_group *group);
+/* Gives the group back; blocks it first if that was wanted meanwhile. */
+void piommu_group_release_(struct piommu_group *group);
+/* Blocks a group, which the caller has busy, in hardware, because of a fault. */
+void piommu_group_block_(struct piommu_group *group);
+/*
+ * Blocks an endpoint and takes it out of its domain. -PIOMMU_EFAILED: its instance has failed and
+ * does not confirm that it is stopped; then nothing is known of the endpoint, and it stays counted.
+ */
+int piommu_endpoint_block_(struct endpoint *endpoint);
+/* Brings an endpoint that counts in a domain back into it, in hardware. */
+int piommu_endpoint_enter_(struct endpoint *endpoint);
+
+/* binding.c */
+
+struct binding *piommu_binding_find_(const struct piommu_domain *domain,
+                                     const struct piommu_instance *instance);
+/* Makes a domain exist on an instance, if it can be there; see piommu_group_attach for errors. */
+int piommu_binding_make_(struct piommu_domain *domain, struct piommu_instance *instance,
+                         bool permanent);
+/* Drops what nobody needs any more: bindings that came with a group, without endpoints. */
+void piommu_bindings_drop_unused_(struct piommu_domain *domain);
+void piommu_bindings_drop_all_(struct piommu_domain *domain);
+
+/* requirements.c */
+
+/*
+ * What a domain over some instances can be; the configuration of its tables if it has any. Errors
+ * as piommu_requirements_get.
+ */
+int piommu_intersect_(struct piommu_instance *const *instances, size_t count,
+                      struct piommu_requirements *requirements, struct piommu_pgtable_config *table,
+                      struct piommu_instance **culprit);
+/* Checks a table of the CPU against what an instance demands; logs what does not fit. */
+int piommu_check_shared_(struct piommu_instance *instance, const struct piommu_pgtable_info *table);
+
+/* region.c */
+
+/* Goes through all reserved regions of a group. All 0 before the first call, but for `group`. */
+struct region_cursor {
+    const struct piommu_group *group;
+    const struct piommu_device *device;
+    size_t index;
+    const struct endpoint *endpoint;
+    const struct reserved_node *node;
+    bool begun;
+};
+const struct piommu_reserved_region *piommu_next_region_(struct region_cursor *cursor);
+/* How many regions of a group keep others from mapping in a domain. */
+uint64_t piommu_regions_count_(const struct piommu_domain *domain,
+                               const struct piommu_group *group);
+/* Whether a range overlaps what is reserved in a domain; to be asked if reserved_regions != 0. */
+bool piommu_reserved_overlaps_(const struct piommu_domain *domain, struct piommu_range range);
+/* Whether a range overlaps what the library itself has mapped. */
+bool piommu_held_overlaps_(const struct piommu_domain *domain, struct piommu_range range);
+/* Whether a mapping in the domain is in the way of a group. */
+bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_domain *domain);
+/* Maps the direct regions of a group that is not in the domain yet; all or none. */
+int piommu_direct_map_(struct piommu_domain *domain, const struct piommu_group *group);
+/* Unmaps the direct regions of a group that is not in the domain any more. */
+void piommu_direct_unmap_(struct piommu_domain *domain, const struct piommu_group *group);
+/* The same for one region, of which whoever had it has left the domain. */
+void piommu_direct_sweep_(struct piommu_domain *domain,
+                          const struct piommu_reserved_region *region);
+
+/* fault.c */
+
+/* Takes a device out of attribution; -PIOMMU_EBUSY if a callback does not end. */
+int piommu_faults_leave_(struct piommu_device *device);
+/* Waits until callbacks that run on any instance have ended. */
+int piommu_faults_quiesce_(struct piommu_context *context);
+/* Takes the cookies of an object out of all records. */
+void piommu_faults_purge_(struct piommu_context *context, const struct piommu_device *device,
+                          const struct piommu_domain *domain);
+
+/* mapping.c, for domains whose backend takes requests, and for records of deferred ones */
+
+/* Tells all live mappings of a domain to the hardware of a binding. */
+int piommu_requests_replay_(struct binding *binding);
+/* Frees up to `budget` records; true if none is left. */
+bool piommu_requests_free_(struct piommu_domain *domain, uint32_t *budget);
+/* Keeps others from telling hardware of mappings, and from moving endpoints in and out. */
+void piommu_requests_begin_(struct piommu_domain *domain);
+void piommu_requests_end_(struct piommu_domain *domain);
 int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
                          const struct piommu_segment *segments, size_t count, piommu_prot prot);
-int piommu_requests_unmap_(struct piommu_domain *domain, uint64_t first, uint64_t last,
-                           struct piommu_gather *gather, uint64_t *unmapped);
+/* At most `budget` records; `done` is the last address that is behind. */
+int piommu_requests_unmap_(struct piommu_domain *domain, struct piommu_range range, uint32_t budget,
+                           struct piommu_gather *gather, uint64_t *done, uint64_t *unmapped);
 int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *gather);
 int piommu_requests_lookup_(struct piommu_domain *domain, uint64_t iova,
                             struct piommu_translation *result);
@@ -191,6 +467,10 @@ int piommu_requests_next_(struct piommu_domain *domain, uint64_t first, uint64_t
 /* Widens a range to the live mappings that reach across its ends. */
 struct piommu_range piommu_requests_widen_(const struct piommu_domain *domain,
                                            struct piommu_range range);
+/* Whether something in the range is unmapped and not synced. */
+bool piommu_requests_pending_(const struct piommu_domain *domain, struct piommu_range range);
+/* Whether a live mapping lies across an edge of the range. */
+bool piommu_requests_cuts_(const struct piommu_domain *domain, struct piommu_range range);
 /*
  * Removes a range exactly; `whole` is it, widened. Tells the bytes removed, and in `lost` those
  * besides that the hardware did not take again (-PIOMMU_EIO).
@@ -200,6 +480,14 @@ int piommu_requests_cut_(struct piommu_domain *domain, struct piommu_range range
 /* Changes the access flags of a range that cuts nothing; see piommu_domain_protect. */
 int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range range,
                              piommu_prot prot, bool hole, uint64_t *changed, uint64_t *lost);
+/*
+ * The lowest live record, which is then taken out up to `last` (so that it can be mapped in
+ * tables); see deferred.c.
+ */
+bool piommu_requests_peek_(const struct piommu_domain *domain, struct piommu_frames *frames);
+void piommu_requests_consume_(struct piommu_domain *domain, uint64_t size);
+/* Forgets live records of a range that no hardware knows. */
+void piommu_requests_discard_(struct piommu_domain *domain, struct piommu_range range);
 
 /* domain.c */
 
@@ -207,9 +495,66 @@ int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range r
 int piommu_domain_check_range_(const struct piommu_domain *domain, uint64_t iova, uint64_t size);
 /* Checks the access flags that a mapping is to have against what the hardware can express. */
 int piommu_domain_check_prot_(const struct piommu_domain *domain, piommu_prot prot);
+/* Checks all arguments of a map call; sets the last address of its range. */
+int piommu_domain_check_map_(const struct piommu_domain *domain, uint64_t iova,
+                             const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                             uint64_t *last);
 /* Makes the hardware forget what a gather of a table holds, and empties it. */
 int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gather);
+/* Invalidates a range on all instances. -PIOMMU_EFAILED: one of them did not obey. */
+int piommu_domain_invalidate_(struct piommu_domain *domain, struct piommu_range range, bool tables);
 /* Tells whether something in the domain is mapped in a range. */
 bool piommu_domain_any_mapped_(struct piommu_domain *domain, struct piommu_range range);
+/* Maps what was checked, all or nothing, and counts nothing. */
+int piommu_domain_map_checked_(struct piommu_domain *domain, uint64_t iova,
+                               const struct piommu_segment *segments, size_t count,
+                               piommu_prot prot);
+int piommu_tables_map_(struct piommu_domain *domain, uint64_t iova,
+                       const struct piommu_segment *segments, size_t count, piommu_prot prot);
+/* Unmaps what was checked, and counts nothing. */
+int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_range range,
+                                 struct piommu_gather *gather, uint64_t *unmapped);
+int piommu_domain_sync_checked_(struct piommu_domain *domain, struct piommu_gather *gather);
+int piommu_domain_make_table_(struct piommu_domain *domain);
+void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t bytes);
+void piommu_domain_count_unmap_(struct piommu_domain *domain, uint64_t bytes);
+void piommu_domain_count_sync_(struct piommu_domain *domain);
+
+/* change.c */
+
+/* piommu_domain_unmap_cut after the checks; nothing in the range is fine. */
+int piommu_domain_cut_checked_(struct piommu_domain *domain, struct piommu_range range,
+                               uint64_t *unmapped);
+
+/* deferred.c: calls on a domain that `splits` */
+
+int piommu_deferred_map_(struct piommu_domain *domain, uint64_t iova,
+                         const struct piommu_segment *segments, size_t count, piommu_prot prot);
+int piommu_deferred_unmap_(struct piommu_domain *domain, struct piommu_range range,
+                           struct piommu_gather *gather, uint64_t *unmapped);
+int piommu_deferred_unmap_leaves_(struct piommu_domain *domain, struct piommu_range *range,
+                                  struct piommu_gather *gather, uint64_t *unmapped);
+int piommu_deferred_lookup_(struct piommu_domain *domain, uint64_t iova,
+                            struct piommu_translation *result);
+int piommu_deferred_next_(struct piommu_domain *domain, uint64_t first, uint64_t last,
+                          uint64_t *found, struct piommu_translation *result);
+/* The part of a range that is populated, and the other; false for a part that is empty. */
+bool piommu_deferred_below_(const struct piommu_domain *domain, struct piommu_range *range);
+bool piommu_deferred_above_(const struct piommu_domain *domain, struct piommu_range *range);
+/* Whether the host is still to tell what is in a part of the range. */
+bool piommu_deferred_unknown_(const struct piommu_domain *domain, struct piommu_range range);
+
+/* trace.c */
+
+void piommu_trace_instance_(struct piommu_instance *instance, enum piommu_event_kind kind,
+                            int error);
+void piommu_trace_device_(const struct piommu_device *device, const struct piommu_domain *domain,
+                          enum piommu_event_kind kind, int error);
+void piommu_trace_domain_(const struct piommu_domain *domain, const struct piommu_event *event);
+void piommu_trace_change_(const struct piommu_domain *domain, enum piommu_event_kind kind,
+                          uint64_t iova, uint64_t size, int error);
+void piommu_trace_map_(const struct piommu_domain *domain, uint64_t iova,
+                       const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                       int error);
 
 #endif

@@ -1,122 +1,373 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
+/* Domains: how they come and go, and the calls that map, unmap, sync and look. */
+
 #include "core.h"
+
+#include <piommu/io-pgtable-inspect.h>
 
 #include "../base/gather.h"
 
-static int create_paging(struct piommu_domain *domain)
+int piommu_domain_make_table_(struct piommu_domain *domain)
 {
-    struct piommu_instance *instance = domain->instance;
-    struct piommu_pgtable_config config;
-    struct piommu_pgtable_info info;
-    int error;
+    int error = piommu_pgtable_create(domain->context->host, &domain->table_config, &domain->table);
 
-    if (instance->backend->kind != PIOMMU_BACKEND_TABLES) {
-        return instance->backend->domain_create(instance->unit, PIOMMU_DOMAIN_PAGING, NULL,
-                                                &domain->handle);
-    }
-    config = instance->info.table;
-    config.owner = instance->config.owner;
-    error = piommu_pgtable_create(instance->host, &config, &domain->table);
-    if (error != 0) {
-        return error;
-    }
-    piommu_pgtable_get_info(domain->table, &info);
-    domain->live_cut = info.live_cut;
-    domain->table_checks = info.granule == instance_granule(instance) &&
-                           info.aperture.first == instance->info.aperture.first &&
-                           info.aperture.last == instance->info.aperture.last;
-    error = instance->backend->domain_create(instance->unit, PIOMMU_DOMAIN_PAGING, &info,
-                                             &domain->handle);
-    if (error != 0) {
-        piommu_pgtable_destroy(domain->table);
-        domain->table = NULL;
+    if (error == 0) {
+        piommu_pgtable_get_info(domain->table, &domain->table_info);
     }
     return error;
 }
 
-static int create_handle(struct piommu_domain *domain)
+/* Makes what a domain has from the beginning: all but deferred ones. */
+static int make_hardware(struct piommu_domain *domain)
 {
-    struct piommu_instance *instance = domain->instance;
+    int error = 0;
 
-    switch (domain->config.type) {
+    if (domain->config.type == PIOMMU_DOMAIN_BLOCKED ||
+        domain->config.type == PIOMMU_DOMAIN_DEFERRED) {
+        return 0;
+    }
+    if (domain_is_paging(domain) && domain->kind == PIOMMU_BACKEND_TABLES) {
+        error = piommu_domain_make_table_(domain);
+    }
+    for (size_t i = 0; i < domain->config.instance_count && error == 0; i++) {
+        if (piommu_binding_find_(domain, domain->instances[i]) == NULL) {
+            error = piommu_binding_make_(domain, domain->instances[i], true);
+        }
+    }
+    return error;
+}
+
+/* Frees what a domain has, in portions; true if all is gone. */
+static bool free_parts(struct piommu_domain *domain, uint32_t *budget)
+{
+    struct piommu_host host = domain->context->host;
+
+    piommu_bindings_drop_all_(domain);
+    while (domain->table != NULL) {
+        if (*budget == 0) {
+            return false;
+        }
+        (*budget)--;
+        if (piommu_gather_has_tables(&domain->parked)) {
+            piommu_pgtable_release(domain->table, &domain->parked);
+        }
+        if (piommu_pgtable_destroy_some(domain->table, 1) == 0) {
+            domain->table = NULL;
+        }
+    }
+    if (!piommu_requests_free_(domain, budget)) {
+        return false;
+    }
+    while (domain->doorbells != NULL) {
+        struct doorbell *doorbell = domain->doorbells;
+
+        domain->doorbells = doorbell->next;
+        piommu_host_free(host, doorbell, sizeof(*doorbell));
+    }
+    piommu_host_free(host, domain->instances,
+                     domain->config.instance_count * sizeof(struct piommu_instance *));
+    piommu_host_free(host, domain, sizeof(*domain));
+    return true;
+}
+
+/* What a paging domain can be, and be made of. */
+static int plan_paging(struct piommu_domain *domain)
+{
+    const struct piommu_domain_config *config = &domain->config;
+    const struct piommu_range *window = &config->msi_window;
+    struct geometry *base = &domain->base;
+    struct piommu_requirements all;
+    int error = piommu_intersect_(config->instances, config->instance_count, &all,
+                                  &domain->table_config, NULL);
+
+    if (error != 0) {
+        return error;
+    }
+    base->aperture = all.aperture;
+    base->leaf_sizes = all.leaf_sizes;
+    base->granule_mask = lowest_bit(all.leaf_sizes) - 1;
+    base->last_output = last_of_width(all.output_bits);
+    base->prot = all.prot;
+    base->write_only = all.write_only;
+    domain->geometry = *base;
+    domain->table_config.owner = config->instances[0]->config.owner;
+    if (config->disjoint) {
+        if (domain->kind != PIOMMU_BACKEND_TABLES) {
+            return -PIOMMU_EOPNOTSUPP;
+        }
+        domain->table_config.flags |= PIOMMU_PGTABLE_DISJOINT;
+    }
+    if (window->first == 0 && window->last == 0) {
+        return 0;
+    }
+    if (window->first > window->last || window->first < base->aperture.first ||
+        window->last > base->aperture.last ||
+        ((window->first | (window->last + 1)) & base->granule_mask) != 0) {
+        return -PIOMMU_ERANGE;
+    }
+    domain->reserved_regions = 1;
+    return 0;
+}
+
+static int plan_shared(struct piommu_domain *domain)
+{
+    const struct piommu_shared_table *shared = domain->config.shared;
+    int error;
+
+    if (domain->kind != PIOMMU_BACKEND_TABLES) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    if (shared == NULL || shared->config == NULL ||
+        (shared->config->format != PIOMMU_ARM_64_LPAE_S2 &&
+         shared->config->format != PIOMMU_ARM_32_LPAE_S2)) {
+        return -PIOMMU_EINVAL;
+    }
+    error = piommu_pgtable_describe(domain->context->host, shared->config, shared->root,
+                                    &domain->table_info);
+    for (size_t i = 0; i < domain->config.instance_count && error == 0; i++) {
+        error = piommu_check_shared_(domain->config.instances[i], &domain->table_info);
+    }
+    return error;
+}
+
+/* Decides what the domain is to be; changes nothing but the object. */
+static int plan(struct piommu_domain *domain)
+{
+    const struct piommu_domain_config *config = &domain->config;
+    int error = 0;
+
+    switch (config->type) {
     case PIOMMU_DOMAIN_BLOCKED:
         return 0;
     case PIOMMU_DOMAIN_IDENTITY:
-        if (!instance->info.identity) {
-            return -PIOMMU_EOPNOTSUPP;
+        for (size_t i = 0; i < config->instance_count && error == 0; i++) {
+            error = config->instances[i]->info.identity ? 0 : -PIOMMU_EOPNOTSUPP;
         }
-        return instance->backend->domain_create(instance->unit, PIOMMU_DOMAIN_IDENTITY, NULL,
-                                                &domain->handle);
-    case PIOMMU_DOMAIN_PAGING:
-        return create_paging(domain);
+        return error;
+    case PIOMMU_DOMAIN_SHARED:
+        return plan_shared(domain);
+    case PIOMMU_DOMAIN_DEFERRED:
+        domain->phase = PHASE_DORMANT;
+        domain->splits = config->next_frames != NULL;
+        error = plan_paging(domain);
+        domain->cursor = domain->base.aperture.first;
+        return error;
     default:
-        return -PIOMMU_EINVAL;
+        return plan_paging(domain);
     }
 }
 
-int piommu_domain_create(const struct piommu_domain_config *config, struct piommu_domain **result)
+/* Checks the instances of a configuration. */
+static int check_instances(const struct piommu_domain_config *config)
 {
-    struct piommu_domain *domain;
-    int error;
+    const struct piommu_instance *first = config->instances[0];
 
-    if (config == NULL || config->instance == NULL || result == NULL) {
-        return -PIOMMU_EINVAL;
+    for (size_t i = 0; i < config->instance_count; i++) {
+        if (config->instances[i] == NULL) {
+            return -PIOMMU_EINVAL;
+        }
     }
-    if (instance_failed(config->instance)) {
-        return -PIOMMU_EFAILED;
+    for (size_t i = 0; i < config->instance_count; i++) {
+        struct piommu_instance *instance = config->instances[i];
+
+        if (instance->context != first->context ||
+            instance->backend->kind != first->backend->kind) {
+            return -PIOMMU_EMIXED;
+        }
+        if (instance->waiting) {
+            return -PIOMMU_EWAITING;
+        }
+        if (instance_failed(instance)) {
+            return -PIOMMU_EFAILED;
+        }
     }
-    domain = piommu_host_alloc(config->instance->host, sizeof(*domain));
+    return 0;
+}
+
+static int make_domain(const struct piommu_domain_config *config, struct piommu_domain **result)
+{
+    struct piommu_context *context = config->instances[0]->context;
+    struct piommu_domain *domain = piommu_host_alloc(context->host, sizeof(*domain));
+    size_t size = config->instance_count * sizeof(struct piommu_instance *);
+
     if (domain == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    domain->instance = config->instance;
-    domain->config = *config;
-    domain->aperture = config->instance->info.aperture;
-    domain->granule_mask = instance_granule(config->instance) - 1;
-    piommu_gather_init(&domain->parked);
-    error = piommu_instance_judge_(config->instance, create_handle(domain));
-    if (error != 0) {
-        piommu_host_free(config->instance->host, domain, sizeof(*domain));
-        return error;
+    domain->instances = piommu_host_alloc(context->host, size);
+    if (domain->instances == NULL) {
+        piommu_host_free(context->host, domain, sizeof(*domain));
+        return -PIOMMU_ENOMEM;
     }
-    LIST_APPEND(config->instance->domains, domain);
+    memcpy(domain->instances, config->instances, size);
+    domain->context = context;
+    domain->config = *config;
+    domain->config.instances = domain->instances;
+    domain->kind = config->instances[0]->backend->kind;
+    domain->traced = context->config.trace != NULL;
+    piommu_gather_init(&domain->parked);
     *result = domain;
     return 0;
 }
 
-int piommu_domain_destroy(struct piommu_domain *domain)
+int piommu_domain_create(const struct piommu_domain_config *config, struct piommu_domain **result)
 {
-    struct piommu_instance *instance;
+    struct piommu_event event = {.kind = PIOMMU_EVENT_DOMAIN_CREATE};
+    struct piommu_domain *domain;
+    int error;
+
+    if (config == NULL || result == NULL || config->instances == NULL ||
+        config->instance_count == 0 ||
+        config->instance_count > SIZE_MAX / sizeof(struct piommu_instance *) ||
+        (unsigned int)config->type > PIOMMU_DOMAIN_DEFERRED) {
+        return -PIOMMU_EINVAL;
+    }
+    error = check_instances(config);
+    if (error == 0) {
+        error = make_domain(config, &domain);
+    }
+    if (error != 0) {
+        return error;
+    }
+    error = plan(domain);
+    if (error == 0) {
+        error = make_hardware(domain);
+    }
+    domain->config.shared = NULL; /* the caller's, and not needed any more */
+    event.error = error;
+    piommu_trace_domain_(domain, &event);
+    if (error != 0) {
+        uint32_t budget = UINT32_MAX;
+
+        (void)free_parts(domain, &budget);
+        return error;
+    }
+    for (size_t i = 0; i < config->instance_count; i++) {
+        domain->instances[i]->users++;
+    }
+    LIST_APPEND(domain->context->domains, domain);
+    *result = domain;
+    return 0;
+}
+
+/* Whether an instance that has failed may still use what the domain has. */
+static bool in_doubt(const struct piommu_domain *domain)
+{
+    for (const struct binding *binding = domain->bindings; binding != NULL;
+         binding = binding->next) {
+        if (instance_failed(binding->instance) && !piommu_instance_stopped_(binding->instance)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Takes a domain out of everything; what is left is its own memory. */
+static int begin_destroying(struct piommu_domain *domain)
+{
+    struct piommu_event event = {.kind = PIOMMU_EVENT_DOMAIN_DESTROY};
+    int error;
+
+    if (domain->groups != NULL) {
+        return -PIOMMU_EBUSY;
+    }
+    if (in_doubt(domain)) {
+        return -PIOMMU_EFAILED;
+    }
+    error = piommu_faults_quiesce_(domain->context);
+    if (error != 0) {
+        return error;
+    }
+    piommu_faults_purge_(domain->context, NULL, domain);
+    piommu_trace_domain_(domain, &event);
+    for (size_t i = 0; i < domain->config.instance_count; i++) {
+        domain->instances[i]->users--;
+    }
+    LIST_REMOVE(domain->context->domains, domain);
+    domain->destroying = true;
+    return 0;
+}
+
+int piommu_domain_destroy_some(struct piommu_domain *domain, uint32_t budget)
+{
+    int error = 0;
 
     if (domain == NULL) {
         return 0;
     }
-    instance = domain->instance;
-    if (domain->groups != NULL) {
-        return -PIOMMU_EBUSY;
+    if (!domain->destroying) {
+        error = begin_destroying(domain);
     }
-    if (instance_failed(instance) && !piommu_instance_stopped_(instance)) {
-        return -PIOMMU_EFAILED;
+    if (error != 0) {
+        return error;
     }
-    if (domain->handle != NULL) {
-        instance->backend->domain_destroy(instance->unit, domain->handle);
+    budget = budget != 0 ? budget : 1;
+    return free_parts(domain, &budget) ? 0 : -PIOMMU_EAGAIN;
+}
+
+int piommu_domain_destroy(struct piommu_domain *domain)
+{
+    int error;
+
+    do {
+        error = piommu_domain_destroy_some(domain, UINT32_MAX);
+    } while (error == -PIOMMU_EAGAIN);
+    return error;
+}
+
+void piommu_domain_get_info(const struct piommu_domain *domain, struct piommu_domain_info *info)
+{
+    const struct geometry *geometry = &domain->geometry;
+    bool tables = domain->kind == PIOMMU_BACKEND_TABLES;
+
+    *info = (struct piommu_domain_info){
+        .type = domain->config.type, .name = domain->config.name, .owner = domain->config.owner};
+    if (domain_is_paging(domain)) {
+        info->aperture = geometry->aperture;
+        info->granule = geometry->granule_mask + 1;
+        info->leaf_sizes = geometry->leaf_sizes;
+        info->prot = geometry->prot;
+        info->write_only = geometry->write_only;
+        info->live_protect = tables;
+        info->live_cut = domain->table != NULL && domain->table_info.live_cut;
+        info->populated =
+            domain->config.type == PIOMMU_DOMAIN_DEFERRED && domain->phase == PHASE_COMPLETE;
     }
-    if (domain->table != NULL) {
-        piommu_pgtable_release(domain->table, &domain->parked);
-        piommu_pgtable_destroy(domain->table);
-    }
-    piommu_domain_free_mappings_(domain);
-    LIST_REMOVE(instance->domains, domain);
-    piommu_host_free(instance->host, domain, sizeof(*domain));
-    return 0;
 }
 
 void piommu_domain_get_statistics(const struct piommu_domain *domain,
                                   struct piommu_domain_statistics *statistics)
 {
     *statistics = domain->statistics;
+    if (domain->config.disjoint) {
+        statistics->syncs = atomic_load_explicit(&domain->disjoint_syncs, memory_order_relaxed);
+    }
+}
+
+void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t bytes)
+{
+    if (!domain->config.disjoint) {
+        domain->statistics.maps++;
+        domain->statistics.mapped += bytes;
+    }
+}
+
+void piommu_domain_count_unmap_(struct piommu_domain *domain, uint64_t bytes)
+{
+    if (!domain->config.disjoint) {
+        domain->statistics.unmaps++;
+        domain->statistics.mapped -= bytes;
+    }
+}
+
+void piommu_domain_count_sync_(struct piommu_domain *domain)
+{
+    if (domain->config.disjoint) {
+        (void)atomic_fetch_add_explicit(&domain->disjoint_syncs, 1, memory_order_relaxed);
+    } else {
+        domain->statistics.syncs++;
+    }
 }
 
 bool piommu_domain_any_mapped_(struct piommu_domain *domain, struct piommu_range range)
@@ -124,25 +375,88 @@ bool piommu_domain_any_mapped_(struct piommu_domain *domain, struct piommu_range
     struct piommu_translation translation;
     uint64_t iova;
 
-    if (domain->table == NULL) {
-        return range_tree_overlaps(&domain->mappings, range.first, range.last);
+    return range_tree_overlaps(&domain->mappings, range.first, range.last) ||
+           (domain->table != NULL &&
+            piommu_pgtable_next_leaf(domain->table, range.first, range.last, &iova, &translation) ==
+                0);
+}
+
+/* Whether a unit that is asked before this one invalidates for both. */
+static bool asked_before(const struct piommu_domain *domain, const struct binding *binding)
+{
+    for (const struct binding *other = domain->bindings; other != binding; other = other->next) {
+        if (other->handle == binding->handle && instance_usable(other->instance)) {
+            return true;
+        }
     }
-    return piommu_pgtable_next_leaf(domain->table, range.first, range.last, &iova, &translation) ==
-           0;
+    return false;
+}
+
+int piommu_domain_invalidate_(struct piommu_domain *domain, struct piommu_range range, bool tables)
+{
+    int result = 0;
+
+    for (const struct binding *binding = domain->bindings; binding != NULL;
+         binding = binding->next) {
+        struct piommu_instance *instance = binding->instance;
+        int error;
+
+        if (instance_failed(instance)) {
+            result = binding->endpoints != 0 ? -PIOMMU_EFAILED : result;
+            continue;
+        }
+        if (instance->suspended || asked_before(domain, binding)) {
+            continue;
+        }
+        (void)atomic_fetch_add_explicit(&instance->invalidations, 1, memory_order_relaxed);
+        error = instance->backend->invalidate(instance->unit, binding->handle, range, tables);
+        if (error != 0) {
+            /* The others go on: what was removed is removed for all. */
+            result = piommu_instance_fail_(instance, error);
+        }
+    }
+    return result;
+}
+
+/*
+ * Tables whose invalidation has failed: whoever had them in a gather may drop it, so the domain
+ * keeps them, until a sync of all instances that are left succeeds.
+ */
+static void park(struct piommu_domain *domain, struct piommu_gather *gather)
+{
+    unsigned long state = context_lock(domain->context);
+
+    piommu_pgtable_move_detached(domain->table, gather, &domain->parked);
+    gather_add(&domain->parked, gather->range.first, gather->range.last);
+    atomic_store_explicit(&domain->has_parked, 1, memory_order_relaxed);
+    context_unlock(domain->context, state);
+}
+
+static void unpark(struct piommu_domain *domain, struct piommu_gather *gather)
+{
+    unsigned long state = context_lock(domain->context);
+
+    if (domain->parked.pending) {
+        gather_add(gather, domain->parked.range.first, domain->parked.range.last);
+        piommu_pgtable_move_detached(domain->table, &domain->parked, gather);
+        piommu_gather_init(&domain->parked);
+    }
+    atomic_store_explicit(&domain->has_parked, 0, memory_order_relaxed);
+    context_unlock(domain->context, state);
 }
 
 int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gather)
 {
-    struct piommu_instance *instance = domain->instance;
     int error;
 
     piommu_pgtable_detach_empty(domain->table, gather);
-    error = instance->backend->invalidate(instance->unit, domain->handle, gather->range,
-                                          piommu_gather_has_tables(gather));
+    if (UNLIKELY(atomic_load_explicit(&domain->has_parked, memory_order_relaxed) != 0)) {
+        unpark(domain, gather);
+    }
+    error = piommu_domain_invalidate_(domain, gather->range, piommu_gather_has_tables(gather));
     if (error != 0) {
-        /* Hardware may still walk the detached tables: the domain keeps them until its end. */
-        piommu_pgtable_move_detached(domain->table, gather, &domain->parked);
-        return piommu_instance_fail_(instance, error);
+        park(domain, gather);
+        return error;
     }
     if (piommu_gather_has_tables(gather)) {
         piommu_pgtable_release(domain->table, gather);
@@ -168,8 +482,8 @@ static int undo_map(struct piommu_domain *domain, uint64_t iova, uint64_t size)
     return piommu_tables_sync_(domain, &gather);
 }
 
-static int tables_map(struct piommu_domain *domain, uint64_t iova,
-                      const struct piommu_segment *segments, size_t count, piommu_prot prot)
+int piommu_tables_map_(struct piommu_domain *domain, uint64_t iova,
+                       const struct piommu_segment *segments, size_t count, piommu_prot prot)
 {
     uint64_t mapped;
     /* One segment is what is mapped most, and has a shorter way. */
@@ -184,34 +498,16 @@ static int tables_map(struct piommu_domain *domain, uint64_t iova,
     return error;
 }
 
-static bool overlaps_reserved(const struct piommu_domain *domain, uint64_t first, uint64_t last)
-{
-    if (domain->reserved_regions == 0) {
-        return false;
-    }
-    for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
-        for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
-             endpoint = endpoint->next) {
-            for (const struct reserved_node *node = endpoint->reserved.first; node != NULL;
-                 node = node->next) {
-                if (node->region.range.first <= last && first <= node->region.range.last) {
-                    return true;
-                }
-            }
-        }
-    }
-    return false;
-}
-
 int piommu_domain_check_prot_(const struct piommu_domain *domain, piommu_prot prot)
 {
-    const struct piommu_backend_info *info = &domain->instance->info;
+    const struct geometry *geometry = &domain->geometry;
     const piommu_prot access = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE | PIOMMU_PROT_EXECUTE;
 
     if ((prot & ~PIOMMU_PROT_ALL) != 0 || (prot & access) == 0) {
         return -PIOMMU_EINVAL;
     }
-    if ((prot & ~info->prot) != 0 || ((prot & PIOMMU_PROT_READ) == 0 && !info->write_only)) {
+    if ((prot & ~geometry->prot) != 0 ||
+        ((prot & PIOMMU_PROT_READ) == 0 && !geometry->write_only)) {
         return -PIOMMU_EOPNOTSUPP;
     }
     return 0;
@@ -219,11 +515,13 @@ int piommu_domain_check_prot_(const struct piommu_domain *domain, piommu_prot pr
 
 int piommu_domain_check_range_(const struct piommu_domain *domain, uint64_t iova, uint64_t size)
 {
-    if (size == 0 || ((iova | size) & domain->granule_mask) != 0) {
+    const struct geometry *geometry = &domain->geometry;
+
+    if (size == 0 || ((iova | size) & geometry->granule_mask) != 0) {
         return -PIOMMU_EINVAL;
     }
-    if (iova < domain->aperture.first || iova > domain->aperture.last ||
-        size - 1 > domain->aperture.last - iova) {
+    if (iova < geometry->aperture.first || iova > geometry->aperture.last ||
+        size - 1 > geometry->aperture.last - iova) {
         return -PIOMMU_ERANGE;
     }
     return 0;
@@ -236,6 +534,8 @@ int piommu_domain_check_range_(const struct piommu_domain *domain, uint64_t iova
 static int check_segments(const struct piommu_domain *domain, uint64_t iova,
                           const struct piommu_segment *segments, size_t count, uint64_t *last)
 {
+    const struct geometry *geometry = &domain->geometry;
+
     *last = iova - 1;
     for (size_t i = 0; i < count; i++) {
         uint64_t physical = segments[i].physical;
@@ -251,15 +551,48 @@ static int check_segments(const struct piommu_domain *domain, uint64_t iova,
         if (error != 0) {
             return error;
         }
-        if ((physical & domain->granule_mask) != 0) {
+        if ((physical & geometry->granule_mask) != 0) {
             return -PIOMMU_EINVAL;
         }
-        if (size - 1 > UINT64_MAX - physical) {
+        if (physical > geometry->last_output || size - 1 > geometry->last_output - physical) {
             return -PIOMMU_ERANGE;
         }
         *last = next + (size - 1);
     }
     return 0;
+}
+
+int piommu_domain_check_map_(const struct piommu_domain *domain, uint64_t iova,
+                             const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                             uint64_t *last)
+{
+    int error = piommu_domain_check_prot_(domain, prot);
+
+    if (error == 0) {
+        error = check_segments(domain, iova, segments, count, last);
+    }
+    if (error != 0) {
+        return error;
+    }
+    if (domain->reserved_regions != 0) {
+        struct piommu_range range = {.first = iova, .last = *last};
+
+        if (piommu_reserved_overlaps_(domain, range)) {
+            return -PIOMMU_ERESERVED;
+        }
+    }
+    return domain_failed(domain) ? -PIOMMU_EFAILED : 0;
+}
+
+int piommu_domain_map_checked_(struct piommu_domain *domain, uint64_t iova,
+                               const struct piommu_segment *segments, size_t count,
+                               piommu_prot prot)
+{
+    if (UNLIKELY(domain->splits)) {
+        return piommu_deferred_map_(domain, iova, segments, count, prot);
+    }
+    return domain->table != NULL ? piommu_tables_map_(domain, iova, segments, count, prot)
+                                 : piommu_requests_map_(domain, iova, segments, count, prot);
 }
 
 int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
@@ -271,24 +604,15 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
     if (!domain_is_paging(domain) || segments == NULL || count == 0) {
         return -PIOMMU_EINVAL;
     }
-    error = piommu_domain_check_prot_(domain, prot);
+    error = piommu_domain_check_map_(domain, iova, segments, count, prot, &last);
     if (error == 0) {
-        error = check_segments(domain, iova, segments, count, &last);
+        error = piommu_domain_map_checked_(domain, iova, segments, count, prot);
     }
-    if (error != 0) {
-        return error;
-    }
-    if (overlaps_reserved(domain, iova, last)) {
-        return -PIOMMU_ERESERVED;
-    }
-    if (instance_failed(domain->instance)) {
-        return -PIOMMU_EFAILED;
-    }
-    error = domain_uses_tables(domain) ? tables_map(domain, iova, segments, count, prot)
-                                       : piommu_requests_map_(domain, iova, segments, count, prot);
     if (error == 0) {
-        domain->statistics.maps++;
-        domain->statistics.mapped += last - iova + 1;
+        piommu_domain_count_map_(domain, last - iova + 1);
+    }
+    if (UNLIKELY(domain->traced)) {
+        piommu_trace_map_(domain, iova, segments, count, prot, error);
     }
     return error;
 }
@@ -301,9 +625,24 @@ int piommu_domain_map(struct piommu_domain *domain, uint64_t iova, uint64_t phys
     return piommu_domain_map_list(domain, iova, &segment, 1, prot);
 }
 
+int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_range range,
+                                 struct piommu_gather *gather, uint64_t *unmapped)
+{
+    uint64_t done;
+
+    if (UNLIKELY(domain->splits)) {
+        return piommu_deferred_unmap_(domain, range, gather, unmapped);
+    }
+    return domain->table != NULL
+               ? piommu_pgtable_unmap(domain->table, range.first, range_size(range), gather,
+                                      unmapped)
+               : piommu_requests_unmap_(domain, range, UINT32_MAX, gather, &done, unmapped);
+}
+
 int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t size,
                         struct piommu_gather *gather, uint64_t *unmapped)
 {
+    struct piommu_range range = {.first = iova, .last = iova + (size - 1)};
     uint64_t removed = 0;
     int error = 0;
 
@@ -313,23 +652,45 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
     if (!domain->table_checks) {
         error = piommu_domain_check_range_(domain, iova, size);
     }
-    if (error == 0) {
-        error = domain_uses_tables(domain)
-                    ? piommu_pgtable_unmap(domain->table, iova, size, gather, &removed)
-                    : piommu_requests_unmap_(domain, iova, iova + (size - 1), gather, &removed);
+    if (error == 0 && domain->reserved_regions != 0) {
+        /* Where the table makes the checks this comes first, and must not judge nonsense. */
+        error = piommu_domain_check_range_(domain, iova, size);
+        if (error == 0 && piommu_held_overlaps_(domain, range)) {
+            error = -PIOMMU_ERESERVED;
+        }
     }
     if (error == 0) {
-        domain->statistics.unmaps++;
-        domain->statistics.mapped -= removed;
+        error = piommu_domain_unmap_checked_(domain, range, gather, &removed);
+    }
+    if (error == 0) {
+        piommu_domain_count_unmap_(domain, removed);
         if (unmapped != NULL) {
             *unmapped = removed;
         }
+    }
+    if (UNLIKELY(domain->traced)) {
+        piommu_trace_change_(domain, PIOMMU_EVENT_UNMAP, iova, size, error);
+    }
+    return error;
+}
+
+int piommu_domain_sync_checked_(struct piommu_domain *domain, struct piommu_gather *gather)
+{
+    int error = 0;
+
+    /* A domain that is or was deferred may have both, and its records need no hardware. */
+    if (gather->first_record != NULL) {
+        error = piommu_requests_sync_(domain, gather);
+    }
+    if (error == 0 && domain->table != NULL) {
+        error = piommu_tables_sync_(domain, gather);
     }
     return error;
 }
 
 int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gather)
 {
+    struct piommu_range range;
     int error;
 
     if (!domain_is_paging(domain) || gather == NULL) {
@@ -338,13 +699,30 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
     if (!gather->pending) {
         return 0;
     }
-    if (instance_failed(domain->instance)) {
-        return -PIOMMU_EFAILED;
-    }
-    error = domain_uses_tables(domain) ? piommu_tables_sync_(domain, gather)
-                                       : piommu_requests_sync_(domain, gather);
+    range = gather->range;
+    error = piommu_domain_sync_checked_(domain, gather);
     if (error == 0) {
-        domain->statistics.syncs++;
+        piommu_domain_count_sync_(domain);
+    }
+    if (UNLIKELY(domain->traced)) {
+        piommu_trace_change_(domain, PIOMMU_EVENT_SYNC, range.first, range_size(range), error);
+    }
+    return error;
+}
+
+int piommu_domain_invalidate(struct piommu_domain *domain, uint64_t first, uint64_t last)
+{
+    struct piommu_range range = {.first = first, .last = last};
+    int error;
+
+    if (domain == NULL || first > last || domain->kind != PIOMMU_BACKEND_TABLES ||
+        (!domain_is_paging(domain) && domain->config.type != PIOMMU_DOMAIN_SHARED)) {
+        return -PIOMMU_EINVAL;
+    }
+    piommu_host_barrier(domain->context->host, PIOMMU_BARRIER_WRITE);
+    error = piommu_domain_invalidate_(domain, range, true);
+    if (UNLIKELY(domain->traced)) {
+        piommu_trace_change_(domain, PIOMMU_EVENT_SYNC, first, range_size(range), error);
     }
     return error;
 }
@@ -355,9 +733,12 @@ int piommu_domain_lookup(struct piommu_domain *domain, uint64_t iova,
     if (!domain_is_paging(domain) || result == NULL) {
         return -PIOMMU_EINVAL;
     }
-    if (iova < domain->aperture.first || iova > domain->aperture.last) {
+    if (iova < domain->geometry.aperture.first || iova > domain->geometry.aperture.last) {
         return -PIOMMU_ERANGE;
     }
-    return domain_uses_tables(domain) ? piommu_pgtable_lookup(domain->table, iova, result)
-                                      : piommu_requests_lookup_(domain, iova, result);
+    if (UNLIKELY(domain->splits)) {
+        return piommu_deferred_lookup_(domain, iova, result);
+    }
+    return domain->table != NULL ? piommu_pgtable_lookup(domain->table, iova, result)
+                                 : piommu_requests_lookup_(domain, iova, result);
 }

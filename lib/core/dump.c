@@ -26,10 +26,10 @@ static const char *name_or_dash(const char *name)
     return name != NULL ? name : "-";
 }
 
-/* The number of a group: how many devices of the instance stand in front of its first one. */
+/* The number of a group: how many devices stand in front of its first one. */
 static uint32_t group_number(const struct piommu_group *group)
 {
-    const struct piommu_device *device = group->instance->devices;
+    const struct piommu_device *device = group->context->devices;
     uint32_t number = 0;
 
     while (device != NULL && device->group != group) {
@@ -41,54 +41,67 @@ static uint32_t group_number(const struct piommu_group *group)
 
 static void print_device(struct printer *printer, const struct piommu_device *device)
 {
-    const struct piommu_domain *domain = device->group->domain;
+    const struct piommu_group *group = device->group;
+    const struct piommu_instance *instance = NULL;
 
-    piommu_text_put_(&printer->text, "  device %s: group %u, ", name_or_dash(device->name),
-                     group_number(device->group));
-    if (domain == NULL) {
+    piommu_text_put_(&printer->text, "device %s: group %u, ", name_or_dash(device->name),
+                     group_number(group));
+    if (device->waiting) {
+        piommu_text_put_(&printer->text, "waiting, IDs");
+    } else if (group->domain == NULL) {
         piommu_text_put_(&printer->text, "blocked, IDs");
     } else {
-        piommu_text_put_(&printer->text, "in domain %s, IDs", name_or_dash(domain->config.name));
+        piommu_text_put_(&printer->text, "in domain %s%s, IDs",
+                         name_or_dash(group->domain->config.name),
+                         group->fault_blocked ? " but blocked by faults" : "");
     }
-    for (size_t i = 0; i < device->endpoint_count; i++) {
-        piommu_text_put_(&printer->text, " %x", device->endpoints[i]->node.first);
+    for (size_t i = 0; i < device->id_count; i++) {
+        const struct device_id *id = &device->ids[i];
+
+        if (i == 0 || id->instance != instance) {
+            instance = id->instance;
+            piommu_text_put_(&printer->text,
+                             " of %s:", instance != NULL ? instance->config.name : "?");
+        }
+        piommu_text_put_(&printer->text, " %x", (uint64_t)id->id);
     }
     print_line(printer);
 }
 
 static void print_domain(struct printer *printer, const struct piommu_domain *domain)
 {
-    static const char *const types[] = {"blocked", "identity", "paging"};
+    static const char *const types[] = {"blocked", "identity", "shared",
+                                        "paging",  "dma",      "deferred"};
     const struct piommu_domain_statistics *statistics = &domain->statistics;
 
-    piommu_text_put_(&printer->text, "  domain %s: %s, %u IDs", name_or_dash(domain->config.name),
+    piommu_text_put_(&printer->text, "domain %s: %s, %u IDs", name_or_dash(domain->config.name),
                      types[domain->config.type], statistics->endpoints);
-    if (domain->config.type == PIOMMU_DOMAIN_PAGING) {
+    if (domain_is_paging(domain)) {
         piommu_text_put_(&printer->text, ", %x bytes mapped, maps %x, unmaps %x, syncs %x",
                          statistics->mapped, statistics->maps, statistics->unmaps,
                          statistics->syncs);
+    }
+    for (const struct binding *binding = domain->bindings; binding != NULL;
+         binding = binding->next) {
+        piommu_text_put_(&printer->text, "%s%s", binding == domain->bindings ? ", on " : ", ",
+                         binding->instance->config.name);
     }
     print_line(printer);
 }
 
 static void print_instance(struct printer *printer, struct piommu_instance *instance)
 {
+    static const char *const states[] = {"running", "waiting", "suspended", "failed"};
     struct piommu_instance_info info;
 
     piommu_instance_get_info(instance, &info);
-    piommu_text_put_(&printer->text,
-                     "instance %s: %s, %s, addresses %x to %x, leaves %x, faults %x", info.name,
-                     info.backend, info.failed ? "failed" : "running", info.aperture.first,
-                     info.aperture.last, info.leaf_sizes, info.faults);
+    piommu_text_put_(&printer->text, "instance %s: %s, %s", info.name, info.backend,
+                     states[info.state]);
+    if (info.state != PIOMMU_INSTANCE_WAITING) {
+        piommu_text_put_(&printer->text, ", addresses %x to %x, leaves %x, faults %x",
+                         info.aperture.first, info.aperture.last, info.leaf_sizes, info.faults);
+    }
     print_line(printer);
-    for (const struct piommu_device *device = instance->devices; device != NULL;
-         device = device->peer) {
-        print_device(printer, device);
-    }
-    for (const struct piommu_domain *domain = instance->domains; domain != NULL;
-         domain = domain->peer) {
-        print_domain(printer, domain);
-    }
 }
 
 void piommu_context_dump(struct piommu_context *context, piommu_print print, void *cookie)
@@ -99,6 +112,14 @@ void piommu_context_dump(struct piommu_context *context, piommu_print print, voi
     for (struct piommu_instance *instance = context->instances; instance != NULL;
          instance = instance->peer) {
         print_instance(&printer, instance);
+    }
+    for (const struct piommu_device *device = context->devices; device != NULL;
+         device = device->peer) {
+        print_device(&printer, device);
+    }
+    for (const struct piommu_domain *domain = context->domains; domain != NULL;
+         domain = domain->peer) {
+        print_domain(&printer, domain);
     }
 }
 
@@ -160,11 +181,11 @@ int piommu_domain_dump(struct piommu_domain *domain, uint64_t first, uint64_t la
 static bool find_use(struct piommu_domain *domain, uint64_t first, uint64_t last,
                      struct piommu_use *use)
 {
-    uint64_t from = domain->aperture.first;
+    uint64_t from = domain->geometry.aperture.first;
     struct piommu_translation next;
     uint64_t iova;
 
-    while (piommu_domain_next(domain, from, domain->aperture.last, &iova, &next) == 0) {
+    while (piommu_domain_next(domain, from, domain->geometry.aperture.last, &iova, &next) == 0) {
         if (next.physical <= last && next.physical + (next.leaf_size - 1) >= first) {
             use->domain = domain;
             use->domain_owner = domain->config.owner;
@@ -174,7 +195,7 @@ static bool find_use(struct piommu_domain *domain, uint64_t first, uint64_t last
             use->prot = next.prot;
             return true;
         }
-        if (domain->aperture.last - iova < next.leaf_size) {
+        if (domain->geometry.aperture.last - iova < next.leaf_size) {
             break;
         }
         from = iova + next.leaf_size;
@@ -190,14 +211,9 @@ int piommu_context_find_use(struct piommu_context *context, uint64_t first, uint
     if (context == NULL || first > last) {
         return -PIOMMU_EINVAL;
     }
-    for (const struct piommu_instance *instance = context->instances; instance != NULL;
-         instance = instance->peer) {
-        for (struct piommu_domain *domain = instance->domains; domain != NULL;
-             domain = domain->peer) {
-            if (domain_is_paging(domain) &&
-                find_use(domain, first, last, use != NULL ? use : &found)) {
-                return 0;
-            }
+    for (struct piommu_domain *domain = context->domains; domain != NULL; domain = domain->peer) {
+        if (domain_is_paging(domain) && find_use(domain, first, last, use != NULL ? use : &found)) {
+            return 0;
         }
     }
     return -PIOMMU_ENOENT;

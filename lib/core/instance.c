@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
+/* Instances: how they come, in any order, how they fail, and how they go. */
+
 #include "core.h"
 
 #define DEFAULT_TIMEOUT 1000000000ull /* one second */
@@ -11,7 +13,8 @@ static bool backend_complete(const struct piommu_backend *backend)
         backend->probe == NULL || backend->remove == NULL || backend->stop == NULL ||
         backend->add_endpoint == NULL || backend->release_endpoint == NULL ||
         backend->domain_create == NULL || backend->domain_destroy == NULL ||
-        backend->attach == NULL || backend->block == NULL || backend->service == NULL) {
+        backend->attach == NULL || backend->block == NULL || backend->service == NULL ||
+        (backend->suspend == NULL) != (backend->resume == NULL)) {
         return false;
     }
     if (backend->kind == PIOMMU_BACKEND_TABLES) {
@@ -26,47 +29,109 @@ static bool info_plausible(const struct piommu_backend_info *info)
            (info->prot & ~PIOMMU_PROT_ALL) == 0;
 }
 
-static int start(struct piommu_instance *instance, const void *backend_config)
+struct piommu_instance *piommu_instance_by_key_(const struct piommu_context *context, uint64_t key)
 {
+    struct piommu_instance *instance = key != 0 ? context->instances : NULL;
+
+    while (instance != NULL && instance->config.key != key) {
+        instance = instance->peer;
+    }
+    return instance;
+}
+
+/* Starts the unit of an instance whose parent, if it is to have one, is there. */
+static int start(struct piommu_instance *instance, struct piommu_instance *parent)
+{
+    const struct piommu_backend *backend = instance->backend;
     int error;
 
-    instance->lock = instance->host.os->lock_create(instance->host.ctx);
-    if (instance->lock == NULL) {
-        return -PIOMMU_ENOMEM;
+    if (parent != NULL && parent->backend != backend) {
+        return -PIOMMU_EOPNOTSUPP;
     }
-    error = instance->backend->probe(instance->host, instance, &instance->config, backend_config,
-                                     &instance->unit, &instance->info);
+    if (parent != NULL && instance_failed(parent)) {
+        return -PIOMMU_EFAILED;
+    }
+    if (parent != NULL && parent->suspended) {
+        return -PIOMMU_EBUSY;
+    }
+    error = backend->probe(instance->host, instance, &instance->config, instance->backend_config,
+                           parent != NULL ? parent->unit : NULL, &instance->unit, &instance->info);
     if (error == 0 && !info_plausible(&instance->info)) {
-        (void)instance->backend->remove(instance->unit);
+        (void)backend->remove(instance->unit);
         error = -PIOMMU_EBADMSG;
     }
     if (error != 0) {
-        instance->host.os->lock_destroy(instance->host.ctx, instance->lock);
-    }
-    return error;
-}
-
-int piommu_instance_create(struct piommu_context *context, const struct piommu_backend *backend,
-                           const void *backend_config, const struct piommu_instance_config *config,
-                           struct piommu_instance **result)
-{
-    struct piommu_instance *instance;
-    int error;
-
-    if (context == NULL || result == NULL || !backend_complete(backend)) {
-        return -PIOMMU_EINVAL;
-    }
-    error = piommu_host_check_(context->host, backend->needs | PIOMMU_OS_NEED_LOCK);
-    if (error != 0) {
+        instance->unit = NULL;
+        piommu_host_log_(instance->host, PIOMMU_LOG_ERROR, "%s: not started: %s",
+                         instance->config.name, piommu_strerror(error));
         return error;
     }
-    instance = piommu_host_alloc(context->host, sizeof(*instance));
+    if (parent != NULL) {
+        instance->parent = parent;
+        parent->users++;
+    }
+    return 0;
+}
+
+/* The parent that an instance waits for, if it runs now. */
+static struct piommu_instance *find_parent(const struct piommu_instance *instance)
+{
+    struct piommu_instance *parent =
+        piommu_instance_by_key_(instance->context, instance->config.parent_key);
+
+    return parent != NULL && !parent->waiting ? parent : NULL;
+}
+
+/* Starts the instances whose parent has come, and tells the host. */
+static void start_waiting(struct piommu_context *context)
+{
+    struct piommu_instance *instance = context->instances;
+
+    while (instance != NULL) {
+        struct piommu_instance *parent = instance->waiting ? find_parent(instance) : NULL;
+        int error;
+
+        if (parent == NULL) {
+            instance = instance->peer;
+            continue;
+        }
+        error = start(instance, parent);
+        instance->waiting = false;
+        if (error != 0) {
+            atomic_store_explicit(&instance->stopped, 1, memory_order_release);
+            atomic_store_explicit(&instance->failed, 1, memory_order_release);
+        }
+        piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_START, error);
+        if (context->config.instance_ready != NULL) {
+            context->config.instance_ready(context->config.cookie, instance, error);
+        }
+        /* The host may have changed the list, and others may have waited for this one. */
+        instance = context->instances;
+    }
+}
+
+static void free_instance(struct piommu_instance *instance)
+{
+    piommu_host_free(instance->host, instance->records,
+                     instance->config.fault_records * sizeof(*instance->records));
+    piommu_host_free(instance->host, instance, sizeof(*instance));
+}
+
+/* Makes the object, with all that it needs but its unit. */
+static struct piommu_instance *make_object(struct piommu_context *context,
+                                           const struct piommu_backend *backend,
+                                           const void *backend_config,
+                                           const struct piommu_instance_config *config)
+{
+    struct piommu_instance *instance = piommu_host_alloc(context->host, sizeof(*instance));
+
     if (instance == NULL) {
-        return -PIOMMU_ENOMEM;
+        return NULL;
     }
     instance->context = context;
     instance->host = context->host;
     instance->backend = backend;
+    instance->backend_config = backend_config;
     if (config != NULL) {
         instance->config = *config;
     }
@@ -76,54 +141,123 @@ int piommu_instance_create(struct piommu_context *context, const struct piommu_b
     if (instance->config.timeout == 0) {
         instance->config.timeout = DEFAULT_TIMEOUT;
     }
-    error = start(instance, backend_config);
+    if (instance->config.fault_records != 0) {
+        if ((uint64_t)instance->config.fault_records * sizeof(*instance->records) <= SIZE_MAX / 2) {
+            instance->records = piommu_host_alloc(context->host, instance->config.fault_records *
+                                                                     sizeof(*instance->records));
+        }
+        if (instance->records == NULL) {
+            piommu_host_free(context->host, instance, sizeof(*instance));
+            return NULL;
+        }
+    }
+    return instance;
+}
+
+int piommu_instance_create(struct piommu_context *context, const struct piommu_backend *backend,
+                           const void *backend_config, const struct piommu_instance_config *config,
+                           struct piommu_instance **result)
+{
+    struct piommu_instance *instance;
+    struct piommu_instance *parent;
+    int error;
+
+    if (context == NULL || result == NULL || !backend_complete(backend) ||
+        (config != NULL && config->key != 0 && config->parent_key == config->key)) {
+        return -PIOMMU_EINVAL;
+    }
+    error = piommu_host_check_(context->host, backend->needs | PIOMMU_OS_NEED_LOCK);
     if (error != 0) {
-        piommu_host_log_(context->host, PIOMMU_LOG_ERROR, "%s: not started: %s",
-                         instance->config.name, piommu_strerror(error));
-        piommu_host_free(context->host, instance, sizeof(*instance));
+        return error;
+    }
+    if (config != NULL && piommu_instance_by_key_(context, config->key) != NULL) {
+        return -PIOMMU_EEXIST;
+    }
+    instance = make_object(context, backend, backend_config, config);
+    if (instance == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    parent = find_parent(instance);
+    if (instance->config.parent_key != 0 && parent == NULL) {
+        instance->waiting = true;
+    } else {
+        error = start(instance, parent);
+        piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_START, error);
+    }
+    if (error != 0) {
+        free_instance(instance);
         return error;
     }
     LIST_APPEND(context->instances, instance);
     *result = instance;
+    if (!instance->waiting) {
+        start_waiting(context);
+        piommu_devices_complete_(context);
+    }
     return 0;
 }
 
 int piommu_instance_destroy(struct piommu_instance *instance)
 {
-    int error;
-
     if (instance == NULL) {
         return 0;
     }
-    if (instance->devices != NULL || instance->domains != NULL) {
+    if (instance->users != 0) {
         return -PIOMMU_EBUSY;
     }
-    error = instance->backend->remove(instance->unit);
-    if (error != 0) {
-        return error;
+    if (instance->unit != NULL) {
+        int error = instance->backend->remove(instance->unit);
+
+        if (error != 0) {
+            return error;
+        }
+    }
+    piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_STOP, 0);
+    if (instance->parent != NULL) {
+        instance->parent->users--;
     }
     LIST_REMOVE(instance->context->instances, instance);
-    instance->host.os->lock_destroy(instance->host.ctx, instance->lock);
-    piommu_host_free(instance->host, instance, sizeof(*instance));
+    free_instance(instance);
     return 0;
+}
+
+static enum piommu_instance_state state_of(struct piommu_instance *instance)
+{
+    if (instance_failed(instance)) {
+        return PIOMMU_INSTANCE_FAILED;
+    }
+    if (instance->waiting) {
+        return PIOMMU_INSTANCE_WAITING;
+    }
+    return instance->suspended ? PIOMMU_INSTANCE_SUSPENDED : PIOMMU_INSTANCE_RUNNING;
 }
 
 void piommu_instance_get_info(struct piommu_instance *instance, struct piommu_instance_info *info)
 {
+    const struct piommu_backend_info *hardware = &instance->info;
     unsigned long state;
 
     info->name = instance->config.name;
     info->backend = instance->backend->name;
-    info->aperture = instance->info.aperture;
-    info->granule = instance_granule(instance);
-    info->leaf_sizes = instance->info.leaf_sizes;
-    info->prot = instance->info.prot;
-    info->write_only = instance->info.write_only;
-    info->identity = instance->info.identity;
+    info->owner = instance->config.owner;
+    info->state = state_of(instance);
+    info->aperture = hardware->aperture;
+    info->granule = lowest_bit(hardware->leaf_sizes);
+    info->leaf_sizes = hardware->leaf_sizes;
+    info->prot = hardware->prot;
+    info->tables = instance->backend->kind == PIOMMU_BACKEND_TABLES;
+    info->write_only = hardware->write_only;
+    info->identity = hardware->identity;
+    info->shared = hardware->shared.formats != 0;
+    info->atomic_switch = hardware->atomic_switch;
+    info->suspend = instance->backend->suspend != NULL;
     info->failed = instance_failed(instance);
-    state = piommu_host_lock(instance->host, instance->lock);
+    info->invalidations = atomic_load_explicit(&instance->invalidations, memory_order_relaxed);
+    state = context_lock(instance->context);
     info->faults = instance->faults;
-    piommu_host_unlock(instance->host, instance->lock, state);
+    info->faults_held_back = instance->faults_held_back;
+    info->faults_dropped = instance->faults_dropped;
+    context_unlock(instance->context, state);
 }
 
 /* Names the devices of a unit that does not stop: nobody can say what they reach. */
@@ -132,7 +266,7 @@ static void log_unblocked(struct piommu_instance *instance)
     uint64_t id = 0;
 
     for (;;) {
-        unsigned long state = piommu_host_lock(instance->host, instance->lock);
+        unsigned long state = context_lock(instance->context);
         const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, id);
         bool found = node != NULL;
         const char *name = NULL;
@@ -141,7 +275,7 @@ static void log_unblocked(struct piommu_instance *instance)
             id = node->first;
             name = RANGE_TREE_ENTRY(node, struct endpoint, node)->group->devices->name;
         }
-        piommu_host_unlock(instance->host, instance->lock, state);
+        context_unlock(instance->context, state);
         if (!found) {
             return;
         }
@@ -177,6 +311,7 @@ int piommu_instance_fail_(struct piommu_instance *instance, int error)
         piommu_host_log_(instance->host, PIOMMU_LOG_ERROR, "%s: failed: %s; stopping it",
                          instance->config.name, piommu_strerror(error));
         (void)piommu_instance_stopped_(instance);
+        piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_FAIL, error);
     }
     return -PIOMMU_EFAILED;
 }
@@ -187,75 +322,4 @@ int piommu_instance_judge_(struct piommu_instance *instance, int error)
         return piommu_instance_fail_(instance, error);
     }
     return error;
-}
-
-int piommu_instance_service(struct piommu_instance *instance, unsigned int budget)
-{
-    int handled;
-
-    if (instance == NULL) {
-        return -PIOMMU_EINVAL;
-    }
-    if (instance_failed(instance)) {
-        return -PIOMMU_EFAILED;
-    }
-    handled = instance->backend->service(instance->unit, budget);
-    if (handled < 0) {
-        return piommu_instance_fail_(instance, handled);
-    }
-    return handled;
-}
-
-/*
- * The device that has an ID; NULL if several have it, since nobody can tell which of them it was.
- */
-static const struct piommu_device *only_user(const struct endpoint *endpoint)
-{
-    if (endpoint->users != 1) {
-        return NULL;
-    }
-    for (const struct piommu_device *device = endpoint->group->devices; device != NULL;
-         device = device->next) {
-        for (size_t i = 0; i < device->endpoint_count; i++) {
-            if (device->endpoints[i] == endpoint) {
-                return device;
-            }
-        }
-    }
-    return NULL;
-}
-
-void piommu_backend_report_fault(struct piommu_instance *instance,
-                                 const struct piommu_backend_fault *raw)
-{
-    const struct piommu_context_config *config = &instance->context->config;
-    struct piommu_fault fault = {.instance_owner = instance->config.owner,
-                                 .instance_name = instance->config.name,
-                                 .id = raw->id,
-                                 .reason = raw->reason,
-                                 .iova_valid = raw->iova_valid,
-                                 .read = raw->read,
-                                 .write = raw->write,
-                                 .iova = raw->iova,
-                                 .raw = raw->raw};
-    unsigned long state = piommu_host_lock(instance->host, instance->lock);
-    const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, raw->id);
-
-    instance->faults++;
-    if (node != NULL && node->first == raw->id) {
-        const struct endpoint *endpoint = RANGE_TREE_ENTRY(node, struct endpoint, node);
-        const struct piommu_device *device = only_user(endpoint);
-
-        if (device != NULL) {
-            fault.device_owner = device->owner;
-            fault.device_name = device->name;
-        }
-        if (endpoint->group->domain != NULL) {
-            fault.domain_owner = endpoint->group->domain->config.owner;
-        }
-    }
-    piommu_host_unlock(instance->host, instance->lock, state);
-    if (config->fault != NULL) {
-        config->fault(config->fault_cookie, &fault);
-    }
 }

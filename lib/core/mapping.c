@@ -4,7 +4,8 @@
 /*
  * Domains whose backend takes requests. The hardware shows nothing of what it holds, so each
  * request is recorded here: for lookup, for the edges that an unmap must respect, and to tell all
- * of it again when the domain gets its first endpoint.
+ * of it again when the domain gets its first endpoint on an instance. Deferred domains with page
+ * tables record the same way what is to come into their tables.
  */
 
 #include "core.h"
@@ -28,7 +29,7 @@ static struct mapping *mapping_next(const struct mapping *mapping)
 
 static void free_mapping(const struct piommu_domain *domain, struct mapping *mapping)
 {
-    piommu_host_free(domain->instance->host, mapping, sizeof(*mapping));
+    piommu_host_free(domain->context->host, mapping, sizeof(*mapping));
 }
 
 static void free_chain(const struct piommu_domain *domain, struct mapping *chain)
@@ -41,14 +42,62 @@ static void free_chain(const struct piommu_domain *domain, struct mapping *chain
     }
 }
 
-void piommu_domain_free_mappings_(struct piommu_domain *domain)
+bool piommu_requests_free_(struct piommu_domain *domain, uint32_t *budget)
 {
     struct mapping *mapping;
 
     while ((mapping = mapping_from(domain, 0)) != NULL) {
+        if (*budget == 0) {
+            return false;
+        }
+        (*budget)--;
         piommu_range_tree_remove_(&domain->mappings, &mapping->node);
         free_mapping(domain, mapping);
     }
+    return true;
+}
+
+void piommu_requests_begin_(struct piommu_domain *domain)
+{
+    struct piommu_context *context = domain->context;
+
+    for (;;) {
+        unsigned long state = context_lock(context);
+        bool free = !domain->busy;
+
+        domain->busy = true;
+        context_unlock(context, state);
+        if (free) {
+            return;
+        }
+        /* Servicing blocks a group of this domain, and each of its waits has a deadline. */
+        if (context->host.os->wait != NULL) {
+            context->host.os->wait(context->host.ctx, piommu_host_deadline(context->host, 0));
+        }
+    }
+}
+
+void piommu_requests_end_(struct piommu_domain *domain)
+{
+    unsigned long state = context_lock(domain->context);
+
+    domain->busy = false;
+    context_unlock(domain->context, state);
+}
+
+/*
+ * Whether an instance has to be told of changes. One that has failed and still has devices in the
+ * domain cannot be told, and makes the call fail.
+ */
+static bool must_know(const struct binding *binding, int *error)
+{
+    if (instance_failed(binding->instance)) {
+        if (binding->endpoints != 0) {
+            *error = -PIOMMU_EFAILED;
+        }
+        return false;
+    }
+    return binding->live != 0;
 }
 
 /* Produces the mappings of one map call, which are chained. */
@@ -95,20 +144,33 @@ static bool next_of_domain(struct piommu_mapping_source *source,
     return true;
 }
 
-int piommu_domain_replay_(struct piommu_domain *domain)
+int piommu_requests_replay_(struct binding *binding)
 {
-    struct piommu_instance *instance = domain->instance;
-    struct chain_source all = {.source = {.next = next_of_domain}, .next = mapping_from(domain, 0)};
+    struct piommu_instance *instance = binding->instance;
+    struct chain_source all = {.source = {.next = next_of_domain},
+                               .next = mapping_from(binding->domain, 0)};
 
+    /* Not even an empty request for a domain without live mappings. */
+    while (all.next != NULL && all.next->pending) {
+        all.next = mapping_next(all.next);
+    }
     if (all.next == NULL) {
         return 0;
     }
     return piommu_instance_judge_(
-        instance, instance->backend->map(instance->unit, domain->handle, &all.source));
+        instance, instance->backend->map(instance->unit, binding->handle, &all.source));
+}
+
+static struct mapping *take_record(struct piommu_domain *domain)
+{
+    struct mapping *record = domain->spare;
+
+    domain->spare = NULL;
+    return record != NULL ? record : piommu_host_alloc(domain->context->host, sizeof(*record));
 }
 
 /* Makes the records of a map call, one for each physically contiguous run. */
-static int make_records(const struct piommu_domain *domain, uint64_t iova,
+static int make_records(struct piommu_domain *domain, uint64_t iova,
                         const struct piommu_segment *segments, size_t count, piommu_prot prot,
                         struct mapping **chain)
 {
@@ -123,7 +185,7 @@ static int make_records(const struct piommu_domain *domain, uint64_t iova,
             segments[i].physical - current->physical == iova - current->node.first) {
             current->node.last = last;
         } else {
-            current = piommu_host_alloc(domain->instance->host, sizeof(*current));
+            current = take_record(domain);
             if (current == NULL) {
                 free_chain(domain, *chain);
                 return -PIOMMU_ENOMEM;
@@ -140,16 +202,23 @@ static int make_records(const struct piommu_domain *domain, uint64_t iova,
     return 0;
 }
 
-/* Produces one range. */
-struct single_range {
+/* Produces ranges: one, or those of mappings. A copy begins again at the beginning. */
+struct ranges {
     struct piommu_range_source source;
-    struct piommu_range range;
+    const struct mapping *next; /* NULL: no more */
+    struct piommu_range range;  /* what to produce, or where to end */
     bool done;
 };
 
+static struct ranges *ranges_of(struct piommu_range_source *source)
+{
+    return (struct ranges *)(void *)source;
+}
+
+/* One range. */
 static bool next_single(struct piommu_range_source *source, struct piommu_range *range)
 {
-    struct single_range *single = (struct single_range *)(void *)source;
+    struct ranges *single = ranges_of(source);
 
     if (single->done) {
         return false;
@@ -159,15 +228,10 @@ static bool next_single(struct piommu_range_source *source, struct piommu_range 
     return true;
 }
 
-/* Produces the ranges of mappings that are chained. */
-struct chain_ranges {
-    struct piommu_range_source source;
-    const struct mapping *next;
-};
-
+/* The ranges of mappings that are chained. */
 static bool next_chain_range(struct piommu_range_source *source, struct piommu_range *range)
 {
-    struct chain_ranges *chain = (struct chain_ranges *)(void *)source;
+    struct ranges *chain = ranges_of(source);
 
     if (chain->next == NULL) {
         return false;
@@ -179,25 +243,57 @@ static bool next_chain_range(struct piommu_range_source *source, struct piommu_r
 }
 
 /*
- * Tells new mappings to the hardware. If it refuses, some of them may be in force, and have to go
- * again.
+ * Makes all hardware forget ranges, up to and without the binding `end`. A unit that does not obey
+ * fails; the others go on.
  */
-static int send_new(struct piommu_domain *domain, const struct mapping *chain,
-                    struct piommu_range_source *undo_source)
+static int forget_all(const struct piommu_domain *domain, const struct binding *end,
+                      const struct ranges *ranges)
 {
-    struct piommu_instance *instance = domain->instance;
-    struct chain_source source = {.source = {.next = next_of_chain}, .next = chain};
-    int error = piommu_instance_judge_(
-        instance, instance->backend->map(instance->unit, domain->handle, &source.source));
+    int result = 0;
 
-    if (error != 0 && error != -PIOMMU_EFAILED) {
-        int undo = instance->backend->unmap(instance->unit, domain->handle, undo_source);
+    for (const struct binding *binding = domain->bindings; binding != end;
+         binding = binding->next) {
+        struct piommu_instance *instance = binding->instance;
+        struct ranges all = *ranges;
+        int error;
 
-        if (undo != 0) {
-            return piommu_instance_fail_(instance, undo);
+        if (!must_know(binding, &result)) {
+            continue;
+        }
+        (void)atomic_fetch_add_explicit(&instance->invalidations, 1, memory_order_relaxed);
+        error = instance->backend->unmap(instance->unit, binding->handle, &all.source);
+        if (error != 0) {
+            result = piommu_instance_fail_(instance, error);
         }
     }
-    return error;
+    return result;
+}
+
+/*
+ * Tells new mappings to all hardware. If one unit refuses, some of them may be in force, there and
+ * in those that were told before, and have to go again.
+ */
+static int send_new(struct piommu_domain *domain, const struct mapping *chain,
+                    const struct ranges *undo)
+{
+    int result = 0;
+
+    for (const struct binding *binding = domain->bindings; binding != NULL;
+         binding = binding->next) {
+        struct piommu_instance *instance = binding->instance;
+        struct chain_source source = {.source = {.next = next_of_chain}, .next = chain};
+        int error;
+
+        if (!must_know(binding, &result)) {
+            continue;
+        }
+        error = piommu_instance_judge_(
+            instance, instance->backend->map(instance->unit, binding->handle, &source.source));
+        if (error != 0) {
+            return forget_all(domain, binding->next, undo) != 0 ? -PIOMMU_EFAILED : error;
+        }
+    }
+    return result;
 }
 
 static void insert_chain(struct piommu_domain *domain, struct mapping *chain)
@@ -214,13 +310,11 @@ static void insert_chain(struct piommu_domain *domain, struct mapping *chain)
 int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
                          const struct piommu_segment *segments, size_t count, piommu_prot prot)
 {
-    struct piommu_range range = {.first = iova, .last = iova - 1};
+    struct piommu_range range = {.first = iova,
+                                 .last = iova + (segments_size(segments, count) - 1)};
     struct mapping *chain;
     int error;
 
-    for (size_t i = 0; i < count; i++) {
-        range.last += segments[i].size;
-    }
     if (range_tree_overlaps(&domain->mappings, range.first, range.last)) {
         return -PIOMMU_EEXIST;
     }
@@ -228,45 +322,67 @@ int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
     if (error != 0) {
         return error;
     }
-    if (domain->statistics.endpoints != 0) {
+    if (domain->bindings != NULL) {
         /* One request for the whole range will do, since nothing else lies in it. */
-        struct single_range all = {.source = {.next = next_single}, .range = range};
+        struct ranges all = {.source = {.next = next_single}, .range = range};
 
-        error = send_new(domain, chain, &all.source);
+        piommu_requests_begin_(domain);
+        error = send_new(domain, chain, &all);
+        if (error == 0) {
+            insert_chain(domain, chain);
+        }
+        piommu_requests_end_(domain);
         if (error != 0) {
             free_chain(domain, chain);
-            return error;
         }
+        return error;
     }
     insert_chain(domain, chain);
     return 0;
 }
 
-/* Tells whether a live mapping lies across an edge of the range. */
-static bool cuts(const struct piommu_domain *domain, uint64_t first, uint64_t last)
+bool piommu_requests_pending_(const struct piommu_domain *domain, struct piommu_range range)
 {
-    const struct mapping *lower = mapping_from(domain, first);
-    const struct mapping *upper = mapping_from(domain, last);
+    const struct mapping *mapping = mapping_from(domain, range.first);
 
-    return (lower != NULL && !lower->pending && lower->node.first < first) ||
-           (upper != NULL && !upper->pending && upper->node.first <= last &&
-            upper->node.last > last);
+    while (mapping != NULL && mapping->node.first <= range.last) {
+        if (mapping->pending) {
+            return true;
+        }
+        mapping = mapping_next(mapping);
+    }
+    return false;
 }
 
-int piommu_requests_unmap_(struct piommu_domain *domain, uint64_t first, uint64_t last,
-                           struct piommu_gather *gather, uint64_t *unmapped)
+bool piommu_requests_cuts_(const struct piommu_domain *domain, struct piommu_range range)
+{
+    const struct mapping *lower = mapping_from(domain, range.first);
+    const struct mapping *upper = mapping_from(domain, range.last);
+
+    return (lower != NULL && !lower->pending && lower->node.first < range.first) ||
+           (upper != NULL && !upper->pending && upper->node.first <= range.last &&
+            upper->node.last > range.last);
+}
+
+int piommu_requests_unmap_(struct piommu_domain *domain, struct piommu_range range, uint32_t budget,
+                           struct piommu_gather *gather, uint64_t *done, uint64_t *unmapped)
 {
     struct mapping *mapping;
 
-    if (cuts(domain, first, last)) {
+    *done = range.last;
+    if (piommu_requests_cuts_(domain, range)) {
         return -PIOMMU_ECUT;
     }
-    for (mapping = mapping_from(domain, first); mapping != NULL && mapping->node.first <= last;
-         mapping = mapping_next(mapping)) {
+    for (mapping = mapping_from(domain, range.first);
+         mapping != NULL && mapping->node.first <= range.last; mapping = mapping_next(mapping)) {
         struct mapping *newest = gather->last_record;
 
         if (mapping->pending) {
             continue;
+        }
+        if (budget-- == 0) {
+            *done = mapping->node.first - 1;
+            return 0;
         }
         mapping->pending = true;
         mapping->next = NULL;
@@ -283,17 +399,12 @@ int piommu_requests_unmap_(struct piommu_domain *domain, uint64_t first, uint64_
 }
 
 /*
- * Produces the ranges of a gather. Records that follow each other in the gather and in the tree
- * become one range: nothing else lies between them.
+ * The ranges of a gather. Records that follow each other in the gather and in the tree become one
+ * range: nothing else lies between them.
  */
-struct gather_source {
-    struct piommu_range_source source;
-    const struct mapping *next;
-};
-
 static bool next_of_gather(struct piommu_range_source *source, struct piommu_range *range)
 {
-    struct gather_source *gather = (struct gather_source *)(void *)source;
+    struct ranges *gather = ranges_of(source);
     const struct mapping *mapping = gather->next;
 
     if (mapping == NULL) {
@@ -310,22 +421,26 @@ static bool next_of_gather(struct piommu_range_source *source, struct piommu_ran
 
 int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *gather)
 {
-    struct piommu_instance *instance = domain->instance;
     struct mapping *chain = gather->first_record;
+    int error = 0;
 
-    if (domain->statistics.endpoints != 0) {
-        struct gather_source source = {.source = {.next = next_of_gather}, .next = chain};
-        int error = instance->backend->unmap(instance->unit, domain->handle, &source.source);
+    if (domain->bindings != NULL && domain->kind == PIOMMU_BACKEND_REQUESTS) {
+        struct ranges ranges = {.source = {.next = next_of_gather}, .next = chain};
 
-        if (error != 0) {
-            return piommu_instance_fail_(instance, error);
-        }
+        piommu_requests_begin_(domain);
+        error = forget_all(domain, NULL, &ranges);
+        piommu_requests_end_(domain);
+    }
+    if (error != 0) {
+        return error;
     }
     for (const struct mapping *mapping = chain; mapping != NULL; mapping = mapping->next) {
         piommu_range_tree_remove_(&domain->mappings, (struct range_node *)&mapping->node);
     }
     free_chain(domain, chain);
-    piommu_gather_init(gather);
+    gather->first_record = NULL;
+    gather->last_record = NULL;
+    gather->pending = domain->table != NULL;
     return 0;
 }
 
@@ -369,18 +484,12 @@ struct piommu_range piommu_requests_widen_(const struct piommu_domain *domain,
     return range;
 }
 
-/* Produces the ranges of all live mappings in a range that cuts none; see next_of_gather. */
-struct live_ranges {
-    struct piommu_range_source source;
-    struct mapping *next;
-    uint64_t last;
-};
-
+/* The ranges of all live mappings in a range that cuts none; see next_of_gather. */
 static bool next_live_range(struct piommu_range_source *source, struct piommu_range *range)
 {
-    struct live_ranges *live = (struct live_ranges *)(void *)source;
-    struct mapping *mapping = live->next;
-    struct mapping *next;
+    struct ranges *live = ranges_of(source);
+    const struct mapping *mapping = live->next;
+    const struct mapping *next;
 
     if (mapping == NULL) {
         return false;
@@ -388,13 +497,13 @@ static bool next_live_range(struct piommu_range_source *source, struct piommu_ra
     range->first = mapping->node.first;
     for (;;) {
         next = mapping_next(mapping);
-        if (next == NULL || next->pending || next->node.first > live->last) {
+        if (next == NULL || next->pending || next->node.first > live->range.last) {
             break;
         }
         mapping = next;
     }
     range->last = mapping->node.last;
-    live->next = live_from(next, live->last);
+    live->next = live_from((struct mapping *)next, live->range.last);
     return true;
 }
 
@@ -418,18 +527,16 @@ static bool next_live_mapping(struct piommu_mapping_source *source,
     return true;
 }
 
-/* Makes the hardware forget all live mappings of a range that cuts none. */
-static int forget(struct piommu_domain *domain, struct piommu_range range)
+/* Makes all hardware forget the live mappings of a range that cuts none. */
+static int forget(const struct piommu_domain *domain, struct piommu_range range)
 {
-    struct piommu_instance *instance = domain->instance;
-    struct live_ranges live = {
+    struct ranges live = {
         .source = {.next = next_live_range},
         .next = live_from(mapping_from(domain, range.first), range.last),
-        .last = range.last,
+        .range = range,
     };
-    int error = instance->backend->unmap(instance->unit, domain->handle, &live.source);
 
-    return error != 0 ? piommu_instance_fail_(instance, error) : 0;
+    return forget_all(domain, NULL, &live);
 }
 
 /* Removes the records of all live mappings of a range; returns their bytes. */
@@ -460,7 +567,7 @@ static int make_remainder(const struct piommu_domain *domain, uint64_t first, ui
     if (!stays) {
         return 0;
     }
-    mapping = piommu_host_alloc(domain->instance->host, sizeof(*mapping));
+    mapping = piommu_host_alloc(domain->context->host, sizeof(*mapping));
     if (mapping == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -472,14 +579,29 @@ static int make_remainder(const struct piommu_domain *domain, uint64_t first, ui
     return 0;
 }
 
+/* The hardware's part of a cut: everything goes, and what stays comes again. */
+static int resend(struct piommu_domain *domain, struct piommu_range whole,
+                  const struct mapping *chain, uint64_t *dropped)
+{
+    int error = forget(domain, whole);
+
+    *dropped = drop(domain, whole);
+    if (error == 0 && chain != NULL) {
+        struct ranges ranges = {.source = {.next = next_chain_range}, .next = chain};
+
+        error = send_new(domain, chain, &ranges);
+    }
+    return error;
+}
+
 int piommu_requests_cut_(struct piommu_domain *domain, struct piommu_range range,
                          struct piommu_range whole, uint64_t *unmapped, uint64_t *lost)
 {
-    bool reached = domain->statistics.endpoints != 0;
     struct mapping *lower;
     struct mapping *upper;
     struct mapping *chain;
-    uint64_t kept;
+    uint64_t dropped;
+    uint64_t kept = 0;
     int error =
         make_remainder(domain, whole.first, range.first - 1, whole.first < range.first, &lower);
 
@@ -497,40 +619,63 @@ int piommu_requests_cut_(struct piommu_domain *domain, struct piommu_range range
     if (lower != NULL) {
         lower->next = upper;
     }
-    if (reached) {
-        error = forget(domain, whole);
+    piommu_requests_begin_(domain);
+    error = resend(domain, whole, chain, &dropped);
+    *unmapped = dropped - kept;
+    if (error == 0) {
+        insert_chain(domain, chain);
     }
-    *unmapped = drop(domain, whole) - kept;
-    if (error == 0 && reached && chain != NULL) {
-        struct chain_ranges ranges = {.source = {.next = next_chain_range}, .next = chain};
-
-        error = send_new(domain, chain, &ranges.source);
-    }
+    piommu_requests_end_(domain);
     if (error != 0) {
         *lost = kept;
         free_chain(domain, chain);
         return error == -PIOMMU_EFAILED ? error : -PIOMMU_EIO;
     }
-    insert_chain(domain, chain);
     return 0;
+}
+
+/* Tells all hardware the live mappings of a range again; if one unit refuses they go everywhere. */
+static int send_again(struct piommu_domain *domain, struct piommu_range range, uint64_t *lost)
+{
+    int result = 0;
+
+    for (const struct binding *binding = domain->bindings; binding != NULL;
+         binding = binding->next) {
+        struct piommu_instance *instance = binding->instance;
+        struct live_mappings live = {
+            .source = {.next = next_live_mapping},
+            .next = live_from(mapping_from(domain, range.first), range.last),
+            .last = range.last,
+        };
+        int error;
+
+        if (!must_know(binding, &result)) {
+            continue;
+        }
+        error = piommu_instance_judge_(
+            instance, instance->backend->map(instance->unit, binding->handle, &live.source));
+        if (error != 0 && error != -PIOMMU_EFAILED) {
+            error = forget(domain, range);
+            *lost = drop(domain, range);
+            return error != 0 ? error : -PIOMMU_EIO;
+        }
+        result = error != 0 ? error : result;
+    }
+    return result;
 }
 
 int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range range,
                              piommu_prot prot, bool hole, uint64_t *changed, uint64_t *lost)
 {
     const piommu_prot changes = PIOMMU_PROT_ACCESS | PIOMMU_PROT_SOFTWARE_MASK;
-    struct piommu_instance *instance = domain->instance;
-    bool reached = domain->statistics.endpoints != 0;
     struct mapping *first = live_from(mapping_from(domain, range.first), range.last);
-    struct live_mappings live = {
-        .source = {.next = next_live_mapping}, .next = first, .last = range.last};
     bool differs = false;
     int error;
 
     if (first == NULL) {
         return -PIOMMU_ENOENT;
     }
-    if (cuts(domain, range.first, range.last)) {
+    if (piommu_requests_cuts_(domain, range)) {
         return -PIOMMU_ECUT;
     }
     for (const struct mapping *mapping = first; mapping != NULL;
@@ -538,27 +683,53 @@ int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range r
         differs = differs || (mapping->prot & changes) != prot;
         *changed += mapping->node.last - mapping->node.first + 1;
     }
-    reached = reached && differs;
-    if (reached && !hole) {
+    if (differs && !hole && domain->statistics.endpoints != 0) {
         return -PIOMMU_EHOLE;
     }
-    error = reached ? forget(domain, range) : 0;
+    piommu_requests_begin_(domain);
+    error = differs ? forget(domain, range) : 0;
     for (struct mapping *mapping = first; mapping != NULL;
          mapping = live_from(mapping_next(mapping), range.last)) {
         mapping->prot = (mapping->prot & ~changes) | prot;
     }
-    if (error != 0 || !reached) {
-        return error;
+    if (error == 0 && differs) {
+        error = send_again(domain, range, lost);
     }
-    error = piommu_instance_judge_(
-        instance, instance->backend->map(instance->unit, domain->handle, &live.source));
-    if (error != 0 && error != -PIOMMU_EFAILED) {
-        /* Some of them may be in force. */
-        error = forget(domain, range);
-        *lost = drop(domain, range);
-        return error != 0 ? error : -PIOMMU_EIO;
-    }
+    piommu_requests_end_(domain);
     return error;
+}
+
+bool piommu_requests_peek_(const struct piommu_domain *domain, struct piommu_frames *frames)
+{
+    const struct mapping *mapping = live_from(mapping_from(domain, 0), UINT64_MAX);
+
+    if (mapping == NULL) {
+        return false;
+    }
+    frames->iova = mapping->node.first;
+    frames->physical = mapping->physical;
+    frames->size = mapping->node.last - mapping->node.first + 1;
+    frames->prot = mapping->prot;
+    return true;
+}
+
+void piommu_requests_consume_(struct piommu_domain *domain, uint64_t size)
+{
+    struct mapping *mapping = live_from(mapping_from(domain, 0), UINT64_MAX);
+
+    if (size - 1 == mapping->node.last - mapping->node.first) {
+        piommu_range_tree_remove_(&domain->mappings, &mapping->node);
+        free_mapping(domain, mapping);
+    } else {
+        /* It shrinks where it is: no other can come in between. */
+        mapping->node.first += size;
+        mapping->physical += size;
+    }
+}
+
+void piommu_requests_discard_(struct piommu_domain *domain, struct piommu_range range)
+{
+    (void)drop(domain, range);
 }
 
 int piommu_requests_lookup_(struct piommu_domain *domain, uint64_t iova,

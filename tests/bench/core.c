@@ -27,12 +27,13 @@ static char nothing; /* an object of the backend, of which none has anything in 
 
 static int null_probe(struct piommu_host host, struct piommu_instance *instance,
                       const struct piommu_instance_config *config, const void *backend_config,
-                      void **unit, struct piommu_backend_info *info)
+                      void *parent, void **unit, struct piommu_backend_info *info)
 {
     (void)host;
     (void)instance;
     (void)config;
     (void)backend_config;
+    (void)parent;
     *unit = &nothing;
     info->aperture.last = ((uint64_t)1 << 48) - 1;
     info->leaf_sizes = 0x40201000;
@@ -54,12 +55,12 @@ static int null_unit(void *unit)
     return 0;
 }
 
-static int null_add_endpoint(void *unit, uint32_t id, struct piommu_reserved_list *reserved,
+static int null_add_endpoint(void *unit, uint32_t id, struct piommu_endpoint_facts *facts,
                              void **endpoint)
 {
     (void)unit;
     (void)id;
-    (void)reserved;
+    (void)facts;
     *endpoint = &nothing;
     return 0;
 }
@@ -70,12 +71,11 @@ static void null_release_endpoint(void *unit, void *endpoint)
     (void)endpoint;
 }
 
-static int null_domain_create(void *unit, enum piommu_domain_type type,
-                              const struct piommu_pgtable_info *table, void **domain)
+static int null_domain_create(void *unit, const struct piommu_backend_domain *request,
+                              void **domain)
 {
     (void)unit;
-    (void)type;
-    (void)table;
+    (void)request;
     *domain = &nothing;
     return 0;
 }
@@ -136,7 +136,7 @@ static const struct piommu_backend null_backend = {
 
 static bool core_open(struct core *core)
 {
-    static const uint32_t id = 1;
+    struct piommu_device_id id = {.id = 1};
     struct piommu_device_config device = {.ids = &id, .id_count = 1};
     struct piommu_domain_config domain = {.type = PIOMMU_DOMAIN_PAGING};
 
@@ -145,9 +145,10 @@ static bool core_open(struct core *core)
         piommu_instance_create(core->context, &null_backend, NULL, NULL, &core->instance) != 0) {
         return false;
     }
-    device.instance = core->instance;
-    domain.instance = core->instance;
-    return piommu_device_add(&device, &core->device) == 0 &&
+    id.instance = core->instance;
+    domain.instances = &core->instance;
+    domain.instance_count = 1;
+    return piommu_device_add(core->context, &device, &core->device) == 0 &&
            piommu_domain_create(&domain, &core->domain) == 0 &&
            piommu_device_attach(core->device, core->domain) == 0;
 }

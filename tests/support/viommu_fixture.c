@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
+#include "device_ids.h"
 #include "viommu_fixture.h"
 
 #include <piommu/virtio.h>
@@ -112,7 +113,7 @@ static void on_dma_free(void *ctx, uint64_t physical, uint64_t size)
     }
 }
 
-static void on_fault(void *cookie, const struct piommu_fault *fault)
+static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault)
 {
     struct viommu_fixture *fixture = cookie;
 
@@ -120,6 +121,7 @@ static void on_fault(void *cookie, const struct piommu_fault *fault)
         fixture->faults[fixture->fault_count] = *fault;
     }
     fixture->fault_count++;
+    return PIOMMU_FAULT_NOTE;
 }
 
 /* ---- Life ---- */
@@ -172,7 +174,7 @@ struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options
 
 int viommu_fixture_start(struct viommu_fixture *fixture)
 {
-    struct piommu_context_config context = {.fault = on_fault, .fault_cookie = fixture};
+    struct piommu_context_config context = {.fault = on_fault, .cookie = fixture};
     struct piommu_virtio_iommu_config where = {
         .pci = {.bdf = viommu_model_bdf(fixture->model)},
     };
@@ -202,9 +204,9 @@ struct viommu_fixture *viommu_fixture_started(const struct viommu_fixture_option
 int viommu_fixture_try_add(struct viommu_fixture *fixture, const uint32_t *ids, size_t count,
                            struct piommu_device **device)
 {
+    struct device_ids room;
     struct piommu_device_config config = {
-        .instance = fixture->instance,
-        .ids = ids,
+        .ids = device_ids_of(&room, fixture->instance, ids, count),
         .id_count = count,
         .name = "device",
         .owner = (void *)(uintptr_t)(0x1000u + ids[0]),
@@ -216,7 +218,7 @@ int viommu_fixture_try_add(struct viommu_fixture *fixture, const uint32_t *ids, 
         slot++;
     }
     assert_true(slot < VIOMMU_FIXTURE_MAX_DEVICES);
-    error = piommu_device_add(&config, device);
+    error = piommu_device_add(fixture->context, &config, device);
     if (error == 0) {
         fixture->devices[slot] = *device;
         for (size_t i = 0; i < count; i++) {
@@ -241,7 +243,7 @@ struct piommu_domain *viommu_fixture_add_domain(struct viommu_fixture *fixture,
                                                 enum piommu_domain_type type)
 {
     struct piommu_domain_config config = {
-        .type = type, .instance = fixture->instance, .name = "domain"};
+        .type = type, .instances = &fixture->instance, .instance_count = 1, .name = "domain"};
     size_t slot = 0;
 
     while (slot < VIOMMU_FIXTURE_MAX_DOMAINS && fixture->domains[slot] != NULL) {

@@ -6,6 +6,7 @@
  * requests. A modelled device tries to reach memory after every call of the backend.
  */
 
+#include "device_ids.h"
 #include "fake_os.h"
 #include "mock_backend.h"
 
@@ -50,12 +51,13 @@ struct bench {
     unsigned int faults;
 };
 
-static void on_fault(void *cookie, const struct piommu_fault *fault)
+static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault)
 {
     struct bench *bench = cookie;
 
     bench->fault = *fault;
     bench->faults++;
+    return PIOMMU_FAULT_NOTE;
 }
 
 /* Every ID of the device tries every address: what it reaches must be granted at this moment. */
@@ -126,8 +128,11 @@ static bool all_in_b(struct bench *bench)
 
 static struct piommu_domain *make_domain(struct bench *bench, const char *name, void *owner)
 {
-    struct piommu_domain_config config = {
-        .type = PIOMMU_DOMAIN_PAGING, .instance = bench->instance, .name = name, .owner = owner};
+    struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_PAGING,
+                                          .instances = &bench->instance,
+                                          .instance_count = 1,
+                                          .name = name,
+                                          .owner = owner};
     struct piommu_domain *domain;
 
     assert_int_equal(piommu_domain_create(&config, &domain), 0);
@@ -138,7 +143,7 @@ static struct piommu_domain *make_domain(struct bench *bench, const char *name, 
 static struct bench *open_bench(enum piommu_backend_kind kind)
 {
     struct bench *bench = calloc(1, sizeof(*bench));
-    struct piommu_context_config config = {.fault = on_fault, .fault_cookie = bench};
+    struct piommu_context_config config = {.fault = on_fault, .cookie = bench};
     struct piommu_instance_config instance = {.name = "mock0", .owner = bench};
 
     bench->os = fake_os_create(NULL);
@@ -154,11 +159,14 @@ static struct bench *open_bench(enum piommu_backend_kind kind)
 static struct piommu_device *add_device(struct bench *bench, const uint32_t *ids, size_t count,
                                         const char *name)
 {
-    struct piommu_device_config config = {
-        .instance = bench->instance, .ids = ids, .id_count = count, .name = name, .owner = bench};
+    struct device_ids room;
+    struct piommu_device_config config = {.ids = device_ids_of(&room, bench->instance, ids, count),
+                                          .id_count = count,
+                                          .name = name,
+                                          .owner = bench};
     struct piommu_device *device;
 
-    assert_int_equal(piommu_device_add(&config, &device), 0);
+    assert_int_equal(piommu_device_add(bench->context, &config, &device), 0);
     return device;
 }
 
@@ -254,7 +262,7 @@ static void test_null_arguments_are_errors(void **state)
     struct bench *bench = open_full_bench(kind_of(state), 1);
     struct piommu_gather gather;
     struct piommu_translation translation;
-    struct piommu_device_config device = {.instance = bench->instance, .id_count = 1};
+    struct piommu_device_config device = {.id_count = 1};
     struct piommu_device *result;
 
     piommu_gather_init(&gather);
@@ -266,8 +274,8 @@ static void test_null_arguments_are_errors(void **state)
     assert_int_equal(piommu_domain_lookup(NULL, 0, &translation), -PIOMMU_EINVAL);
     assert_int_equal(piommu_domain_lookup(bench->a, 0, NULL), -PIOMMU_EINVAL);
     assert_int_equal(piommu_domain_create(NULL, &bench->a), -PIOMMU_EINVAL);
-    assert_int_equal(piommu_device_add(NULL, &result), -PIOMMU_EINVAL);
-    assert_int_equal(piommu_device_add(&device, &result), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_add(bench->context, NULL, &result), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_add(bench->context, &device, &result), -PIOMMU_EINVAL);
     assert_int_equal(piommu_group_attach(NULL, bench->a), -PIOMMU_EINVAL);
     assert_int_equal(piommu_group_detach(NULL), -PIOMMU_EINVAL);
     assert_int_equal(piommu_device_attach(NULL, bench->a), -PIOMMU_EINVAL);
@@ -334,14 +342,14 @@ static void test_devices_that_share_an_id_form_a_group(void **state)
     struct piommu_device *first = add_device(bench, first_ids, 2, "first");
     struct piommu_device *second = add_device(bench, second_ids, 2, "second");
     struct piommu_device *third = add_device(bench, third_ids, 1, "third");
+    struct device_ids room;
     struct piommu_device_config both = {
-        .instance = bench->instance, .ids = both_ids, .id_count = 2, .name = "both"};
+        .ids = device_ids_of(&room, bench->instance, both_ids, 2), .id_count = 2, .name = "both"};
     struct piommu_device *device;
     uint64_t physical;
 
     assert_ptr_equal(piommu_device_group(first), piommu_device_group(second));
     assert_ptr_not_equal(piommu_device_group(first), piommu_device_group(third));
-    assert_int_equal(piommu_device_add(&both, &device), -PIOMMU_EGROUP);
 
     /* A member cannot move alone. */
     assert_int_equal(piommu_device_attach(first, bench->a), -PIOMMU_EGROUP);
@@ -354,8 +362,7 @@ static void test_devices_that_share_an_id_form_a_group(void **state)
         assert_true(mock_reaches(bench->mock, id, IOVA, false, &physical));
         assert_int_equal(physical, PAGE_A);
     }
-    both.ids = second_ids;
-    assert_int_equal(piommu_device_add(&both, &device), -PIOMMU_EBUSY);
+    assert_int_equal(piommu_device_add(bench->context, &both, &device), -PIOMMU_EBUSY);
 
     /* Who leaves takes along only the IDs that nobody else has. */
     assert_int_equal(piommu_device_remove(second), 0);
@@ -363,10 +370,23 @@ static void test_devices_that_share_an_id_form_a_group(void **state)
     assert_false(mock_reaches(bench->mock, 3, IOVA, false, &physical));
     assert_int_equal(piommu_device_remove(first), -PIOMMU_EBUSY);
     assert_int_equal(piommu_device_detach(first), 0);
+
+    /* Who has IDs of two groups makes one of them. */
+    second = add_device(bench, second_ids, 2, "second");
+    assert_int_equal(piommu_device_add(bench->context, &both, &device), 0);
+    assert_ptr_equal(piommu_device_group(third), piommu_device_group(first));
+    assert_ptr_equal(piommu_device_group(device), piommu_device_group(first));
+    assert_int_equal(piommu_group_attach(piommu_device_group(third), bench->a), 0);
+    for (uint32_t id = 1; id <= 4; id++) {
+        assert_true(mock_reaches(bench->mock, id, IOVA, false, &physical));
+    }
+    assert_int_equal(piommu_group_detach(piommu_device_group(device)), 0);
+    assert_int_equal(piommu_device_remove(device), 0);
+    assert_int_equal(piommu_device_remove(second), 0);
     assert_int_equal(piommu_device_remove(first), 0);
     assert_int_equal(piommu_device_remove(third), 0);
-    assert_int_equal(mock_counters(bench->mock)->add_endpoint, 5);
-    assert_int_equal(mock_counters(bench->mock)->release_endpoint, 4);
+    assert_int_equal(mock_counters(bench->mock)->add_endpoint, 6);
+    assert_int_equal(mock_counters(bench->mock)->release_endpoint, 5);
     close_bench(bench);
 }
 
@@ -375,18 +395,19 @@ static void test_a_device_with_bad_ids_leaves_nothing_behind(void **state)
     static const uint32_t twice[] = {1, 2, 1};
     static const uint32_t unknown[] = {1, 2, MOCK_ID_LIMIT};
     struct bench *bench = open_full_bench(kind_of(state), 1);
+    struct device_ids room;
     struct piommu_device_config config = {
-        .instance = bench->instance, .ids = twice, .id_count = 3, .name = "bad"};
+        .ids = device_ids_of(&room, bench->instance, twice, 3), .id_count = 3, .name = "bad"};
     uint64_t before = fake_os_bytes_outstanding(bench->os);
     struct piommu_device *device;
 
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_EINVAL);
-    config.ids = unknown;
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_ENOENT);
+    assert_int_equal(piommu_device_add(bench->context, &config, &device), -PIOMMU_EINVAL);
+    config.ids = device_ids_of(&room, bench->instance, unknown, 3);
+    assert_int_equal(piommu_device_add(bench->context, &config, &device), -PIOMMU_ENOENT);
     config.id_count = PIOMMU_DEVICE_MAX_IDS + 1;
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_add(bench->context, &config, &device), -PIOMMU_EINVAL);
     config.id_count = 0;
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_add(bench->context, &config, &device), -PIOMMU_EINVAL);
     assert_int_equal(fake_os_bytes_outstanding(bench->os), before);
     close_bench(bench);
 }
@@ -457,8 +478,8 @@ static void test_a_device_reaches_what_its_domain_holds_and_nothing_else(void **
 static void test_a_blocked_domain_holds_nothing(void **state)
 {
     struct bench *bench = open_full_bench(kind_of(state), 2);
-    struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_BLOCKED,
-                                          .instance = bench->instance};
+    struct piommu_domain_config config = {
+        .type = PIOMMU_DOMAIN_BLOCKED, .instances = &bench->instance, .instance_count = 1};
     struct piommu_domain *blocked;
     struct piommu_gather gather;
 
@@ -480,8 +501,8 @@ static void test_a_blocked_domain_holds_nothing(void **state)
 static void test_an_identity_domain_grants_everything(void **state)
 {
     struct bench *bench = open_full_bench(kind_of(state), 1);
-    struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_IDENTITY,
-                                          .instance = bench->instance};
+    struct piommu_domain_config config = {
+        .type = PIOMMU_DOMAIN_IDENTITY, .instances = &bench->instance, .instance_count = 1};
     struct piommu_domain *identity;
 
     mock_observe(bench->mock, NULL, NULL);
@@ -496,10 +517,12 @@ static void test_an_identity_domain_grants_everything(void **state)
     close_bench(bench);
 }
 
-static void test_a_domain_of_another_instance_is_refused(void **state)
+static void test_a_domain_of_another_kind_is_refused(void **state)
 {
     struct bench *bench = open_full_bench(kind_of(state), 1);
-    struct mock *other_mock = mock_create(bench->os, PIOMMU_BACKEND_REQUESTS);
+    struct mock *other_mock =
+        mock_create(bench->os, kind_of(state) == PIOMMU_BACKEND_REQUESTS ? PIOMMU_BACKEND_TABLES
+                                                                         : PIOMMU_BACKEND_REQUESTS);
     struct piommu_instance *other;
     struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_PAGING};
     struct piommu_domain *foreign;
@@ -507,7 +530,8 @@ static void test_a_domain_of_another_instance_is_refused(void **state)
     assert_int_equal(
         piommu_instance_create(bench->context, mock_backend(other_mock), &other_mock, NULL, &other),
         0);
-    config.instance = other;
+    config.instances = &other;
+    config.instance_count = 1;
     assert_int_equal(piommu_domain_create(&config, &foreign), 0);
     attach_to_a(bench);
     assert_int_equal(piommu_device_attach(bench->device, foreign), -PIOMMU_EMIXED);
@@ -865,7 +889,8 @@ static void test_the_top_of_the_space_can_be_mapped_and_not_be_left(void **state
     assert_int_equal(piommu_context_create(fake_os_host(os), NULL, &context), 0);
     assert_int_equal(piommu_instance_create(context, mock_backend(mock), &mock, NULL, &instance),
                      0);
-    config.instance = instance;
+    config.instances = &instance;
+    config.instance_count = 1;
     assert_int_equal(piommu_domain_create(&config, &domain), 0);
     assert_int_equal(piommu_domain_map_list(domain, top, segments, 3, RW), -PIOMMU_ERANGE);
     assert_int_equal(piommu_domain_lookup(domain, 0, &translation), -PIOMMU_ENOENT);
@@ -928,8 +953,8 @@ static void test_a_failed_sync_is_sticky_and_keeps_what_the_hardware_may_use(voi
     struct piommu_gather gather;
     struct fake_os_counters before;
     struct fake_os_counters after;
-    struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_PAGING,
-                                          .instance = bench->instance};
+    struct piommu_domain_config config = {
+        .type = PIOMMU_DOMAIN_PAGING, .instances = &bench->instance, .instance_count = 1};
     struct piommu_domain *domain;
 
     attach_to_a(bench);
@@ -1014,7 +1039,8 @@ static void test_creation_without_memory_leaves_nothing_behind(void **state)
         struct piommu_instance *instance = NULL;
         struct piommu_device *device = NULL;
         struct piommu_domain *domain = NULL;
-        struct piommu_device_config device_config = {.ids = ids, .id_count = 2, .name = "d"};
+        struct device_ids room;
+        struct piommu_device_config device_config = {.id_count = 2, .name = "d"};
         struct piommu_domain_config domain_config = {.type = PIOMMU_DOMAIN_PAGING};
         int error;
 
@@ -1025,9 +1051,10 @@ static void test_creation_without_memory_leaves_nothing_behind(void **state)
             error = piommu_instance_create(context, mock_backend(mock), &mock, NULL, &instance);
         }
         if (error == 0) {
-            device_config.instance = instance;
-            domain_config.instance = instance;
-            error = piommu_device_add(&device_config, &device);
+            device_config.ids = device_ids_of(&room, instance, ids, 2);
+            domain_config.instances = &instance;
+            domain_config.instance_count = 1;
+            error = piommu_device_add(context, &device_config, &device);
         }
         if (error == 0) {
             error = piommu_domain_create(&domain_config, &domain);
@@ -1140,7 +1167,7 @@ int main(void)
         BOTH(test_a_device_reaches_what_its_domain_holds_and_nothing_else),
         BOTH(test_a_blocked_domain_holds_nothing),
         BOTH(test_an_identity_domain_grants_everything),
-        BOTH(test_a_domain_of_another_instance_is_refused),
+        BOTH(test_a_domain_of_another_kind_is_refused),
         BOTH(test_a_failed_move_ends_where_the_error_says),
         BOTH(test_a_move_that_cannot_go_back_ends_blocked),
         BOTH(test_a_unit_that_cannot_be_stopped_keeps_its_devices_and_domains),

@@ -19,6 +19,7 @@
 
 #include <piommu/piommu.h>
 
+#include "device_ids.h"
 #include "mock_backend.h"
 
 #define PAGE      0x1000ull
@@ -85,7 +86,8 @@ static struct bench *open_bench(enum piommu_backend_kind kind)
 {
     static const uint32_t id = ID;
     struct bench *bench = calloc(1, sizeof(*bench));
-    struct piommu_device_config device = {.ids = &id, .id_count = 1, .name = "dma"};
+    struct device_ids room;
+    struct piommu_device_config device = {.id_count = 1, .name = "dma"};
     struct piommu_domain_config domain = {.type = PIOMMU_DOMAIN_PAGING, .name = "A"};
 
     bench->os = fake_os_create(NULL);
@@ -95,9 +97,10 @@ static struct bench *open_bench(enum piommu_backend_kind kind)
     assert_int_equal(piommu_instance_create(bench->context, mock_backend(bench->mock), &bench->mock,
                                             NULL, &bench->instance),
                      0);
-    device.instance = bench->instance;
-    domain.instance = bench->instance;
-    assert_int_equal(piommu_device_add(&device, &bench->device), 0);
+    device.ids = device_ids_of(&room, bench->instance, &id, 1);
+    domain.instances = &bench->instance;
+    domain.instance_count = 1;
+    assert_int_equal(piommu_device_add(bench->context, &device, &bench->device), 0);
     assert_int_equal(piommu_domain_create(&domain, &bench->domain), 0);
     assert_int_equal(piommu_device_attach(bench->device, bench->domain), 0);
     return bench;
@@ -304,8 +307,8 @@ static void test_bad_changes_are_refused(void **state)
 {
     struct bench *bench = open_bench(kind_of(state));
     struct piommu_domain *domain = bench->domain;
-    struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_BLOCKED,
-                                          .instance = bench->instance};
+    struct piommu_domain_config config = {
+        .type = PIOMMU_DOMAIN_BLOCKED, .instances = &bench->instance, .instance_count = 1};
     struct piommu_domain *blocked;
     struct piommu_translation result;
     struct piommu_gather gather;

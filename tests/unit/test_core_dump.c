@@ -15,6 +15,7 @@
 
 #include <piommu/piommu.h>
 
+#include "device_ids.h"
 #include "mock_backend.h"
 
 #define PAGE  0x1000ull
@@ -56,16 +57,18 @@ static struct bench *open_bench(enum piommu_backend_kind kind)
                                             &instance, &bench->instance),
                      0);
     for (unsigned int i = 0; i < 3; i++) {
-        struct piommu_device_config device = {.instance = bench->instance,
-                                              .ids = ids[i],
+        struct device_ids room;
+        struct piommu_device_config device = {.ids =
+                                                  device_ids_of(&room, bench->instance, ids[i], 2),
                                               .id_count = i == 0 ? 2 : 1,
                                               .name = names[i]};
 
-        assert_int_equal(piommu_device_add(&device, &bench->devices[i]), 0);
+        assert_int_equal(piommu_device_add(bench->context, &device, &bench->devices[i]), 0);
     }
     for (unsigned int i = 0; i < 2; i++) {
         struct piommu_domain_config domain = {.type = PIOMMU_DOMAIN_PAGING,
-                                              .instance = bench->instance,
+                                              .instances = &bench->instance,
+                                              .instance_count = 1,
                                               .name = i == 0 ? "guest" : NULL,
                                               .owner = &bench->domains[i]};
 
@@ -115,13 +118,13 @@ static void test_a_dump_shows_who_is_where(void **state)
     piommu_context_dump(bench->context, take_line, bench->text);
     assert_ptr_equal(strstr(bench->text, "instance mmu0: "), bench->text);
     assert_non_null(strstr(bench->text, ", running, "));
-    expect_line(bench, "  device disk: group 0, in domain guest, IDs 0x1 0x2");
-    expect_line(bench, "  device net: group 1, blocked, IDs 0x5");
-    expect_line(bench, "  device alias: group 0, in domain guest, IDs 0x2");
-    expect_line(bench, "  domain guest: paging, 2 IDs, 0x2000 bytes mapped, maps 0x1, unmaps 0x0, "
-                       "syncs 0x0");
-    expect_line(bench, "  domain -: paging, 0 IDs, 0x0 bytes mapped, maps 0x0, unmaps 0x0, syncs "
-                       "0x0");
+    expect_line(bench, "device disk: group 0, in domain guest, IDs of mmu0: 0x1 0x2");
+    expect_line(bench, "device net: group 1, blocked, IDs of mmu0: 0x5");
+    expect_line(bench, "device alias: group 0, in domain guest, IDs of mmu0: 0x2");
+    expect_line(bench, "domain guest: paging, 2 IDs, 0x2000 bytes mapped, maps 0x1, unmaps 0x0, "
+                       "syncs 0x0, on mmu0");
+    expect_line(bench, "domain -: paging, 0 IDs, 0x0 bytes mapped, maps 0x0, unmaps 0x0, syncs "
+                       "0x0, on mmu0");
     close_bench(bench);
 }
 

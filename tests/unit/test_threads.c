@@ -8,6 +8,7 @@
  * sanitizer.
  */
 
+#include "device_ids.h"
 #include "fake_os.h"
 #include "virtio_iommu_model.h"
 
@@ -46,12 +47,13 @@ struct mapper {
     const char *complaint; /* NULL: all went well */
 };
 
-static void on_fault(void *cookie, const struct piommu_fault *fault)
+static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault)
 {
     struct bench *bench = cookie;
 
     (void)fault;
     atomic_fetch_add(&bench->faults, 1);
+    return PIOMMU_FAULT_NOTE;
 }
 
 static uint32_t config_read(void *ctx, unsigned int offset, unsigned int width)
@@ -99,7 +101,7 @@ static void progress(void *ctx)
 static void open_bench(struct bench *bench)
 {
     struct viommu_model_parameters parameters;
-    struct piommu_context_config config = {.fault = on_fault, .fault_cookie = bench};
+    struct piommu_context_config config = {.fault = on_fault, .cookie = bench};
     struct piommu_virtio_iommu_config place = {.pci = {.segment = 0, .bdf = 8}};
     struct viommu_model_memory memory = {.read = fake_os_device_read,
                                          .write = fake_os_device_write};
@@ -197,14 +199,15 @@ static void test_domains_are_mapped_in_parallel_with_each_other_and_with_service
     pthread_barrier_init(&bench.start, NULL, MAPPERS + 1);
     for (uint32_t i = 0; i < MAPPERS; i++) {
         uint32_t id = i + 1;
-        struct piommu_device_config device = {
-            .instance = bench.instance, .ids = &id, .id_count = 1};
-        struct piommu_domain_config domain = {.type = PIOMMU_DOMAIN_PAGING,
-                                              .instance = bench.instance};
+        struct device_ids room;
+        struct piommu_device_config device = {.ids = device_ids_of(&room, bench.instance, &id, 1),
+                                              .id_count = 1};
+        struct piommu_domain_config domain = {
+            .type = PIOMMU_DOMAIN_PAGING, .instances = &bench.instance, .instance_count = 1};
 
         assert_true(viommu_model_add_endpoint(bench.model, id, NULL, 0));
         mappers[i] = (struct mapper){.bench = &bench, .number = i};
-        assert_int_equal(piommu_device_add(&device, &devices[i]), 0);
+        assert_int_equal(piommu_device_add(bench.context, &device, &devices[i]), 0);
         assert_int_equal(piommu_domain_create(&domain, &mappers[i].domain), 0);
         assert_int_equal(piommu_device_attach(devices[i], mappers[i].domain), 0);
     }

@@ -18,6 +18,7 @@
 
 #include <piommu/virtio.h>
 
+#include "device_ids.h"
 #include "viommu_fixture.h"
 
 #define A        0x10u
@@ -511,8 +512,8 @@ static void test_tiny_domain_ranges_are_kept_to(void **state)
             assert_true(count <= 2); /* one for blocking, one for identity, and none left */
             fixture->instance = NULL;
         } else {
-            struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_PAGING,
-                                                  .instance = fixture->instance};
+            struct piommu_domain_config config = {
+                .type = PIOMMU_DOMAIN_PAGING, .instances = &fixture->instance, .instance_count = 1};
             struct piommu_device *device = viommu_fixture_add_device(fixture, A);
             size_t created = 0;
 
@@ -544,7 +545,8 @@ static void test_domain_numbers_run_out_and_come_back(void **state)
         options.model.domain_end = UINT32_MAX;
         options.unknown_ids = leave != 0 ? PIOMMU_UNKNOWN_IDS_LEAVE : PIOMMU_UNKNOWN_IDS_BLOCK;
         fixture = viommu_fixture_started(&options);
-        config.instance = fixture->instance;
+        config.instances = &fixture->instance;
+        config.instance_count = 1;
         while (count < COUNT(domains) && error == 0) {
             error = piommu_domain_create(&config, &domains[count]);
             count += error == 0;
@@ -631,38 +633,39 @@ static void test_probe_is_asked_once_for_each_id(void **state)
 static void test_add_refuses_malformed_configurations(void **state)
 {
     struct viommu_fixture *fixture = viommu_fixture_started(NULL);
-    uint32_t ids[PIOMMU_DEVICE_MAX_IDS + 1];
-    struct piommu_device_config config = {.instance = fixture->instance, .ids = ids, .id_count = 1};
+    struct device_ids room;
+    struct piommu_device_id *ids = room.ids;
+    struct piommu_device_config config = {.ids = ids, .id_count = 1};
     struct piommu_device *device = NULL;
 
     (void)state;
-    for (uint32_t i = 0; i < COUNT(ids); i++) {
-        ids[i] = 0x1000 + i;
-        viommu_model_add_endpoint(fixture->model, ids[i], NULL, 0);
+    for (uint32_t i = 0; i < COUNT(room.ids); i++) {
+        ids[i] = (struct piommu_device_id){.instance = fixture->instance, .id = 0x1000 + i};
+        viommu_model_add_endpoint(fixture->model, ids[i].id, NULL, 0);
     }
-    assert_int_equal(piommu_device_add(NULL, &device), -PIOMMU_EINVAL);
-    assert_int_equal(piommu_device_add(&config, NULL), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_add(fixture->context, NULL, &device), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_add(fixture->context, &config, NULL), -PIOMMU_EINVAL);
     config.id_count = 0;
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_EINVAL);
-    config.id_count = COUNT(ids);
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_add(fixture->context, &config, &device), -PIOMMU_EINVAL);
+    config.id_count = COUNT(room.ids);
+    assert_int_equal(piommu_device_add(fixture->context, &config, &device), -PIOMMU_EINVAL);
     config.id_count = SIZE_MAX;
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_add(fixture->context, &config, &device), -PIOMMU_EINVAL);
     config.id_count = 5;
     config.ids = NULL;
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_add(fixture->context, &config, &device), -PIOMMU_EINVAL);
     config.ids = ids;
-    config.instance = NULL;
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_EINVAL);
-    config.instance = fixture->instance;
+    ids[0].instance = NULL;
+    assert_int_equal(piommu_device_add(fixture->context, &config, &device), -PIOMMU_EINVAL);
+    ids[0].instance = fixture->instance;
     ids[4] = ids[1];
-    assert_int_equal(piommu_device_add(&config, &device), -PIOMMU_EINVAL);
-    ids[4] = 0x2000;
-    viommu_model_add_endpoint(fixture->model, ids[4], NULL, 0);
+    assert_int_equal(piommu_device_add(fixture->context, &config, &device), -PIOMMU_EINVAL);
+    ids[4].id = 0x2000;
+    viommu_model_add_endpoint(fixture->model, ids[4].id, NULL, 0);
     assert_null(device);
     assert_int_equal(viommu_fixture_count(fixture, 0), 0);
     config.id_count = PIOMMU_DEVICE_MAX_IDS;
-    assert_int_equal(piommu_device_add(&config, &device), 0);
+    assert_int_equal(piommu_device_add(fixture->context, &config, &device), 0);
     assert_int_equal(piommu_device_remove(device), 0);
     assert_int_equal(piommu_device_remove(NULL), 0);
     viommu_fixture_destroy(fixture);
@@ -1002,7 +1005,6 @@ static void test_devices_with_a_common_id_form_a_group(void **state)
     const uint32_t first[] = {A, B};
     const uint32_t second[] = {B, C};
     const uint32_t third[] = {STRANGER};
-    const uint32_t fourth[] = {STRANGER, A};
     const uint32_t all[] = {A, B, C, UINT32_MAX};
     struct piommu_device *devices[4] = {NULL};
     struct piommu_domain *domain = viommu_fixture_add_domain(fixture, PIOMMU_DOMAIN_PAGING);
@@ -1020,7 +1022,6 @@ static void test_devices_with_a_common_id_form_a_group(void **state)
     group = piommu_device_group(devices[0]);
     assert_ptr_equal(group, piommu_device_group(devices[1]));
     assert_ptr_not_equal(group, piommu_device_group(devices[2]));
-    assert_int_equal(viommu_fixture_try_add(fixture, fourth, 2, &devices[3]), -PIOMMU_EGROUP);
     assert_int_equal(piommu_device_attach(devices[0], domain), -PIOMMU_EGROUP);
     assert_int_equal(piommu_device_detach(devices[1]), -PIOMMU_EGROUP);
     assert_int_equal(viommu_fixture_count(fixture, VIOMMU_MODEL_ATTACH), 0);
@@ -1575,7 +1576,8 @@ static void test_identity_needs_the_device(void **state)
     options.model.offered_features &= ~VIOMMU_MODEL_F_BYPASS_CONFIG;
     options.model.config_length = 36;
     fixture = viommu_fixture_started(&options);
-    config.instance = fixture->instance;
+    config.instances = &fixture->instance;
+    config.instance_count = 1;
     assert_int_equal(piommu_domain_create(&config, &domain), -PIOMMU_EOPNOTSUPP);
     config.type = (enum piommu_domain_type)77;
     assert_int_equal(piommu_domain_create(&config, &domain), -PIOMMU_EINVAL);

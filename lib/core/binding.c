@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * Domains on instances. A domain exists on those for which it was created, as long as it lives, and
+ * on others as long as groups of theirs are in it. What can be mapped is what all of them can do.
+ */
+
+#include "core.h"
+
+struct binding *piommu_binding_find_(const struct piommu_domain *domain,
+                                     const struct piommu_instance *instance)
+{
+    struct binding *binding = domain->bindings;
+
+    while (binding != NULL && binding->instance != instance) {
+        binding = binding->next;
+    }
+    return binding;
+}
+
+/* Narrows what can be mapped to what a unit can do. */
+static void narrow(struct geometry *geometry, const struct piommu_backend_info *info)
+{
+    uint64_t granule_mask = lowest_bit(info->leaf_sizes) - 1;
+    uint64_t last_output = last_of_width(info->output_bits);
+
+    if (info->aperture.first > geometry->aperture.first) {
+        geometry->aperture.first = info->aperture.first;
+    }
+    if (info->aperture.last < geometry->aperture.last) {
+        geometry->aperture.last = info->aperture.last;
+    }
+    if (granule_mask > geometry->granule_mask) {
+        geometry->granule_mask = granule_mask;
+    }
+    geometry->leaf_sizes &= info->leaf_sizes;
+    geometry->leaf_sizes |= geometry->granule_mask + 1;
+    geometry->leaf_sizes &= ~geometry->granule_mask;
+    if (last_output < geometry->last_output) {
+        geometry->last_output = last_output;
+    }
+    geometry->prot &= info->prot;
+    geometry->write_only = geometry->write_only && info->write_only;
+}
+
+/* Notes what the domain can do now, and whether its table makes the checks for it. */
+static void set_geometry(struct piommu_domain *domain, const struct geometry *geometry)
+{
+    const struct piommu_pgtable_info *table = &domain->table_info;
+
+    domain->geometry = *geometry;
+    domain->table_checks = domain->table != NULL && !domain->splits &&
+                           table->granule == geometry->granule_mask + 1 &&
+                           table->aperture.first == geometry->aperture.first &&
+                           table->aperture.last == geometry->aperture.last;
+}
+
+/* Tells whether all that is mapped would still be allowed in another geometry. */
+static int check_mappings(struct piommu_domain *domain, const struct geometry *to)
+{
+    const struct geometry *from = &domain->geometry;
+    uint64_t at = from->aperture.first;
+    struct piommu_translation next;
+    uint64_t iova;
+
+    if (from->aperture.first == to->aperture.first && from->aperture.last == to->aperture.last &&
+        from->granule_mask == to->granule_mask && from->last_output == to->last_output &&
+        from->prot == to->prot && from->write_only == to->write_only) {
+        return 0;
+    }
+    while (piommu_domain_next(domain, at, from->aperture.last, &iova, &next) == 0) {
+        uint64_t last = iova + (next.leaf_size - 1);
+
+        if (iova < to->aperture.first || last > to->aperture.last ||
+            ((iova | next.physical | next.leaf_size) & to->granule_mask) != 0 ||
+            next.physical + (next.leaf_size - 1) > to->last_output) {
+            return -PIOMMU_ERANGE;
+        }
+        if ((next.prot & ~to->prot) != 0 ||
+            (!to->write_only && (next.prot & PIOMMU_PROT_READ) == 0)) {
+            return -PIOMMU_EOPNOTSUPP;
+        }
+        if (last >= from->aperture.last) {
+            break;
+        }
+        at = last + 1;
+    }
+    return 0;
+}
+
+/* Whether a unit can walk the tables that the domain has, or is to have. */
+static bool walks(const struct piommu_instance *instance, const struct piommu_domain *domain)
+{
+    const uint32_t features = PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_XNX |
+                              PIOMMU_PGTABLE_DIRTY | PIOMMU_PGTABLE_BBM_LEVEL_2;
+    const uint32_t ours = PIOMMU_PGTABLE_DISJOINT;
+    const struct piommu_pgtable_config *can = &instance->info.table;
+    const struct piommu_pgtable_config *table = &domain->table_config;
+
+    return can->format == table->format && can->granule == table->granule &&
+           can->input_bits >= table->input_bits && can->output_bits >= table->output_bits &&
+           (can->coherent_walk || !table->coherent_walk) &&
+           ((can->flags ^ table->flags) & ~(features | ours)) == 0 &&
+           (table->flags & features & ~can->flags) == 0 &&
+           (can->leaf_sizes == 0 ||
+            (table->leaf_sizes != 0 && (table->leaf_sizes & ~can->leaf_sizes) == 0));
+}
+
+/* Whether the domain can be on an instance; sets what it can do then. */
+static int check(struct piommu_domain *domain, struct piommu_instance *instance,
+                 struct geometry *geometry)
+{
+    if (instance->backend->kind != domain->kind) {
+        return -PIOMMU_EMIXED;
+    }
+    if (domain->config.type == PIOMMU_DOMAIN_IDENTITY) {
+        return instance->info.identity ? 0 : -PIOMMU_EMIXED;
+    }
+    if (domain->config.type == PIOMMU_DOMAIN_SHARED) {
+        return piommu_check_shared_(instance, &domain->table_info) == 0 ? 0 : -PIOMMU_EMIXED;
+    }
+    *geometry = domain->geometry;
+    narrow(geometry, &instance->info);
+    if (geometry->aperture.first > geometry->aperture.last ||
+        (domain->kind == PIOMMU_BACKEND_TABLES && !walks(instance, domain))) {
+        return -PIOMMU_EMIXED;
+    }
+    return check_mappings(domain, geometry);
+}
+
+int piommu_binding_make_(struct piommu_domain *domain, struct piommu_instance *instance,
+                         bool permanent)
+{
+    struct piommu_backend_domain request = {.identity = domain};
+    struct geometry geometry = domain->geometry;
+    struct binding *binding;
+    int error = permanent ? 0 : check(domain, instance, &geometry);
+
+    if (error != 0) {
+        return error;
+    }
+    if (instance_failed(instance)) {
+        return -PIOMMU_EFAILED;
+    }
+    binding = piommu_host_alloc(instance->host, sizeof(*binding));
+    if (binding == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    request.type = domain_is_paging(domain) ? PIOMMU_DOMAIN_PAGING : domain->config.type;
+    if (domain->table != NULL || domain->config.type == PIOMMU_DOMAIN_SHARED) {
+        request.table = &domain->table_info;
+    }
+    error = piommu_instance_judge_(
+        instance, instance->backend->domain_create(instance->unit, &request, &binding->handle));
+    if (error != 0) {
+        piommu_host_free(instance->host, binding, sizeof(*binding));
+        return error;
+    }
+    binding->domain = domain;
+    binding->instance = instance;
+    binding->permanent = permanent;
+    binding->peer = instance->bindings;
+    instance->bindings = binding;
+    instance->users++;
+    /* At the end: the domain's first instance is the one that is asked first. */
+    {
+        struct binding **end = &domain->bindings;
+
+        while (*end != NULL) {
+            end = &(*end)->next;
+        }
+        *end = binding;
+    }
+    set_geometry(domain, &geometry);
+    return 0;
+}
+
+/* Takes back what counts as being in a binding though no group does; its unit is stopped. */
+static void forget_doubtful(const struct binding *binding)
+{
+    const struct range_node *node = piommu_range_tree_from_(&binding->instance->endpoints, 0);
+
+    while (node != NULL) {
+        struct endpoint *endpoint = RANGE_TREE_ENTRY(node, struct endpoint, node);
+
+        if (endpoint->binding == binding) {
+            (void)piommu_endpoint_block_(endpoint);
+        }
+        node = piommu_range_tree_next_(node);
+    }
+}
+
+static void drop(struct binding *binding)
+{
+    struct piommu_instance *instance = binding->instance;
+
+    instance->backend->domain_destroy(instance->unit, binding->handle);
+    CHAIN_REMOVE(binding->domain->bindings, binding);
+    LIST_REMOVE(instance->bindings, binding);
+    instance->users--;
+    piommu_host_free(instance->host, binding, sizeof(*binding));
+}
+
+/* Whether hardware cannot be using a binding any more. */
+static bool unused(const struct binding *binding)
+{
+    return binding->endpoints == 0 &&
+           (!instance_failed(binding->instance) || instance_stopped(binding->instance));
+}
+
+void piommu_bindings_drop_unused_(struct piommu_domain *domain)
+{
+    struct geometry geometry = domain->base;
+    struct binding *binding = domain->bindings;
+
+    while (binding != NULL) {
+        struct binding *next = binding->next;
+
+        if (!binding->permanent && unused(binding)) {
+            drop(binding);
+        } else {
+            narrow(&geometry, &binding->instance->info);
+        }
+        binding = next;
+    }
+    set_geometry(domain, &geometry);
+}
+
+void piommu_bindings_drop_all_(struct piommu_domain *domain)
+{
+    while (domain->bindings != NULL) {
+        forget_doubtful(domain->bindings);
+        drop(domain->bindings);
+    }
+}

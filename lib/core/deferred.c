@@ -1,0 +1,412 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * Deferred domains while they are filled. Below the cursor everything is where it is going to be:
+ * in the tables, or with a backend that takes requests in the record. Above it lies what is still
+ * to come: in the record, or, if the host tells its frames itself, nowhere.
+ */
+
+#include "core.h"
+
+bool piommu_deferred_below_(const struct piommu_domain *domain, struct piommu_range *range)
+{
+    if (range->first >= domain->cursor) {
+        return false;
+    }
+    if (range->last >= domain->cursor) {
+        range->last = domain->cursor - 1;
+    }
+    return true;
+}
+
+bool piommu_deferred_above_(const struct piommu_domain *domain, struct piommu_range *range)
+{
+    if (range->last < domain->cursor) {
+        return false;
+    }
+    if (range->first < domain->cursor) {
+        range->first = domain->cursor;
+    }
+    return true;
+}
+
+static bool host_tells(const struct piommu_domain *domain)
+{
+    return domain->config.next_frames != NULL;
+}
+
+bool piommu_deferred_unknown_(const struct piommu_domain *domain, struct piommu_range range)
+{
+    return domain->splits && host_tells(domain) && piommu_deferred_above_(domain, &range);
+}
+
+/* Takes back what a call has mapped on either side; no device is in the domain. */
+static void undo(struct piommu_domain *domain, struct piommu_range range)
+{
+    struct piommu_range below = range;
+
+    if (piommu_deferred_below_(domain, &below) && domain->table != NULL) {
+        struct piommu_gather gather;
+        uint64_t unmapped;
+
+        piommu_gather_init(&gather);
+        if (piommu_pgtable_unmap(domain->table, below.first, range_size(below), &gather,
+                                 &unmapped) == 0) {
+            (void)piommu_tables_sync_(domain, &gather);
+        }
+    } else if (below.last < domain->cursor) {
+        piommu_requests_discard_(domain, below);
+    }
+    if (piommu_deferred_above_(domain, &range) && !host_tells(domain)) {
+        piommu_requests_discard_(domain, range);
+    }
+}
+
+/* Maps one segment, on whichever sides it lies: all of it, or nothing. */
+static int map_segment(struct piommu_domain *domain, struct piommu_range range, uint64_t physical,
+                       piommu_prot prot)
+{
+    struct piommu_range below = range;
+    struct piommu_range above = range;
+    struct piommu_segment segment;
+    int error = 0;
+
+    if (piommu_deferred_above_(domain, &above) && !host_tells(domain)) {
+        segment.physical = physical + (above.first - range.first);
+        segment.size = range_size(above);
+        error = piommu_requests_map_(domain, above.first, &segment, 1, prot);
+    }
+    if (error == 0 && piommu_deferred_below_(domain, &below)) {
+        segment.physical = physical;
+        segment.size = range_size(below);
+        error = domain->table != NULL
+                    ? piommu_tables_map_(domain, below.first, &segment, 1, prot)
+                    : piommu_requests_map_(domain, below.first, &segment, 1, prot);
+        if (error != 0 && !host_tells(domain) && above.first <= above.last &&
+            above.first >= domain->cursor) {
+            piommu_requests_discard_(domain, above);
+        }
+    }
+    return error;
+}
+
+int piommu_deferred_map_(struct piommu_domain *domain, uint64_t iova,
+                         const struct piommu_segment *segments, size_t count, piommu_prot prot)
+{
+    uint64_t at = iova;
+
+    for (size_t i = 0; i < count; i++) {
+        struct piommu_range range = {.first = at, .last = at + (segments[i].size - 1)};
+        int error = map_segment(domain, range, segments[i].physical, prot);
+
+        if (error != 0) {
+            struct piommu_range mapped = {.first = iova, .last = at - 1};
+
+            if (at != iova) {
+                undo(domain, mapped);
+            }
+            return error;
+        }
+        at = range.last + 1;
+    }
+    return 0;
+}
+
+/* Unmaps in the part that is populated; nothing there is fine. */
+static int unmap_below(struct piommu_domain *domain, struct piommu_range range,
+                       struct piommu_gather *gather, uint64_t *unmapped)
+{
+    uint64_t bytes = 0;
+    uint64_t done;
+    int error =
+        domain->table != NULL
+            ? piommu_pgtable_unmap(domain->table, range.first, range_size(range), gather, &bytes)
+            : piommu_requests_unmap_(domain, range, UINT32_MAX, gather, &done, &bytes);
+
+    *unmapped += error == 0 ? bytes : 0;
+    return error == -PIOMMU_ENOENT ? 0 : error;
+}
+
+static int unmap_above(struct piommu_domain *domain, struct piommu_range range,
+                       struct piommu_gather *gather, uint64_t *unmapped)
+{
+    uint64_t bytes = 0;
+    uint64_t done;
+    int error = piommu_requests_unmap_(domain, range, UINT32_MAX, gather, &done, &bytes);
+
+    *unmapped += bytes;
+    return error == -PIOMMU_ENOENT ? 0 : error;
+}
+
+int piommu_deferred_unmap_(struct piommu_domain *domain, struct piommu_range range,
+                           struct piommu_gather *gather, uint64_t *unmapped)
+{
+    struct piommu_range below = range;
+    struct piommu_range above = range;
+    bool recorded = piommu_deferred_above_(domain, &above) && !host_tells(domain);
+    int error = 0;
+
+    /* No leaf lies across the cursor, so only the ends of the whole range can cut. */
+    if (recorded && piommu_requests_cuts_(domain, above)) {
+        return -PIOMMU_ECUT;
+    }
+    if (piommu_deferred_below_(domain, &below)) {
+        error = unmap_below(domain, below, gather, unmapped);
+    }
+    if (error == 0 && recorded) {
+        error = unmap_above(domain, above, gather, unmapped);
+    }
+    if (error == 0 && *unmapped == 0 && !piommu_deferred_unknown_(domain, range)) {
+        error = -PIOMMU_ENOENT;
+    }
+    return error;
+}
+
+int piommu_deferred_unmap_leaves_(struct piommu_domain *domain, struct piommu_range *range,
+                                  struct piommu_gather *gather, uint64_t *unmapped)
+{
+    struct piommu_range below = *range;
+    struct piommu_range above = *range;
+    bool recorded = piommu_deferred_above_(domain, &above) && !host_tells(domain);
+    bool unknown = piommu_deferred_unknown_(domain, *range);
+    int error = 0;
+
+    if (piommu_deferred_below_(domain, &below)) {
+        uint64_t bytes = 0;
+
+        if (domain->table != NULL) {
+            struct piommu_range removed = below;
+
+            error = piommu_pgtable_unmap_leaves(domain->table, below.first, below.last, gather,
+                                                &removed, &bytes);
+            below = error == 0 ? removed : below;
+            *unmapped += error == 0 ? bytes : 0;
+            error = error == -PIOMMU_ENOENT ? 0 : error;
+        } else {
+            below = piommu_requests_widen_(domain, below);
+            error = unmap_below(domain, below, gather, unmapped);
+        }
+        range->first = below.first;
+        range->last = below.last > range->last ? below.last : range->last;
+    }
+    if (error == 0 && recorded) {
+        above = piommu_requests_widen_(domain, above);
+        error = unmap_above(domain, above, gather, unmapped);
+        range->first = above.first < range->first ? above.first : range->first;
+        range->last = above.last;
+    }
+    if (error == 0 && *unmapped == 0 && !unknown) {
+        error = -PIOMMU_ENOENT;
+    }
+    return error;
+}
+
+int piommu_deferred_lookup_(struct piommu_domain *domain, uint64_t iova,
+                            struct piommu_translation *result)
+{
+    if (iova < domain->cursor && domain->table != NULL) {
+        return piommu_pgtable_lookup(domain->table, iova, result);
+    }
+    /* Of what is above, the record knows nothing if the host is to tell it. */
+    return piommu_requests_lookup_(domain, iova, result);
+}
+
+int piommu_deferred_next_(struct piommu_domain *domain, uint64_t first, uint64_t last,
+                          uint64_t *found, struct piommu_translation *result)
+{
+    if (domain->table != NULL && first < domain->cursor) {
+        struct piommu_range below = {.first = first, .last = last};
+
+        (void)piommu_deferred_below_(domain, &below);
+        if (piommu_pgtable_next_leaf(domain->table, below.first, below.last, found, result) == 0) {
+            return 0;
+        }
+    }
+    return piommu_requests_next_(domain, first, last, found, result);
+}
+
+/* How many leaves a range takes at most. */
+static uint64_t count_leaves(const struct piommu_pgtable_info *info, uint64_t iova,
+                             uint64_t physical, uint64_t size)
+{
+    uint64_t count = 0;
+
+    while (size != 0) {
+        uint64_t sizes = info->leaf_sizes;
+        uint64_t leaf = lowest_bit(sizes);
+        uint64_t step;
+
+        for (sizes &= ~leaf; sizes != 0; sizes &= ~lowest_bit(sizes)) {
+            uint64_t larger = lowest_bit(sizes);
+
+            if (((iova | physical) & (larger - 1)) != 0 || size < larger) {
+                break;
+            }
+            leaf = larger;
+        }
+        /* All of this size up to where a larger one might fit. */
+        step = sizes != 0 ? lowest_bit(sizes) - (iova & (lowest_bit(sizes) - 1)) : size;
+        step = (step < size ? step : size) & ~(leaf - 1);
+        step = step != 0 ? step : leaf;
+        count += step / leaf;
+        iova += step;
+        physical += step;
+        size -= step;
+    }
+    return count;
+}
+
+/* Maps a first portion of a piece in the tables; tells how much. */
+static int fill_tables(struct piommu_domain *domain, const struct piommu_frames *frames,
+                       uint32_t *budget, uint64_t *filled)
+{
+    struct piommu_segment segment = {.physical = frames->physical, .size = frames->size};
+    struct piommu_pgtable_cursor cursor = {.done = 0};
+    uint64_t leaves;
+    int error = piommu_pgtable_map_some(domain->table, frames->iova, &segment, 1, frames->prot,
+                                        *budget, &cursor);
+
+    *filled = cursor.done;
+    if (error != 0 && error != -PIOMMU_EAGAIN) {
+        return error;
+    }
+    leaves = count_leaves(&domain->table_info, frames->iova, frames->physical, cursor.done);
+    *budget = error == 0 && leaves < *budget ? *budget - (uint32_t)leaves : 0;
+    return 0;
+}
+
+/* The next piece that the host tells, from where population stands. */
+static int ask_host(struct piommu_domain *domain, struct piommu_frames *frames)
+{
+    const struct piommu_domain_config *config = &domain->config;
+    struct piommu_segment segment;
+    uint64_t last;
+    int error = config->next_frames(config->frames_cookie, domain->cursor, frames);
+
+    if (error != 0) {
+        return error;
+    }
+    segment.physical = frames->physical;
+    segment.size = frames->size;
+    error = piommu_domain_check_map_(domain, frames->iova, &segment, 1, frames->prot, &last);
+    if (error != 0) {
+        return error;
+    }
+    if (last < domain->cursor) {
+        return -PIOMMU_EBADMSG;
+    }
+    if (frames->iova < domain->cursor) {
+        uint64_t behind = domain->cursor - frames->iova;
+
+        frames->iova += behind;
+        frames->physical += behind;
+        frames->size -= behind;
+    }
+    return 0;
+}
+
+/* Moves what is next to where it is going to be. -PIOMMU_ENOENT: nothing is left. */
+static int step(struct piommu_domain *domain, uint32_t *budget)
+{
+    struct piommu_frames frames;
+    uint64_t filled;
+    int error;
+
+    if (host_tells(domain)) {
+        error = ask_host(domain, &frames);
+    } else {
+        error = piommu_requests_peek_(domain, &frames) ? 0 : -PIOMMU_ENOENT;
+    }
+    if (error != 0) {
+        return error;
+    }
+    if (domain->table != NULL) {
+        error = fill_tables(domain, &frames, budget, &filled);
+    } else {
+        struct piommu_segment segment = {.physical = frames.physical, .size = frames.size};
+
+        error = piommu_requests_map_(domain, frames.iova, &segment, 1, frames.prot);
+        filled = frames.size;
+        (*budget)--;
+    }
+    if (error != 0) {
+        return error;
+    }
+    if (host_tells(domain)) {
+        domain->statistics.mapped += domain->config.disjoint ? 0 : filled;
+    } else {
+        piommu_requests_consume_(domain, filled);
+    }
+    if (frames.iova + (filled - 1) >= domain->geometry.aperture.last) {
+        return -PIOMMU_ENOENT;
+    }
+    domain->cursor = frames.iova + filled;
+    return 0;
+}
+
+/* Makes what a domain has in hardware. */
+static int wake(struct piommu_domain *domain)
+{
+    int error = domain->kind == PIOMMU_BACKEND_TABLES ? piommu_domain_make_table_(domain) : 0;
+
+    for (size_t i = 0; i < domain->config.instance_count && error == 0; i++) {
+        if (piommu_binding_find_(domain, domain->instances[i]) == NULL) {
+            error = piommu_binding_make_(domain, domain->instances[i], true);
+        }
+    }
+    if (error != 0) {
+        piommu_bindings_drop_all_(domain);
+        piommu_pgtable_destroy(domain->table);
+        domain->table = NULL;
+        return error;
+    }
+    domain->phase = PHASE_POPULATING;
+    domain->splits = true;
+    return 0;
+}
+
+static int populate(struct piommu_domain *domain, uint32_t budget)
+{
+    int error = domain->phase == PHASE_DORMANT ? wake(domain) : 0;
+
+    if (error != 0) {
+        return error;
+    }
+    if (domain->table == NULL && !host_tells(domain)) {
+        error = -PIOMMU_ENOENT; /* the record is where it is going to be */
+    }
+    while (error == 0 && budget != 0) {
+        error = step(domain, &budget);
+    }
+    if (error == 0) {
+        return -PIOMMU_EAGAIN;
+    }
+    if (error == -PIOMMU_ENOENT) {
+        domain->phase = PHASE_COMPLETE;
+        domain->splits = false;
+        piommu_bindings_drop_unused_(domain); /* there are none, but the checks are judged anew */
+        error = 0;
+    }
+    return error;
+}
+
+int piommu_domain_populate(struct piommu_domain *domain, uint32_t budget)
+{
+    int error;
+
+    if (domain == NULL || domain->config.type != PIOMMU_DOMAIN_DEFERRED) {
+        return -PIOMMU_EINVAL;
+    }
+    if (domain->phase == PHASE_COMPLETE) {
+        return 0;
+    }
+    if (domain_failed(domain)) {
+        return -PIOMMU_EFAILED;
+    }
+    error = populate(domain, budget != 0 ? budget : 1);
+    if (domain->traced) {
+        piommu_trace_change_(domain, PIOMMU_EVENT_POPULATE, domain->cursor, 0, error);
+    }
+    return error;
+}

@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * Faults: from the hardware's report to the host's callback, to a record, and to a device that is
+ * blocked. All of it runs beside registration: what it looks at is under the context's lock, and
+ * the callback, which is not, is waited for by who wants to take a cookie away.
+ */
+
+#include "core.h"
+
+#define SECOND 1000000000ull
+
+/*
+ * The device that has an ID; NULL if several have it, since nobody can tell which of them it was.
+ */
+static const struct piommu_device *only_user(const struct endpoint *endpoint)
+{
+    if (endpoint->users != 1) {
+        return NULL;
+    }
+    for (const struct piommu_device *device = endpoint->group->devices; device != NULL;
+         device = device->next) {
+        for (size_t i = 0; i < device->id_count; i++) {
+            if (device->ids[i].endpoint == endpoint) {
+                return device->leaving ? NULL : device;
+            }
+        }
+    }
+    return NULL;
+}
+
+/* Counts a fault of a source, and tells whether it is one too many in this second. */
+static bool over_limit(struct storm *storm, uint32_t limit, uint64_t now)
+{
+    if (limit == 0) {
+        return false;
+    }
+    if (storm->count == 0 || now - storm->start >= SECOND) {
+        storm->start = now;
+        storm->count = 0;
+    }
+    if (storm->count == limit) {
+        return true;
+    }
+    storm->count++;
+    return false;
+}
+
+/* Fills in whose fault it is. Under the lock. */
+static void attribute(const struct endpoint *endpoint, struct fault_record *record)
+{
+    struct piommu_fault *fault = &record->fault;
+
+    record->device = endpoint != NULL ? only_user(endpoint) : NULL;
+    record->domain = endpoint != NULL ? endpoint->group->domain : NULL;
+    fault->device_owner = record->device != NULL ? record->device->owner : NULL;
+    fault->device_name = record->device != NULL ? record->device->name : NULL;
+    fault->domain_owner = record->domain != NULL ? record->domain->config.owner : NULL;
+    fault->domain_name = record->domain != NULL ? record->domain->config.name : NULL;
+}
+
+/* Keeps a record; the oldest goes if there is no room. Under the lock. */
+static void keep(struct piommu_instance *instance, const struct fault_record *record)
+{
+    uint32_t size = instance->config.fault_records;
+
+    if (size == 0) {
+        return;
+    }
+    if (instance->record_count == size) {
+        instance->record_first = (instance->record_first + 1) % size;
+        instance->record_count--;
+        instance->faults_dropped++;
+    }
+    instance->records[(instance->record_first + instance->record_count) % size] = *record;
+    instance->record_count++;
+}
+
+static void trace_fault(const struct piommu_instance *instance, const struct piommu_fault *fault)
+{
+    const struct piommu_context_config *config = &instance->context->config;
+    struct piommu_event event = {.kind = PIOMMU_EVENT_FAULT,
+                                 .instance_owner = fault->instance_owner,
+                                 .device_owner = fault->device_owner,
+                                 .domain_owner = fault->domain_owner,
+                                 .instance_name = fault->instance_name,
+                                 .device_name = fault->device_name,
+                                 .domain_name = fault->domain_name,
+                                 .iova = fault->iova,
+                                 .id = fault->id};
+
+    if (config->trace != NULL) {
+        config->trace(config->cookie, &event);
+    }
+}
+
+/* Blocks a group, which the caller has busy, as far as its units can without waiting. */
+static void block_at_once(const struct piommu_group *group)
+{
+    for (struct endpoint *endpoint = group->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        struct piommu_instance *instance = endpoint->instance;
+
+        if (endpoint->binding != NULL && instance_usable(instance) &&
+            instance->backend->block_now != NULL) {
+            (void)instance->backend->block_now(instance->unit, endpoint->handle);
+        }
+    }
+}
+
+/* Does what the host wants to be done about a fault. */
+static void act(struct piommu_instance *instance, enum piommu_fault_answer answer,
+                const struct fault_record *record)
+{
+    struct piommu_context *context = instance->context;
+    struct piommu_group *group = NULL;
+    unsigned long state = context_lock(context);
+
+    instance->callbacks++;
+    if (answer != PIOMMU_FAULT_IGNORE) {
+        keep(instance, record);
+    }
+    if (answer == PIOMMU_FAULT_BLOCK && record->domain != NULL) {
+        const struct endpoint *endpoint = piommu_find_endpoint_(instance, record->fault.id);
+
+        /* Whoever has moved the group while the lock was free has the last word. */
+        if (endpoint != NULL && endpoint->group->domain == record->domain) {
+            endpoint->group->block_wanted = true;
+            instance->blocks_wanted = true;
+            if (!endpoint->group->busy) {
+                group = endpoint->group;
+                group->busy = true;
+            }
+        }
+    }
+    context_unlock(context, state);
+    if (group != NULL) {
+        block_at_once(group);
+        state = context_lock(context);
+        group->busy = false;
+        context_unlock(context, state);
+    }
+}
+
+void piommu_backend_report_fault(struct piommu_instance *instance,
+                                 const struct piommu_backend_fault *raw)
+{
+    struct piommu_context *context = instance->context;
+    const struct piommu_context_config *config = &context->config;
+    enum piommu_fault_answer answer = PIOMMU_FAULT_NOTE;
+    struct fault_record record = {.fault = {.instance_owner = instance->config.owner,
+                                            .instance_name = instance->config.name,
+                                            .time = context->host.os->now(context->host.ctx),
+                                            .id = raw->id,
+                                            .reason = raw->reason,
+                                            .iova_valid = raw->iova_valid,
+                                            .read = raw->read,
+                                            .write = raw->write,
+                                            .iova = raw->iova,
+                                            .raw = raw->raw}};
+    struct endpoint *endpoint;
+    unsigned long state = context_lock(context);
+
+    instance->faults++;
+    endpoint = piommu_find_endpoint_(instance, raw->id);
+    if (over_limit(endpoint != NULL ? &endpoint->storm : &instance->unknown,
+                   instance->config.fault_limit, record.fault.time)) {
+        instance->faults_held_back++;
+        context_unlock(context, state);
+        return;
+    }
+    attribute(endpoint, &record);
+    instance->callbacks++;
+    context_unlock(context, state);
+    trace_fault(instance, &record.fault);
+    if (config->fault != NULL) {
+        answer = config->fault(config->cookie, &record.fault);
+    }
+    act(instance, answer, &record);
+}
+
+/* A group with an ID on the instance that is to be blocked and that nobody has busy, or NULL. */
+static struct piommu_group *next_wanted(struct piommu_instance *instance)
+{
+    const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, 0);
+
+    while (node != NULL) {
+        struct piommu_group *group = RANGE_TREE_ENTRY(node, struct endpoint, node)->group;
+
+        if (group->block_wanted && !group->busy) {
+            return group;
+        }
+        node = piommu_range_tree_next_(node);
+    }
+    return NULL;
+}
+
+/* Blocks the groups that are to be blocked, where it may wait. */
+static void block_wanted(struct piommu_instance *instance)
+{
+    struct piommu_context *context = instance->context;
+
+    for (;;) {
+        unsigned long state = context_lock(context);
+        struct piommu_group *group = instance->blocks_wanted ? next_wanted(instance) : NULL;
+
+        if (group == NULL) {
+            /* Those that are busy now are blocked by whoever has them. */
+            instance->blocks_wanted = false;
+        } else {
+            group->busy = true;
+        }
+        context_unlock(context, state);
+        if (group == NULL) {
+            return;
+        }
+        piommu_group_release_(group);
+    }
+}
+
+static bool wants_block(struct piommu_instance *instance)
+{
+    unsigned long state = context_lock(instance->context);
+    bool wanted = instance->blocks_wanted;
+
+    context_unlock(instance->context, state);
+    return wanted;
+}
+
+/* Whether there is a unit that can have something to report. */
+static bool reports(const struct piommu_instance *instance)
+{
+    return !instance->waiting && !instance->suspended;
+}
+
+int piommu_instance_service(struct piommu_instance *instance, unsigned int budget)
+{
+    int handled;
+
+    if (instance == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    if (instance_failed(instance)) {
+        return -PIOMMU_EFAILED;
+    }
+    if (!reports(instance)) {
+        return 0;
+    }
+    handled = instance->backend->service(instance->unit, budget);
+    if (handled < 0) {
+        return piommu_instance_fail_(instance, handled);
+    }
+    block_wanted(instance);
+    return instance_failed(instance) ? -PIOMMU_EFAILED : handled;
+}
+
+int piommu_instance_interrupt(struct piommu_instance *instance, unsigned int budget, bool *more)
+{
+    bool wanted = false;
+    int handled;
+
+    if (instance == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    if (instance_failed(instance)) {
+        handled = -PIOMMU_EFAILED;
+    } else if (!reports(instance)) {
+        handled = 0;
+    } else {
+        handled = instance->backend->service(instance->unit, budget);
+        wanted = handled < 0 || wants_block(instance);
+        handled = handled < 0 ? 0 : handled;
+    }
+    if (more != NULL) {
+        *more = wanted;
+    }
+    return handled;
+}
+
+int piommu_instance_take_fault(struct piommu_instance *instance, struct piommu_fault *fault)
+{
+    unsigned long state;
+    bool found;
+
+    if (instance == NULL || fault == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    state = context_lock(instance->context);
+    found = instance->record_count != 0;
+    if (found) {
+        *fault = instance->records[instance->record_first].fault;
+        instance->record_first = (instance->record_first + 1) % instance->config.fault_records;
+        instance->record_count--;
+    }
+    context_unlock(instance->context, state);
+    return found ? 0 : -PIOMMU_ENOENT;
+}
+
+/* Waits until the callback that runs on an instance, if any, has ended. */
+static int wait_for_callback(struct piommu_instance *instance)
+{
+    struct piommu_context *context = instance->context;
+    uint64_t deadline = piommu_host_deadline(instance->host, instance->config.timeout);
+    unsigned long state = context_lock(context);
+    uint32_t begun = instance->callbacks;
+    uint32_t now = begun;
+
+    context_unlock(context, state);
+    while ((begun & 1) != 0 && now == begun) {
+        if (!piommu_host_wait(instance->host, deadline)) {
+            return -PIOMMU_EBUSY;
+        }
+        state = context_lock(context);
+        now = instance->callbacks;
+        context_unlock(context, state);
+    }
+    return 0;
+}
+
+int piommu_faults_quiesce_(struct piommu_context *context)
+{
+    int error = 0;
+
+    for (struct piommu_instance *instance = context->instances; instance != NULL && error == 0;
+         instance = instance->peer) {
+        error = wait_for_callback(instance);
+    }
+    return error;
+}
+
+static void set_leaving(struct piommu_device *device, bool leaving)
+{
+    unsigned long state = context_lock(device->context);
+
+    device->leaving = leaving;
+    context_unlock(device->context, state);
+}
+
+int piommu_faults_leave_(struct piommu_device *device)
+{
+    int error = 0;
+
+    set_leaving(device, true);
+    for (size_t i = 0; i < device->id_count && error == 0; i++) {
+        if (device->ids[i].instance != NULL) {
+            error = wait_for_callback(device->ids[i].instance);
+        }
+    }
+    if (error != 0) {
+        set_leaving(device, false);
+    }
+    return error;
+}
+
+void piommu_faults_purge_(struct piommu_context *context, const struct piommu_device *device,
+                          const struct piommu_domain *domain)
+{
+    unsigned long state = context_lock(context);
+
+    for (struct piommu_instance *instance = context->instances; instance != NULL;
+         instance = instance->peer) {
+        for (uint32_t i = 0; i < instance->config.fault_records; i++) {
+            struct fault_record *record = &instance->records[i];
+
+            if (device != NULL && record->device == device) {
+                record->device = NULL;
+                record->fault.device_owner = NULL;
+                record->fault.device_name = NULL;
+            }
+            if (domain != NULL && record->domain == domain) {
+                record->domain = NULL;
+                record->fault.domain_owner = NULL;
+                record->fault.domain_name = NULL;
+            }
+        }
+    }
+    context_unlock(context, state);
+}

@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * Units without power. What the library knows stays; endpoints count as being in their domains, and
+ * are not so in hardware until the unit is programmed again.
+ */
+
+#include "core.h"
+
+/* Notes that no endpoint of the instance is in its domain any more. */
+static void note_all_out(struct piommu_instance *instance)
+{
+    const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, 0);
+
+    while (node != NULL) {
+        struct endpoint *endpoint = RANGE_TREE_ENTRY(node, struct endpoint, node);
+
+        endpoint->out = endpoint->binding != NULL;
+        node = piommu_range_tree_next_(node);
+    }
+    for (struct binding *binding = instance->bindings; binding != NULL; binding = binding->peer) {
+        binding->live = 0;
+    }
+}
+
+static bool child_runs(const struct piommu_instance *parent)
+{
+    for (struct piommu_instance *child = parent->context->instances; child != NULL;
+         child = child->peer) {
+        if (child->parent == parent && !child->suspended && !instance_failed(child)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int piommu_instance_suspend(struct piommu_instance *instance)
+{
+    int error;
+
+    if (instance == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    if (instance_failed(instance)) {
+        return -PIOMMU_EFAILED;
+    }
+    if (instance->suspended) {
+        return 0;
+    }
+    if (instance->backend->suspend == NULL) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    if (instance->waiting || child_runs(instance)) {
+        return -PIOMMU_EBUSY;
+    }
+    error = instance->backend->suspend(instance->unit);
+    if (error != 0) {
+        error = piommu_instance_fail_(instance, error);
+    } else {
+        instance->suspended = true;
+        note_all_out(instance);
+    }
+    piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_SUSPEND, error);
+    return error;
+}
+
+/* Brings back the endpoints that are to be in domains. */
+static int reenter(struct piommu_instance *instance)
+{
+    const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, 0);
+    int error = 0;
+
+    while (node != NULL && error == 0) {
+        struct endpoint *endpoint = RANGE_TREE_ENTRY(node, struct endpoint, node);
+
+        if (endpoint->binding != NULL && !endpoint->group->fault_blocked) {
+            error = piommu_endpoint_enter_(endpoint);
+        }
+        node = piommu_range_tree_next_(node);
+    }
+    return error;
+}
+
+int piommu_instance_resume(struct piommu_instance *instance)
+{
+    int error;
+
+    if (instance == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    if (instance_failed(instance)) {
+        return -PIOMMU_EFAILED;
+    }
+    if (!instance->suspended) {
+        return 0;
+    }
+    if (instance->parent != NULL && instance->parent->suspended) {
+        return -PIOMMU_EBUSY;
+    }
+    error = instance->backend->resume(instance->unit);
+    instance->suspended = false;
+    if (error == 0) {
+        error = reenter(instance);
+    }
+    if (error != 0) {
+        /* Not all are where they belong, and nobody asked for less. */
+        error = piommu_instance_fail_(instance, error);
+    }
+    piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_RESUME, error);
+    return error;
+}

@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * Reserved regions: addresses that nobody may map, those that a device uses by their physical
+ * address all the time, and those to which it writes its interrupts.
+ */
+
+#include "core.h"
+
+const struct piommu_reserved_region *piommu_next_region_(struct region_cursor *cursor)
+{
+    if (!cursor->begun) {
+        cursor->begun = true;
+        cursor->device = cursor->group->devices;
+        cursor->endpoint = cursor->group->endpoints;
+        cursor->node = cursor->endpoint != NULL ? cursor->endpoint->facts.reserved : NULL;
+    }
+    while (cursor->device != NULL) {
+        if (cursor->index < cursor->device->region_count) {
+            return &cursor->device->regions[cursor->index++];
+        }
+        cursor->device = cursor->device->next;
+        cursor->index = 0;
+    }
+    while (cursor->endpoint != NULL) {
+        const struct reserved_node *node = cursor->node;
+
+        if (node != NULL) {
+            cursor->node = node->next;
+            return &node->region;
+        }
+        cursor->endpoint = cursor->endpoint->next;
+        cursor->node = cursor->endpoint != NULL ? cursor->endpoint->facts.reserved : NULL;
+    }
+    return NULL;
+}
+
+/* Whether the library maps a region in a domain. */
+static bool is_direct(const struct piommu_domain *domain,
+                      const struct piommu_reserved_region *region)
+{
+    return region->kind == PIOMMU_RESERVED_DIRECT ||
+           (region->kind == PIOMMU_RESERVED_RELAXABLE && domain->config.map_relaxable);
+}
+
+static bool counts(const struct piommu_domain *domain, const struct piommu_reserved_region *region)
+{
+    return region->kind != PIOMMU_RESERVED_RELAXABLE || domain->config.map_relaxable;
+}
+
+/* Direct regions take whole granules. */
+static struct piommu_range extent(const struct piommu_domain *domain,
+                                  const struct piommu_reserved_region *region)
+{
+    struct piommu_range range = region->range;
+
+    if (is_direct(domain, region)) {
+        range.first &= ~domain->geometry.granule_mask;
+        range.last |= domain->geometry.granule_mask;
+    }
+    return range;
+}
+
+uint64_t piommu_regions_count_(const struct piommu_domain *domain, const struct piommu_group *group)
+{
+    struct region_cursor cursor = {.group = group};
+    const struct piommu_reserved_region *region;
+    uint64_t count = 0;
+
+    while ((region = piommu_next_region_(&cursor)) != NULL) {
+        count += counts(domain, region) ? 1 : 0;
+    }
+    return count;
+}
+
+static bool has_window(const struct piommu_domain *domain)
+{
+    return domain->config.msi_window.last != 0;
+}
+
+bool piommu_reserved_overlaps_(const struct piommu_domain *domain, struct piommu_range range)
+{
+    if (has_window(domain) && ranges_overlap(domain->config.msi_window, range)) {
+        return true;
+    }
+    for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
+        struct region_cursor cursor = {.group = group};
+        const struct piommu_reserved_region *region;
+
+        while ((region = piommu_next_region_(&cursor)) != NULL) {
+            if (counts(domain, region) && ranges_overlap(extent(domain, region), range)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool piommu_held_overlaps_(const struct piommu_domain *domain, struct piommu_range range)
+{
+    for (const struct doorbell *doorbell = domain->doorbells; doorbell != NULL;
+         doorbell = doorbell->next) {
+        struct piommu_range page = {.first = doorbell->iova,
+                                    .last = doorbell->iova | domain->geometry.granule_mask};
+
+        if (ranges_overlap(page, range)) {
+            return true;
+        }
+    }
+    for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
+        struct region_cursor cursor = {.group = group};
+        const struct piommu_reserved_region *region;
+
+        while ((region = piommu_next_region_(&cursor)) != NULL) {
+            if (is_direct(domain, region) && ranges_overlap(extent(domain, region), range)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Whether a range overlaps what devices of the domain do not want to be mapped at all. */
+static bool forbidden_overlaps(const struct piommu_domain *domain, struct piommu_range range)
+{
+    if (has_window(domain) && ranges_overlap(domain->config.msi_window, range)) {
+        return true;
+    }
+    for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
+        struct region_cursor cursor = {.group = group};
+        const struct piommu_reserved_region *region;
+
+        while ((region = piommu_next_region_(&cursor)) != NULL) {
+            if (counts(domain, region) && !is_direct(domain, region) &&
+                ranges_overlap(region->range, range)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+/* Finds the first part of a range that no direct region of the domain's groups covers. */
+static bool next_uncovered(const struct piommu_domain *domain, struct piommu_range *range,
+                           struct piommu_range *part)
+{
+    bool moved = true;
+
+    while (moved) {
+        moved = false;
+        part->first = range->first;
+        part->last = range->last;
+        for (const struct piommu_group *group = domain->groups; group != NULL;
+             group = group->next) {
+            struct region_cursor cursor = {.group = group};
+            const struct piommu_reserved_region *region;
+
+            while ((region = piommu_next_region_(&cursor)) != NULL) {
+                struct piommu_range held = extent(domain, region);
+
+                if (!is_direct(domain, region) || !ranges_overlap(held, *part)) {
+                    continue;
+                }
+                if (held.first > part->first) {
+                    part->last = held.first - 1;
+                } else if (held.last >= range->last) {
+                    return false;
+                } else {
+                    range->first = held.last + 1;
+                    moved = true;
+                }
+                if (moved) {
+                    break;
+                }
+            }
+            if (moved) {
+                break;
+            }
+        }
+    }
+    return true;
+}
+
+/* Maps a part of a direct region: in tables page by page, so that any page can go alone. */
+static int map_direct(struct piommu_domain *domain, struct piommu_range part)
+{
+    struct piommu_segment segment = {.physical = part.first, .size = range_size(part)};
+    uint64_t mapped = 0;
+    int error = 0;
+
+    if (domain->table == NULL) {
+        return piommu_domain_map_checked_(domain, part.first, &segment, 1,
+                                          PIOMMU_PROT_READ | PIOMMU_PROT_WRITE);
+    }
+    segment.size = domain->geometry.granule_mask + 1;
+    while (mapped != range_size(part)) {
+        segment.physical = part.first + mapped;
+        error = piommu_domain_map_checked_(domain, segment.physical, &segment, 1,
+                                           PIOMMU_PROT_READ | PIOMMU_PROT_WRITE);
+        if (error != 0) {
+            break;
+        }
+        mapped += segment.size;
+    }
+    if (error != 0 && mapped != 0) {
+        struct piommu_range undo = {.first = part.first, .last = part.first + (mapped - 1)};
+        struct piommu_gather gather;
+        uint64_t unmapped = 0;
+
+        piommu_gather_init(&gather);
+        (void)piommu_domain_unmap_checked_(domain, undo, &gather, &unmapped);
+        (void)piommu_domain_sync_checked_(domain, &gather);
+    }
+    return error;
+}
+
+/* Unmaps what the library has mapped in a range. */
+static void unmap_direct(struct piommu_domain *domain, struct piommu_range part)
+{
+    struct piommu_gather gather;
+    uint64_t unmapped = 0;
+
+    piommu_gather_init(&gather);
+    if (piommu_domain_unmap_checked_(domain, part, &gather, &unmapped) == 0) {
+        /* A failure is the instance's, which blocks its devices; nobody gets this memory. */
+        (void)piommu_domain_sync_checked_(domain, &gather);
+    }
+}
+
+/*
+ * With a backend that takes requests the records are what is mapped as one: those go that no direct
+ * region needs any more.
+ */
+static void sweep_requests(struct piommu_domain *domain, struct piommu_range range)
+{
+    uint64_t at = range.first;
+    struct piommu_translation next;
+    uint64_t iova;
+
+    while (piommu_requests_next_(domain, at, range.last, &iova, &next) == 0) {
+        struct piommu_range record = {.first = iova, .last = iova + (next.leaf_size - 1)};
+        struct piommu_range rest = record;
+        struct piommu_range part;
+
+        if (next_uncovered(domain, &rest, &part) && part.first == record.first &&
+            part.last == record.last) {
+            unmap_direct(domain, record);
+        }
+        if (record.last >= range.last) {
+            return;
+        }
+        at = record.last + 1;
+    }
+}
+
+void piommu_direct_sweep_(struct piommu_domain *domain, const struct piommu_reserved_region *region)
+{
+    struct piommu_range range = extent(domain, region);
+    struct piommu_range part;
+
+    if (!domain_is_paging(domain) || !is_direct(domain, region)) {
+        return;
+    }
+    if (domain->table == NULL) {
+        sweep_requests(domain, range);
+        return;
+    }
+    while (next_uncovered(domain, &range, &part)) {
+        unmap_direct(domain, part);
+        if (part.last >= range.last) {
+            break;
+        }
+        range.first = part.last + 1;
+    }
+}
+
+void piommu_direct_unmap_(struct piommu_domain *domain, const struct piommu_group *group)
+{
+    struct region_cursor cursor = {.group = group};
+    const struct piommu_reserved_region *region;
+
+    while ((region = piommu_next_region_(&cursor)) != NULL) {
+        piommu_direct_sweep_(domain, region);
+    }
+}
+
+/* Maps what of a region is not mapped yet, by this group or by others. */
+static bool map_region(struct piommu_domain *domain, const struct piommu_reserved_region *region,
+                       int *error)
+{
+    struct piommu_range range = extent(domain, region);
+    struct piommu_range part;
+
+    if (range.first < domain->geometry.aperture.first ||
+        range.last > domain->geometry.aperture.last || range.last > domain->geometry.last_output) {
+        *error = -PIOMMU_ERANGE;
+    }
+    while (*error == 0 && next_uncovered(domain, &range, &part)) {
+        /* Other regions of the same group may have brought a piece of it. */
+        struct piommu_translation next;
+        uint64_t iova;
+
+        if (piommu_domain_next(domain, part.first, part.last, &iova, &next) == 0) {
+            if (iova <= part.first) {
+                uint64_t last = iova + (next.leaf_size - 1);
+
+                if (last >= range.last) {
+                    break;
+                }
+                range.first = last + 1;
+                continue;
+            }
+            part.last = iova - 1;
+        }
+        *error = map_direct(domain, part);
+        if (part.last >= range.last) {
+            break;
+        }
+        range.first = part.last + 1;
+    }
+    return *error == 0;
+}
+
+int piommu_direct_map_(struct piommu_domain *domain, const struct piommu_group *group)
+{
+    struct region_cursor cursor = {.group = group};
+    const struct piommu_reserved_region *region;
+    int error = 0;
+
+    while ((region = piommu_next_region_(&cursor)) != NULL) {
+        if (is_direct(domain, region) && !map_region(domain, region, &error)) {
+            piommu_direct_unmap_(domain, group);
+            return error;
+        }
+    }
+    return 0;
+}
+
+bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_domain *domain)
+{
+    struct region_cursor cursor = {.group = group};
+    const struct piommu_reserved_region *region;
+
+    while ((region = piommu_next_region_(&cursor)) != NULL) {
+        struct piommu_range range = extent(domain, region);
+        struct piommu_range part;
+
+        if (!counts(domain, region)) {
+            continue;
+        }
+        if (!is_direct(domain, region)) {
+            if (piommu_domain_any_mapped_(domain, range)) {
+                return true;
+            }
+            continue;
+        }
+        if (forbidden_overlaps(domain, range)) {
+            return true;
+        }
+        while (next_uncovered(domain, &range, &part)) {
+            if (piommu_domain_any_mapped_(domain, part)) {
+                return true;
+            }
+            if (part.last >= range.last) {
+                break;
+            }
+            range.first = part.last + 1;
+        }
+    }
+    return false;
+}
+
+/* Whether a doorbell lies in an MSI window of the device, where it is not translated. */
+static bool in_msi_region(const struct piommu_device *device, uint64_t doorbell)
+{
+    struct piommu_reserved_region region;
+
+    for (size_t i = 0; piommu_device_reserved_region(device, i, &region) == 0; i++) {
+        if (region.kind == PIOMMU_RESERVED_MSI && doorbell >= region.range.first &&
+            doorbell <= region.range.last) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Maps a doorbell's page at the first free place of the window. */
+static int map_doorbell(struct piommu_domain *domain, uint64_t page, struct doorbell **result)
+{
+    const piommu_prot kind = PIOMMU_PROT_DEVICE & domain->geometry.prot;
+    uint64_t size = domain->geometry.granule_mask + 1;
+    struct piommu_segment segment = {.physical = page, .size = size};
+    struct doorbell **end = &domain->doorbells;
+    struct doorbell *doorbell;
+    uint64_t iova = domain->config.msi_window.first;
+    int error;
+
+    /* Doorbells never go, so that the list is in the order of their places. */
+    while (*end != NULL) {
+        iova = (*end)->iova + size;
+        end = &(*end)->next;
+    }
+    if (!has_window(domain) || iova > domain->config.msi_window.last ||
+        iova < domain->config.msi_window.first) {
+        return -PIOMMU_ENOSPC;
+    }
+    if (domain_failed(domain)) {
+        return -PIOMMU_EFAILED;
+    }
+    if (page > domain->geometry.last_output - (size - 1)) {
+        return -PIOMMU_ERANGE;
+    }
+    doorbell = piommu_host_alloc(domain->context->host, sizeof(*doorbell));
+    if (doorbell == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    doorbell->physical = page;
+    doorbell->iova = iova;
+    error = piommu_domain_map_checked_(domain, iova, &segment, 1,
+                                       kind | PIOMMU_PROT_WRITE |
+                                           (domain->geometry.write_only ? 0 : PIOMMU_PROT_READ));
+    if (error != 0) {
+        piommu_host_free(domain->context->host, doorbell, sizeof(*doorbell));
+        return error;
+    }
+    *end = doorbell;
+    *result = doorbell;
+    return 0;
+}
+
+int piommu_device_map_msi(struct piommu_device *device, uint64_t doorbell, uint64_t *iova)
+{
+    struct piommu_domain *domain = device != NULL ? device->group->domain : NULL;
+    struct doorbell *known;
+    uint64_t offset;
+    int error = 0;
+
+    if (domain == NULL || iova == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    if (domain->config.type == PIOMMU_DOMAIN_IDENTITY ||
+        (domain_is_paging(domain) && in_msi_region(device, doorbell))) {
+        *iova = doorbell;
+        return 0;
+    }
+    if (!domain_is_paging(domain)) {
+        return -PIOMMU_EINVAL;
+    }
+    offset = doorbell & domain->geometry.granule_mask;
+    known = domain->doorbells;
+    while (known != NULL && known->physical != doorbell - offset) {
+        known = known->next;
+    }
+    if (known == NULL) {
+        error = map_doorbell(domain, doorbell - offset, &known);
+    }
+    if (error == 0) {
+        *iova = known->iova + offset;
+    }
+    return error;
+}

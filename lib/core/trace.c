@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/* Events for the host's recorder. */
+
+#include "core.h"
+
+static void emit(const struct piommu_context *context, const struct piommu_event *event)
+{
+    context->config.trace(context->config.cookie, event);
+}
+
+void piommu_trace_instance_(struct piommu_instance *instance, enum piommu_event_kind kind,
+                            int error)
+{
+    struct piommu_event event = {.kind = kind,
+                                 .error = error,
+                                 .instance_owner = instance->config.owner,
+                                 .instance_name = instance->config.name};
+
+    if (instance->context->config.trace != NULL) {
+        emit(instance->context, &event);
+    }
+}
+
+void piommu_trace_device_(const struct piommu_device *device, const struct piommu_domain *domain,
+                          enum piommu_event_kind kind, int error)
+{
+    struct piommu_event event = {
+        .kind = kind, .error = error, .device_owner = device->owner, .device_name = device->name};
+
+    if (device->context->config.trace == NULL) {
+        return;
+    }
+    if (domain != NULL) {
+        event.domain_owner = domain->config.owner;
+        event.domain_name = domain->config.name;
+    }
+    emit(device->context, &event);
+}
+
+void piommu_trace_domain_(const struct piommu_domain *domain, const struct piommu_event *event)
+{
+    struct piommu_event complete = *event;
+
+    if (domain->context->config.trace == NULL) {
+        return;
+    }
+    complete.domain_owner = domain->config.owner;
+    complete.domain_name = domain->config.name;
+    emit(domain->context, &complete);
+}
+
+void piommu_trace_change_(const struct piommu_domain *domain, enum piommu_event_kind kind,
+                          uint64_t iova, uint64_t size, int error)
+{
+    struct piommu_event event = {.kind = kind, .error = error, .iova = iova, .size = size};
+
+    piommu_trace_domain_(domain, &event);
+}
+
+void piommu_trace_map_(const struct piommu_domain *domain, uint64_t iova,
+                       const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                       int error)
+{
+    struct piommu_event event = {.kind = PIOMMU_EVENT_MAP,
+                                 .error = error,
+                                 .iova = iova,
+                                 .size = segments_size(segments, count),
+                                 .physical = segments->physical,
+                                 .prot = prot};
+
+    piommu_trace_domain_(domain, &event);
+}

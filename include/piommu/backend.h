@@ -8,8 +8,15 @@
  * What the core asks of a backend, for those who write one. Users of the library need not read it.
  *
  * A backend is one `const struct piommu_backend`. The core knows a unit, an endpoint and a domain
- * of the backend as opaque pointers that the backend has made. The core serialises what context.h
- * says callers serialise; map, unmap, invalidate and service of one unit may run in parallel.
+ * of the backend as opaque pointers that the backend has made.
+ *
+ * Concurrency. The core serialises what context.h says callers serialise. So these may run in
+ * parallel on one unit: map and unmap of different domains; invalidate, of one domain too; service,
+ * beside all but itself. `block` because of a fault comes from servicing, of this instance or of
+ * another: beside everything of other endpoints and domains, and beside invalidate of its own
+ * domain; never beside map and unmap of its own domain, or beside another function for the same
+ * endpoint but block_now. `stop` comes when a call finds the unit lost: beside calls that are under
+ * way, or just about to be made, on other CPUs, which the backend refuses; but not beside itself.
  *
  * A function that fails leaves things as they were, unless its comment says otherwise. A backend
  * never waits without a deadline. A unit that does not answer before it, or answers nonsense, is
@@ -190,7 +197,7 @@ struct piommu_backend {
     /**
      * Stops the unit, which may lose its power then: no endpoint reaches anything through it as
      * long as it is not resumed or without power. What endpoints and domains are stays known; none
-     * is in a domain any more. May be NULL, with resume: it cannot.
+     * is in a domain any more. A failure fails the instance. May be NULL, with resume: it cannot.
      */
     int (*suspend)(void *unit);
     /**

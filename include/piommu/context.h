@@ -11,16 +11,19 @@
  * Concurrency of the core, said once for all its headers:
  *  - *Registration* (creating, destroying, suspending and resuming contexts, instances and domains;
  *    adding, removing, attaching and detaching devices and groups) is serialised by the caller, per
- *    context.
+ *    context. It may run beside Mapping in all domains that it does not concern.
  *  - *Mapping* (what maps, unmaps, changes, syncs or looks) is serialised by the caller, per
- *    domain. Calls on different domains run in parallel, also on one instance. Attaching and
- *    detaching counts as a call on each domain that the group enters or leaves; suspending and
- *    resuming an instance as a call on each domain that devices of the instance are in.
+ *    domain. Calls on different domains run in parallel, also on one instance. These count
+ *    as a call on a domain, too: attaching to it and detaching from it (also when it is done for
+ *    choose_domain), removing a device from a group in it, suspending and resuming an instance
+ *    that has devices in it, and its destruction.
  *  - *Mapping, by range*: in a domain that was created with `disjoint`, such calls run beside each
  *    other without a lock as long as their ranges do not overlap, as io-pgtable.h says it of
  *    disjoint tables. In other domains they are Mapping.
- *  - Servicing (piommu_instance_service, _interrupt) may run in parallel with all of it, except the
- *    destruction of the instance. It must not run twice at once on one instance.
+ *  - *Servicing* (piommu_instance_service, _interrupt, _take_fault), also on one instance, may run
+ *    beside itself and all else, from when piommu_instance_create has returned (or instance_ready
+ *    was called), with two exceptions: the destruction of that instance, and suspending and
+ *    resuming any.
  */
 
 #include <piommu/fault.h>

@@ -30,7 +30,10 @@ enum piommu_reserved_kind {
     /**
      * The device uses this memory all the time, by its physical addresses (a frame buffer that
      * firmware has set up). It is mapped so, readable and writable, in every paging domain that the
-     * device is in: from before it enters until after it has left.
+     * device is in: from before it enters until after it has left. It takes whole granules. (The
+     * first device that enters a domain whose backend is told each mapping is there for a moment
+     * before any mapping is.) Where such regions of several devices overlap in part, a backend that
+     * is told each mapping may keep what one of them has left until the others have left, too.
      */
     PIOMMU_RESERVED_DIRECT,
     /**
@@ -91,9 +94,10 @@ struct piommu_device_info {
 
 /** How an ID is. */
 enum piommu_id_state {
-    PIOMMU_ID_WAITING,  /**< its instance is not there yet: nothing is known of it */
-    PIOMMU_ID_BLOCKED,  /**< it reaches nothing */
-    PIOMMU_ID_ATTACHED, /**< it reaches what its domain grants */
+    PIOMMU_ID_WAITING, /**< its instance is not there yet: nothing is known of it */
+    PIOMMU_ID_BLOCKED, /**< it reaches nothing, in whatever domain its group is */
+    /** It reaches what its domain grants, or if its instance is suspended, will then. */
+    PIOMMU_ID_ATTACHED,
     /**
      * The hardware has refused to release it, and the instance could not be stopped: it may still
      * reach what it reached before.
@@ -133,9 +137,10 @@ int piommu_device_add(struct piommu_context *context, const struct piommu_device
                       struct piommu_device **device);
 
 /**
- * Removes a device; the host must have stopped it. Its group must be blocked (or have other members
- * that keep the IDs). The hardware is left blocking the device's IDs. When it returns success no
- * fault callback with the device's cookie runs any more, and none will. NULL is ignored.
+ * Removes a device; the host must have stopped it. Its group must be blocked, or have other
+ * members. The hardware is left blocking the IDs that only this device has. When it returns success
+ * no fault or trace callback with the device's cookie runs any more, and none will. NULL is
+ * ignored.
  *
  * @return 0; -PIOMMU_EBUSY: it is alone in its group and the group is attached to a domain, or a
  *         fault callback does not return: nothing was changed; -PIOMMU_EFAILED: the instance has
@@ -237,8 +242,9 @@ int piommu_device_detach(struct piommu_device *device);
 /**
  * Tells the address to which a device has to write its message-signalled interrupts, and makes it
  * work. If the doorbell lies in an MSI window of the device, or the device is in an identity
- * domain, that is the doorbell's own address. Otherwise the doorbell's page is mapped, as device
- * memory, in the software MSI window of the domain (piommu_domain_config::msi_window); it stays
+ * domain, that is the doorbell's own address. Otherwise the doorbell's page is mapped (as device
+ * memory where that can be expressed; writable, and readable where write-only cannot be expressed)
+ * in the software MSI window of the domain (piommu_domain_config::msi_window); it stays
  * until the domain is destroyed, and asking again gives the same address.
  *
  * @param doorbell physical address of the interrupt controller's register.

@@ -152,9 +152,11 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
 
 /**
  * Destroys a domain with all its mappings. Gathers of it that are still pending become void and
- * need no sync. NULL is ignored.
+ * need no sync. When it returns success no fault or trace callback with the domain's cookie runs
+ * any more, and none will. NULL is ignored.
  *
- * @return 0; -PIOMMU_EBUSY: groups are attached to it; -PIOMMU_EFAILED: the instance has failed and
+ * @return 0; -PIOMMU_EBUSY: groups are attached to it, or a fault callback does not return;
+ *         -PIOMMU_EFAILED: the instance has failed and
  *         could not be stopped, so devices may still use the domain's tables: nothing was changed.
  *
  * Context: task. Registration.
@@ -173,7 +175,7 @@ int piommu_domain_destroy(struct piommu_domain *domain);
  */
 int piommu_domain_destroy_some(struct piommu_domain *domain, uint32_t budget);
 
-/** Fills in what a domain can do. Registration. */
+/** Fills in what a domain can do. Mapping. */
 void piommu_domain_get_info(const struct piommu_domain *domain, struct piommu_domain_info *info);
 
 /** Fills in the counters. Mapping. */
@@ -191,8 +193,9 @@ void piommu_domain_get_statistics(const struct piommu_domain *domain,
  * @return 0; -PIOMMU_EINVAL (not a paging domain, alignment, size 0, unknown flag, no access asked
  *         for); -PIOMMU_ERANGE (outside the aperture or the width of addresses); -PIOMMU_EOPNOTSUPP
  *         (prot cannot be expressed); -PIOMMU_EEXIST (something in the range is mapped, or unmapped
- *         but not yet synced); -PIOMMU_EBUSY (a table would have to be put where an unmap has taken
- *         one out, in the range of a gather that is not yet synced); -PIOMMU_ERESERVED;
+ *         but not yet synced); -PIOMMU_EBUSY (a table would have to be put where one was taken out
+ *         whose invalidation has failed); -PIOMMU_ERESERVED (a reserved region of a device in the
+ *         domain, or the MSI window, lies in the range);
  *         -PIOMMU_ENOMEM; -PIOMMU_EIO: the hardware refused; -PIOMMU_EFAILED: the instance has
  *         failed, now or earlier. After an error nothing of the range is mapped that was not
  *         before; but after -PIOMMU_EFAILED the memory must be kept as piommu_domain_sync says,
@@ -218,7 +221,8 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
 /**
  * Unmaps all that lies in a range. Holes in it are fine. Devices may go on using what was unmapped
  * until piommu_domain_sync has returned success for the gather; so long the memory must not be
- * reused, and nothing must be mapped in gather->range. (With a backend that is told each mapping,
+ * reused, and nothing must be mapped in gather->range (in a domain with `disjoint`: in the ranges
+ * that were given to unmap). (With a backend that is told each mapping,
  * map checks this and answers -PIOMMU_EEXIST; with page tables it is the caller's duty.)
  *
  * What one call of map or map_list has mapped can always be unmapped by one call with the same
@@ -385,7 +389,8 @@ int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t 
  *         has failed, now or earlier; if now, the range is unmapped, and the memory that was mapped
  *         there must be kept as piommu_domain_sync says.
  *
- * Context: any that may allocate; may wait for the hardware. Mapping, by range.
+ * Context: any that may allocate; may wait for the hardware. Mapping, also in a domain with
+ * `disjoint`.
  */
 int piommu_domain_replace(struct piommu_domain *domain, uint64_t iova, uint64_t physical,
                           uint64_t size, piommu_prot prot, unsigned int flags, uint64_t *replaced);
@@ -401,7 +406,8 @@ int piommu_domain_replace(struct piommu_domain *domain, uint64_t iova, uint64_t 
  *         instance did not obey, now or earlier (all others have done it): what was taken away must
  *         be kept as piommu_domain_sync says.
  *
- * Context: any; may wait for the hardware. Runs beside everything but Registration.
+ * Context: any; may wait for the hardware. Runs beside itself and all Mapping of the domain, but
+ * not beside Registration that counts as a call on it.
  */
 int piommu_domain_invalidate(struct piommu_domain *domain, uint64_t first, uint64_t last);
 

@@ -38,7 +38,7 @@
  * whose IOMMU cannot use it.
  */
 #define PIOMMU_EMIXED 1003
-/** The range overlaps a reserved region of a device in the domain. */
+/** The range overlaps a reserved region of a device in the domain, or the domain's MSI window. */
 #define PIOMMU_ERESERVED 1004
 /** It waits for an instance that is not there yet. */
 #define PIOMMU_EWAITING 1008

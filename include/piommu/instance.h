@@ -89,7 +89,8 @@ struct piommu_instance_info {
  * then devices that waited for any of these are completed.
  *
  * Success with an instance that waits for its parent (see piommu_instance_get_info) means that
- * nothing was done in hardware yet.
+ * nothing was done in hardware yet. An instance that fails while devices are completed is there all
+ * the same, and the call succeeds: its state and device_ready tell.
  *
  * An instance that stops answering, or refuses to forget a mapping, has *failed*: it is reset, so
  * that all its devices are blocked as far as it obeys; every further call that would need it
@@ -180,7 +181,7 @@ int piommu_instance_take_fault(struct piommu_instance *instance, struct piommu_f
  *         this; -PIOMMU_EBUSY: it waits for its parent, or an instance that has it as parent is not
  *         suspended; -PIOMMU_EFAILED: the instance has failed, now or earlier.
  *
- * Context: task; may wait. Registration. Not beside servicing of the instance.
+ * Context: task; may wait. Registration. Not beside servicing of any instance.
  */
 int piommu_instance_suspend(struct piommu_instance *instance);
 
@@ -192,7 +193,7 @@ int piommu_instance_suspend(struct piommu_instance *instance);
  * @return 0, also if it is not suspended; -PIOMMU_EINVAL; -PIOMMU_EBUSY: its parent is suspended;
  *         -PIOMMU_EFAILED: the unit could not be programmed, and has failed.
  *
- * Context: task; may wait. Registration. Not beside servicing of the instance.
+ * Context: task; may wait. Registration. Not beside servicing of any instance.
  */
 int piommu_instance_resume(struct piommu_instance *instance);
 

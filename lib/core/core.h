@@ -69,6 +69,8 @@ struct piommu_instance {
     struct storm unknown;         /* faults of IDs that nobody has */
     uint32_t callbacks;           /* odd while a fault callback runs */
     bool blocks_wanted;           /* some group is to be blocked */
+    bool servicing;               /* somebody takes in reports */
+    bool missed;                  /* somebody else wanted to, meanwhile */
     struct fault_record *records; /* a ring of config.fault_records */
     uint32_t record_first;
     uint32_t record_count;

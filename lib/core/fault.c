@@ -219,19 +219,51 @@ static void block_wanted(struct piommu_instance *instance)
     }
 }
 
-static bool wants_block(struct piommu_instance *instance)
-{
-    unsigned long state = context_lock(instance->context);
-    bool wanted = instance->blocks_wanted;
-
-    context_unlock(instance->context, state);
-    return wanted;
-}
-
 /* Whether there is a unit that can have something to report. */
 static bool reports(const struct piommu_instance *instance)
 {
     return !instance->waiting && !instance->suspended;
+}
+
+/*
+ * Takes in reports, unless somebody is at it: who finds that leaves a note, so that nothing is
+ * overlooked that has come since the other began.
+ */
+static int take_reports(struct piommu_instance *instance, unsigned int budget)
+{
+    struct piommu_context *context = instance->context;
+    unsigned int handled = 0;
+    bool again = true;
+    int result = 0;
+    unsigned long state = context_lock(context);
+    bool busy = instance->servicing;
+
+    instance->missed = busy;
+    instance->servicing = true;
+    context_unlock(context, state);
+    if (busy) {
+        return 0;
+    }
+    while (again) {
+        result = instance->backend->service(instance->unit, budget - handled);
+        handled += result > 0 ? (unsigned int)result : 0;
+        state = context_lock(context);
+        again = instance->missed && result >= 0 && handled < budget;
+        instance->missed = instance->missed && !again;
+        instance->servicing = again;
+        context_unlock(context, state);
+    }
+    return result < 0 ? result : (int)handled;
+}
+
+/* What is left to do for service, after interrupt. */
+static bool more_to_do(struct piommu_instance *instance)
+{
+    unsigned long state = context_lock(instance->context);
+    bool more = instance->blocks_wanted || instance->missed;
+
+    context_unlock(instance->context, state);
+    return more;
 }
 
 int piommu_instance_service(struct piommu_instance *instance, unsigned int budget)
@@ -247,7 +279,7 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
     if (!reports(instance)) {
         return 0;
     }
-    handled = instance->backend->service(instance->unit, budget);
+    handled = take_reports(instance, budget);
     if (handled < 0) {
         return piommu_instance_fail_(instance, handled);
     }
@@ -257,23 +289,21 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
 
 int piommu_instance_interrupt(struct piommu_instance *instance, unsigned int budget, bool *more)
 {
-    bool wanted = false;
-    int handled;
+    bool left = false;
+    int handled = 0;
 
     if (instance == NULL) {
         return -PIOMMU_EINVAL;
     }
     if (instance_failed(instance)) {
         handled = -PIOMMU_EFAILED;
-    } else if (!reports(instance)) {
-        handled = 0;
-    } else {
-        handled = instance->backend->service(instance->unit, budget);
-        wanted = handled < 0 || wants_block(instance);
+    } else if (reports(instance)) {
+        handled = take_reports(instance, budget);
+        left = handled < 0 || more_to_do(instance);
         handled = handled < 0 ? 0 : handled;
     }
     if (more != NULL) {
-        *more = wanted;
+        *more = left;
     }
     return handled;
 }

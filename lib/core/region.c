@@ -8,6 +8,9 @@
 
 #include "core.h"
 
+/* What a device may do in its direct regions. */
+#define DIRECT_PROT ((piommu_prot)(PIOMMU_PROT_READ | PIOMMU_PROT_WRITE))
+
 const struct piommu_reserved_region *piommu_next_region_(struct region_cursor *cursor)
 {
     if (!cursor->begun) {
@@ -122,11 +125,8 @@ bool piommu_held_overlaps_(const struct piommu_domain *domain, struct piommu_ran
 }
 
 /* Whether a range overlaps what devices of the domain do not want to be mapped at all. */
-static bool forbidden_overlaps(const struct piommu_domain *domain, struct piommu_range range)
+static bool device_forbids(const struct piommu_domain *domain, struct piommu_range range)
 {
-    if (has_window(domain) && ranges_overlap(domain->config.msi_window, range)) {
-        return true;
-    }
     for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
         struct region_cursor cursor = {.group = group};
         const struct piommu_reserved_region *region;
@@ -190,14 +190,12 @@ static int map_direct(struct piommu_domain *domain, struct piommu_range part)
     int error = 0;
 
     if (domain->table == NULL) {
-        return piommu_domain_map_checked_(domain, part.first, &segment, 1,
-                                          PIOMMU_PROT_READ | PIOMMU_PROT_WRITE);
+        return piommu_domain_map_checked_(domain, part.first, &segment, 1, DIRECT_PROT);
     }
     segment.size = domain->geometry.granule_mask + 1;
     while (mapped != range_size(part)) {
         segment.physical = part.first + mapped;
-        error = piommu_domain_map_checked_(domain, segment.physical, &segment, 1,
-                                           PIOMMU_PROT_READ | PIOMMU_PROT_WRITE);
+        error = piommu_domain_map_checked_(domain, segment.physical, &segment, 1, DIRECT_PROT);
         if (error != 0) {
             break;
         }
@@ -295,6 +293,8 @@ static bool map_region(struct piommu_domain *domain, const struct piommu_reserve
     if (range.first < domain->geometry.aperture.first ||
         range.last > domain->geometry.aperture.last || range.last > domain->geometry.last_output) {
         *error = -PIOMMU_ERANGE;
+    } else if ((DIRECT_PROT & ~domain->geometry.prot) != 0) {
+        *error = -PIOMMU_EOPNOTSUPP;
     }
     while (*error == 0 && next_uncovered(domain, &range, &part)) {
         /* Other regions of the same group may have brought a piece of it. */
@@ -355,7 +355,8 @@ bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_do
             }
             continue;
         }
-        if (forbidden_overlaps(domain, range)) {
+        if (device_forbids(domain, range) ||
+            (has_window(domain) && ranges_overlap(domain->config.msi_window, range))) {
             return true;
         }
         while (next_uncovered(domain, &range, &part)) {
@@ -385,7 +386,26 @@ static bool in_msi_region(const struct piommu_device *device, uint64_t doorbell)
     return false;
 }
 
-/* Maps a doorbell's page at the first free place of the window. */
+/* Finds the first free place in the window, from `first` on. */
+static bool find_place(const struct piommu_domain *domain, uint64_t first, uint64_t *place)
+{
+    const struct piommu_range *window = &domain->config.msi_window;
+    uint64_t mask = domain->geometry.granule_mask;
+    struct piommu_range page = {.first = first, .last = first + mask};
+
+    while (has_window(domain) && page.first >= window->first && page.last <= window->last &&
+           page.first < page.last) {
+        if (!device_forbids(domain, page)) {
+            *place = page.first;
+            return true;
+        }
+        page.first += mask + 1;
+        page.last += mask + 1;
+    }
+    return false;
+}
+
+/* Maps a doorbell's page. */
 static int map_doorbell(struct piommu_domain *domain, uint64_t page, struct doorbell **result)
 {
     const piommu_prot kind = PIOMMU_PROT_DEVICE & domain->geometry.prot;
@@ -401,8 +421,7 @@ static int map_doorbell(struct piommu_domain *domain, uint64_t page, struct door
         iova = (*end)->iova + size;
         end = &(*end)->next;
     }
-    if (!has_window(domain) || iova > domain->config.msi_window.last ||
-        iova < domain->config.msi_window.first) {
+    if (!find_place(domain, iova, &iova)) {
         return -PIOMMU_ENOSPC;
     }
     if (domain_failed(domain)) {

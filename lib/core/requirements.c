@@ -66,48 +66,86 @@ static bool tighten(struct limits limits, enum piommu_limit limit, bool tighter)
     return tighter;
 }
 
-/* For members where the lower value is the tighter one, the higher, or the common bits. */
-#define LOWER(limit, mine, theirs)                       \
-    do {                                                 \
-        if (tighten(limits, limit, (theirs) < (mine))) { \
-            (mine) = (theirs);                           \
-        }                                                \
-    } while (0)
-#define HIGHER(limit, mine, theirs)                      \
-    do {                                                 \
-        if (tighten(limits, limit, (theirs) > (mine))) { \
-            (mine) = (theirs);                           \
-        }                                                \
-    } while (0)
-#define COMMON(limit, mine, theirs)                              \
-    do {                                                         \
-        if (tighten(limits, limit, ((mine) & ~(theirs)) != 0)) { \
-            (mine) &= (theirs);                                  \
-        }                                                        \
-    } while (0)
-#define BOTH(limit, mine, theirs)                          \
-    do {                                                   \
-        if (tighten(limits, limit, (mine) && !(theirs))) { \
-            (mine) = false;                                \
-        }                                                  \
-    } while (0)
+static uint64_t lower(struct limits limits, enum piommu_limit limit, uint64_t mine, uint64_t theirs)
+{
+    return tighten(limits, limit, theirs < mine) ? theirs : mine;
+}
+
+static uint64_t higher(struct limits limits, enum piommu_limit limit, uint64_t mine,
+                       uint64_t theirs)
+{
+    return tighten(limits, limit, theirs > mine) ? theirs : mine;
+}
+
+static uint64_t common(struct limits limits, enum piommu_limit limit, uint64_t mine,
+                       uint64_t theirs)
+{
+    return tighten(limits, limit, (mine & ~theirs) != 0) ? mine & theirs : mine;
+}
+
+static bool both(struct limits limits, enum piommu_limit limit, bool mine, bool theirs)
+{
+    return !tighten(limits, limit, mine && !theirs) && mine;
+}
+
+/* Levels may be negative. */
+static void add_levels(struct limits limits, struct piommu_shared_limits *mine,
+                       const struct piommu_shared_limits *theirs)
+{
+    if (tighten(limits, PIOMMU_LIMIT_SHARED_START, theirs->start_first > mine->start_first)) {
+        mine->start_first = theirs->start_first;
+    }
+    if (tighten(limits, PIOMMU_LIMIT_SHARED_START, theirs->start_last < mine->start_last)) {
+        mine->start_last = theirs->start_last;
+    }
+}
+
+/* For members of any width: the tighter value of two fits where one of them was. */
+#define TIGHTER(rule, limit, mine, theirs) \
+    ((mine) = (__typeof__(mine))rule(limits, limit, mine, theirs))
 
 static void add_shared(struct limits limits, const struct piommu_shared_limits *theirs)
 {
     struct piommu_shared_limits *mine = &limits.all->shared;
 
-    COMMON(PIOMMU_LIMIT_SHARED_FORMATS, mine->formats, theirs->formats);
-    COMMON(PIOMMU_LIMIT_SHARED_GRANULES, mine->granules, theirs->granules);
-    HIGHER(PIOMMU_LIMIT_SHARED_INPUT, mine->input_first, theirs->input_first);
-    LOWER(PIOMMU_LIMIT_SHARED_INPUT, mine->input_last, theirs->input_last);
-    HIGHER(PIOMMU_LIMIT_SHARED_START, mine->start_first, theirs->start_first);
-    LOWER(PIOMMU_LIMIT_SHARED_START, mine->start_last, theirs->start_last);
-    LOWER(PIOMMU_LIMIT_SHARED_CONCATENATED, mine->concatenated, theirs->concatenated);
-    LOWER(PIOMMU_LIMIT_SHARED_OUTPUT, mine->output_bits, theirs->output_bits);
-    COMMON(PIOMMU_LIMIT_SHARED_LEAF_SIZES, mine->leaf_sizes, theirs->leaf_sizes);
-    COMMON(PIOMMU_LIMIT_SHARED_FEATURES, mine->features, theirs->features);
-    BOTH(PIOMMU_LIMIT_SHARED_FEATURES, mine->ds, theirs->ds);
-    BOTH(PIOMMU_LIMIT_SHARED_COHERENT, mine->coherent_walk, theirs->coherent_walk);
+    TIGHTER(common, PIOMMU_LIMIT_SHARED_FORMATS, mine->formats, theirs->formats);
+    TIGHTER(common, PIOMMU_LIMIT_SHARED_GRANULES, mine->granules, theirs->granules);
+    TIGHTER(higher, PIOMMU_LIMIT_SHARED_INPUT, mine->input_first, theirs->input_first);
+    TIGHTER(lower, PIOMMU_LIMIT_SHARED_INPUT, mine->input_last, theirs->input_last);
+    add_levels(limits, mine, theirs);
+    TIGHTER(lower, PIOMMU_LIMIT_SHARED_CONCATENATED, mine->concatenated, theirs->concatenated);
+    TIGHTER(lower, PIOMMU_LIMIT_SHARED_OUTPUT, mine->output_bits, theirs->output_bits);
+    TIGHTER(common, PIOMMU_LIMIT_SHARED_LEAF_SIZES, mine->leaf_sizes, theirs->leaf_sizes);
+    TIGHTER(common, PIOMMU_LIMIT_SHARED_FEATURES, mine->features, theirs->features);
+    mine->ds = both(limits, PIOMMU_LIMIT_SHARED_FEATURES, mine->ds, theirs->ds);
+    mine->coherent_walk =
+        both(limits, PIOMMU_LIMIT_SHARED_COHERENT, mine->coherent_walk, theirs->coherent_walk);
+}
+
+/* Makes the library's own tables such as one more unit can walk; false if there are none. */
+static bool add_table(struct limits limits, struct piommu_pgtable_config *table)
+{
+    struct piommu_requirements *all = limits.all;
+    const struct piommu_pgtable_config *theirs = &limits.instance->info.table;
+
+    if (theirs->format != table->format || theirs->granule != table->granule ||
+        ((theirs->flags ^ table->flags) & ~FEATURES) != 0) {
+        return false;
+    }
+    all->coherent_walk =
+        both(limits, PIOMMU_LIMIT_COHERENT_WALK, all->coherent_walk, theirs->coherent_walk);
+    TIGHTER(lower, PIOMMU_LIMIT_OUTPUT_BITS, all->output_bits, theirs->output_bits);
+    all->stage2 = table->format == PIOMMU_ARM_64_LPAE_S2 || table->format == PIOMMU_ARM_32_LPAE_S2;
+    table->coherent_walk = all->coherent_walk;
+    table->flags &= theirs->flags | ~FEATURES;
+    table->leaf_sizes &= all_if_none(theirs->leaf_sizes);
+    if (theirs->input_bits < table->input_bits) {
+        table->input_bits = theirs->input_bits;
+    }
+    if (theirs->output_bits < table->output_bits) {
+        table->output_bits = theirs->output_bits;
+    }
+    return true;
 }
 
 /* Adds an instance; false if nothing is left that all can do. */
@@ -115,41 +153,20 @@ static bool add(struct limits limits, struct piommu_pgtable_config *table)
 {
     struct piommu_requirements *all = limits.all;
     const struct piommu_backend_info *info = &limits.instance->info;
-    uint64_t granule = lowest_bit(info->leaf_sizes);
+    uint64_t granule = higher(limits, PIOMMU_LIMIT_GRANULE, lowest_bit(all->leaf_sizes),
+                              lowest_bit(info->leaf_sizes));
 
-    HIGHER(PIOMMU_LIMIT_APERTURE, all->aperture.first, info->aperture.first);
-    LOWER(PIOMMU_LIMIT_APERTURE, all->aperture.last, info->aperture.last);
-    (void)tighten(limits, PIOMMU_LIMIT_GRANULE, granule > lowest_bit(all->leaf_sizes));
+    TIGHTER(higher, PIOMMU_LIMIT_APERTURE, all->aperture.first, info->aperture.first);
+    TIGHTER(lower, PIOMMU_LIMIT_APERTURE, all->aperture.last, info->aperture.last);
     /* The larger granule is a leaf size to both; larger sizes if both have them. */
-    if (granule < lowest_bit(all->leaf_sizes)) {
-        granule = lowest_bit(all->leaf_sizes);
-    }
-    COMMON(PIOMMU_LIMIT_LEAF_SIZES, all->leaf_sizes, info->leaf_sizes | granule);
+    TIGHTER(common, PIOMMU_LIMIT_LEAF_SIZES, all->leaf_sizes, info->leaf_sizes | granule);
     all->leaf_sizes = (all->leaf_sizes | granule) & ~(granule - 1);
-    COMMON(PIOMMU_LIMIT_PROT, all->prot, info->prot);
-    BOTH(PIOMMU_LIMIT_PROT, all->write_only, info->write_only);
-    BOTH(PIOMMU_LIMIT_IDENTITY, all->identity, info->identity);
-    LOWER(PIOMMU_LIMIT_OUTPUT_BITS, all->output_bits, width(limits.instance));
-    if (all->tables) {
-        const struct piommu_pgtable_config *theirs = &info->table;
-
-        if (theirs->format != table->format || theirs->granule != table->granule ||
-            ((theirs->flags ^ table->flags) & ~FEATURES) != 0) {
-            return false;
-        }
-        BOTH(PIOMMU_LIMIT_COHERENT_WALK, all->coherent_walk, theirs->coherent_walk);
-        table->coherent_walk = all->coherent_walk;
-        table->flags &= theirs->flags | ~FEATURES;
-        table->leaf_sizes &= all_if_none(theirs->leaf_sizes);
-        if (theirs->input_bits < table->input_bits) {
-            table->input_bits = theirs->input_bits;
-        }
-        if (theirs->output_bits < table->output_bits) {
-            table->output_bits = theirs->output_bits;
-        }
-        all->stage2 =
-            table->format == PIOMMU_ARM_64_LPAE_S2 || table->format == PIOMMU_ARM_32_LPAE_S2;
-        LOWER(PIOMMU_LIMIT_OUTPUT_BITS, all->output_bits, theirs->output_bits);
+    TIGHTER(common, PIOMMU_LIMIT_PROT, all->prot, info->prot);
+    all->write_only = both(limits, PIOMMU_LIMIT_PROT, all->write_only, info->write_only);
+    all->identity = both(limits, PIOMMU_LIMIT_IDENTITY, all->identity, info->identity);
+    TIGHTER(lower, PIOMMU_LIMIT_OUTPUT_BITS, all->output_bits, width(limits.instance));
+    if (all->tables && !add_table(limits, table)) {
+        return false;
     }
     add_shared(limits, &info->shared);
     return all->aperture.first <= all->aperture.last;

@@ -192,8 +192,9 @@ int piommu_device_reserved_region(const struct piommu_device *device, size_t ind
  * group that is blocked because of a fault, which enters again.
  *
  * A domain takes in devices of other instances than it was created for, if their hardware can
- * honour all that is mapped in it; from then on its aperture, granule and permissions are what all
- * of them can do.
+ * honour all that is mapped in it; as long as such a device is in it, its aperture, granule and
+ * permissions are what all of them can do. Direct regions of the devices are mapped before, and
+ * unmapped after they have left: with page tables no gather of the domain may be pending then.
  *
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_EWAITING: a device waits for an instance; -PIOMMU_EAGAIN: the
  *         domain is deferred and not populated: see piommu_domain_populate; -PIOMMU_EMIXED: the

@@ -376,9 +376,10 @@ int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t 
 
 /**
  * Maps a range to other memory, or with other permissions, whatever was mapped there, and makes the
- * hardware forget what was. What is mapped so already stays as it is. If anything else is mapped
- * there DMA to the range may fail meanwhile, unless the domain has no device; that has to be
- * allowed. Leaves or requests that reach beyond the range are cut as by piommu_domain_unmap_cut.
+ * hardware forget what was. What is mapped so already stays as it is, if nothing else has to be
+ * taken out. If something has, DMA to the range may fail meanwhile, unless the domain has no
+ * device; that has to be allowed. Leaves or requests that reach beyond the range are cut as by
+ * piommu_domain_unmap_cut.
  *
  * @param flags    0 or PIOMMU_ALLOW_HOLE.
  * @param replaced set to the bytes that were mapped otherwise before. May be NULL.
@@ -418,9 +419,11 @@ int piommu_domain_invalidate(struct piommu_domain *domain, uint64_t first, uint6
  * The first call makes the tables and the hardware contexts. From then on the domain knows how far
  * it has come: calls that map, unmap, protect or replace addresses below that point change the
  * tables; above it they change the record, or, without a record, do nothing and return 0 (with 0
- * bytes), since next_frames will tell. A range across the point is taken apart there. So a
- * hypervisor holds one lock around each step, and around each change of its own record together
- * with the call that tells it here; between the steps nothing is held.
+ * bytes), since next_frames will tell. A range across the point is taken apart there. What one call
+ * has mapped contiguously is one piece of the record, which counts as a mapping request does: unmap
+ * does not cut it, unmap_cut does. So a hypervisor holds one lock around each step, and around each
+ * change of its own record together with the call that tells it here; between the steps nothing is
+ * held.
  *
  * When it has returned 0 the domain is as a PAGING domain, and groups can be attached.
  *

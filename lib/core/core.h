@@ -518,7 +518,8 @@ int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_ran
                                  struct piommu_gather *gather, uint64_t *unmapped);
 int piommu_domain_sync_checked_(struct piommu_domain *domain, struct piommu_gather *gather);
 int piommu_domain_make_table_(struct piommu_domain *domain);
-void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t bytes);
+/* Counts a map call; of what a deferred domain does not keep, nothing. */
+void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t iova, uint64_t bytes);
 void piommu_domain_count_unmap_(struct piommu_domain *domain, uint64_t bytes);
 void piommu_domain_count_sync_(struct piommu_domain *domain);
 

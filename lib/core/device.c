@@ -242,15 +242,15 @@ static void give_back(struct piommu_device *device, const struct taken *taken)
 
 static int take_endpoint(struct device_id *id, bool *made)
 {
-    id->endpoint = piommu_find_endpoint_(id->instance, id->id);
-    if (id->endpoint != NULL) {
-        return 0;
-    }
     if (instance_failed(id->instance)) {
         return -PIOMMU_EFAILED;
     }
     if (id->instance->suspended) {
         return -PIOMMU_EBUSY;
+    }
+    id->endpoint = piommu_find_endpoint_(id->instance, id->id);
+    if (id->endpoint != NULL) {
+        return 0;
     }
     *made = true;
     return create_endpoint(id->instance, id->id, &id->endpoint);

@@ -345,9 +345,14 @@ void piommu_domain_get_statistics(const struct piommu_domain *domain,
     }
 }
 
-void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t bytes)
+void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t iova, uint64_t bytes)
 {
-    if (!domain->config.disjoint) {
+    struct piommu_range range = {.first = iova, .last = iova + (bytes - 1)};
+
+    if (UNLIKELY(domain->splits) && piommu_deferred_unknown_(domain, range)) {
+        bytes = piommu_deferred_below_(domain, &range) ? range_size(range) : 0;
+    }
+    if (!domain->config.disjoint && bytes != 0) {
         domain->statistics.maps++;
         domain->statistics.mapped += bytes;
     }
@@ -609,7 +614,7 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
         error = piommu_domain_map_checked_(domain, iova, segments, count, prot);
     }
     if (error == 0) {
-        piommu_domain_count_map_(domain, last - iova + 1);
+        piommu_domain_count_map_(domain, iova, last - iova + 1);
     }
     if (UNLIKELY(domain->traced)) {
         piommu_trace_map_(domain, iova, segments, count, prot, error);

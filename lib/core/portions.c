@@ -59,7 +59,7 @@ int piommu_domain_map_some(struct piommu_domain *domain, uint64_t iova, uint64_t
     }
     *mapped = done;
     if (error == 0) {
-        piommu_domain_count_map_(domain, done);
+        piommu_domain_count_map_(domain, iova, done);
         error = done == size ? 0 : -PIOMMU_EAGAIN;
     }
     if (domain->traced) {

@@ -96,6 +96,20 @@ static int undo(const struct wish *wish, const struct piommu_range *parts, uint6
     return gather.pending ? piommu_domain_sync_checked_(wish->domain, &gather) : 0;
 }
 
+/* Counts one map call for all the gaps that it has filled. */
+static void count_fill(struct piommu_domain *domain, const struct piommu_range *gaps,
+                       uint64_t count)
+{
+    uint64_t maps = domain->statistics.maps;
+
+    for (uint64_t i = 0; i < count; i++) {
+        piommu_domain_count_map_(domain, gaps[i].first, range_size(gaps[i]));
+    }
+    if (domain->statistics.maps != maps) {
+        domain->statistics.maps = maps + 1;
+    }
+}
+
 /* Maps all gaps, or none. */
 static int fill(const struct wish *wish)
 {
@@ -103,7 +117,6 @@ static int fill(const struct wish *wish)
     struct piommu_range *gaps;
     uint64_t at = wish->range.first;
     uint64_t count = 0;
-    uint64_t bytes = 0;
     int error = 0;
 
     if (wish->gaps > SIZE_MAX / sizeof(*gaps)) {
@@ -124,7 +137,6 @@ static int fill(const struct wish *wish)
                 break;
             }
             gaps[count++] = part;
-            bytes += range_size(part);
         }
         if (part.last == wish->range.last) {
             break;
@@ -134,10 +146,8 @@ static int fill(const struct wish *wish)
     if (error != 0 && undo(wish, gaps, count) != 0) {
         error = -PIOMMU_EFAILED;
     }
+    count_fill(wish->domain, gaps, error == 0 ? count : 0);
     piommu_host_free(host, gaps, (size_t)wish->gaps * sizeof(*gaps));
-    if (error == 0) {
-        piommu_domain_count_map_(wish->domain, bytes);
-    }
     return error;
 }
 
@@ -246,7 +256,7 @@ static int exchange(const struct wish *wish)
     }
     error = map_part(wish, wish->range);
     if (error == 0) {
-        piommu_domain_count_map_(domain, range_size(wish->range));
+        piommu_domain_count_map_(domain, wish->range.first, range_size(wish->range));
         return 0;
     }
     return error == -PIOMMU_EFAILED ? error : -PIOMMU_EIO;

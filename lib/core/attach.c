@@ -112,7 +112,7 @@ void piommu_group_block_(struct piommu_group *group)
     struct piommu_domain *domain = group->domain;
     unsigned long state;
 
-    if (!domain_grants(domain) || group->fault_blocked) {
+    if (!domain_grants(domain)) {
         return;
     }
     begin_moving(domain);

@@ -237,7 +237,7 @@ static int protect_split(struct piommu_domain *domain, struct piommu_range range
     struct piommu_range below = range;
     struct piommu_range above = range;
     bool in_record = piommu_deferred_above_(domain, &above) && domain->config.next_frames == NULL;
-    int error = 0;
+    int error = -PIOMMU_ENOENT;
 
     /* Either part may be empty, and only the range's own ends can cut: those are seen first. */
     if (in_record && piommu_requests_cuts_(domain, above)) {

@@ -309,6 +309,7 @@ static void publish(struct piommu_device *device, const struct taken *taken)
 static void merge(struct piommu_group *into, struct piommu_group *from)
 {
     struct piommu_context *context = into->context;
+    struct piommu_device **end = &into->devices;
     unsigned long state = context_lock(context);
 
     while (from->endpoints != NULL) {
@@ -319,13 +320,13 @@ static void merge(struct piommu_group *into, struct piommu_group *from)
         endpoint->next = into->endpoints;
         into->endpoints = endpoint;
     }
-    while (from->devices != NULL) {
-        struct piommu_device *device = from->devices;
-
-        from->devices = device->next;
+    /* At the end: a group is known by its first device. */
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    *end = from->devices;
+    for (struct piommu_device *device = from->devices; device != NULL; device = device->next) {
         device->group = into;
-        device->next = into->devices;
-        into->devices = device;
     }
     context_unlock(context, state);
     piommu_host_free(context->host, from, sizeof(*from));

@@ -95,18 +95,27 @@ static void trace_fault(const struct piommu_instance *instance, const struct pio
     }
 }
 
-/* Blocks a group, which the caller has busy, as far as its units can without waiting. */
-static void block_at_once(const struct piommu_group *group)
+/*
+ * Blocks a group, which the caller has busy, as far as its units can without waiting. Tells whether
+ * that was all of it.
+ */
+static bool block_at_once(const struct piommu_group *group)
 {
+    bool all = true;
+
     for (struct endpoint *endpoint = group->endpoints; endpoint != NULL;
          endpoint = endpoint->next) {
         struct piommu_instance *instance = endpoint->instance;
 
-        if (endpoint->binding != NULL && instance_usable(instance) &&
-            instance->backend->block_now != NULL) {
-            (void)instance->backend->block_now(instance->unit, endpoint->handle);
+        if (endpoint->binding == NULL || endpoint->out || !instance_usable(instance)) {
+            continue;
+        }
+        if (instance->backend->block_now == NULL ||
+            instance->backend->block_now(instance->unit, endpoint->handle) != 0) {
+            all = false;
         }
     }
+    return all;
 }
 
 /* Does what the host wants to be done about a fault. */
@@ -136,8 +145,10 @@ static void act(struct piommu_instance *instance, enum piommu_fault_answer answe
     }
     context_unlock(context, state);
     if (group != NULL) {
-        block_at_once(group);
+        bool blocked = block_at_once(group);
+
         state = context_lock(context);
+        group->fault_blocked = group->fault_blocked || blocked;
         group->busy = false;
         context_unlock(context, state);
     }

@@ -35,13 +35,10 @@ static bool child_runs(const struct piommu_instance *parent)
     return false;
 }
 
-int piommu_instance_suspend(struct piommu_instance *instance)
+static int suspend(struct piommu_instance *instance)
 {
     int error;
 
-    if (instance == NULL) {
-        return -PIOMMU_EINVAL;
-    }
     if (instance_failed(instance)) {
         return -PIOMMU_EFAILED;
     }
@@ -56,11 +53,21 @@ int piommu_instance_suspend(struct piommu_instance *instance)
     }
     error = instance->backend->suspend(instance->unit);
     if (error != 0) {
-        error = piommu_instance_fail_(instance, error);
-    } else {
-        instance->suspended = true;
-        note_all_out(instance);
+        return piommu_instance_fail_(instance, error);
     }
+    instance->suspended = true;
+    note_all_out(instance);
+    return 0;
+}
+
+int piommu_instance_suspend(struct piommu_instance *instance)
+{
+    int error;
+
+    if (instance == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    error = suspend(instance);
     piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_SUSPEND, error);
     return error;
 }
@@ -74,7 +81,8 @@ static int reenter(struct piommu_instance *instance)
     while (node != NULL && error == 0) {
         struct endpoint *endpoint = RANGE_TREE_ENTRY(node, struct endpoint, node);
 
-        if (endpoint->binding != NULL && !endpoint->group->fault_blocked) {
+        if (endpoint->binding != NULL && !endpoint->group->fault_blocked &&
+            !endpoint->group->block_wanted) {
             error = piommu_endpoint_enter_(endpoint);
         }
         node = piommu_range_tree_next_(node);
@@ -82,13 +90,10 @@ static int reenter(struct piommu_instance *instance)
     return error;
 }
 
-int piommu_instance_resume(struct piommu_instance *instance)
+static int resume(struct piommu_instance *instance)
 {
     int error;
 
-    if (instance == NULL) {
-        return -PIOMMU_EINVAL;
-    }
     if (instance_failed(instance)) {
         return -PIOMMU_EFAILED;
     }
@@ -103,10 +108,18 @@ int piommu_instance_resume(struct piommu_instance *instance)
     if (error == 0) {
         error = reenter(instance);
     }
-    if (error != 0) {
-        /* Not all are where they belong, and nobody asked for less. */
-        error = piommu_instance_fail_(instance, error);
+    /* If not all are where they belong, nobody has asked for less. */
+    return error != 0 ? piommu_instance_fail_(instance, error) : 0;
+}
+
+int piommu_instance_resume(struct piommu_instance *instance)
+{
+    int error;
+
+    if (instance == NULL) {
+        return -PIOMMU_EINVAL;
     }
+    error = resume(instance);
     piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_RESUME, error);
     return error;
 }

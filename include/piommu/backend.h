@@ -74,6 +74,8 @@ struct piommu_backend_domain {
     /**
      * Tells domains apart: the same for all units that have one domain. Units that share their
      * contexts (see piommu_instance_config::parent_key) make one handle of it, which they count.
+     * When the last of them that is not suspended lets go of it, by suspend or domain_destroy, what
+     * is cached of it is forgotten: nobody could be asked to do so later.
      */
     const void *identity;
 };

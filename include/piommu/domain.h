@@ -152,8 +152,9 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
 
 /**
  * Destroys a domain with all its mappings. Gathers of it that are still pending become void and
- * need no sync. When it returns success no fault or trace callback with the domain's cookie runs
- * any more, and none will. NULL is ignored.
+ * need no sync (in a domain with `disjoint` they must have been given to piommu_domain_sync before,
+ * with whatever success). When it returns success no fault or trace callback with the domain's
+ * cookie runs any more, and none will. NULL is ignored.
  *
  * @return 0; -PIOMMU_EBUSY: groups are attached to it, or a fault callback does not return;
  *         -PIOMMU_EFAILED: the instance has failed and

@@ -80,7 +80,8 @@ struct piommu_instance_info {
     uint64_t faults;           /**< fault reports received */
     uint64_t faults_held_back; /**< those of them that the storm limit has held back */
     uint64_t faults_dropped;   /**< records that found no room, and pushed out the oldest */
-    uint64_t invalidations;    /**< invalidations, or requests to unmap, sent by the core */
+    /** Invalidations, or batches of requests to unmap; some may be missed by calls in parallel. */
+    uint64_t invalidations;
 };
 
 /**

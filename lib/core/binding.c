@@ -53,7 +53,9 @@ static void set_geometry(struct piommu_domain *domain, const struct geometry *ge
     domain->table_checks = domain->table != NULL && !domain->splits &&
                            table->granule == geometry->granule_mask + 1 &&
                            table->aperture.first == geometry->aperture.first &&
-                           table->aperture.last == geometry->aperture.last;
+                           table->aperture.last == geometry->aperture.last &&
+                           last_of_width(table->output_bits) == geometry->last_output;
+    domain->quick = domain->table_checks && !domain->traced && !domain->config.disjoint;
 }
 
 /* Tells whether all that is mapped would still be allowed in another geometry. */

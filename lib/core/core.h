@@ -26,6 +26,13 @@ struct piommu_context {
     struct piommu_domain *domains;     /* in the order of their creation */
 };
 
+/* Counts what may be counted wrong when calls run beside each other, so as to cost nothing. */
+static inline void count_loosely(_Atomic uint32_t *counter)
+{
+    atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+}
+
 /* How many faults of one source have come in the current second. */
 struct storm {
     uint64_t start;
@@ -196,6 +203,7 @@ struct piommu_domain {
     struct piommu_pgtable_info table_info;     /* of the table, or of the shared one */
     struct piommu_pgtable_config table_config; /* what it is made from */
     bool table_checks;           /* the table has the domain's aperture and granule, and checks */
+    bool quick;                  /* nothing else is to be thought of, but reserved regions */
     bool traced;                 /* there is a trace callback */
     bool splits;                 /* calls have to be taken apart at the cursor */
     bool destroying;             /* piommu_domain_destroy_some has begun */

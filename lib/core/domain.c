@@ -369,7 +369,7 @@ void piommu_domain_count_unmap_(struct piommu_domain *domain, uint64_t bytes)
 void piommu_domain_count_sync_(struct piommu_domain *domain)
 {
     if (domain->config.disjoint) {
-        (void)atomic_fetch_add_explicit(&domain->disjoint_syncs, 1, memory_order_relaxed);
+        count_loosely(&domain->disjoint_syncs);
     } else {
         domain->statistics.syncs++;
     }
@@ -397,7 +397,19 @@ static bool asked_before(const struct piommu_domain *domain, const struct bindin
     return false;
 }
 
-int piommu_domain_invalidate_(struct piommu_domain *domain, struct piommu_range range, bool tables)
+/* Invalidates in one unit, which is usable. */
+static ALWAYS_INLINE int invalidate_one(const struct binding *binding, struct piommu_range range,
+                                        bool tables)
+{
+    struct piommu_instance *instance = binding->instance;
+    int error;
+
+    count_loosely(&instance->invalidations);
+    error = instance->backend->invalidate(instance->unit, binding->handle, range, tables);
+    return error != 0 ? piommu_instance_fail_(instance, error) : 0;
+}
+
+static int invalidate_all(struct piommu_domain *domain, struct piommu_range range, bool tables)
 {
     int result = 0;
 
@@ -413,14 +425,28 @@ int piommu_domain_invalidate_(struct piommu_domain *domain, struct piommu_range 
         if (instance->suspended || asked_before(domain, binding)) {
             continue;
         }
-        (void)atomic_fetch_add_explicit(&instance->invalidations, 1, memory_order_relaxed);
-        error = instance->backend->invalidate(instance->unit, binding->handle, range, tables);
-        if (error != 0) {
-            /* The others go on: what was removed is removed for all. */
-            result = piommu_instance_fail_(instance, error);
-        }
+        error = invalidate_one(binding, range, tables);
+        /* The others go on: what was removed is removed for all. */
+        result = error != 0 ? error : result;
     }
     return result;
+}
+
+static ALWAYS_INLINE int invalidate(struct piommu_domain *domain, struct piommu_range range,
+                                    bool tables)
+{
+    const struct binding *binding = domain->bindings;
+
+    /* Most domains are on one instance. */
+    if (LIKELY(binding != NULL && binding->next == NULL && instance_usable(binding->instance))) {
+        return invalidate_one(binding, range, tables);
+    }
+    return invalidate_all(domain, range, tables);
+}
+
+int piommu_domain_invalidate_(struct piommu_domain *domain, struct piommu_range range, bool tables)
+{
+    return invalidate(domain, range, tables);
 }
 
 /*
@@ -450,7 +476,7 @@ static void unpark(struct piommu_domain *domain, struct piommu_gather *gather)
     context_unlock(domain->context, state);
 }
 
-int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gather)
+static ALWAYS_INLINE int tables_sync(struct piommu_domain *domain, struct piommu_gather *gather)
 {
     int error;
 
@@ -458,8 +484,8 @@ int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gath
     if (UNLIKELY(atomic_load_explicit(&domain->has_parked, memory_order_relaxed) != 0)) {
         unpark(domain, gather);
     }
-    error = piommu_domain_invalidate_(domain, gather->range, piommu_gather_has_tables(gather));
-    if (error != 0) {
+    error = invalidate(domain, gather->range, piommu_gather_has_tables(gather));
+    if (UNLIKELY(error != 0)) {
         park(domain, gather);
         return error;
     }
@@ -468,6 +494,11 @@ int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gath
     }
     gather->pending = false;
     return 0;
+}
+
+int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gather)
+{
+    return tables_sync(domain, gather);
 }
 
 /*
@@ -622,12 +653,46 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
     return error;
 }
 
-int piommu_domain_map(struct piommu_domain *domain, uint64_t iova, uint64_t physical, uint64_t size,
-                      piommu_prot prot)
+/* Whether the hardware can express a permission that asks for something. */
+static ALWAYS_INLINE bool is_plain_prot(const struct piommu_domain *domain, piommu_prot prot)
+{
+    return (prot & ~domain->geometry.prot) == 0 && (prot & PIOMMU_PROT_READ) != 0;
+}
+
+static NEVER_INLINE int map_one(struct piommu_domain *domain, uint64_t iova, uint64_t physical,
+                                uint64_t size, piommu_prot prot)
 {
     struct piommu_segment segment = {.physical = physical, .size = size};
 
     return piommu_domain_map_list(domain, iova, &segment, 1, prot);
+}
+
+/*
+ * What is called most has a short way: where the table checks for the domain there is nothing to
+ * do here but to look whether the instance works. Whatever the table refuses goes the long way,
+ * which refuses it again, and in the order that is documented. It saves 150 instructions of 280
+ * (rows insn.core_map_1, core.map_1 of the benchmark).
+ */
+int piommu_domain_map(struct piommu_domain *domain, uint64_t iova, uint64_t physical, uint64_t size,
+                      piommu_prot prot)
+{
+    uint64_t mapped;
+    int error;
+
+    if (UNLIKELY(domain == NULL || !domain->quick || domain->reserved_regions != 0 ||
+                 !is_plain_prot(domain, prot) || domain_failed(domain))) {
+        return map_one(domain, iova, physical, size, prot);
+    }
+    error = piommu_pgtable_map(domain->table, iova, physical, size, prot, &mapped);
+    if (LIKELY(error == 0)) {
+        domain->statistics.maps++;
+        domain->statistics.mapped += size;
+        return 0;
+    }
+    if (mapped == 0) {
+        return map_one(domain, iova, physical, size, prot);
+    }
+    return undo_map(domain, iova, mapped) != 0 ? -PIOMMU_EFAILED : error;
 }
 
 int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_range range,
@@ -644,8 +709,8 @@ int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_ran
                : piommu_requests_unmap_(domain, range, UINT32_MAX, gather, &done, unmapped);
 }
 
-int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t size,
-                        struct piommu_gather *gather, uint64_t *unmapped)
+static NEVER_INLINE int unmap(struct piommu_domain *domain, uint64_t iova, uint64_t size,
+                              struct piommu_gather *gather, uint64_t *unmapped)
 {
     struct piommu_range range = {.first = iova, .last = iova + (size - 1)};
     uint64_t removed = 0;
@@ -679,6 +744,28 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
     return error;
 }
 
+/* As piommu_domain_map, the short way where there is one. */
+int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t size,
+                        struct piommu_gather *gather, uint64_t *unmapped)
+{
+    uint64_t removed;
+    int error;
+
+    if (UNLIKELY(domain == NULL || gather == NULL || !domain->quick ||
+                 domain->reserved_regions != 0)) {
+        return unmap(domain, iova, size, gather, unmapped);
+    }
+    error = piommu_pgtable_unmap(domain->table, iova, size, gather, &removed);
+    if (LIKELY(error == 0)) {
+        domain->statistics.unmaps++;
+        domain->statistics.mapped -= removed;
+        if (unmapped != NULL) {
+            *unmapped = removed;
+        }
+    }
+    return error;
+}
+
 int piommu_domain_sync_checked_(struct piommu_domain *domain, struct piommu_gather *gather)
 {
     int error = 0;
@@ -693,7 +780,7 @@ int piommu_domain_sync_checked_(struct piommu_domain *domain, struct piommu_gath
     return error;
 }
 
-int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gather)
+static NEVER_INLINE int sync(struct piommu_domain *domain, struct piommu_gather *gather)
 {
     struct piommu_range range;
     int error;
@@ -711,6 +798,22 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
     }
     if (UNLIKELY(domain->traced)) {
         piommu_trace_change_(domain, PIOMMU_EVENT_SYNC, range.first, range_size(range), error);
+    }
+    return error;
+}
+
+/* As piommu_domain_map, the short way where there is one. */
+int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gather)
+{
+    int error;
+
+    if (UNLIKELY(domain == NULL || gather == NULL || !domain->quick || !gather->pending ||
+                 gather->first_record != NULL)) {
+        return sync(domain, gather);
+    }
+    error = tables_sync(domain, gather);
+    if (LIKELY(error == 0)) {
+        domain->statistics.syncs++;
     }
     return error;
 }

@@ -260,7 +260,7 @@ static int forget_all(const struct piommu_domain *domain, const struct binding *
         if (!must_know(binding, &result)) {
             continue;
         }
-        (void)atomic_fetch_add_explicit(&instance->invalidations, 1, memory_order_relaxed);
+        count_loosely(&instance->invalidations);
         error = instance->backend->unmap(instance->unit, binding->handle, &all.source);
         if (error != 0) {
             result = piommu_instance_fail_(instance, error);
@@ -692,8 +692,11 @@ int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range r
          mapping = live_from(mapping_next(mapping), range.last)) {
         mapping->prot = (mapping->prot & ~changes) | prot;
     }
-    if (error == 0 && differs) {
-        error = send_again(domain, range, lost);
+    if (differs) {
+        /* Also if one unit has failed: the others have forgotten what they are to have. */
+        int again = send_again(domain, range, lost);
+
+        error = error != 0 ? error : again;
     }
     piommu_requests_end_(domain);
     return error;

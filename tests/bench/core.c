@@ -11,6 +11,8 @@
 #include <piommu/backend.h>
 #include <piommu/piommu.h>
 
+#include <stdlib.h>
+
 #include "report.h"
 #include "rows.h"
 
@@ -176,6 +178,53 @@ static bool core_unmap(struct core *core, uint64_t iova, uint64_t page)
     return piommu_domain_unmap(core->domain, iova, page, &gather, NULL) == 0 &&
            piommu_domain_sync(core->domain, &gather) == 0;
 }
+
+/* The core as an implementation, for counting instructions: one page a call. */
+static void *adapter_create(const struct shape *shape, const struct usage *usage)
+{
+    struct core *core = malloc(sizeof(*core));
+
+    (void)shape;
+    (void)usage;
+    if (core != NULL && !core_open(core)) {
+        wrong("the core does not start");
+    }
+    return core;
+}
+
+static void adapter_destroy(void *core)
+{
+    core_close(core);
+    free(core);
+}
+
+static bool adapter_map(void *core, uint64_t iova, uint64_t physical, uint64_t page, size_t count)
+{
+    return count == 1 && core_map(core, iova, physical, page);
+}
+
+static bool adapter_unmap(void *core, uint64_t iova, uint64_t page, size_t count)
+{
+    return count == 1 && core_unmap(core, iova, page);
+}
+
+static uint64_t adapter_lookup(void *core, uint64_t iova)
+{
+    struct core *object = core;
+    struct piommu_translation result;
+
+    return piommu_domain_lookup(object->domain, iova, &result) == 0 ? result.physical : UINT64_MAX;
+}
+
+const struct implementation over_core = {
+    .name = "core",
+    .create = adapter_create,
+    .destroy = adapter_destroy,
+    .map = adapter_map,
+    .unmap = adapter_unmap,
+    .lookup = adapter_lookup,
+    .absent = UINT64_MAX,
+};
 
 /* Maps and unmaps all pages, one by one. */
 static void run(struct core *core, void *table, size_t calls, double *map, double *unmap)

@@ -69,3 +69,12 @@ map_256 counted_maps 256 insn/page
 unmap_256 counted_unmaps 256 insn/page
 lookup counted_lookups 1 insn/call
 ROWS
+
+# The same calls through the core, which has no peer.
+while read -r operation function; do
+    count=$(per_call "$function" "$operation" core 1)
+    echo "insn core_$operation insn/call $count -"
+done <<'ROWS'
+map_1 counted_maps
+unmap_1 counted_unmaps
+ROWS

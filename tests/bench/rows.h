@@ -37,6 +37,8 @@ void rows_measure_disjoint(const struct shape *shape, const struct effort *effor
 
 /* core.c: what the core adds to a page table. */
 void core_measure(const struct effort *effort);
+/* A domain of the core, without hardware behind it. */
+extern const struct implementation over_core;
 
 /* rows.c: the CPU time of this thread in ns. */
 double now(void);

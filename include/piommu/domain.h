@@ -368,7 +368,8 @@ int piommu_domain_unmap_cut(struct piommu_domain *domain, uint64_t iova, uint64_
  *         mapped in the range; -PIOMMU_EHOLE: as piommu_domain_unmap_cut. After these nothing was
  *         changed. -PIOMMU_EIO: the hardware has refused the new permissions: the range is
  *         unmapped, and has been forgotten. -PIOMMU_EFAILED: the instance has failed, now or
- *         earlier; if now, the range may have the old permissions or the new ones.
+ *         earlier; if now, the range
+ *         has the old permissions or the new ones, or is unmapped, if a unit had refused them.
  *
  * Context: any; may wait for the hardware. Allocates nothing. Mapping, by range.
  */

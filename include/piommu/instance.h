@@ -155,7 +155,7 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
  * @param more set to true if piommu_instance_service has to be called, where it may wait: devices
  *             are to be blocked (also after they were blocked at once: there it is completed), the
  *             unit is broken, or the budget was not enough for all that is known of. May be NULL.
- * @return as piommu_instance_service; but 0 for a unit that is found broken, and is not reset yet.
+ * @return as piommu_instance_service; a unit that is found broken has failed, and is not reset yet.
  *
  * Context: any. Neither allocates nor waits.
  */

@@ -301,8 +301,8 @@ static bool switches(const struct piommu_group *group)
 {
     const struct endpoint *endpoint = group->endpoints;
 
-    return endpoint->next == NULL && endpoint->instance->info.atomic_switch &&
-           endpoint->binding != NULL && !endpoint->out;
+    return endpoint->next == NULL && !group->fault_blocked &&
+           endpoint->instance->info.atomic_switch && endpoint->binding != NULL && !endpoint->out;
 }
 
 /* Counts a group that is blocked because of a fault as being in its domain again. */
@@ -453,17 +453,16 @@ static int attach(struct piommu_group *group, struct piommu_domain *domain)
     end_moving(old);
     if (error == 0) {
         set_domain_and_clean(group, domain);
-        return 0;
-    }
-    if (error == -PIOMMU_EFAILED) {
-        error = give_up(group);
+    } else if (error == -PIOMMU_EFAILED) {
+        (void)give_up(group);
     } else if (error == -PIOMMU_EBLOCKED) {
         set_domain_and_clean(group, NULL);
     }
-    if (old != domain) {
+    if (error != 0 && old != domain) {
         unprepare(group, domain);
     }
-    return error;
+    /* Cleaning up speaks to the hardware, too. */
+    return error != -PIOMMU_EFAILED && any_failed(group) ? give_up(group) : error;
 }
 
 int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain)

@@ -65,6 +65,7 @@ struct piommu_instance {
     _Atomic uint32_t failed;
     _Atomic uint32_t stopped;  /* the unit has confirmed that it is blocked for good */
     _Atomic uint32_t stopping; /* somebody is trying to stop it */
+    _Atomic uint32_t tried;    /* somebody has tried */
 
     _Atomic uint32_t invalidations; /* low half of a counter that `info` shows */
 
@@ -225,6 +226,7 @@ struct mapping {
     uint64_t physical;
     piommu_prot prot;
     bool pending;         /* unmapped, and waiting in a gather for its sync */
+    bool direct;          /* mapped by the library for a direct region */
     struct mapping *next; /* in the chain of a map call, or in the gather */
 };
 
@@ -247,6 +249,12 @@ static inline bool instance_failed(struct piommu_instance *instance)
 static inline bool instance_stopped(struct piommu_instance *instance)
 {
     return atomic_load_explicit(&instance->stopped, memory_order_acquire) != 0;
+}
+
+/* Whether nobody has tried yet to stop a unit that has failed. */
+static inline bool instance_untouched(struct piommu_instance *instance)
+{
+    return atomic_load_explicit(&instance->tried, memory_order_acquire) == 0;
 }
 
 /* Whether the hardware of an instance can be asked for something. */
@@ -357,6 +365,8 @@ static inline uint64_t segments_size(const struct piommu_segment *segments, size
 
 /* Marks the instance as failed and stops the unit. Returns -PIOMMU_EFAILED. */
 int piommu_instance_fail_(struct piommu_instance *instance, int error);
+/* The same, where it may not wait: somebody else has to stop the unit. */
+int piommu_instance_note_failure_(struct piommu_instance *instance, int error);
 /*
  * Looks at what a call of the backend has returned: an error that says that the unit is lost fails
  * the instance and becomes -PIOMMU_EFAILED; anything else is passed on.
@@ -477,6 +487,11 @@ int piommu_requests_next_(struct piommu_domain *domain, uint64_t first, uint64_t
 /* Widens a range to the live mappings that reach across its ends. */
 struct piommu_range piommu_requests_widen_(const struct piommu_domain *domain,
                                            struct piommu_range range);
+/* Makes a record that is a direct region's. */
+int piommu_requests_map_direct_(struct piommu_domain *domain, struct piommu_range range,
+                                piommu_prot prot);
+/* Whether a record in the range is not a direct region's. */
+bool piommu_requests_foreign_(const struct piommu_domain *domain, struct piommu_range range);
 /* Whether something in the range is unmapped and not synced. */
 bool piommu_requests_pending_(const struct piommu_domain *domain, struct piommu_range range);
 /* Whether a live mapping lies across an edge of the range. */

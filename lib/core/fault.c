@@ -150,6 +150,8 @@ static void act(struct piommu_instance *instance, enum piommu_fault_answer answe
         state = context_lock(context);
         group->fault_blocked = group->fault_blocked || blocked;
         group->busy = false;
+        /* Servicing may have passed it by, since it was busy. */
+        instance->blocks_wanted = instance->blocks_wanted || group->block_wanted;
         context_unlock(context, state);
     }
 }
@@ -285,6 +287,9 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
         return -PIOMMU_EINVAL;
     }
     if (instance_failed(instance)) {
+        if (instance_untouched(instance)) {
+            (void)piommu_instance_stopped_(instance);
+        }
         return -PIOMMU_EFAILED;
     }
     if (!reports(instance)) {
@@ -307,11 +312,12 @@ int piommu_instance_interrupt(struct piommu_instance *instance, unsigned int bud
         return -PIOMMU_EINVAL;
     }
     if (instance_failed(instance)) {
+        left = instance_untouched(instance);
         handled = -PIOMMU_EFAILED;
     } else if (reports(instance)) {
         handled = take_reports(instance, budget);
         left = handled < 0 || more_to_do(instance);
-        handled = handled < 0 ? 0 : handled;
+        handled = handled < 0 ? piommu_instance_note_failure_(instance, handled) : handled;
     }
     if (more != NULL) {
         *more = left;

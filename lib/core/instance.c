@@ -291,6 +291,7 @@ bool piommu_instance_stopped_(struct piommu_instance *instance)
     if (atomic_load_explicit(&instance->stopped, memory_order_acquire) != 0) {
         return true;
     }
+    atomic_store_explicit(&instance->tried, 1, memory_order_release);
     /* One at a time; who comes second learns that it is not confirmed yet. */
     if (atomic_exchange_explicit(&instance->stopping, 1, memory_order_acq_rel) != 0) {
         return false;
@@ -305,11 +306,28 @@ bool piommu_instance_stopped_(struct piommu_instance *instance)
     return atomic_load_explicit(&instance->stopped, memory_order_acquire) != 0;
 }
 
+/* Marks the instance as failed; true for the one call that does. */
+static bool note_failure(struct piommu_instance *instance, int error)
+{
+    if (atomic_exchange_explicit(&instance->failed, 1, memory_order_acq_rel) != 0) {
+        return false;
+    }
+    piommu_host_log_(instance->host, PIOMMU_LOG_ERROR, "%s: failed: %s; stopping it",
+                     instance->config.name, piommu_strerror(error));
+    return true;
+}
+
+int piommu_instance_note_failure_(struct piommu_instance *instance, int error)
+{
+    if (note_failure(instance, error)) {
+        piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_FAIL, error);
+    }
+    return -PIOMMU_EFAILED;
+}
+
 int piommu_instance_fail_(struct piommu_instance *instance, int error)
 {
-    if (atomic_exchange_explicit(&instance->failed, 1, memory_order_acq_rel) == 0) {
-        piommu_host_log_(instance->host, PIOMMU_LOG_ERROR, "%s: failed: %s; stopping it",
-                         instance->config.name, piommu_strerror(error));
+    if (note_failure(instance, error)) {
         (void)piommu_instance_stopped_(instance);
         piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_FAIL, error);
     }

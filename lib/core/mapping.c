@@ -341,6 +341,31 @@ int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
     return 0;
 }
 
+int piommu_requests_map_direct_(struct piommu_domain *domain, struct piommu_range range,
+                                piommu_prot prot)
+{
+    struct piommu_segment segment = {.physical = range.first, .size = range.last - range.first + 1};
+    int error = piommu_requests_map_(domain, range.first, &segment, 1, prot);
+
+    if (error == 0) {
+        mapping_from(domain, range.first)->direct = true;
+    }
+    return error;
+}
+
+bool piommu_requests_foreign_(const struct piommu_domain *domain, struct piommu_range range)
+{
+    const struct mapping *mapping = mapping_from(domain, range.first);
+
+    while (mapping != NULL && mapping->node.first <= range.last) {
+        if (!mapping->direct) {
+            return true;
+        }
+        mapping = mapping_next(mapping);
+    }
+    return false;
+}
+
 bool piommu_requests_pending_(const struct piommu_domain *domain, struct piommu_range range)
 {
     const struct mapping *mapping = mapping_from(domain, range.first);

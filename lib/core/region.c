@@ -189,8 +189,11 @@ static int map_direct(struct piommu_domain *domain, struct piommu_range part)
     uint64_t mapped = 0;
     int error = 0;
 
+    if (domain_failed(domain)) {
+        return -PIOMMU_EFAILED;
+    }
     if (domain->table == NULL) {
-        return piommu_domain_map_checked_(domain, part.first, &segment, 1, DIRECT_PROT);
+        return piommu_requests_map_direct_(domain, part, DIRECT_PROT);
     }
     segment.size = domain->geometry.granule_mask + 1;
     while (mapped != range_size(part)) {
@@ -360,7 +363,9 @@ bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_do
             return true;
         }
         while (next_uncovered(domain, &range, &part)) {
-            if (piommu_domain_any_mapped_(domain, part)) {
+            /* What is left of a region whose device has gone is in nobody's way. */
+            if (domain->table != NULL ? piommu_domain_any_mapped_(domain, part)
+                                      : piommu_requests_foreign_(domain, part)) {
                 return true;
             }
             if (part.last >= range.last) {

@@ -15,7 +15,7 @@
  * beside all but itself. `block` because of a fault comes from servicing, of this instance or of
  * another: beside everything of other endpoints and domains, and beside invalidate of its own
  * domain; never beside map and unmap of its own domain, or beside another function for the same
- * endpoint but block_now. `stop` comes when a call finds the unit lost: beside calls that are under
+ * endpoint. `stop` comes when a call finds the unit lost: beside calls that are under
  * way, or just about to be made, on other CPUs, which the backend refuses; but not beside itself.
  *
  * A function that fails leaves things as they were, unless its comment says otherwise. A backend

@@ -208,7 +208,8 @@ int piommu_device_reserved_region(const struct piommu_device *device, size_t ind
  *         group is where it was. -PIOMMU_EBLOCKED: refused, and going back failed too: the group is
  *         blocked. -PIOMMU_EFAILED: an instance has failed, now or earlier: all its devices are
  *         blocked as far as it obeys, and the group is in no domain; or, if the unit could not be
- *         stopped, still in its old one; piommu_device_get_id tells which IDs are in doubt.
+ *         stopped, in the domain where it was or in the one where it was to go, as
+ *         piommu_device_get_info says; piommu_device_get_id tells which IDs are in doubt.
  *
  * Context: task; may wait. Registration.
  */

@@ -388,9 +388,10 @@ int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t 
  * @return as piommu_domain_map, but for -PIOMMU_EEXIST, which only what is not yet synced causes;
  *         -PIOMMU_EHOLE: a hole would open, and is not allowed. After these nothing was changed.
  *         -PIOMMU_EIO: the hardware has refused the new mapping, or what stays of a request that
- *         was cut: the range is unmapped, and has been forgotten. -PIOMMU_EFAILED: the instance
- *         has failed, now or earlier; if now, the range is unmapped, and the memory that was mapped
- *         there must be kept as piommu_domain_sync says.
+ *         was cut: if something had to be taken out, the range is unmapped, and has been forgotten;
+ *         if not, nothing was changed. -PIOMMU_EFAILED: the instance has failed, now or earlier; if
+ *         now, the range is unmapped, and the memory that was mapped there must be kept as
+ *         piommu_domain_sync says.
  *
  * Context: any that may allocate; may wait for the hardware. Mapping, also in a domain with
  * `disjoint`.

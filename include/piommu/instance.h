@@ -193,7 +193,8 @@ int piommu_instance_suspend(struct piommu_instance *instance);
  * holds again, and the masters may run.
  *
  * @return 0, also if it is not suspended; -PIOMMU_EINVAL; -PIOMMU_EBUSY: its parent is suspended;
- *         -PIOMMU_EFAILED: the unit could not be programmed, and has failed.
+ *         -PIOMMU_EFAILED: the unit could not be programmed, or its parent has failed: it has
+ *         failed, too.
  *
  * Context: task; may wait. Registration. Not beside servicing of any instance.
  */

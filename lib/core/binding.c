@@ -58,37 +58,67 @@ static void set_geometry(struct piommu_domain *domain, const struct geometry *ge
     domain->quick = domain->table_checks && !domain->traced && !domain->config.disjoint;
 }
 
+/* Tells whether a mapping would still be allowed in another geometry. */
+static int check_mapping(const struct geometry *to, const struct piommu_frames *mapping)
+{
+    uint64_t last = mapping->iova + (mapping->size - 1);
+
+    if (mapping->iova < to->aperture.first || last > to->aperture.last ||
+        ((mapping->iova | mapping->physical | mapping->size) & to->granule_mask) != 0 ||
+        mapping->physical + (mapping->size - 1) > to->last_output) {
+        return -PIOMMU_ERANGE;
+    }
+    if ((mapping->prot & ~to->prot) != 0 ||
+        (!to->write_only && (mapping->prot & PIOMMU_PROT_READ) == 0)) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    return 0;
+}
+
+/*
+ * Finds what is mapped from an address on. What is unmapped and waits for its sync counts where the
+ * hardware is told of it.
+ */
+static bool next_mapping(struct piommu_domain *domain, uint64_t at, struct piommu_frames *mapping)
+{
+    struct piommu_translation next;
+
+    if (domain->table == NULL) {
+        return piommu_requests_record_(domain, at, mapping);
+    }
+    if (piommu_domain_next(domain, at, domain->geometry.aperture.last, &mapping->iova, &next) !=
+        0) {
+        return false;
+    }
+    mapping->physical = next.physical;
+    mapping->size = next.leaf_size;
+    mapping->prot = next.prot;
+    return true;
+}
+
 /* Tells whether all that is mapped would still be allowed in another geometry. */
 static int check_mappings(struct piommu_domain *domain, const struct geometry *to)
 {
     const struct geometry *from = &domain->geometry;
     uint64_t at = from->aperture.first;
-    struct piommu_translation next;
-    uint64_t iova;
+    struct piommu_frames mapping;
+    int error = 0;
 
     if (from->aperture.first == to->aperture.first && from->aperture.last == to->aperture.last &&
         from->granule_mask == to->granule_mask && from->last_output == to->last_output &&
         from->prot == to->prot && from->write_only == to->write_only) {
         return 0;
     }
-    while (piommu_domain_next(domain, at, from->aperture.last, &iova, &next) == 0) {
-        uint64_t last = iova + (next.leaf_size - 1);
+    while (error == 0 && next_mapping(domain, at, &mapping)) {
+        uint64_t last = mapping.iova + (mapping.size - 1);
 
-        if (iova < to->aperture.first || last > to->aperture.last ||
-            ((iova | next.physical | next.leaf_size) & to->granule_mask) != 0 ||
-            next.physical + (next.leaf_size - 1) > to->last_output) {
-            return -PIOMMU_ERANGE;
-        }
-        if ((next.prot & ~to->prot) != 0 ||
-            (!to->write_only && (next.prot & PIOMMU_PROT_READ) == 0)) {
-            return -PIOMMU_EOPNOTSUPP;
-        }
+        error = check_mapping(to, &mapping);
         if (last >= from->aperture.last) {
             break;
         }
         at = last + 1;
     }
-    return 0;
+    return error;
 }
 
 /* Whether a unit can walk the tables that the domain has, or is to have. */

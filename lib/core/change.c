@@ -225,7 +225,9 @@ static int protect_part(struct piommu_domain *domain, struct piommu_range range,
     int error = in_table ? protect_in_tables(domain, range, prot, &bytes)
                          : piommu_requests_protect_(domain, range, prot, hole, &bytes, &lost);
 
-    domain->statistics.mapped -= lost;
+    if (lost != 0) {
+        domain->statistics.mapped -= lost;
+    }
     *changed += bytes;
     return error;
 }

@@ -187,6 +187,7 @@ struct doorbell {
     struct doorbell *next;
     uint64_t physical;
     uint64_t iova;
+    uint64_t size; /* the domain's granule at that time */
 };
 
 struct piommu_domain {
@@ -490,6 +491,9 @@ struct piommu_range piommu_requests_widen_(const struct piommu_domain *domain,
 /* Makes a record that is a direct region's. */
 int piommu_requests_map_direct_(struct piommu_domain *domain, struct piommu_range range,
                                 piommu_prot prot);
+/* The first record that reaches `from` or lies above it, pending or not. */
+bool piommu_requests_record_(const struct piommu_domain *domain, uint64_t from,
+                             struct piommu_frames *frames);
 /* Whether a record in the range is not a direct region's. */
 bool piommu_requests_foreign_(const struct piommu_domain *domain, struct piommu_range range);
 /* Whether something in the range is unmapped and not synced. */

@@ -290,6 +290,7 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
         if (instance_untouched(instance)) {
             (void)piommu_instance_stopped_(instance);
         }
+        block_wanted(instance); /* groups that have IDs on others, too */
         return -PIOMMU_EFAILED;
     }
     if (!reports(instance)) {
@@ -297,7 +298,7 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
     }
     handled = take_reports(instance, budget);
     if (handled < 0) {
-        return piommu_instance_fail_(instance, handled);
+        (void)piommu_instance_fail_(instance, handled);
     }
     block_wanted(instance);
     return instance_failed(instance) ? -PIOMMU_EFAILED : handled;

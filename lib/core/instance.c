@@ -26,7 +26,7 @@ static bool backend_complete(const struct piommu_backend *backend)
 static bool info_plausible(const struct piommu_backend_info *info)
 {
     return info->aperture.first <= info->aperture.last && info->leaf_sizes != 0 &&
-           (info->prot & ~PIOMMU_PROT_ALL) == 0;
+           info->output_bits <= 64 && (info->prot & ~PIOMMU_PROT_ALL) == 0;
 }
 
 struct piommu_instance *piommu_instance_by_key_(const struct piommu_context *context, uint64_t key)
@@ -99,6 +99,7 @@ static void start_waiting(struct piommu_context *context)
         instance->waiting = false;
         if (error != 0) {
             atomic_store_explicit(&instance->stopped, 1, memory_order_release);
+            atomic_store_explicit(&instance->tried, 1, memory_order_release);
             atomic_store_explicit(&instance->failed, 1, memory_order_release);
         }
         piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_START, error);

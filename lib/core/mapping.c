@@ -293,6 +293,10 @@ static int send_new(struct piommu_domain *domain, const struct mapping *chain,
             return forget_all(domain, binding->next, undo) != 0 ? -PIOMMU_EFAILED : error;
         }
     }
+    if (result != 0) {
+        /* A unit has failed since this call began, and the others have it already. */
+        (void)forget_all(domain, NULL, undo);
+    }
     return result;
 }
 
@@ -351,6 +355,20 @@ int piommu_requests_map_direct_(struct piommu_domain *domain, struct piommu_rang
         mapping_from(domain, range.first)->direct = true;
     }
     return error;
+}
+
+bool piommu_requests_record_(const struct piommu_domain *domain, uint64_t from,
+                             struct piommu_frames *frames)
+{
+    const struct mapping *mapping = mapping_from(domain, from);
+
+    if (mapping != NULL) {
+        frames->iova = mapping->node.first;
+        frames->physical = mapping->physical;
+        frames->size = mapping->node.last - mapping->node.first + 1;
+        frames->prot = mapping->prot;
+    }
+    return mapping != NULL;
 }
 
 bool piommu_requests_foreign_(const struct piommu_domain *domain, struct piommu_range range)

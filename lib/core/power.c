@@ -103,8 +103,12 @@ static int resume(struct piommu_instance *instance)
     if (instance->parent != NULL && instance->parent->suspended) {
         return -PIOMMU_EBUSY;
     }
-    error = instance->backend->resume(instance->unit);
     instance->suspended = false;
+    if (instance->parent != NULL && instance_failed(instance->parent)) {
+        error = -PIOMMU_EFAILED; /* what it is a part of does not work */
+    } else {
+        error = instance->backend->resume(instance->unit);
+    }
     if (error == 0) {
         error = reenter(instance);
     }

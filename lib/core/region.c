@@ -105,7 +105,7 @@ bool piommu_held_overlaps_(const struct piommu_domain *domain, struct piommu_ran
     for (const struct doorbell *doorbell = domain->doorbells; doorbell != NULL;
          doorbell = doorbell->next) {
         struct piommu_range page = {.first = doorbell->iova,
-                                    .last = doorbell->iova | domain->geometry.granule_mask};
+                                    .last = doorbell->iova + (doorbell->size - 1)};
 
         if (ranges_overlap(page, range)) {
             return true;
@@ -421,9 +421,12 @@ static int map_doorbell(struct piommu_domain *domain, uint64_t page, struct door
     uint64_t iova = domain->config.msi_window.first;
     int error;
 
-    /* Doorbells never go, so that the list is in the order of their places. */
+    /*
+     * Doorbells never go, so that the list is in the order of their places. The granule may have
+     * been another one.
+     */
     while (*end != NULL) {
-        iova = (*end)->iova + size;
+        iova = ((*end)->iova + (*end)->size + (size - 1)) & ~(size - 1);
         end = &(*end)->next;
     }
     if (!find_place(domain, iova, &iova)) {
@@ -441,6 +444,7 @@ static int map_doorbell(struct piommu_domain *domain, uint64_t page, struct door
     }
     doorbell->physical = page;
     doorbell->iova = iova;
+    doorbell->size = size;
     error = piommu_domain_map_checked_(domain, iova, &segment, 1,
                                        kind | PIOMMU_PROT_WRITE |
                                            (domain->geometry.write_only ? 0 : PIOMMU_PROT_READ));
@@ -473,14 +477,15 @@ int piommu_device_map_msi(struct piommu_device *device, uint64_t doorbell, uint6
     }
     offset = doorbell & domain->geometry.granule_mask;
     known = domain->doorbells;
-    while (known != NULL && known->physical != doorbell - offset) {
+    while (known != NULL &&
+           (doorbell < known->physical || doorbell - known->physical >= known->size)) {
         known = known->next;
     }
     if (known == NULL) {
         error = map_doorbell(domain, doorbell - offset, &known);
     }
     if (error == 0) {
-        *iova = known->iova + offset;
+        *iova = known->iova + (doorbell - known->physical);
     }
     return error;
 }

@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,7 @@
 #define MAX_CONTEXTS 256u /* that one unit has made */
 #define MAX_RESERVED 64u
 #define MAX_FAULTS   64u
+#define TLB_ROOM     1024u /* it searches from end to end */
 #define MAGIC        0x6d6f636b62617365ull
 
 /* What calls may be made when, and what they are. */
@@ -41,7 +43,7 @@ struct mock_domain {
     enum piommu_domain_type type;
     uint64_t root;
     unsigned int holders;   /* units that have made it */
-    unsigned int awake;     /* those of them that are neither suspended nor stopped */
+    unsigned int awake;     /* those of them that can be asked to invalidate it */
     unsigned int endpoints; /* of all of them */
     unsigned int invalidations;
     /* Kind TABLES: the hardware's view of the tables. */
@@ -134,6 +136,29 @@ struct mock {
 /* Whose service function this thread is in. */
 static _Thread_local const struct mock *serving;
 
+static void broken(const char *format, ...) __attribute__((format(printf, 1, 2), noreturn));
+
+/* On stderr too: outside a test of cmocka its complaint would not be seen. */
+static void broken(const char *format, ...)
+{
+    char text[256];
+    va_list arguments;
+
+    va_start(arguments, format);
+    vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    fprintf(stderr, "mock backend: %s\n", text);
+    fail_msg("mock backend: %s", text);
+    abort();
+}
+
+#define HOLDS(condition)                                           \
+    do {                                                           \
+        if (!(condition)) {                                        \
+            broken("line %d: not true: %s", __LINE__, #condition); \
+        }                                                          \
+    } while (0)
+
 /* ---- What each call begins and ends with ---- */
 
 static void lock(struct mock *mock)
@@ -149,22 +174,22 @@ static void unlock(struct mock *mock)
 static void check_state(const struct mock *mock, const char *name, unsigned int rules)
 {
     if (mock->magic != MAGIC) {
-        fail_msg("%s of something that is not a unit", name);
+        broken("%s of something that is not a unit", name);
     }
     if (!mock->probed) {
-        fail_msg("%s of a unit that was removed, or not probed", name);
+        broken("%s of a unit that was removed, or not probed", name);
     }
     if (mock->stopped && (rules & AFTER_STOP) == 0) {
-        fail_msg("%s of a unit that was stopped", name);
+        broken("%s of a unit that was stopped", name);
     }
     if (mock->lost && (rules & WHEN_LOST) == 0) {
-        fail_msg("%s of a unit that has failed, and was not stopped", name);
+        broken("%s of a unit that has failed, and was not stopped", name);
     }
     if (mock->suspended && (rules & WHILE_SUSPENDED) == 0) {
-        fail_msg("%s of a unit that is suspended", name);
+        broken("%s of a unit that is suspended", name);
     }
     if ((mock->interrupt || serving == mock) && (rules & IN_INTERRUPT) == 0) {
-        fail_msg("%s in an interrupt, or within service", name);
+        broken("%s in an interrupt, or within service", name);
     }
 }
 
@@ -222,11 +247,48 @@ static int begin(struct mock *mock, const char *name, unsigned int rules, unsign
     return error;
 }
 
+static bool is_running(const struct mock *mock)
+{
+    return !mock->suspended && !mock->stopped;
+}
+
+/* Can it be asked for anything? */
+static bool is_awake(const struct mock *mock)
+{
+    return is_running(mock) && !mock->lost;
+}
+
+/* It cannot be asked: contexts that nobody else keeps alive forget what they have cached. */
+static void fall_asleep(struct mock *mock)
+{
+    for (unsigned int i = 0; i < MAX_CONTEXTS; i++) {
+        struct mock_domain *domain = mock->domains[i];
+
+        if (domain != NULL && --domain->awake == 0) {
+            stale_tlb_invalidate_all(domain->tlb);
+        }
+    }
+    if (mock->parent != NULL) {
+        mock->parent->children_awake--;
+    }
+}
+
+/* The unit has failed: nobody may ask it for anything any more. */
+static void lose(struct mock *mock)
+{
+    lock(mock);
+    if (is_awake(mock)) {
+        fall_asleep(mock);
+    }
+    mock->lost = true;
+    unlock(mock);
+}
+
 /* Ends a call. `fatal`: any failure of it fails the instance. */
 static int end(struct mock *mock, int error, bool fatal)
 {
     if (error == -PIOMMU_ETIMEDOUT || error == -PIOMMU_EFAILED || (error != 0 && fatal)) {
-        mock->lost = true;
+        lose(mock);
     }
     if (mock->observer != NULL) {
         mock->observer(mock->observer_ctx);
@@ -235,11 +297,6 @@ static int end(struct mock *mock, int error, bool fatal)
 }
 
 /* ---- Contexts ---- */
-
-static bool is_awake(const struct mock *mock)
-{
-    return !mock->suspended && !mock->stopped;
-}
 
 static bool is_tables(const struct mock *mock)
 {
@@ -261,11 +318,11 @@ static struct mock_domain *check_held(struct mock *mock, void *handle)
 {
     bool held;
 
-    assert_non_null(handle);
+    HOLDS(handle != NULL);
     lock(mock);
     held = held_slot(mock, handle) != NULL;
     unlock(mock);
-    assert_true(held);
+    HOLDS(held);
     return handle;
 }
 
@@ -318,14 +375,14 @@ static void check_paging_table(const struct mock *mock, const struct piommu_pgta
     const struct piommu_pgtable_config *wanted = &mock->info.table;
     uint32_t others = ~(descriptor_features | PIOMMU_PGTABLE_DISJOINT);
 
-    assert_int_equal(table->format, wanted->format);
-    assert_int_equal(table->granule, wanted->granule);
-    assert_true(table->input_bits <= wanted->input_bits);
-    assert_true(table->output_bits <= wanted->output_bits);
-    assert_true(wanted->coherent_walk || !table->coherent_walk);
-    assert_int_equal(table->flags & others, wanted->flags & others);
-    assert_int_equal(table->flags & descriptor_features & ~wanted->flags, 0);
-    assert_true(wanted->leaf_sizes == 0 || (table->leaf_sizes & ~wanted->leaf_sizes) == 0);
+    HOLDS(table->format == wanted->format);
+    HOLDS(table->granule == wanted->granule);
+    HOLDS(table->input_bits <= wanted->input_bits);
+    HOLDS(table->output_bits <= wanted->output_bits);
+    HOLDS(wanted->coherent_walk || !table->coherent_walk);
+    HOLDS((table->flags & others) == (wanted->flags & others));
+    HOLDS((table->flags & descriptor_features & ~wanted->flags) == 0);
+    HOLDS(wanted->leaf_sizes == 0 || (table->leaf_sizes & ~wanted->leaf_sizes) == 0);
 }
 
 static void check_shared_table(const struct mock *mock, const struct piommu_pgtable_info *table)
@@ -334,17 +391,17 @@ static void check_shared_table(const struct mock *mock, const struct piommu_pgta
     uint32_t features = PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_DIRTY |
                         PIOMMU_PGTABLE_FORCE_WRITE_BACK | PIOMMU_PGTABLE_XNX;
 
-    assert_true(table->format == PIOMMU_ARM_64_LPAE_S2 || table->format == PIOMMU_ARM_32_LPAE_S2);
-    assert_true((limits->formats & (1u << table->format)) != 0);
-    assert_true((limits->granules & table->granule) != 0);
-    assert_true(table->input_bits >= limits->input_first);
-    assert_true(table->input_bits <= limits->input_last);
-    assert_true(table->start_level >= limits->start_first);
-    assert_true(table->start_level <= limits->start_last);
-    assert_true(table->root_size <= (size_t)table->granule * limits->concatenated);
-    assert_true(table->output_bits <= limits->output_bits);
-    assert_int_equal(table->flags & features & ~limits->features, 0);
-    assert_true(limits->ds || !table->registers.stage2.ds);
+    HOLDS(table->format == PIOMMU_ARM_64_LPAE_S2 || table->format == PIOMMU_ARM_32_LPAE_S2);
+    HOLDS((limits->formats & (1u << table->format)) != 0);
+    HOLDS((limits->granules & table->granule) != 0);
+    HOLDS(table->input_bits >= limits->input_first);
+    HOLDS(table->input_bits <= limits->input_last);
+    HOLDS(table->start_level >= limits->start_first);
+    HOLDS(table->start_level <= limits->start_last);
+    HOLDS(table->root_size <= (size_t)table->granule * limits->concatenated);
+    HOLDS(table->output_bits <= limits->output_bits);
+    HOLDS((table->flags & features & ~limits->features) == 0);
+    HOLDS(limits->ds || !table->registers.stage2.ds);
 }
 
 static struct walker_hardware hardware_for(const struct piommu_pgtable_info *table)
@@ -398,16 +455,16 @@ static enum walker_setup make_regime(const struct piommu_pgtable_info *table,
 /* Does the core ask for what exists, and say of it what backend.h promises? */
 static void check_domain(const struct mock *mock, const struct piommu_backend_domain *domain)
 {
-    assert_non_null(domain->identity);
-    assert_true(domain->type == PIOMMU_DOMAIN_IDENTITY || domain->type == PIOMMU_DOMAIN_PAGING ||
-                domain->type == PIOMMU_DOMAIN_SHARED);
-    assert_true(domain->type != PIOMMU_DOMAIN_IDENTITY || mock->info.identity);
-    assert_true(domain->type != PIOMMU_DOMAIN_SHARED || is_tables(mock));
+    HOLDS(domain->identity != NULL);
+    HOLDS(domain->type == PIOMMU_DOMAIN_IDENTITY || domain->type == PIOMMU_DOMAIN_PAGING ||
+          domain->type == PIOMMU_DOMAIN_SHARED);
+    HOLDS(domain->type != PIOMMU_DOMAIN_IDENTITY || mock->info.identity);
+    HOLDS(domain->type != PIOMMU_DOMAIN_SHARED || is_tables(mock));
     if (!is_tables(mock) || domain->type == PIOMMU_DOMAIN_IDENTITY) {
-        assert_null(domain->table);
+        HOLDS(domain->table == NULL);
         return;
     }
-    assert_non_null(domain->table);
+    HOLDS(domain->table != NULL);
     if (domain->type == PIOMMU_DOMAIN_PAGING) {
         check_paging_table(mock, domain->table);
     } else {
@@ -426,7 +483,7 @@ static struct mock_domain *make_context(struct mock *mock,
     domain->tlb = stale_tlb_create();
     if (wanted->table != NULL) {
         domain->root = wanted->table->root_physical;
-        assert_int_equal(make_regime(wanted->table, &domain->regime), WALKER_SETUP_OK);
+        HOLDS(make_regime(wanted->table, &domain->regime) == WALKER_SETUP_OK);
     }
     lock(mock);
     domain->next = mock->family->contexts;
@@ -470,10 +527,10 @@ static int domain_create(void *unit, const struct piommu_backend_domain *wanted,
     if (domain == NULL) {
         domain = make_context(mock, wanted);
     }
-    assert_null(held_slot(mock, domain));
-    assert_int_equal(domain->type, wanted->type);
-    assert_true(wanted->table == NULL || wanted->table->root_physical == domain->root);
-    assert_non_null(slot);
+    HOLDS(held_slot(mock, domain) == NULL);
+    HOLDS(domain->type == wanted->type);
+    HOLDS(wanted->table == NULL || wanted->table->root_physical == domain->root);
+    HOLDS(slot != NULL);
     lock(mock);
     *slot = domain;
     domain->holders++;
@@ -491,13 +548,15 @@ static void domain_destroy(void *unit, void *handle)
     begin(mock, "domain_destroy", TAKES_DOWN | AFTER_STOP, &mock->counters.domain_destroy);
     domain = check_held(mock, handle);
     for (unsigned int i = 0; i < MOCK_MAX_ENDPOINTS; i++) {
-        assert_false(mock->endpoints[i].used && mock->endpoints[i].domain == domain);
+        HOLDS(!(mock->endpoints[i].used && mock->endpoints[i].domain == domain));
     }
     lock(mock);
     *held_slot(mock, domain) = NULL;
     domain->awake -= is_awake(mock);
     if (--domain->holders == 0) {
         free_context(mock, domain);
+    } else if (domain->awake == 0) {
+        stale_tlb_invalidate_all(domain->tlb);
     }
     unlock(mock);
     end(mock, 0, false);
@@ -508,14 +567,14 @@ static void domain_destroy(void *unit, void *handle)
 static void check_parent(struct mock *mock, const struct piommu_instance_config *config,
                          struct mock *parent)
 {
-    assert_true((parent != NULL) == (config->parent_key != 0));
+    HOLDS((parent != NULL) == (config->parent_key != 0));
     if (parent == NULL) {
         return;
     }
     check_state(parent, "probe of a child", IN_INTERRUPT);
-    assert_true(parent->key == config->parent_key);
-    assert_ptr_equal(parent->backend, mock->backend);
-    assert_true(mock->destined_parent == NULL || mock->destined_parent == parent);
+    HOLDS(parent->key == config->parent_key);
+    HOLDS(parent->backend == mock->backend);
+    HOLDS(mock->destined_parent == NULL || mock->destined_parent == parent);
     parent->children++;
     parent->children_awake++;
     mock->parent = parent;
@@ -530,11 +589,11 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
     struct mock *mock = *(struct mock *const *)backend_config;
     int error;
 
-    assert_false(mock->probed);
-    assert_non_null(instance);
-    assert_non_null(config->name);
-    assert_true(config->timeout != 0);
-    assert_memory_equal(info, &nothing, sizeof(nothing));
+    HOLDS(!mock->probed);
+    HOLDS(instance != NULL);
+    HOLDS(config->name != NULL);
+    HOLDS(config->timeout != 0);
+    HOLDS(memcmp(info, &nothing, sizeof(nothing)) == 0);
     mock->host = host;
     mock->timeout = config->timeout;
     mock->probed = true;
@@ -564,12 +623,12 @@ static int remove_unit(void *unit)
     if (error != 0 || mock->refuse_stop) {
         return -PIOMMU_ETIMEDOUT;
     }
-    assert_int_equal(mock->children, 0);
+    HOLDS(mock->children == 0);
     for (unsigned int i = 0; i < MOCK_MAX_ENDPOINTS; i++) {
-        assert_false(mock->endpoints[i].used);
+        HOLDS(!mock->endpoints[i].used);
     }
     for (unsigned int i = 0; i < MAX_CONTEXTS; i++) {
-        assert_null(mock->domains[i]);
+        HOLDS(mock->domains[i] == NULL);
     }
     if (mock->parent != NULL) {
         mock->parent->children--;
@@ -579,21 +638,6 @@ static int remove_unit(void *unit)
     mock->family = &mock->own_family;
     mock->probed = false;
     return 0;
-}
-
-/* Power is lost: contexts that no unit keeps alive forget what they have cached. */
-static void fall_asleep(struct mock *mock)
-{
-    for (unsigned int i = 0; i < MAX_CONTEXTS; i++) {
-        struct mock_domain *domain = mock->domains[i];
-
-        if (domain != NULL && --domain->awake == 0) {
-            stale_tlb_invalidate_all(domain->tlb);
-        }
-    }
-    if (mock->parent != NULL) {
-        mock->parent->children_awake--;
-    }
 }
 
 static void wake_up(struct mock *mock)
@@ -631,7 +675,7 @@ static int suspend(void *unit)
     struct mock *mock = unit;
     int error = begin(mock, "suspend", FALLIBLE | WAITS, &mock->counters.suspend);
 
-    assert_int_equal(mock->children_awake, 0);
+    HOLDS(mock->children_awake == 0);
     if (error == 0) {
         lock(mock);
         leave_all(mock);
@@ -647,8 +691,8 @@ static int resume(void *unit)
     struct mock *mock = unit;
     int error = begin(mock, "resume", WHILE_SUSPENDED | FALLIBLE | WAITS, &mock->counters.resume);
 
-    assert_true(mock->suspended);
-    assert_true(mock->parent == NULL || !mock->parent->suspended);
+    HOLDS(mock->suspended);
+    HOLDS(mock->parent == NULL || !mock->parent->suspended || mock->parent->stopped);
     if (error == 0) {
         lock(mock);
         wake_up(mock);
@@ -664,7 +708,7 @@ static int service(void *unit, unsigned int budget)
     unsigned int reports = 0;
 
     begin(mock, "service", WHEN_LOST | IN_INTERRUPT, &mock->counters.service);
-    assert_null(serving);
+    HOLDS(serving == NULL);
     if (mock->service_error != 0) {
         return mock->service_error;
     }
@@ -704,7 +748,7 @@ static int tell_facts(const struct mock *mock, uint32_t id, struct piommu_endpoi
 static struct mock_endpoint *new_endpoint(struct mock *mock, uint32_t id)
 {
     for (unsigned int i = 0; i < MOCK_MAX_ENDPOINTS; i++) {
-        assert_false(mock->endpoints[i].used && mock->endpoints[i].id == id);
+        HOLDS(!(mock->endpoints[i].used && mock->endpoints[i].id == id));
     }
     for (unsigned int i = 0; i < MOCK_MAX_ENDPOINTS; i++) {
         struct mock_endpoint *endpoint = &mock->endpoints[i];
@@ -716,7 +760,7 @@ static struct mock_endpoint *new_endpoint(struct mock *mock, uint32_t id)
             return endpoint;
         }
     }
-    fail_msg("the mock has no room for endpoint %u", id);
+    broken("the mock has no room for endpoint %u", id);
     return NULL;
 }
 
@@ -744,8 +788,8 @@ static struct mock_endpoint *check_endpoint(struct mock *mock, void *handle)
 {
     struct mock_endpoint *endpoint = handle;
 
-    assert_true(endpoint >= mock->endpoints && endpoint < mock->endpoints + MOCK_MAX_ENDPOINTS);
-    assert_true(endpoint->used);
+    HOLDS(endpoint >= mock->endpoints && endpoint < mock->endpoints + MOCK_MAX_ENDPOINTS);
+    HOLDS(endpoint->used);
     return endpoint;
 }
 
@@ -756,8 +800,8 @@ static void release_endpoint(void *unit, void *handle)
 
     begin(mock, "release_endpoint", TAKES_DOWN | AFTER_STOP, &mock->counters.release_endpoint);
     endpoint = check_endpoint(mock, handle);
-    assert_null(endpoint->domain);
-    assert_false(endpoint->doubtful);
+    HOLDS(endpoint->domain == NULL);
+    HOLDS(!endpoint->doubtful);
     lock(mock);
     endpoint->used = false;
     unlock(mock);
@@ -767,18 +811,18 @@ static void release_endpoint(void *unit, void *handle)
 static void check_attach(const struct mock *mock, const struct mock_endpoint *endpoint,
                          const struct mock_domain *domain)
 {
-    assert_ptr_not_equal(endpoint->domain, domain);
-    assert_false(endpoint->doubtful);
+    HOLDS(endpoint->domain != domain);
+    HOLDS(!endpoint->doubtful);
     if (endpoint->domain != NULL && !mock->info.atomic_switch) {
-        fail_msg("attach of endpoint %u, which is not blocked", endpoint->id);
+        broken("attach of endpoint %u, which is not blocked", endpoint->id);
     }
     for (unsigned int i = 0; endpoint->group != 0 && i < MOCK_MAX_ENDPOINTS; i++) {
         const struct mock_endpoint *other = &mock->endpoints[i];
 
         if (other->used && other != endpoint && other->group == endpoint->group &&
             other->domain != NULL && other->domain != domain) {
-            fail_msg("endpoints %u and %u of group %u are in different domains", endpoint->id,
-                     other->id, endpoint->group);
+            broken("endpoints %u and %u of group %u are in different domains", endpoint->id,
+                   other->id, endpoint->group);
         }
     }
 }
@@ -857,10 +901,10 @@ static void check_range(const struct mock *mock, const struct piommu_range *rang
 {
     uint64_t mask = granule_of(mock) - 1;
 
-    assert_true(range->first <= range->last);
-    assert_true(range->first >= mock->info.aperture.first);
-    assert_true(range->last <= mock->info.aperture.last);
-    assert_true((range->first & mask) == 0 && (range->last & mask) == mask);
+    HOLDS(range->first <= range->last);
+    HOLDS(range->first >= mock->info.aperture.first);
+    HOLDS(range->last <= mock->info.aperture.last);
+    HOLDS((range->first & mask) == 0 && (range->last & mask) == mask);
 }
 
 static void check_mapping(const struct mock *mock, const struct mock_domain *domain,
@@ -870,15 +914,15 @@ static void check_mapping(const struct mock *mock, const struct mock_domain *dom
     unsigned int bits = mock->info.output_bits;
 
     check_range(mock, &mapping->iova);
-    assert_true((mapping->physical & (granule_of(mock) - 1)) == 0);
-    assert_true(mapping->physical + size >= mapping->physical);
-    assert_true(bits == 0 || bits == 64 || (mapping->physical + size) >> bits == 0);
-    assert_int_equal(mapping->prot & ~mock->info.prot, 0);
-    assert_true((mapping->prot & PIOMMU_PROT_READ) != 0 ||
-                ((mapping->prot & PIOMMU_PROT_WRITE) != 0 && mock->info.write_only));
+    HOLDS((mapping->physical & (granule_of(mock) - 1)) == 0);
+    HOLDS(mapping->physical + size >= mapping->physical);
+    HOLDS(bits == 0 || bits == 64 || (mapping->physical + size) >> bits == 0);
+    HOLDS((mapping->prot & ~mock->info.prot) == 0);
+    HOLDS((mapping->prot & PIOMMU_PROT_READ) != 0 ||
+          ((mapping->prot & PIOMMU_PROT_WRITE) != 0 && mock->info.write_only));
     for (size_t i = 0; i < domain->mapping_count; i++) {
-        assert_true(domain->mappings[i].iova.last < mapping->iova.first ||
-                    domain->mappings[i].iova.first > mapping->iova.last);
+        HOLDS(domain->mappings[i].iova.last < mapping->iova.first ||
+              domain->mappings[i].iova.first > mapping->iova.last);
     }
 }
 
@@ -905,9 +949,9 @@ static int map(void *unit, void *handle, struct piommu_mapping_source *source)
     bool first = true;
     uint64_t behind = 0;
 
-    assert_true(domain->endpoints != 0);
+    HOLDS(domain->endpoints != 0);
     while (source->next(source, &mapping)) {
-        assert_true(first || mapping.iova.first > behind);
+        HOLDS(first || mapping.iova.first > behind);
         check_mapping(mock, domain, &mapping);
         keep_mapping(mock, domain, &mapping);
         first = false;
@@ -933,7 +977,7 @@ static void drop_mappings(struct mock *mock, struct mock_domain *domain,
             domain->mappings[kept++] = *mapping;
         } else if (mapping->iova.first < range->first || mapping->iova.last > range->last) {
             unlock(mock);
-            fail_msg("unmap would cut a mapping");
+            broken("unmap would cut a mapping");
         }
     }
     domain->mapping_count = kept;
@@ -947,7 +991,7 @@ static int unmap(void *unit, void *handle, struct piommu_range_source *source)
     struct mock_domain *domain = check_held(mock, handle);
     struct piommu_range range;
 
-    assert_true(domain->endpoints != 0);
+    HOLDS(domain->endpoints != 0);
     while (error == 0 && source->next(source, &range)) {
         mock->counters.ranges++;
         check_range(mock, &range);
@@ -962,8 +1006,8 @@ static int invalidate(void *unit, void *handle, struct piommu_range range, bool 
     int error = begin(mock, "invalidate", FALLIBLE | WAITS, &mock->counters.invalidate);
     struct mock_domain *domain = check_held(mock, handle);
 
-    assert_true(domain->type != PIOMMU_DOMAIN_IDENTITY);
-    assert_true(range.first <= range.last);
+    HOLDS(domain->type != PIOMMU_DOMAIN_IDENTITY);
+    HOLDS(range.first <= range.last);
     lock(mock);
     mock->family->invalidations++;
     domain->invalidations++;
@@ -1063,8 +1107,8 @@ struct mock *mock_create_child(struct mock *parent)
 
 void mock_destroy(struct mock *mock)
 {
-    assert_false(mock->probed);
-    assert_null(mock->own_family.contexts);
+    HOLDS(!mock->probed);
+    HOLDS(mock->own_family.contexts == NULL);
     pthread_mutex_destroy(&mock->own_family.mutex);
     mock->magic = 0;
     free(mock);
@@ -1116,13 +1160,13 @@ void mock_set_reserved(struct mock *mock, const struct piommu_reserved_region *r
 
 void mock_add_reserved(struct mock *mock, uint32_t id, const struct piommu_reserved_region *region)
 {
-    assert_true(mock->reserved_count < MAX_RESERVED);
+    HOLDS(mock->reserved_count < MAX_RESERVED);
     mock->reserved[mock->reserved_count++] = (struct mock_reserved){id, *region};
 }
 
 void mock_set_group(struct mock *mock, uint32_t id, uint32_t number)
 {
-    assert_true(id < MOCK_ID_LIMIT);
+    HOLDS(id < MOCK_ID_LIMIT);
     mock->groups[id] = number;
 }
 
@@ -1204,7 +1248,7 @@ unsigned int mock_contexts(struct mock *mock)
 
 void mock_raise_fault(struct mock *mock, const struct piommu_backend_fault *fault)
 {
-    assert_true(mock->fault_count < MAX_FAULTS);
+    HOLDS(mock->fault_count < MAX_FAULTS);
     mock->faults[mock->fault_count++] = *fault;
 }
 
@@ -1232,6 +1276,9 @@ static bool tables_reach(struct mock *mock, struct mock_domain *domain, uint64_t
     struct walker_access access = {.read = !write, .write = write};
     struct walker_result result;
 
+    if (stale_tlb_leaf_count(domain->tlb) + stale_tlb_table_count(domain->tlb) > TLB_ROOM) {
+        stale_tlb_invalidate_all(domain->tlb);
+    }
     stale_tlb_translate(domain->tlb, &domain->regime, &memory, iova, &access, &result);
     *physical = result.output;
     return result.fault == WALKER_FAULT_NONE;
@@ -1270,7 +1317,7 @@ bool mock_reaches(struct mock *mock, uint32_t id, uint64_t iova, bool write, uin
     const struct mock_endpoint *endpoint;
     bool reaches;
 
-    if (!mock->probed || !is_awake(mock)) {
+    if (!mock->probed || !is_running(mock)) {
         return false;
     }
     lock(mock);
@@ -1284,6 +1331,19 @@ bool mock_reaches(struct mock *mock, uint32_t id, uint64_t iova, bool write, uin
     }
     unlock(mock);
     return reaches;
+}
+
+bool mock_is_attached(struct mock *mock, uint32_t id)
+{
+    const struct mock_endpoint *endpoint;
+    bool attached;
+
+    lock(mock);
+    endpoint = find_endpoint(mock, id);
+    attached = mock->probed && is_running(mock) && endpoint != NULL && endpoint->domain != NULL &&
+               !endpoint->blocked_now;
+    unlock(mock);
+    return attached;
 }
 
 void mock_speculate(struct mock *mock)

@@ -8,7 +8,9 @@
  * Backends without hardware, one of each kind, for tests of the core. A mock can be told to fail,
  * and lets a modelled device try to reach memory after each call, through whatever the mock was
  * told so far: stale translations included. What hardware of kind TABLES has cached stays in a
- * context until an invalidation takes it out, also while no endpoint is in it.
+ * context until an invalidation takes it out, also while no endpoint is in it; or until no unit is
+ * left that has made it and can be asked for one; or until it is so much that every entry is thrown
+ * away.
  *
  * A mock ends the test when its core breaks the contract of backend.h:
  *  - probe: `parent` is given exactly with a parent_key; it is the unit whose instance has that
@@ -155,6 +157,8 @@ void mock_set_interrupt(struct mock *mock, bool interrupt);
  * added reaches all, untranslated, if the instance's policy is to leave it.
  */
 bool mock_reaches(struct mock *mock, uint32_t id, uint64_t iova, bool write, uint64_t *physical);
+/** Whether an endpoint is in a domain, and nothing keeps it from using it. */
+bool mock_is_attached(struct mock *mock, uint32_t id);
 /** Kind TABLES: caches all that hardware may cache in the contexts with endpoints. */
 void mock_speculate(struct mock *mock);
 /** Kind TABLES: whether hardware may still read a table in these bytes: for fake_os_on_dma_free. */

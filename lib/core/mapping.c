@@ -474,17 +474,23 @@ int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *ga
         error = forget_all(domain, NULL, &ranges);
         piommu_requests_end_(domain);
     }
-    if (error != 0) {
-        return error;
+    if (error == 0) {
+        piommu_requests_forget_(domain, gather);
+        gather->pending = domain->table != NULL;
     }
+    return error;
+}
+
+void piommu_requests_forget_(struct piommu_domain *domain, struct piommu_gather *gather)
+{
+    struct mapping *chain = gather->first_record;
+
     for (const struct mapping *mapping = chain; mapping != NULL; mapping = mapping->next) {
         piommu_range_tree_remove_(&domain->mappings, (struct range_node *)&mapping->node);
     }
     free_chain(domain, chain);
     gather->first_record = NULL;
     gather->last_record = NULL;
-    gather->pending = domain->table != NULL;
-    return 0;
 }
 
 /* The first mapping of a range that is live, from a mapping on. */

@@ -223,9 +223,10 @@ static void unmap_direct(struct piommu_domain *domain, struct piommu_range part)
     uint64_t unmapped = 0;
 
     piommu_gather_init(&gather);
-    if (piommu_domain_unmap_checked_(domain, part, &gather, &unmapped) == 0) {
-        /* A failure is the instance's, which blocks its devices; nobody gets this memory. */
-        (void)piommu_domain_sync_checked_(domain, &gather);
+    if (piommu_domain_unmap_checked_(domain, part, &gather, &unmapped) == 0 &&
+        piommu_domain_sync_checked_(domain, &gather) != 0) {
+        /* A unit has failed, which may go on to reach what was its device's own; nobody else's. */
+        piommu_requests_forget_(domain, &gather);
     }
 }
 

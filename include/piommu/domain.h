@@ -377,6 +377,24 @@ int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t 
                           piommu_prot prot, unsigned int flags, uint64_t *changed);
 
 /**
+ * Does as piommu_domain_protect for a first portion of a range, with bounded work: for the write
+ * protection of a big guest. To be called again with what is left of the range, from iova + *done
+ * on.
+ *
+ * @param budget  how many leaves (or mapping requests) to change and holes to skip in this call; 0
+ *                counts as 1.
+ * @param done    set to the bytes of the range that are behind, holes included; 0 after an error.
+ * @param changed set to the bytes that are mapped in what is behind. May be NULL.
+ * @return 0: the range is done (also if nothing was mapped); -PIOMMU_EAGAIN: a part; else as
+ *         piommu_domain_protect for this portion; -PIOMMU_ECUT is judged over the whole range.
+ *
+ * Context: as piommu_domain_protect.
+ */
+int piommu_domain_protect_some(struct piommu_domain *domain, uint64_t iova, uint64_t size,
+                               piommu_prot prot, unsigned int flags, uint32_t budget,
+                               uint64_t *done, uint64_t *changed);
+
+/**
  * Maps a range to other memory, or with other permissions, whatever was mapped there, and makes the
  * hardware forget what was. What is mapped so already stays as it is, if nothing else has to be
  * taken out. If something has, DMA to the range may fail meanwhile, unless the domain has no

@@ -256,42 +256,126 @@ static int protect_split(struct piommu_domain *domain, struct piommu_range range
     return error == -PIOMMU_ENOENT && piommu_deferred_unknown_(domain, range) ? 0 : error;
 }
 
-int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t size,
-                          piommu_prot prot, unsigned int flags, uint64_t *changed)
+/* Checks the arguments of a call that protects. */
+static int check_protect(const struct piommu_domain *domain, struct piommu_range range,
+                         piommu_prot prot, unsigned int flags)
 {
-    struct piommu_range range = {.first = iova, .last = iova + (size - 1)};
-    bool hole = (flags & PIOMMU_ALLOW_HOLE) != 0;
-    uint64_t bytes = 0;
     int error;
 
     if (!domain_is_paging(domain) || (flags & ~PIOMMU_ALLOW_HOLE) != 0 ||
         (prot & ~(PIOMMU_PROT_ACCESS | PIOMMU_PROT_SOFTWARE_MASK)) != 0) {
         return -PIOMMU_EINVAL;
     }
-    error = piommu_domain_check_range_(domain, iova, size);
+    error = piommu_domain_check_range_(domain, range.first, range_size(range));
     if (error == 0) {
         error = piommu_domain_check_prot_(domain, prot);
     }
     if (error == 0 && held(domain, range)) {
         error = -PIOMMU_ERESERVED;
     }
+    return error == 0 && domain_failed(domain) ? -PIOMMU_EFAILED : error;
+}
+
+static void trace_protect(const struct piommu_domain *domain, struct piommu_range range,
+                          piommu_prot prot, int error)
+{
+    struct piommu_event event = {.kind = PIOMMU_EVENT_PROTECT,
+                                 .error = error,
+                                 .iova = range.first,
+                                 .size = range_size(range),
+                                 .prot = prot};
+
+    if (domain->traced) {
+        piommu_trace_domain_(domain, &event);
+    }
+}
+
+int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t size,
+                          piommu_prot prot, unsigned int flags, uint64_t *changed)
+{
+    struct piommu_range range = {.first = iova, .last = iova + (size - 1)};
+    bool hole = (flags & PIOMMU_ALLOW_HOLE) != 0;
+    uint64_t bytes = 0;
+    int error = check_protect(domain, range, prot, flags);
+
     if (error != 0) {
         return error;
-    }
-    if (domain_failed(domain)) {
-        return -PIOMMU_EFAILED;
     }
     error = domain->splits ? protect_split(domain, range, prot, hole, &bytes)
                            : protect_part(domain, range, domain->table != NULL, prot, hole, &bytes);
     if (error == 0 && changed != NULL) {
         *changed = bytes;
     }
-    if (domain->traced) {
-        struct piommu_event event = {
-            .kind = PIOMMU_EVENT_PROTECT, .error = error, .iova = iova, .size = size, .prot = prot};
+    trace_protect(domain, range, prot, error);
+    return error;
+}
 
-        piommu_trace_domain_(domain, &event);
+/* Protects a first portion in the tables; sets the last address that is behind. */
+static int protect_some_in_tables(struct piommu_domain *domain, struct piommu_range range,
+                                  piommu_prot prot, uint32_t budget, uint64_t *last,
+                                  uint64_t *changed)
+{
+    struct piommu_pgtable_cursor cursor = {.done = 0};
+    struct piommu_gather gather;
+    int error;
+    int synced;
+
+    piommu_gather_init(&gather);
+    error = piommu_pgtable_protect_some(domain->table, range.first, range_size(range), prot, budget,
+                                        &gather, &cursor);
+    *last = error == -PIOMMU_EAGAIN ? range.first + (cursor.done - 1) : range.last;
+    *changed = cursor.changed;
+    synced = gather.pending ? piommu_tables_sync_(domain, &gather) : 0;
+    error = error == -PIOMMU_EAGAIN ? 0 : error;
+    return synced != 0 ? synced : error;
+}
+
+/* Protects a first portion on one side of the point of population. */
+static int protect_some_on_side(struct piommu_domain *domain, struct piommu_range range,
+                                bool in_table, piommu_prot prot, bool hole, uint32_t budget,
+                                uint64_t *last, uint64_t *changed)
+{
+    if (in_table) {
+        return protect_some_in_tables(domain, range, prot, budget, last, changed);
     }
+    if (piommu_requests_cuts_(domain, range)) {
+        return -PIOMMU_ECUT;
+    }
+    range.last = piommu_requests_end_of_(domain, range, budget);
+    *last = range.last;
+    return protect_part(domain, range, false, prot, hole, changed);
+}
+
+int piommu_domain_protect_some(struct piommu_domain *domain, uint64_t iova, uint64_t size,
+                               piommu_prot prot, unsigned int flags, uint32_t budget,
+                               uint64_t *done, uint64_t *changed)
+{
+    struct piommu_range range = {.first = iova, .last = iova + (size - 1)};
+    struct piommu_range side = range;
+    bool hole = (flags & PIOMMU_ALLOW_HOLE) != 0;
+    uint64_t bytes = 0;
+    uint64_t last = range.last;
+    int error = done != NULL ? check_protect(domain, range, prot, flags) : -PIOMMU_EINVAL;
+
+    if (error != 0) {
+        return error;
+    }
+    budget = budget != 0 ? budget : 1;
+    if (!domain->splits || piommu_deferred_below_(domain, &side)) {
+        error = protect_some_on_side(domain, side, domain->table != NULL, prot, hole, budget, &last,
+                                     &bytes);
+    } else if (domain->config.next_frames == NULL) {
+        error = protect_some_on_side(domain, range, false, prot, hole, budget, &last, &bytes);
+    }
+    error = error == -PIOMMU_ENOENT ? 0 : error;
+    *done = error == 0 ? last - iova + 1 : 0;
+    if (error == 0) {
+        if (changed != NULL) {
+            *changed = bytes;
+        }
+        error = last == range.last ? 0 : -PIOMMU_EAGAIN;
+    }
+    trace_protect(domain, range, prot, error);
     return error;
 }
 

@@ -517,6 +517,9 @@ int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range r
  */
 bool piommu_requests_peek_(const struct piommu_domain *domain, struct piommu_frames *frames);
 void piommu_requests_consume_(struct piommu_domain *domain, uint64_t size);
+/* Where the first `budget` live records of a range that cuts none end; or the range does. */
+uint64_t piommu_requests_end_of_(const struct piommu_domain *domain, struct piommu_range range,
+                                 uint32_t budget);
 /* Forgets live records of a range that no hardware knows. */
 void piommu_requests_discard_(struct piommu_domain *domain, struct piommu_range range);
 

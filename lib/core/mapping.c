@@ -779,6 +779,19 @@ void piommu_requests_consume_(struct piommu_domain *domain, uint64_t size)
     }
 }
 
+uint64_t piommu_requests_end_of_(const struct piommu_domain *domain, struct piommu_range range,
+                                 uint32_t budget)
+{
+    struct mapping *mapping = live_from(mapping_from(domain, range.first), range.last);
+    uint64_t last = range.last;
+
+    while (mapping != NULL && budget-- != 0) {
+        last = mapping->node.last;
+        mapping = live_from(mapping_next(mapping), range.last);
+    }
+    return mapping != NULL ? last : range.last;
+}
+
 void piommu_requests_discard_(struct piommu_domain *domain, struct piommu_range range)
 {
     (void)drop(domain, range);

@@ -303,6 +303,72 @@ static void test_protect_that_fails_says_what_is_left(void **state)
     }
 }
 
+/* Portions of any budget make the same as one call; each is in force when it has returned. */
+static void test_permissions_change_in_portions(void **state)
+{
+    bool tables = kind_of(state) == PIOMMU_BACKEND_TABLES;
+    const uint64_t size = 8 * PAGE;
+
+    for (uint32_t budget = 0; budget <= 9; budget++) {
+        struct bench *bench = open_bench(kind_of(state));
+        uint64_t behind = 0;
+        uint64_t bytes = 0;
+        unsigned int calls = 0;
+        int error;
+
+        for (uint64_t page = 0; page < 7; page++) {
+            if (page != 2) {
+                map(bench, BASE + page * PAGE, MEMORY + 2 * page * PAGE, PAGE, RW);
+            }
+        }
+        do {
+            uint64_t done = 1;
+            uint64_t changed = 1;
+
+            error = piommu_domain_protect_some(bench->domain, BASE + behind, size - behind, R, HOLE,
+                                               budget, &done, &changed);
+            assert_true(error == 0 || error == -PIOMMU_EAGAIN);
+            assert_true(done != 0 && (done & (PAGE - 1)) == 0);
+            behind += done;
+            bytes += changed;
+            calls++;
+            for (uint64_t at = 0; at < 7 * PAGE; at += PAGE) {
+                assert_int_equal(reached(bench, BASE + at, true),
+                                 at < behind || at == 2 * PAGE ? NOTHING : MEMORY + 2 * at);
+                assert_int_equal(reached(bench, BASE + at, false),
+                                 at == 2 * PAGE ? NOTHING : MEMORY + 2 * at);
+            }
+        } while (error != 0);
+        assert_int_equal(behind, size);
+        assert_int_equal(bytes, 6 * PAGE);
+        assert_true(budget > 1 || calls >= 6);
+        assert_true(budget < 8 || calls == 1);
+        close_bench(bench);
+    }
+    {
+        struct bench *bench = open_bench(kind_of(state));
+        uint64_t done = 1;
+
+        map(bench, BASE, MEMORY, BLOCK, RW);
+        assert_int_equal(
+            piommu_domain_protect_some(bench->domain, BASE, PAGE, R, HOLE, 1, &done, NULL),
+            -PIOMMU_ECUT);
+        assert_int_equal(done, 0);
+        assert_int_equal(reached(bench, BASE, true), MEMORY);
+        assert_int_equal(
+            piommu_domain_protect_some(bench->domain, BASE, BLOCK, R, 0, 1, &done, NULL),
+            tables ? 0 : -PIOMMU_EHOLE);
+        assert_int_equal(
+            piommu_domain_protect_some(bench->domain, BASE, BLOCK, R, HOLE, 1, NULL, NULL),
+            -PIOMMU_EINVAL);
+        assert_int_equal(piommu_domain_protect_some(bench->domain, BASE + BLOCK, BLOCK, R, HOLE,
+                                                    1024, &done, NULL),
+                         0);
+        assert_int_equal(done, BLOCK);
+        close_bench(bench);
+    }
+}
+
 static void test_bad_changes_are_refused(void **state)
 {
     struct bench *bench = open_bench(kind_of(state));
@@ -617,6 +683,7 @@ int main(void)
         FOR_EACH_KIND(test_a_cut_without_memory_changes_nothing),
         FOR_EACH_KIND(test_permissions_are_in_force_when_protect_returns),
         FOR_EACH_KIND(test_protect_that_fails_says_what_is_left),
+        FOR_EACH_KIND(test_permissions_change_in_portions),
         FOR_EACH_KIND(test_bad_changes_are_refused),
         FOR_EACH_KIND(test_unmap_leaves_tells_the_true_range),
         FOR_EACH_KIND(test_next_goes_from_mapping_to_mapping),

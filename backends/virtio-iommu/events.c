@@ -77,7 +77,7 @@ int piommu_virtio_iommu_service_(void *handle, unsigned int budget)
         return -PIOMMU_EIO;
     }
     while (handled < budget && handled < MAX_HANDLED) {
-        struct piommu_backend_fault fault;
+        struct piommu_backend_fault fault = {.domain = NULL};
         uint8_t report[FAULT_SIZE];
         uint16_t head;
         uint32_t length;

@@ -101,6 +101,11 @@ struct piommu_range_source {
 
 /** A report of the hardware, as the backend has decoded it. */
 struct piommu_backend_fault {
+    /**
+     * The identity of the domain (piommu_backend_domain), if the hardware names a context and no
+     * ID. It must be one that a unit still has at the time of the report. NULL: `id` counts.
+     */
+    const void *domain;
     uint32_t id;                     /**< the ID that the hardware named */
     enum piommu_fault_reason reason; /**< why */
     bool iova_valid;                 /**< iova means something */

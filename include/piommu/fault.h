@@ -23,13 +23,14 @@ enum piommu_fault_reason {
  */
 struct piommu_fault {
     void *instance_owner;      /**< cookie of the instance */
-    void *device_owner;        /**< cookie of the device, or NULL if no single one has the ID */
+    void *device_owner;        /**< cookie of the device, or NULL if it could be several or none */
     void *domain_owner;        /**< cookie of the domain that it was in, or NULL if in none */
     const char *instance_name; /**< name of the instance, or NULL */
     const char *device_name;   /**< name of the device, or NULL */
     const char *domain_name;   /**< name of the domain, or NULL */
     uint64_t time;             /**< the shim's clock when the report was taken in */
-    uint32_t id;               /**< the endpoint or stream ID that the hardware named */
+    bool id_valid;             /**< the hardware has named an ID; if not, a domain at best */
+    uint32_t id;               /**< the endpoint or stream ID that it has named */
     enum piommu_fault_reason reason; /**< why */
     bool iova_valid;                 /**< iova means something */
     bool read;                       /**< known to be a read; if neither is set, not known */
@@ -45,7 +46,9 @@ enum piommu_fault_answer {
     /**
      * It is noted, and the group of the device is blocked until somebody attaches or detaches it:
      * at once where the hardware can do that without waiting, otherwise within
-     * piommu_instance_service. If no device has the ID there is nothing to block.
+     * piommu_instance_service. If no device has the ID there is nothing to block; if the hardware
+     * has named only the domain, all groups in it are blocked that have IDs on the instance, or on
+     * those that are parts of it.
      */
     PIOMMU_FAULT_BLOCK,
     /** It is counted, and not kept. */

@@ -228,6 +228,7 @@ static int enter(struct endpoint *endpoint, struct binding *to)
     error = program(endpoint, to);
     if (error == -PIOMMU_EFAILED && !instance_stopped(instance)) {
         /* It may be in either. It stays counted where it was, if it was anywhere. */
+        to->doubtful = true;
         if (from == NULL) {
             count(endpoint, to);
         }
@@ -354,16 +355,20 @@ static void set_domain(struct piommu_group *group, struct piommu_domain *domain)
     unsigned long state;
 
     if (old != NULL) {
-        CHAIN_REMOVE(old->groups, group);
         old->reserved_regions -= piommu_regions_count_(old, group);
+    }
+    if (domain != NULL) {
+        domain->reserved_regions += piommu_regions_count_(domain, group);
+    }
+    state = context_lock(group->context);
+    if (old != NULL) {
+        CHAIN_REMOVE(old->groups, group);
     }
     group->next = NULL;
     if (domain != NULL) {
-        domain->reserved_regions += piommu_regions_count_(domain, group);
         group->next = domain->groups;
         domain->groups = group;
     }
-    state = context_lock(group->context);
     group->domain = domain;
     group->fault_blocked = false;
     context_unlock(group->context, state);
@@ -381,7 +386,10 @@ static void set_domain_and_clean(struct piommu_group *group, struct piommu_domai
     }
 }
 
-/* Makes the domain ready for a group: bindings, direct regions. Undone by `unprepare`. */
+/*
+ * Makes the domain ready for a group: bindings and, if the group is not in it, direct regions.
+ * Undone by `unprepare`.
+ */
 static int prepare(const struct piommu_group *group, struct piommu_domain *domain)
 {
     int error = 0;
@@ -392,7 +400,7 @@ static int prepare(const struct piommu_group *group, struct piommu_domain *domai
             error = piommu_binding_make_(domain, endpoint->instance, false);
         }
     }
-    if (error == 0 && domain_is_paging(domain)) {
+    if (error == 0 && domain_is_paging(domain) && group->domain != domain) {
         error = piommu_regions_conflict_(group, domain) ? -PIOMMU_ERESERVED
                                                         : piommu_direct_map_(domain, group);
     }
@@ -419,6 +427,24 @@ static bool waits(const struct piommu_group *group)
     return false;
 }
 
+/*
+ * Whether all IDs of a group are in its domain. If a unit has failed and could not be stopped, some
+ * of them were left blocked.
+ */
+static bool is_whole(const struct piommu_group *group)
+{
+    if (!domain_grants(group->domain)) {
+        return true;
+    }
+    for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        if (endpoint->binding == NULL) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* A group whose instance has failed: the end of an attach. */
 static int give_up(struct piommu_group *group)
 {
@@ -438,7 +464,7 @@ static int attach(struct piommu_group *group, struct piommu_domain *domain)
         piommu_group_stop_failed_(group);
         return give_up(group);
     }
-    error = old == domain ? 0 : prepare(group, domain);
+    error = prepare(group, domain);
     if (error != 0) {
         return error == -PIOMMU_EFAILED && any_failed(group) ? give_up(group) : error;
     }
@@ -487,7 +513,7 @@ int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain
     state = context_lock(group->context);
     group->block_wanted = false;
     context_unlock(group->context, state);
-    if (group->domain != domain || group->fault_blocked) {
+    if (group->domain != domain || group->fault_blocked || !is_whole(group)) {
         error = attach(group, domain);
         piommu_trace_device_(group->devices, domain, PIOMMU_EVENT_ATTACH, error);
     }

@@ -23,7 +23,7 @@ struct piommu_context {
     void *lock;
     struct piommu_instance *instances; /* in the order of their creation */
     struct piommu_device *devices;     /* in the order in which they were added */
-    struct piommu_domain *domains;     /* in the order of their creation */
+    struct piommu_domain *domains;     /* in the order of their creation; changed under the lock */
 };
 
 /* Counts what may be counted wrong when calls run beside each other, so as to cost nothing. */
@@ -163,6 +163,7 @@ struct binding {
     uint32_t endpoints;   /* that count as being in it */
     uint32_t live;        /* kind REQUESTS: those of them that are so in hardware */
     bool permanent;       /* made with the domain, and going with it */
+    bool doubtful;        /* an endpoint that counts elsewhere may be in it */
 };
 
 /* What can be mapped in a domain. */
@@ -217,6 +218,7 @@ struct piommu_domain {
     _Atomic uint32_t has_parked;
     bool busy; /* kind REQUESTS, under the context's lock: hardware is being told of mappings */
     struct doorbell *doorbells;
+    struct storm storm; /* of faults for which only the domain is known */
     struct piommu_domain_statistics statistics;
     _Atomic uint32_t disjoint_syncs; /* in place of statistics.syncs, if calls run in parallel */
 };
@@ -264,6 +266,12 @@ static inline bool instance_usable(struct piommu_instance *instance)
     return !instance_failed(instance) && !instance->suspended;
 }
 
+/* Whether the failing of a binding's instance concerns the domain. */
+static inline bool binding_matters(const struct binding *binding)
+{
+    return binding->endpoints != 0 || (binding->doubtful && !instance_stopped(binding->instance));
+}
+
 /*
  * Whether a domain cannot be used: devices in it are behind an instance that has failed, or there
  * is no other instance.
@@ -276,7 +284,7 @@ static inline bool domain_failed(const struct piommu_domain *domain)
          binding = binding->next) {
         if (!instance_failed(binding->instance)) {
             running = true;
-        } else if (binding->endpoints != 0) {
+        } else if (binding_matters(binding)) {
             return true;
         }
     }

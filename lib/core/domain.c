@@ -215,6 +215,7 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
 {
     struct piommu_event event = {.kind = PIOMMU_EVENT_DOMAIN_CREATE};
     struct piommu_domain *domain;
+    unsigned long state;
     int error;
 
     if (config == NULL || result == NULL || config->instances == NULL ||
@@ -246,7 +247,9 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
     for (size_t i = 0; i < config->instance_count; i++) {
         domain->instances[i]->users++;
     }
+    state = context_lock(domain->context);
     LIST_APPEND(domain->context->domains, domain);
+    context_unlock(domain->context, state);
     *result = domain;
     return 0;
 }
@@ -267,6 +270,7 @@ static bool in_doubt(const struct piommu_domain *domain)
 static int begin_destroying(struct piommu_domain *domain)
 {
     struct piommu_event event = {.kind = PIOMMU_EVENT_DOMAIN_DESTROY};
+    unsigned long state;
     int error;
 
     if (domain->groups != NULL) {
@@ -284,7 +288,9 @@ static int begin_destroying(struct piommu_domain *domain)
     for (size_t i = 0; i < domain->config.instance_count; i++) {
         domain->instances[i]->users--;
     }
+    state = context_lock(domain->context);
     LIST_REMOVE(domain->context->domains, domain);
+    context_unlock(domain->context, state);
     domain->destroying = true;
     return 0;
 }
@@ -419,7 +425,7 @@ static int invalidate_all(struct piommu_domain *domain, struct piommu_range rang
         int error;
 
         if (instance_failed(instance)) {
-            result = binding->endpoints != 0 ? -PIOMMU_EFAILED : result;
+            result = binding_matters(binding) ? -PIOMMU_EFAILED : result;
             continue;
         }
         if (instance->suspended || asked_before(domain, binding)) {

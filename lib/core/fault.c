@@ -47,17 +47,96 @@ static bool over_limit(struct storm *storm, uint32_t limit, uint64_t now)
     return false;
 }
 
+/* Whether a group has an ID on an instance, or on a part of it. */
+static bool is_behind(const struct piommu_group *group, const struct piommu_instance *instance)
+{
+    for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        if (endpoint->instance == instance || endpoint->instance->parent == instance) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The only device of a domain behind an instance; NULL if there are several. */
+static const struct piommu_device *only_device(const struct piommu_domain *domain,
+                                               const struct piommu_instance *instance)
+{
+    const struct piommu_device *only = NULL;
+
+    for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
+        if (!is_behind(group, instance)) {
+            continue;
+        }
+        if (only != NULL || group->devices->next != NULL) {
+            return NULL;
+        }
+        only = group->devices;
+    }
+    return only == NULL || only->leaving ? NULL : only;
+}
+
+/* The domain of which a backend has reported a fault. */
+static struct piommu_domain *find_domain(const struct piommu_context *context, const void *identity)
+{
+    struct piommu_domain *domain = context->domains;
+
+    while (domain != NULL && domain != identity) {
+        domain = domain->peer;
+    }
+    return domain;
+}
+
 /* Fills in whose fault it is. Under the lock. */
-static void attribute(const struct endpoint *endpoint, struct fault_record *record)
+static void attribute(struct fault_record *record, const struct piommu_device *device,
+                      const struct piommu_domain *domain)
 {
     struct piommu_fault *fault = &record->fault;
 
-    record->device = endpoint != NULL ? only_user(endpoint) : NULL;
-    record->domain = endpoint != NULL ? endpoint->group->domain : NULL;
-    fault->device_owner = record->device != NULL ? record->device->owner : NULL;
-    fault->device_name = record->device != NULL ? record->device->name : NULL;
-    fault->domain_owner = record->domain != NULL ? record->domain->config.owner : NULL;
-    fault->domain_name = record->domain != NULL ? record->domain->config.name : NULL;
+    record->device = device;
+    record->domain = domain;
+    if (device != NULL) {
+        fault->device_owner = device->owner;
+        fault->device_name = device->name;
+    }
+    if (domain != NULL) {
+        fault->domain_owner = domain->config.owner;
+        fault->domain_name = domain->config.name;
+    }
+}
+
+/*
+ * Finds out whose fault it is, and counts it. Under the lock. False: its source has sent too many.
+ */
+static bool identify(struct piommu_instance *instance, const struct piommu_backend_fault *raw,
+                     struct fault_record *record)
+{
+    struct storm *storm = &instance->unknown;
+
+    if (raw->domain != NULL) {
+        struct piommu_domain *domain = find_domain(instance->context, raw->domain);
+
+        if (domain != NULL) {
+            attribute(record, only_device(domain, instance), domain);
+            storm = &domain->storm;
+        }
+    } else {
+        struct endpoint *endpoint = piommu_find_endpoint_(instance, raw->id);
+
+        record->fault.id_valid = true;
+        record->fault.id = raw->id;
+        if (endpoint != NULL) {
+            attribute(record, only_user(endpoint), endpoint->group->domain);
+            storm = &endpoint->storm;
+        }
+    }
+    instance->faults++;
+    if (over_limit(storm, instance->config.fault_limit, record->fault.time)) {
+        instance->faults_held_back++;
+        return false;
+    }
+    return true;
 }
 
 /* Keeps a record; the oldest goes if there is no room. Under the lock. */
@@ -118,35 +197,62 @@ static bool block_at_once(const struct piommu_group *group)
     return all;
 }
 
-/* Does what the host wants to be done about a fault. */
-static void act(struct piommu_instance *instance, enum piommu_fault_answer answer,
-                const struct fault_record *record)
+/* Notes that a group is to be blocked; true if the caller has it now, to do so at once. */
+static bool want_block(struct piommu_instance *instance, struct piommu_group *group)
 {
-    struct piommu_context *context = instance->context;
-    struct piommu_group *group = NULL;
-    unsigned long state = context_lock(context);
-
-    instance->callbacks++;
-    if (answer != PIOMMU_FAULT_IGNORE) {
-        keep(instance, record);
+    group->block_wanted = true;
+    instance->blocks_wanted = true;
+    if (group->busy) {
+        return false;
     }
-    if (answer == PIOMMU_FAULT_BLOCK && record->domain != NULL) {
+    group->busy = true;
+    return true;
+}
+
+/*
+ * The next group that a fault is about, and that has not been seen to. Under the lock. Whoever has
+ * moved it out of the domain while the lock was free has the last word.
+ */
+static struct piommu_group *next_guilty(struct piommu_instance *instance,
+                                        const struct fault_record *record)
+{
+    if (record->fault.id_valid) {
         const struct endpoint *endpoint = piommu_find_endpoint_(instance, record->fault.id);
 
-        /* Whoever has moved the group while the lock was free has the last word. */
-        if (endpoint != NULL && endpoint->group->domain == record->domain) {
-            endpoint->group->block_wanted = true;
-            instance->blocks_wanted = true;
-            if (!endpoint->group->busy) {
-                group = endpoint->group;
-                group->busy = true;
-            }
+        return endpoint != NULL && endpoint->group->domain == record->domain &&
+                       !endpoint->group->block_wanted
+                   ? endpoint->group
+                   : NULL;
+    }
+    for (struct piommu_group *group =
+             find_domain(instance->context, record->domain) != NULL ? record->domain->groups : NULL;
+         group != NULL; group = group->next) {
+        if (!group->block_wanted && is_behind(group, instance)) {
+            return group;
         }
     }
-    context_unlock(context, state);
-    if (group != NULL) {
-        bool blocked = block_at_once(group);
+    return NULL;
+}
 
+/* Blocks all whom a fault is about, at once where that is possible, and notes the rest. */
+static void block_guilty(struct piommu_instance *instance, const struct fault_record *record)
+{
+    struct piommu_context *context = instance->context;
+
+    for (;;) {
+        unsigned long state = context_lock(context);
+        struct piommu_group *group = next_guilty(instance, record);
+        bool has = group != NULL && want_block(instance, group);
+        bool blocked;
+
+        context_unlock(context, state);
+        if (group == NULL) {
+            return;
+        }
+        if (!has) {
+            continue;
+        }
+        blocked = block_at_once(group);
         state = context_lock(context);
         group->fault_blocked = group->fault_blocked || blocked;
         group->busy = false;
@@ -154,6 +260,24 @@ static void act(struct piommu_instance *instance, enum piommu_fault_answer answe
         instance->blocks_wanted = instance->blocks_wanted || group->block_wanted;
         context_unlock(context, state);
     }
+}
+
+/* Does what the host wants to be done about a fault. */
+static void act(struct piommu_instance *instance, enum piommu_fault_answer answer,
+                const struct fault_record *record)
+{
+    unsigned long state;
+
+    if (answer == PIOMMU_FAULT_BLOCK && record->domain != NULL) {
+        block_guilty(instance, record);
+    }
+    /* Up to here who takes away what the record names has waited. */
+    state = context_lock(instance->context);
+    instance->callbacks++;
+    if (answer != PIOMMU_FAULT_IGNORE) {
+        keep(instance, record);
+    }
+    context_unlock(instance->context, state);
 }
 
 void piommu_backend_report_fault(struct piommu_instance *instance,
@@ -165,27 +289,20 @@ void piommu_backend_report_fault(struct piommu_instance *instance,
     struct fault_record record = {.fault = {.instance_owner = instance->config.owner,
                                             .instance_name = instance->config.name,
                                             .time = context->host.os->now(context->host.ctx),
-                                            .id = raw->id,
                                             .reason = raw->reason,
                                             .iova_valid = raw->iova_valid,
                                             .read = raw->read,
                                             .write = raw->write,
                                             .iova = raw->iova,
                                             .raw = raw->raw}};
-    struct endpoint *endpoint;
     unsigned long state = context_lock(context);
+    bool noticed = identify(instance, raw, &record);
 
-    instance->faults++;
-    endpoint = piommu_find_endpoint_(instance, raw->id);
-    if (over_limit(endpoint != NULL ? &endpoint->storm : &instance->unknown,
-                   instance->config.fault_limit, record.fault.time)) {
-        instance->faults_held_back++;
-        context_unlock(context, state);
+    instance->callbacks += noticed ? 1 : 0;
+    context_unlock(context, state);
+    if (!noticed) {
         return;
     }
-    attribute(endpoint, &record);
-    instance->callbacks++;
-    context_unlock(context, state);
     trace_fault(instance, &record.fault);
     if (config->fault != NULL) {
         answer = config->fault(config->cookie, &record.fault);

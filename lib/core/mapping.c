@@ -92,7 +92,7 @@ void piommu_requests_end_(struct piommu_domain *domain)
 static bool must_know(const struct binding *binding, int *error)
 {
     if (instance_failed(binding->instance)) {
-        if (binding->endpoints != 0) {
+        if (binding_matters(binding)) {
             *error = -PIOMMU_EFAILED;
         }
         return false;

@@ -94,7 +94,7 @@ struct piommu_requirements {
  *                     does not fit those before it. May be NULL.
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_EMIXED: no domain can span them: they are of different kinds
  *         or contexts, or no address or leaf size is left; -PIOMMU_EWAITING: one of them waits for
- *         its parent.
+ *         its parent; -PIOMMU_EFAILED: one of them could not be started when its parent came.
  *
  * Context: any. Registration.
  */

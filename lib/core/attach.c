@@ -73,6 +73,7 @@ static bool takes_requests(const struct piommu_domain *domain)
 /* Takes an endpoint out of hardware's view of its domain, in the books. */
 static void note_out(struct endpoint *endpoint)
 {
+    endpoint->cut_off = false;
     if (!endpoint->out) {
         endpoint->out = true;
         if (takes_requests(endpoint->binding->domain)) {
@@ -429,7 +430,7 @@ static bool waits(const struct piommu_group *group)
 
 /*
  * Whether all IDs of a group are in its domain. If a unit has failed and could not be stopped, some
- * of them were left blocked.
+ * of them were left blocked; or some were blocked at once because of a fault, and others not yet.
  */
 static bool is_whole(const struct piommu_group *group)
 {
@@ -438,7 +439,7 @@ static bool is_whole(const struct piommu_group *group)
     }
     for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
          endpoint = endpoint->next) {
-        if (endpoint->binding == NULL) {
+        if (endpoint->binding == NULL || endpoint->cut_off) {
             return false;
         }
     }

@@ -357,6 +357,9 @@ int piommu_domain_protect_some(struct piommu_domain *domain, uint64_t iova, uint
     uint64_t last = range.last;
     int error = done != NULL ? check_protect(domain, range, prot, flags) : -PIOMMU_EINVAL;
 
+    if (done != NULL) {
+        *done = 0;
+    }
     if (error != 0) {
         return error;
     }

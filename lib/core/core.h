@@ -105,6 +105,7 @@ struct endpoint {
     void *handle;            /* the backend's object */
     struct binding *binding; /* where it counts; NULL: it is blocked */
     bool out;                /* blocked in hardware although it counts: fault, or suspended */
+    bool cut_off;            /* blocked at once because of a fault, and not yet properly */
     uint32_t users;          /* devices that have the ID */
     struct storm storm;
     struct piommu_endpoint_facts facts;

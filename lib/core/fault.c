@@ -189,8 +189,10 @@ static bool block_at_once(const struct piommu_group *group)
         if (endpoint->binding == NULL || endpoint->out || !instance_usable(instance)) {
             continue;
         }
-        if (instance->backend->block_now == NULL ||
-            instance->backend->block_now(instance->unit, endpoint->handle) != 0) {
+        if (instance->backend->block_now != NULL &&
+            instance->backend->block_now(instance->unit, endpoint->handle) == 0) {
+            endpoint->cut_off = true;
+        } else {
             all = false;
         }
     }

@@ -17,6 +17,7 @@ static void note_all_out(struct piommu_instance *instance)
         struct endpoint *endpoint = RANGE_TREE_ENTRY(node, struct endpoint, node);
 
         endpoint->out = endpoint->binding != NULL;
+        endpoint->cut_off = false;
         node = piommu_range_tree_next_(node);
     }
     for (struct binding *binding = instance->bindings; binding != NULL; binding = binding->peer) {
@@ -100,7 +101,8 @@ static int resume(struct piommu_instance *instance)
     if (!instance->suspended) {
         return 0;
     }
-    if (instance->parent != NULL && instance->parent->suspended) {
+    if (instance->parent != NULL && instance->parent->suspended &&
+        !instance_failed(instance->parent)) {
         return -PIOMMU_EBUSY;
     }
     instance->suspended = false;

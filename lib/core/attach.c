@@ -304,7 +304,8 @@ static bool switches(const struct piommu_group *group)
     const struct endpoint *endpoint = group->endpoints;
 
     return endpoint->next == NULL && !group->fault_blocked &&
-           endpoint->instance->info.atomic_switch && endpoint->binding != NULL && !endpoint->out;
+           endpoint->instance->info.atomic_switch && endpoint->binding != NULL && !endpoint->out &&
+           !endpoint->cut_off;
 }
 
 /* Counts a group that is blocked because of a fault as being in its domain again. */

@@ -16,7 +16,7 @@
  *    domain. Calls on different domains run in parallel, also on one instance. These count
  *    as a call on a domain, too: attaching to it and detaching from it (also when it is done for
  *    choose_domain), removing a device from a group in it, suspending and resuming an instance
- *    that has devices in it, and its destruction.
+ *    that it was created for or has devices of, and its destruction.
  *  - *Mapping, by range*: in a domain that was created with `disjoint`, such calls run beside each
  *    other without a lock as long as their ranges do not overlap, as io-pgtable.h says it of
  *    disjoint tables. In other domains they are Mapping.
@@ -45,9 +45,10 @@ struct piommu_instance;
  *
  * @return the domain into which the device's group is attached at once; NULL: it stays blocked.
  *
- * Called within piommu_device_add or piommu_instance_create, for a device that is the first of its
- * group, with no lock held. It may create a domain and map in it, and must not call anything else
- * that is Registration.
+ * Called within piommu_device_add or piommu_instance_create, for the first device of a group, when
+ * no device of the group waits any more, with no lock held. (To a group that is attached no device
+ * can be added: for a group of several, answer NULL, and attach it when all of them are there.) It
+ * may create a domain and map in it, and must not call anything else that is Registration.
  */
 typedef struct piommu_domain *piommu_choose_domain(void *cookie,
                                                    const struct piommu_device *device);
@@ -102,7 +103,7 @@ int piommu_context_create(struct piommu_host host, const struct piommu_context_c
 /**
  * Destroys a context. NULL is ignored.
  *
- * @return 0; -PIOMMU_EBUSY: instances or waiting devices are left, nothing was changed.
+ * @return 0; -PIOMMU_EBUSY: instances, domains or waiting devices are left, nothing was changed.
  *
  * Context: task. Registration.
  */

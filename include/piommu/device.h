@@ -166,8 +166,8 @@ int piommu_device_get_id(const struct piommu_device *device, size_t index,
                          struct piommu_id_info *info);
 
 /**
- * The group of a device. Never NULL. It stays the same until a device is added that connects it to
- * another group. Runs beside anything but the adding and removal of devices.
+ * The group of a device. Never NULL. It stays the same until a device is added, or completed, that
+ * connects it to another group. Runs beside anything but the adding and removal of devices.
  */
 struct piommu_group *piommu_device_group(const struct piommu_device *device);
 
@@ -209,7 +209,9 @@ int piommu_device_reserved_region(const struct piommu_device *device, size_t ind
  *         blocked. -PIOMMU_EFAILED: an instance has failed, now or earlier: all its devices are
  *         blocked as far as it obeys, and the group is in no domain; or, if the unit could not be
  *         stopped, in the domain where it was or in the one where it was to go, as
- *         piommu_device_get_info says; piommu_device_get_id tells which IDs are in doubt.
+ *         piommu_device_get_info says; piommu_device_get_id tells which IDs are in doubt. Also if
+ *         another instance of the domain has failed, and a direct region can
+ * not be mapped: then the group is where it was.
  *
  * Context: task; may wait. Registration.
  */

@@ -90,7 +90,8 @@ struct piommu_domain_config {
     void *owner;           /**< cookie for fault reports */
     /**
      * Paging domains with page tables: calls on disjoint ranges may run beside each other; see
-     * context.h. The counters maps, unmaps and mapped stay 0 then.
+     * context.h. (A deferred one only when it is populated, and all gathers from before are
+     * synced.) The counters maps, unmaps and mapped stay 0 then.
      */
     bool disjoint;
     /** The owner consents to PIOMMU_RESERVED_RELAXABLE regions of its devices being mapped. */

@@ -236,16 +236,29 @@ struct piommu_pgtable_info {
     bool write_only;                   /**< write without read can be expressed */
     bool live_cut;                     /**< piommu_pgtable_unmap_cut opens no window */
     bool adopted;                      /**< made by somebody else: read only */
-    struct piommu_range aperture;      /**< the input addresses */
-    uint64_t leaf_sizes;               /**< sum of the leaf sizes in use */
-    uint64_t contiguous_sizes;         /**< sum of the sizes of contiguous groups in use */
-    uint64_t root_physical;            /**< physical address of the root */
-    size_t root_size;                  /**< bytes of the root, all concatenated tables */
+    /** Bit n: the flags of PIOMMU_PROT_ACCESS with the value n can be expressed. */
+    uint32_t access_values;
+    /** Bit n: the other flags, but for PIOMMU_PROT_SOFTWARE, with the value n << 5 can. */
+    uint32_t memory_values;
+    struct piommu_range aperture; /**< the input addresses */
+    uint64_t leaf_sizes;          /**< sum of the leaf sizes in use */
+    uint64_t contiguous_sizes;    /**< sum of the sizes of contiguous groups in use */
+    uint64_t root_physical;       /**< physical address of the root */
+    size_t root_size;             /**< bytes of the root, all concatenated tables */
     union {
         struct piommu_pgtable_stage1_registers stage1; /**< if the format is a stage 1 */
         struct piommu_pgtable_stage2_registers stage2; /**< if the format is a stage 2 */
     } registers;                                       /**< what the hardware wants */
 };
+
+/** Whether a mapping can have a prot: what piommu_pgtable_map would say of it. */
+static inline bool piommu_pgtable_expresses(const struct piommu_pgtable_info *info,
+                                            piommu_prot prot)
+{
+    return (prot & ~PIOMMU_PROT_ALL) == 0 &&
+           ((info->access_values >> (prot & PIOMMU_PROT_ACCESS)) & 1) != 0 &&
+           ((info->memory_values >> ((prot >> 5) & 0x1fu)) & 1) != 0;
+}
 
 /** Counters of a table's memory. */
 struct piommu_pgtable_statistics {

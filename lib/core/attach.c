@@ -136,6 +136,7 @@ void piommu_group_block_(struct piommu_group *group)
     end_moving(domain);
     state = context_lock(group->context);
     group->fault_blocked = true;
+    group->block_done = true;
     context_unlock(group->context, state);
     piommu_trace_device_(group->devices, domain, PIOMMU_EVENT_FAULT_BLOCK, 0);
 }
@@ -373,6 +374,7 @@ static void set_domain(struct piommu_group *group, struct piommu_domain *domain)
     }
     group->domain = domain;
     group->fault_blocked = false;
+    group->block_done = false;
     context_unlock(group->context, state);
 }
 
@@ -450,7 +452,13 @@ static bool is_whole(const struct piommu_group *group)
 /* A group whose instance has failed: the end of an attach. */
 static int give_up(struct piommu_group *group)
 {
-    if (leave_all(group) == 0) {
+    struct piommu_domain *domain = group->domain;
+    int error;
+
+    begin_moving(domain);
+    error = leave_all(group);
+    end_moving(domain);
+    if (error == 0) {
         set_domain_and_clean(group, NULL);
     }
     return -PIOMMU_EFAILED;
@@ -496,6 +504,7 @@ static int attach(struct piommu_group *group, struct piommu_domain *domain)
 int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain)
 {
     unsigned long state;
+    bool wanted;
     int error = 0;
 
     if (group == NULL || domain == NULL || domain->destroying) {
@@ -513,11 +522,18 @@ int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain
     piommu_group_acquire_(group);
     /* What faults have asked for up to now is answered by this call. */
     state = context_lock(group->context);
+    wanted = group->block_wanted;
     group->block_wanted = false;
     context_unlock(group->context, state);
     if (group->domain != domain || group->fault_blocked || !is_whole(group)) {
         error = attach(group, domain);
         piommu_trace_device_(group->devices, domain, PIOMMU_EVENT_ATTACH, error);
+    }
+    if (wanted && error != 0 && group->domain != NULL) {
+        /* It is where it was, and so is what was to be done about it. */
+        state = context_lock(group->context);
+        group->block_wanted = true;
+        context_unlock(group->context, state);
     }
     piommu_group_release_(group);
     return error;

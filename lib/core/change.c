@@ -51,12 +51,10 @@ int piommu_domain_unmap_leaves(struct piommu_domain *domain, uint64_t first, uin
         return -PIOMMU_EINVAL;
     }
     if (first < domain->geometry.aperture.first || last > domain->geometry.aperture.last) {
-        return -PIOMMU_ERANGE;
-    }
-    if (held(domain, range)) {
-        return -PIOMMU_ERESERVED;
-    }
-    if (domain->splits) {
+        error = -PIOMMU_ERANGE;
+    } else if (held(domain, range)) {
+        error = -PIOMMU_ERESERVED;
+    } else if (domain->splits) {
         error = piommu_deferred_unmap_leaves_(domain, &range, gather, &bytes);
     } else if (domain->table != NULL) {
         error = piommu_pgtable_unmap_leaves(domain->table, first, last, gather, &range, &bytes);
@@ -143,17 +141,31 @@ int piommu_domain_cut_checked_(struct piommu_domain *domain, struct piommu_range
 {
     struct piommu_range below = range;
     struct piommu_range above = range;
+    bool recorded;
+    bool populated;
+    uint64_t tables = 0;
     int error = 0;
 
     if (!domain->splits) {
         return cut_part(domain, range, domain->table != NULL, unmapped);
     }
-    /* What is recorded can fail for want of memory, and is cut first. */
-    if (piommu_deferred_above_(domain, &above) && domain->config.next_frames == NULL) {
+    recorded = piommu_deferred_above_(domain, &above) && domain->config.next_frames == NULL;
+    populated = piommu_deferred_below_(domain, &below);
+    /* Either side can run out of memory: that of the second is taken before the first is cut. */
+    if (recorded && populated && domain->table != NULL) {
+        error = piommu_pgtable_plan(domain->table, below.first, range_size(below),
+                                    domain->table_info.granule, NULL, &tables);
+        error = error == 0 ? piommu_pgtable_reserve(domain->table, (uint32_t)tables) : error;
+        tables = error == 0 ? tables : 0;
+    }
+    if (error == 0 && recorded) {
         error = cut_part(domain, above, false, unmapped);
     }
-    if (error == 0 && piommu_deferred_below_(domain, &below)) {
+    if (error == 0 && populated) {
         error = cut_part(domain, below, domain->table != NULL, unmapped);
+    }
+    if (tables != 0) {
+        piommu_pgtable_unreserve(domain->table, (uint32_t)tables);
     }
     return error;
 }
@@ -179,16 +191,15 @@ int piommu_domain_unmap_cut(struct piommu_domain *domain, uint64_t iova, uint64_
         /* Where the rest is not known yet, nothing is no mistake. */
         error = error == -PIOMMU_ENOENT && piommu_deferred_unknown_(domain, range) ? 0 : error;
     }
-    if (error != 0) {
-        return error;
+    if (error == 0 && (flags & PIOMMU_ALLOW_HOLE) == 0 && opens_hole(domain, range)) {
+        error = -PIOMMU_EHOLE;
     }
-    if ((flags & PIOMMU_ALLOW_HOLE) == 0 && opens_hole(domain, range)) {
-        return -PIOMMU_EHOLE;
+    if (error == 0 && domain_failed(domain)) {
+        error = -PIOMMU_EFAILED;
     }
-    if (domain_failed(domain)) {
-        return -PIOMMU_EFAILED;
+    if (error == 0) {
+        error = piommu_domain_cut_checked_(domain, range, &bytes);
     }
-    error = piommu_domain_cut_checked_(domain, range, &bytes);
     if (error == 0) {
         piommu_domain_count_sync_(domain);
         if (unmapped != NULL) {
@@ -262,7 +273,7 @@ static int check_protect(const struct piommu_domain *domain, struct piommu_range
 {
     int error;
 
-    if (!domain_is_paging(domain) || (flags & ~PIOMMU_ALLOW_HOLE) != 0 ||
+    if ((flags & ~PIOMMU_ALLOW_HOLE) != 0 ||
         (prot & ~(PIOMMU_PROT_ACCESS | PIOMMU_PROT_SOFTWARE_MASK)) != 0) {
         return -PIOMMU_EINVAL;
     }
@@ -296,13 +307,17 @@ int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t 
     struct piommu_range range = {.first = iova, .last = iova + (size - 1)};
     bool hole = (flags & PIOMMU_ALLOW_HOLE) != 0;
     uint64_t bytes = 0;
-    int error = check_protect(domain, range, prot, flags);
+    int error;
 
-    if (error != 0) {
-        return error;
+    if (!domain_is_paging(domain)) {
+        return -PIOMMU_EINVAL;
     }
-    error = domain->splits ? protect_split(domain, range, prot, hole, &bytes)
-                           : protect_part(domain, range, domain->table != NULL, prot, hole, &bytes);
+    error = check_protect(domain, range, prot, flags);
+    if (error == 0) {
+        error = domain->splits
+                    ? protect_split(domain, range, prot, hole, &bytes)
+                    : protect_part(domain, range, domain->table != NULL, prot, hole, &bytes);
+    }
     if (error == 0 && changed != NULL) {
         *changed = bytes;
     }
@@ -355,16 +370,16 @@ int piommu_domain_protect_some(struct piommu_domain *domain, uint64_t iova, uint
     bool hole = (flags & PIOMMU_ALLOW_HOLE) != 0;
     uint64_t bytes = 0;
     uint64_t last = range.last;
-    int error = done != NULL ? check_protect(domain, range, prot, flags) : -PIOMMU_EINVAL;
+    int error;
 
-    if (done != NULL) {
-        *done = 0;
+    if (!domain_is_paging(domain) || done == NULL) {
+        return -PIOMMU_EINVAL;
     }
-    if (error != 0) {
-        return error;
-    }
+    error = check_protect(domain, range, prot, flags);
     budget = budget != 0 ? budget : 1;
-    if (!domain->splits || piommu_deferred_below_(domain, &side)) {
+    if (error != 0) {
+        last = iova - 1;
+    } else if (!domain->splits || piommu_deferred_below_(domain, &side)) {
         error = protect_some_on_side(domain, side, domain->table != NULL, prot, hole, budget, &last,
                                      &bytes);
     } else if (domain->config.next_frames == NULL) {

@@ -124,6 +124,7 @@ struct piommu_group {
     bool busy;
     bool block_wanted;
     bool fault_blocked;
+    bool block_done; /* it is so in hardware, as it should be: nothing is left to do */
 };
 
 /* An ID as a device has it. */
@@ -502,6 +503,8 @@ struct piommu_range piommu_requests_widen_(const struct piommu_domain *domain,
 /* Makes a record that is a direct region's. */
 int piommu_requests_map_direct_(struct piommu_domain *domain, struct piommu_range range,
                                 piommu_prot prot);
+/* Whether a live record in the range is a direct region's. */
+bool piommu_requests_direct_(const struct piommu_domain *domain, struct piommu_range range);
 /* The first record that reaches `from` or lies above it, pending or not. */
 bool piommu_requests_record_(const struct piommu_domain *domain, uint64_t from,
                              struct piommu_frames *frames);

@@ -350,18 +350,27 @@ static void join(struct piommu_device *device)
     }
 }
 
-/* Attaches a device that is complete, and first in its group, where the host wants it to be. */
-static int choose_domain(struct piommu_device *device)
+/*
+ * Attaches the group of a device that was just added, and is alone in it, or was completed, and is
+ * the last one, where the host wants the first one to be.
+ */
+static int choose_domain(struct piommu_device *device, bool completed)
 {
     const struct piommu_context_config *config = &device->context->config;
+    struct piommu_group *group = device->group;
     struct piommu_domain *domain;
 
-    if (config->choose_domain == NULL || device->waiting || device->group->devices != device ||
-        device->next != NULL) {
+    if (config->choose_domain == NULL || group->domain != NULL ||
+        (!completed && group->devices->next != NULL)) {
         return 0;
     }
-    domain = config->choose_domain(config->cookie, device);
-    return domain != NULL ? piommu_group_attach(device->group, domain) : 0;
+    for (const struct piommu_device *other = group->devices; other != NULL; other = other->next) {
+        if (other->waiting) {
+            return 0;
+        }
+    }
+    domain = config->choose_domain(config->cookie, group->devices);
+    return domain != NULL ? piommu_group_attach(group, domain) : 0;
 }
 
 /* Adds a device that was made, with its group; after a failure both are still the caller's. */
@@ -420,7 +429,7 @@ int piommu_device_add(struct piommu_context *context, const struct piommu_device
         free_device(device);
         return error;
     }
-    error = choose_domain(device);
+    error = choose_domain(device, false);
     piommu_trace_device_(device, device->group->domain, PIOMMU_EVENT_DEVICE_ADD, error);
     if (error == 0 || piommu_device_remove(device) != 0) {
         /* A device whose unit neither works nor stops cannot be made to have never been there. */
@@ -456,7 +465,7 @@ static void complete(struct piommu_device *device)
     } else {
         publish(device, &taken);
         join(device);
-        error = choose_domain(device);
+        error = choose_domain(device, true);
     }
     device->arriving = error != 0 || !device->waiting;
     device->arrival = error;

@@ -66,6 +66,15 @@ static bool free_parts(struct piommu_domain *domain, uint32_t *budget)
         domain->doorbells = doorbell->next;
         piommu_host_free(host, doorbell, sizeof(*doorbell));
     }
+    if (domain->destroying) {
+        unsigned long state = context_lock(domain->context);
+
+        LIST_REMOVE(domain->context->domains, domain);
+        context_unlock(domain->context, state);
+        for (size_t i = 0; i < domain->config.instance_count; i++) {
+            domain->instances[i]->users--;
+        }
+    }
     piommu_host_free(host, domain->instances,
                      domain->config.instance_count * sizeof(struct piommu_instance *));
     piommu_host_free(host, domain, sizeof(*domain));
@@ -93,6 +102,13 @@ static int plan_paging(struct piommu_domain *domain)
     base->write_only = all.write_only;
     domain->geometry = *base;
     domain->table_config.owner = config->instances[0]->config.owner;
+    if (domain->kind == PIOMMU_BACKEND_TABLES) {
+        error = piommu_pgtable_describe(domain->context->host, &domain->table_config, 0,
+                                        &domain->table_info);
+        if (error != 0) {
+            return error;
+        }
+    }
     if (config->disjoint) {
         if (domain->kind != PIOMMU_BACKEND_TABLES) {
             return -PIOMMU_EOPNOTSUPP;
@@ -270,7 +286,6 @@ static bool in_doubt(const struct piommu_domain *domain)
 static int begin_destroying(struct piommu_domain *domain)
 {
     struct piommu_event event = {.kind = PIOMMU_EVENT_DOMAIN_DESTROY};
-    unsigned long state;
     int error;
 
     if (domain->groups != NULL) {
@@ -285,12 +300,6 @@ static int begin_destroying(struct piommu_domain *domain)
     }
     piommu_faults_purge_(domain->context, NULL, domain);
     piommu_trace_domain_(domain, &event);
-    for (size_t i = 0; i < domain->config.instance_count; i++) {
-        domain->instances[i]->users--;
-    }
-    state = context_lock(domain->context);
-    LIST_REMOVE(domain->context->domains, domain);
-    context_unlock(domain->context, state);
     domain->destroying = true;
     return 0;
 }
@@ -366,7 +375,7 @@ void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t iova, uint6
 
 void piommu_domain_count_unmap_(struct piommu_domain *domain, uint64_t bytes)
 {
-    if (!domain->config.disjoint) {
+    if (!domain->config.disjoint && bytes != 0) {
         domain->statistics.unmaps++;
         domain->statistics.mapped -= bytes;
     }
@@ -552,6 +561,11 @@ int piommu_domain_check_prot_(const struct piommu_domain *domain, piommu_prot pr
         ((prot & PIOMMU_PROT_READ) == 0 && !geometry->write_only)) {
         return -PIOMMU_EOPNOTSUPP;
     }
+    /* Flags that can be had one by one may not go together. */
+    if (domain->kind == PIOMMU_BACKEND_TABLES &&
+        !piommu_pgtable_expresses(&domain->table_info, prot)) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
     return 0;
 }
 
@@ -601,7 +615,8 @@ static int check_segments(const struct piommu_domain *domain, uint64_t iova,
         }
         *last = next + (size - 1);
     }
-    return 0;
+    /* All 2^64 bytes have a size that cannot be said. */
+    return *last - iova != UINT64_MAX ? 0 : -PIOMMU_ERANGE;
 }
 
 int piommu_domain_check_map_(const struct piommu_domain *domain, uint64_t iova,

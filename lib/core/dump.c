@@ -119,33 +119,34 @@ void piommu_context_dump(struct piommu_context *context, piommu_print print, voi
     }
     for (const struct piommu_domain *domain = context->domains; domain != NULL;
          domain = domain->peer) {
-        print_domain(&printer, domain);
+        if (!domain->destroying) {
+            print_domain(&printer, domain);
+        }
     }
 }
 
 /* Mappings that go on in input and output with the same permissions. */
 struct run {
-    uint64_t iova;
+    bool begun;
+    struct piommu_range range;
     uint64_t physical;
-    uint64_t size; /* 0: there is none */
     piommu_prot prot;
 };
 
 static bool goes_on(const struct run *run, uint64_t iova, const struct piommu_translation *next)
 {
-    return run->size != 0 && run->iova + run->size == iova &&
-           run->physical + run->size == next->physical && run->prot == next->prot;
+    return run->begun && run->range.last + 1 == iova &&
+           run->physical + range_size(run->range) == next->physical && run->prot == next->prot;
 }
 
 static void print_run(struct printer *printer, const struct run *run)
 {
-    if (run->size != 0) {
-        piommu_text_put_(&printer->text, "%x to %x at %x, %s%s%s, prot %x", run->iova,
-                         run->iova + (run->size - 1), run->physical,
-                         (run->prot & PIOMMU_PROT_READ) != 0 ? "r" : "-",
-                         (run->prot & PIOMMU_PROT_WRITE) != 0 ? "w" : "-",
-                         (run->prot & PIOMMU_PROT_EXECUTE_ALL) != 0 ? "x" : "-",
-                         (uint64_t)run->prot);
+    if (run->begun) {
+        piommu_text_put_(
+            &printer->text, "%x to %x at %x, %s%s%s, prot %x", run->range.first, run->range.last,
+            run->physical, (run->prot & PIOMMU_PROT_READ) != 0 ? "r" : "-",
+            (run->prot & PIOMMU_PROT_WRITE) != 0 ? "w" : "-",
+            (run->prot & PIOMMU_PROT_EXECUTE_ALL) != 0 ? "x" : "-", (uint64_t)run->prot);
         print_line(printer);
     }
 }
@@ -154,7 +155,7 @@ int piommu_domain_dump(struct piommu_domain *domain, uint64_t first, uint64_t la
                        piommu_print print, void *cookie)
 {
     struct printer printer = {.print = print, .cookie = cookie};
-    struct run run = {.size = 0};
+    struct run run = {.begun = false};
     struct piommu_translation next;
     uint64_t iova;
 
@@ -163,15 +164,18 @@ int piommu_domain_dump(struct piommu_domain *domain, uint64_t first, uint64_t la
     }
     piommu_text_begin(&printer.text);
     while (piommu_domain_next(domain, first, last, &iova, &next) == 0) {
+        uint64_t end = iova + (next.leaf_size - 1);
+
         if (!goes_on(&run, iova, &next)) {
             print_run(&printer, &run);
-            run = (struct run){.iova = iova, .physical = next.physical, .prot = next.prot};
+            run = (struct run){.begun = true, .physical = next.physical, .prot = next.prot};
+            run.range.first = iova;
         }
-        run.size += next.leaf_size;
-        if (last - iova < next.leaf_size) {
+        run.range.last = end;
+        if (end >= last) {
             break;
         }
-        first = iova + next.leaf_size;
+        first = end + 1;
     }
     print_run(&printer, &run);
     return 0;
@@ -212,7 +216,8 @@ int piommu_context_find_use(struct piommu_context *context, uint64_t first, uint
         return -PIOMMU_EINVAL;
     }
     for (struct piommu_domain *domain = context->domains; domain != NULL; domain = domain->peer) {
-        if (domain_is_paging(domain) && find_use(domain, first, last, use != NULL ? use : &found)) {
+        if (domain_is_paging(domain) && !domain->destroying &&
+            find_use(domain, first, last, use != NULL ? use : &found)) {
             return 0;
         }
     }

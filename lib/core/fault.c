@@ -222,14 +222,14 @@ static struct piommu_group *next_guilty(struct piommu_instance *instance,
         const struct endpoint *endpoint = piommu_find_endpoint_(instance, record->fault.id);
 
         return endpoint != NULL && endpoint->group->domain == record->domain &&
-                       !endpoint->group->block_wanted
+                       !endpoint->group->block_wanted && !endpoint->group->block_done
                    ? endpoint->group
                    : NULL;
     }
     for (struct piommu_group *group =
              find_domain(instance->context, record->domain) != NULL ? record->domain->groups : NULL;
          group != NULL; group = group->next) {
-        if (!group->block_wanted && is_behind(group, instance)) {
+        if (!group->block_wanted && !group->block_done && is_behind(group, instance)) {
             return group;
         }
     }
@@ -412,10 +412,8 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
         block_wanted(instance); /* groups that have IDs on others, too */
         return -PIOMMU_EFAILED;
     }
-    if (!reports(instance)) {
-        return 0;
-    }
-    handled = take_reports(instance, budget);
+    /* What was asked for before a unit was suspended is still to be done to others. */
+    handled = reports(instance) ? take_reports(instance, budget) : 0;
     if (handled < 0) {
         (void)piommu_instance_fail_(instance, handled);
     }
@@ -432,10 +430,10 @@ int piommu_instance_interrupt(struct piommu_instance *instance, unsigned int bud
         return -PIOMMU_EINVAL;
     }
     if (instance_failed(instance)) {
-        left = instance_untouched(instance);
+        left = instance_untouched(instance) || more_to_do(instance);
         handled = -PIOMMU_EFAILED;
-    } else if (reports(instance)) {
-        handled = take_reports(instance, budget);
+    } else {
+        handled = reports(instance) ? take_reports(instance, budget) : 0;
         left = handled < 0 || more_to_do(instance);
         handled = handled < 0 ? piommu_instance_note_failure_(instance, handled) : handled;
     }

@@ -95,8 +95,12 @@ static void start_waiting(struct piommu_context *context)
             instance = instance->peer;
             continue;
         }
+        unsigned long state;
+
         error = start(instance, parent);
+        state = context_lock(context);
         instance->waiting = false;
+        context_unlock(context, state);
         if (error != 0) {
             atomic_store_explicit(&instance->stopped, 1, memory_order_release);
             atomic_store_explicit(&instance->tried, 1, memory_order_release);
@@ -236,29 +240,31 @@ static enum piommu_instance_state state_of(struct piommu_instance *instance)
 void piommu_instance_get_info(struct piommu_instance *instance, struct piommu_instance_info *info)
 {
     const struct piommu_backend_info *hardware = &instance->info;
-    unsigned long state;
+    unsigned long state = context_lock(instance->context);
 
-    info->name = instance->config.name;
-    info->backend = instance->backend->name;
-    info->owner = instance->config.owner;
-    info->state = state_of(instance);
+    *info = (struct piommu_instance_info){.name = instance->config.name,
+                                          .backend = instance->backend->name,
+                                          .owner = instance->config.owner,
+                                          .state = state_of(instance)};
+    info->faults = instance->faults;
+    info->faults_held_back = instance->faults_held_back;
+    info->faults_dropped = instance->faults_dropped;
+    info->failed = instance_failed(instance);
+    info->invalidations = atomic_load_explicit(&instance->invalidations, memory_order_relaxed);
+    info->tables = instance->backend->kind == PIOMMU_BACKEND_TABLES;
+    info->suspend = instance->backend->suspend != NULL;
+    context_unlock(instance->context, state);
+    if (info->state == PIOMMU_INSTANCE_WAITING) {
+        return; /* its unit fills in the rest when it starts */
+    }
     info->aperture = hardware->aperture;
     info->granule = lowest_bit(hardware->leaf_sizes);
     info->leaf_sizes = hardware->leaf_sizes;
     info->prot = hardware->prot;
-    info->tables = instance->backend->kind == PIOMMU_BACKEND_TABLES;
     info->write_only = hardware->write_only;
     info->identity = hardware->identity;
     info->shared = hardware->shared.formats != 0;
     info->atomic_switch = hardware->atomic_switch;
-    info->suspend = instance->backend->suspend != NULL;
-    info->failed = instance_failed(instance);
-    info->invalidations = atomic_load_explicit(&instance->invalidations, memory_order_relaxed);
-    state = context_lock(instance->context);
-    info->faults = instance->faults;
-    info->faults_held_back = instance->faults_held_back;
-    info->faults_dropped = instance->faults_dropped;
-    context_unlock(instance->context, state);
 }
 
 /* Names the devices of a unit that does not stop: nobody can say what they reach. */

@@ -384,6 +384,19 @@ bool piommu_requests_foreign_(const struct piommu_domain *domain, struct piommu_
     return false;
 }
 
+bool piommu_requests_direct_(const struct piommu_domain *domain, struct piommu_range range)
+{
+    const struct mapping *mapping = mapping_from(domain, range.first);
+
+    while (mapping != NULL && mapping->node.first <= range.last) {
+        if (mapping->direct && !mapping->pending) {
+            return true;
+        }
+        mapping = mapping_next(mapping);
+    }
+    return false;
+}
+
 bool piommu_requests_pending_(const struct piommu_domain *domain, struct piommu_range range)
 {
     const struct mapping *mapping = mapping_from(domain, range.first);
@@ -411,6 +424,7 @@ int piommu_requests_unmap_(struct piommu_domain *domain, struct piommu_range ran
                            struct piommu_gather *gather, uint64_t *done, uint64_t *unmapped)
 {
     struct mapping *mapping;
+    bool any = false;
 
     *done = range.last;
     if (piommu_requests_cuts_(domain, range)) {
@@ -420,13 +434,14 @@ int piommu_requests_unmap_(struct piommu_domain *domain, struct piommu_range ran
          mapping != NULL && mapping->node.first <= range.last; mapping = mapping_next(mapping)) {
         struct mapping *newest = gather->last_record;
 
-        if (mapping->pending) {
-            continue;
-        }
         if (budget-- == 0) {
             *done = mapping->node.first - 1;
             return 0;
         }
+        if (mapping->pending) {
+            continue;
+        }
+        any = true;
         mapping->pending = true;
         mapping->next = NULL;
         if (newest != NULL) {
@@ -438,7 +453,7 @@ int piommu_requests_unmap_(struct piommu_domain *domain, struct piommu_range ran
         gather_add(gather, mapping->node.first, mapping->node.last);
         *unmapped += mapping->node.last - mapping->node.first + 1;
     }
-    return *unmapped != 0 ? 0 : -PIOMMU_ENOENT;
+    return any ? 0 : -PIOMMU_ENOENT;
 }
 
 /*
@@ -753,7 +768,8 @@ int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range r
 
 bool piommu_requests_peek_(const struct piommu_domain *domain, struct piommu_frames *frames)
 {
-    const struct mapping *mapping = live_from(mapping_from(domain, 0), UINT64_MAX);
+    /* Below the cursor nothing is left but what waits for its sync. */
+    const struct mapping *mapping = live_from(mapping_from(domain, domain->cursor), UINT64_MAX);
 
     if (mapping == NULL) {
         return false;
@@ -767,7 +783,7 @@ bool piommu_requests_peek_(const struct piommu_domain *domain, struct piommu_fra
 
 void piommu_requests_consume_(struct piommu_domain *domain, uint64_t size)
 {
-    struct mapping *mapping = live_from(mapping_from(domain, 0), UINT64_MAX);
+    struct mapping *mapping = live_from(mapping_from(domain, domain->cursor), UINT64_MAX);
 
     if (size - 1 == mapping->node.last - mapping->node.first) {
         piommu_range_tree_remove_(&domain->mappings, &mapping->node);

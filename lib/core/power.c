@@ -25,6 +25,14 @@ static void note_all_out(struct piommu_instance *instance)
     }
 }
 
+static void set_suspended(struct piommu_instance *instance, bool suspended)
+{
+    unsigned long state = context_lock(instance->context);
+
+    instance->suspended = suspended;
+    context_unlock(instance->context, state);
+}
+
 static bool child_runs(const struct piommu_instance *parent)
 {
     for (struct piommu_instance *child = parent->context->instances; child != NULL;
@@ -56,7 +64,7 @@ static int suspend(struct piommu_instance *instance)
     if (error != 0) {
         return piommu_instance_fail_(instance, error);
     }
-    instance->suspended = true;
+    set_suspended(instance, true);
     note_all_out(instance);
     return 0;
 }
@@ -105,7 +113,7 @@ static int resume(struct piommu_instance *instance)
         !instance_failed(instance->parent)) {
         return -PIOMMU_EBUSY;
     }
-    instance->suspended = false;
+    set_suspended(instance, false);
     if (instance->parent != NULL && instance_failed(instance->parent)) {
         error = -PIOMMU_EFAILED; /* what it is a part of does not work */
     } else {

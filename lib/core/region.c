@@ -111,6 +111,10 @@ bool piommu_held_overlaps_(const struct piommu_domain *domain, struct piommu_ran
             return true;
         }
     }
+    if (domain->table == NULL) {
+        /* What a record was made for counts, whatever the granule is now. */
+        return piommu_requests_direct_(domain, piommu_requests_widen_(domain, range));
+    }
     for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
         struct region_cursor cursor = {.group = group};
         const struct piommu_reserved_region *region;
@@ -332,6 +336,13 @@ int piommu_direct_map_(struct piommu_domain *domain, const struct piommu_group *
     const struct piommu_reserved_region *region;
     int error = 0;
 
+    if (atomic_load_explicit(&domain->has_parked, memory_order_relaxed) != 0) {
+        struct piommu_gather gather;
+
+        /* Tables of direct regions that went when a unit failed: nobody else has their gather. */
+        piommu_gather_init(&gather);
+        (void)piommu_tables_sync_(domain, &gather);
+    }
     while ((region = piommu_next_region_(&cursor)) != NULL) {
         if (is_direct(domain, region) && !map_region(domain, region, &error)) {
             piommu_direct_unmap_(domain, group);

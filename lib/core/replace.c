@@ -271,6 +271,9 @@ static int replace(struct wish *wish, bool hole)
     if (piommu_requests_pending_(domain, wish->range)) {
         return -PIOMMU_EEXIST;
     }
+    if (domain->parked.pending && ranges_overlap(domain->parked.range, wish->range)) {
+        return -PIOMMU_EBUSY; /* a table that was here is not known to be forgotten */
+    }
     if (!hole && domain->statistics.endpoints != 0) {
         return -PIOMMU_EHOLE;
     }

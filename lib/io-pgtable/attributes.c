@@ -288,10 +288,13 @@ void piommu_pgtable_set_attributes_(struct piommu_pgtable *table)
             table->access_attributes[access] = pgtable_is_stage1(table)
                                                    ? stage1_access(table, access)
                                                    : stage2_access(table, access);
+            table->info.access_values |= (uint32_t)(table->access_attributes[access] != 0)
+                                         << access;
         }
     }
     for (piommu_prot kind = 0; kind < MEMORY_VALUES; kind++) {
         table->memory_attributes[kind] = memory(table, kind << MEMORY_SHIFT);
+        table->info.memory_values |= (uint32_t)(table->memory_attributes[kind] != 0) << kind;
     }
     set_decoded(table);
     table->link_attributes = DESCRIPTOR_TABLE;

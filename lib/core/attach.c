@@ -8,6 +8,28 @@
 
 #include "core.h"
 
+void piommu_group_want_block_(struct piommu_group *group)
+{
+    if (!group->block_wanted) {
+        group->block_wanted = true;
+        group->next_block = group->context->blocks;
+        group->context->blocks = group;
+    }
+}
+
+void piommu_group_forget_block_(struct piommu_group *group)
+{
+    struct piommu_group **link = &group->context->blocks;
+
+    if (group->block_wanted) {
+        while (*link != group) {
+            link = &(*link)->next_block;
+        }
+        *link = group->next_block;
+        group->block_wanted = false;
+    }
+}
+
 void piommu_group_acquire_(struct piommu_group *group)
 {
     struct piommu_context *context = group->context;
@@ -38,7 +60,7 @@ void piommu_group_release_(struct piommu_group *group)
         unsigned long state = context_lock(context);
         bool wanted = group->block_wanted;
 
-        group->block_wanted = false;
+        piommu_group_forget_block_(group);
         if (!wanted) {
             group->busy = false;
         }
@@ -113,7 +135,7 @@ void piommu_group_block_(struct piommu_group *group)
     struct piommu_domain *domain = group->domain;
     unsigned long state;
 
-    if (!domain_grants(domain)) {
+    if (!domain_grants(domain) || group->block_done) {
         return;
     }
     begin_moving(domain);
@@ -176,6 +198,10 @@ int piommu_endpoint_block_(struct endpoint *endpoint)
         if (error != 0) {
             (void)piommu_instance_fail_(instance, error);
         }
+    }
+    if (instance_failed(instance) && instance_untouched(instance)) {
+        /* Another CPU has found it broken where it could not wait. */
+        (void)piommu_instance_stopped_(instance);
     }
     if (instance_failed(instance) && !instance_stopped(instance)) {
         return -PIOMMU_EFAILED;
@@ -523,7 +549,7 @@ int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain
     /* What faults have asked for up to now is answered by this call. */
     state = context_lock(group->context);
     wanted = group->block_wanted;
-    group->block_wanted = false;
+    piommu_group_forget_block_(group);
     context_unlock(group->context, state);
     if (group->domain != domain || group->fault_blocked || !is_whole(group)) {
         error = attach(group, domain);
@@ -532,7 +558,7 @@ int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain
     if (wanted && error != 0 && group->domain != NULL) {
         /* It is where it was, and so is what was to be done about it. */
         state = context_lock(group->context);
-        group->block_wanted = true;
+        piommu_group_want_block_(group);
         context_unlock(group->context, state);
     }
     piommu_group_release_(group);

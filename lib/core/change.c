@@ -377,6 +377,14 @@ int piommu_domain_protect_some(struct piommu_domain *domain, uint64_t iova, uint
     }
     error = check_protect(domain, range, prot, flags);
     budget = budget != 0 ? budget : 1;
+    if (error == 0 && domain->splits && domain->config.next_frames == NULL) {
+        struct piommu_range above = range;
+
+        /* What the whole call would refuse for its end, the first portion does. */
+        error = piommu_deferred_above_(domain, &above) && piommu_requests_cuts_(domain, above)
+                    ? -PIOMMU_ECUT
+                    : 0;
+    }
     if (error != 0) {
         last = iova - 1;
     } else if (!domain->splits || piommu_deferred_below_(domain, &side)) {

@@ -21,6 +21,7 @@ struct piommu_context {
      * the counters and rings of faults. Never held over a callback that is not the shim's.
      */
     void *lock;
+    struct piommu_group *blocks;       /* groups whose block is wanted; under the lock */
     struct piommu_instance *instances; /* in the order of their creation */
     struct piommu_device *devices;     /* in the order in which they were added */
     struct piommu_domain *domains;     /* in the order of their creation; changed under the lock */
@@ -76,7 +77,6 @@ struct piommu_instance {
     uint64_t faults_dropped;
     struct storm unknown;         /* faults of IDs that nobody has */
     uint32_t callbacks;           /* odd while a fault callback runs */
-    bool blocks_wanted;           /* some group is to be blocked */
     bool servicing;               /* somebody takes in reports */
     bool missed;                  /* somebody else wanted to, meanwhile */
     struct fault_record *records; /* a ring of config.fault_records */
@@ -118,13 +118,18 @@ struct piommu_group {
     struct endpoint *endpoints;
     struct piommu_device *devices;
     /*
-     * Under the context's lock: whoever moves the group, or blocks it because of a fault, has it
-     * busy. A block that is wanted meanwhile is done by who has it, at the end.
+     * Under the context's lock. Whoever moves the group, or blocks it because of a fault, has it
+     * busy: nobody else looks at its endpoints then. A fault makes its block wanted (and the group
+     * a member of context->blocks), and where hardware can, block_now makes its endpoints cut_off.
+     * Whoever gives the group back, or servicing, then does the proper block: its endpoints are
+     * `out`, though they count, and nothing is left to do until the host moves the group.
      */
     bool busy;
     bool block_wanted;
-    bool fault_blocked;
-    bool block_done; /* it is so in hardware, as it should be: nothing is left to do */
+    bool fault_blocked; /* all of its endpoints are cut_off or out, because of a fault */
+    bool block_done;    /* all of them are out */
+    struct piommu_group *next_block; /* in context->blocks */
+    struct piommu_group *next_taken; /* of those that one report has made busy */
 };
 
 /* An ID as a device has it. */
@@ -398,6 +403,9 @@ void piommu_devices_complete_(struct piommu_context *context);
 
 /* attach.c */
 
+/* Notes that a group is to be blocked, or that it is not. Both under the context's lock. */
+void piommu_group_want_block_(struct piommu_group *group);
+void piommu_group_forget_block_(struct piommu_group *group);
 /* Waits until nobody else has the group busy, and has it. */
 void piommu_group_acquire_(struct piommu_group *group);
 /* Tries again to stop those units of a group that have failed and not confirmed it. */

@@ -580,6 +580,10 @@ static void dispose(struct piommu_device *device, struct endpoint *endpoints)
         }
     }
     if (group->devices == NULL) {
+        unsigned long state = context_lock(group->context);
+
+        piommu_group_forget_block_(group);
+        context_unlock(group->context, state);
         piommu_host_free(group->context->host, group, sizeof(*group));
     } else {
         piommu_group_release_(group);

@@ -199,68 +199,55 @@ static bool block_at_once(const struct piommu_group *group)
     return all;
 }
 
-/* Notes that a group is to be blocked; true if the caller has it now, to do so at once. */
-static bool want_block(struct piommu_instance *instance, struct piommu_group *group)
-{
-    group->block_wanted = true;
-    instance->blocks_wanted = true;
-    if (group->busy) {
-        return false;
-    }
-    group->busy = true;
-    return true;
-}
-
 /*
- * The next group that a fault is about, and that has not been seen to. Under the lock. Whoever has
- * moved it out of the domain while the lock was free has the last word.
+ * Notes that all are to be blocked whom a fault is about, and takes those that nobody has busy: a
+ * chain. Under the lock. Whoever has moved a group out of the domain while the lock was free has
+ * the last word.
  */
-static struct piommu_group *next_guilty(struct piommu_instance *instance,
+static struct piommu_group *take_guilty(const struct piommu_instance *instance,
                                         const struct fault_record *record)
 {
-    if (record->fault.id_valid) {
-        const struct endpoint *endpoint = piommu_find_endpoint_(instance, record->fault.id);
+    const struct endpoint *endpoint =
+        record->fault.id_valid ? piommu_find_endpoint_(instance, record->fault.id) : NULL;
+    struct piommu_group *taken = NULL;
 
-        return endpoint != NULL && endpoint->group->domain == record->domain &&
-                       !endpoint->group->block_wanted && !endpoint->group->block_done
-                   ? endpoint->group
-                   : NULL;
+    if (find_domain(instance->context, record->domain) == NULL) {
+        return NULL;
     }
-    for (struct piommu_group *group =
-             find_domain(instance->context, record->domain) != NULL ? record->domain->groups : NULL;
-         group != NULL; group = group->next) {
-        if (!group->block_wanted && !group->block_done && is_behind(group, instance)) {
-            return group;
+    for (struct piommu_group *group = record->domain->groups; group != NULL; group = group->next) {
+        bool guilty = record->fault.id_valid ? endpoint != NULL && endpoint->group == group
+                                             : is_behind(group, instance);
+
+        if (!guilty || group->block_done) {
+            continue;
+        }
+        piommu_group_want_block_(group);
+        if (!group->busy) {
+            group->busy = true;
+            group->next_taken = taken;
+            taken = group;
         }
     }
-    return NULL;
+    return taken;
 }
 
 /* Blocks all whom a fault is about, at once where that is possible, and notes the rest. */
 static void block_guilty(struct piommu_instance *instance, const struct fault_record *record)
 {
     struct piommu_context *context = instance->context;
+    unsigned long state = context_lock(context);
+    struct piommu_group *taken = take_guilty(instance, record);
 
-    for (;;) {
-        unsigned long state = context_lock(context);
-        struct piommu_group *group = next_guilty(instance, record);
-        bool has = group != NULL && want_block(instance, group);
-        bool blocked;
+    context_unlock(context, state);
+    while (taken != NULL) {
+        struct piommu_group *next = taken->next_taken;
+        bool blocked = block_at_once(taken);
 
-        context_unlock(context, state);
-        if (group == NULL) {
-            return;
-        }
-        if (!has) {
-            continue;
-        }
-        blocked = block_at_once(group);
         state = context_lock(context);
-        group->fault_blocked = group->fault_blocked || blocked;
-        group->busy = false;
-        /* Servicing may have passed it by, since it was busy. */
-        instance->blocks_wanted = instance->blocks_wanted || group->block_wanted;
+        taken->fault_blocked = taken->fault_blocked || blocked;
+        taken->busy = false;
         context_unlock(context, state);
+        taken = next;
     }
 }
 
@@ -312,35 +299,21 @@ void piommu_backend_report_fault(struct piommu_instance *instance,
     act(instance, answer, &record);
 }
 
-/* A group with an ID on the instance that is to be blocked and that nobody has busy, or NULL. */
-static struct piommu_group *next_wanted(struct piommu_instance *instance)
+/*
+ * Blocks the groups that are to be blocked, where it may wait: those of all instances, since a
+ * group can be behind several, and the one that has reported its fault may not work any more.
+ */
+static void block_wanted(struct piommu_context *context)
 {
-    const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, 0);
-
-    while (node != NULL) {
-        struct piommu_group *group = RANGE_TREE_ENTRY(node, struct endpoint, node)->group;
-
-        if (group->block_wanted && !group->busy) {
-            return group;
-        }
-        node = piommu_range_tree_next_(node);
-    }
-    return NULL;
-}
-
-/* Blocks the groups that are to be blocked, where it may wait. */
-static void block_wanted(struct piommu_instance *instance)
-{
-    struct piommu_context *context = instance->context;
-
     for (;;) {
         unsigned long state = context_lock(context);
-        struct piommu_group *group = instance->blocks_wanted ? next_wanted(instance) : NULL;
+        struct piommu_group *group = context->blocks;
 
-        if (group == NULL) {
-            /* Those that are busy now are blocked by whoever has them. */
-            instance->blocks_wanted = false;
-        } else {
+        /* Those that are busy are blocked by whoever has them. */
+        while (group != NULL && group->busy) {
+            group = group->next_block;
+        }
+        if (group != NULL) {
             group->busy = true;
         }
         context_unlock(context, state);
@@ -392,7 +365,7 @@ static int take_reports(struct piommu_instance *instance, unsigned int budget)
 static bool more_to_do(struct piommu_instance *instance)
 {
     unsigned long state = context_lock(instance->context);
-    bool more = instance->blocks_wanted || instance->missed;
+    bool more = instance->context->blocks != NULL || instance->missed;
 
     context_unlock(instance->context, state);
     return more;
@@ -409,7 +382,7 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
         if (instance_untouched(instance)) {
             (void)piommu_instance_stopped_(instance);
         }
-        block_wanted(instance); /* groups that have IDs on others, too */
+        block_wanted(instance->context); /* groups that have IDs on others, too */
         return -PIOMMU_EFAILED;
     }
     /* What was asked for before a unit was suspended is still to be done to others. */
@@ -417,7 +390,7 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
     if (handled < 0) {
         (void)piommu_instance_fail_(instance, handled);
     }
-    block_wanted(instance);
+    block_wanted(instance->context);
     return instance_failed(instance) ? -PIOMMU_EFAILED : handled;
 }
 
@@ -434,7 +407,7 @@ int piommu_instance_interrupt(struct piommu_instance *instance, unsigned int bud
         handled = -PIOMMU_EFAILED;
     } else {
         handled = reports(instance) ? take_reports(instance, budget) : 0;
-        left = handled < 0 || more_to_do(instance);
+        left = handled < 0 || (unsigned int)handled == budget || more_to_do(instance);
         handled = handled < 0 ? piommu_instance_note_failure_(instance, handled) : handled;
     }
     if (more != NULL) {

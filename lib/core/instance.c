@@ -334,8 +334,13 @@ int piommu_instance_note_failure_(struct piommu_instance *instance, int error)
 
 int piommu_instance_fail_(struct piommu_instance *instance, int error)
 {
-    if (note_failure(instance, error)) {
+    bool first = note_failure(instance, error);
+
+    /* Who was first may not have been allowed to wait. */
+    if (first || instance_untouched(instance)) {
         (void)piommu_instance_stopped_(instance);
+    }
+    if (first) {
         piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_FAIL, error);
     }
     return -PIOMMU_EFAILED;

@@ -259,6 +259,17 @@ static unsigned int next_task(struct scheduler *s)
     return other_task(s, (unsigned int)(pgtable_random(&s->random) % others));
 }
 
+bool scheduler_give_way(struct scheduler *s)
+{
+    unsigned int task = s->current == SCHEDULER_TASKS ? SCHEDULER_TASKS : next_task(s);
+
+    if (task != SCHEDULER_TASKS) {
+        s->points++;
+        go_to(s, task);
+    }
+    return task != SCHEDULER_TASKS;
+}
+
 /* ---- Running ---- */
 
 static void enter_task(void)

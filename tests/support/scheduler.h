@@ -49,6 +49,11 @@ bool scheduler_run(struct scheduler *s, unsigned int count, void (*run)(void *ct
                    void *ctx);
 /* To be called by a task: here others may go on. No effect outside of a run. */
 void scheduler_point(struct scheduler *s);
+/*
+ * As scheduler_point, for a task that cannot go on until another one has: that one goes on now, and
+ * it counts as no switch. Returns false if there is no other.
+ */
+bool scheduler_give_way(struct scheduler *s);
 /* The task that runs; SCHEDULER_TASKS outside of a run. */
 unsigned int scheduler_current(const struct scheduler *s);
 /* Prints what it takes to repeat the run in progress, and its switches, on stderr. */

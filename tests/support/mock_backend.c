@@ -258,16 +258,26 @@ static bool is_awake(const struct mock *mock)
     return is_running(mock) && !mock->lost;
 }
 
-/* It cannot be asked: contexts that nobody else keeps alive forget what they have cached. */
+/* Contexts that nobody can be asked to invalidate forget what they have cached. */
+static void forget_unattended(struct mock *mock)
+{
+    for (unsigned int i = 0; i < MAX_CONTEXTS; i++) {
+        if (mock->domains[i] != NULL && mock->domains[i]->awake == 0) {
+            stale_tlb_invalidate_all(mock->domains[i]->tlb);
+        }
+    }
+}
+
 static void fall_asleep(struct mock *mock)
 {
     for (unsigned int i = 0; i < MAX_CONTEXTS; i++) {
         struct mock_domain *domain = mock->domains[i];
 
-        if (domain != NULL && --domain->awake == 0) {
-            stale_tlb_invalidate_all(domain->tlb);
+        if (domain != NULL) {
+            domain->awake--;
         }
     }
+    forget_unattended(mock);
     if (mock->parent != NULL) {
         mock->parent->children_awake--;
     }
@@ -665,6 +675,8 @@ static int stop(void *unit)
     if (is_awake(mock)) {
         fall_asleep(mock);
     }
+    /* One that was lost has gone on until now. */
+    forget_unattended(mock);
     mock->stopped = true;
     unlock(mock);
     return end(mock, 0, false);
@@ -1333,6 +1345,11 @@ bool mock_reaches(struct mock *mock, uint32_t id, uint64_t iova, bool write, uin
     return reaches;
 }
 
+bool mock_has_stopped(const struct mock *mock)
+{
+    return mock->stopped;
+}
+
 bool mock_is_attached(struct mock *mock, uint32_t id)
 {
     const struct mock_endpoint *endpoint;
@@ -1344,6 +1361,18 @@ bool mock_is_attached(struct mock *mock, uint32_t id)
                !endpoint->blocked_now;
     unlock(mock);
     return attached;
+}
+
+const void *mock_identity(struct mock *mock, uint32_t id)
+{
+    const struct mock_endpoint *endpoint;
+    const void *identity;
+
+    lock(mock);
+    endpoint = find_endpoint(mock, id);
+    identity = endpoint != NULL && endpoint->domain != NULL ? endpoint->domain->identity : NULL;
+    unlock(mock);
+    return identity;
 }
 
 void mock_speculate(struct mock *mock)

@@ -157,6 +157,10 @@ void mock_set_interrupt(struct mock *mock, bool interrupt);
  * added reaches all, untranslated, if the instance's policy is to leave it.
  */
 bool mock_reaches(struct mock *mock, uint32_t id, uint64_t iova, bool write, uint64_t *physical);
+/** Whether stop has succeeded since probe. */
+bool mock_has_stopped(const struct mock *mock);
+/** The identity of the domain in which an endpoint is, for faults of a context; NULL: none. */
+const void *mock_identity(struct mock *mock, uint32_t id);
 /** Whether an endpoint is in a domain, and nothing keeps it from using it. */
 bool mock_is_attached(struct mock *mock, uint32_t id);
 /** Kind TABLES: caches all that hardware may cache in the contexts with endpoints. */

@@ -557,9 +557,8 @@ int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain
     }
     if (wanted && error != 0 && group->domain != NULL) {
         /* It is where it was, and so is what was to be done about it. */
-        state = context_lock(group->context);
-        piommu_group_want_block_(group);
-        context_unlock(group->context, state);
+        piommu_group_block_(group);
+        error = any_failed(group) ? give_up(group) : error;
     }
     piommu_group_release_(group);
     return error;

@@ -46,10 +46,11 @@ set(PIOMMU_SOURCES_CORE
   lib/core/deferred.c
   lib/core/device.c
   lib/core/domain.c
+  lib/core/doorbell.c
   lib/core/dump.c
   lib/core/fault.c
   lib/core/instance.c
-  lib/core/mapping.c
+  lib/core/requests.c
   lib/core/portions.c
   lib/core/power.c
   lib/core/range_tree.c

@@ -159,6 +159,7 @@ struct piommu_backend {
     void (*release_endpoint)(void *unit, void *endpoint);
     /**
      * Makes a domain; the core does so when the unit's first endpoint is to enter it, or before.
+     * Handles are compared: no other domain, and no unrelated unit of any backend, may have it too.
      * -PIOMMU_ENOSPC: no context is left; -PIOMMU_EOPNOTSUPP: it cannot use that table. May be
      * called while the unit is suspended, and does not touch it then; so may domain_destroy.
      */

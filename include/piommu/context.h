@@ -23,7 +23,9 @@
  *  - *Servicing* (piommu_instance_service, _interrupt, _take_fault), also on one instance, may run
  *    beside itself and all else, from when piommu_instance_create has returned (or instance_ready
  *    was called), with two exceptions: the destruction of that instance, and suspending and
- *    resuming any.
+ *    resuming any. On one CPU, piommu_instance_service must not be interrupted by calls that attach
+ *    or detach, nor, with a backend that is told each mapping, by calls that map, sync or protect:
+ *    they would wait for it.
  */
 
 #include <piommu/fault.h>

@@ -47,8 +47,8 @@ struct piommu_event {
     const char *instance_name;   /**< names of the same; may be NULL */
     const char *device_name;     /**< see instance_name */
     const char *domain_name;     /**< see instance_name */
-    uint64_t iova;               /**< MAP to POPULATE, FAULT: the address */
-    uint64_t size;               /**< MAP to POPULATE: bytes, as asked for */
+    uint64_t iova;               /**< MAP to SYNC, FAULT: the address; POPULATE: how far it came */
+    uint64_t size;               /**< MAP to SYNC: bytes, as asked for */
     uint64_t physical;           /**< MAP: where the first byte leads */
     piommu_prot prot;            /**< MAP, PROTECT: the permissions */
     uint32_t id;                 /**< FAULT: the ID that the hardware named */
@@ -56,7 +56,8 @@ struct piommu_event {
 
 /**
  * Takes an event, after it has happened. Called in the context of the call that caused it, with no
- * lock held. Must not call the library.
+ * lock held; but other CPUs may wait for that call, so it must not block. Must not call the
+ * library.
  */
 typedef void piommu_trace_callback(void *cookie, const struct piommu_event *event);
 

@@ -46,9 +46,7 @@ void piommu_group_acquire_(struct piommu_group *group)
             return;
         }
         /* Servicing has it, and each of its waits has a deadline. */
-        if (context->host.os->wait != NULL) {
-            context->host.os->wait(context->host.ctx, piommu_host_deadline(context->host, 0));
-        }
+        pause_for_other(context);
     }
 }
 
@@ -490,7 +488,15 @@ static int give_up(struct piommu_group *group)
     return -PIOMMU_EFAILED;
 }
 
-/* An attach that may begin. */
+/*
+ * An attach that may begin. Where it can end, by what it returns:
+ *
+ *     0            in `domain`; what the old one held for the group is taken out there
+ *     EFAILED      a unit of the group has failed: out of every domain, if all IDs are known to be
+ *                  blocked; else where it was, or in `domain`, and some IDs count there in doubt
+ *     EBLOCKED     out of every domain, all IDs blocked
+ *     any other    where it was; what was made ready for it in `domain` is taken out again
+ */
 static int attach(struct piommu_group *group, struct piommu_domain *domain)
 {
     struct piommu_domain *old = group->domain;

@@ -195,15 +195,7 @@ int piommu_binding_make_(struct piommu_domain *domain, struct piommu_instance *i
     binding->peer = instance->bindings;
     instance->bindings = binding;
     instance->users++;
-    /* At the end: the domain's first instance is the one that is asked first. */
-    {
-        struct binding **end = &domain->bindings;
-
-        while (*end != NULL) {
-            end = &(*end)->next;
-        }
-        *end = binding;
-    }
+    CHAIN_APPEND(domain->bindings, binding);
     set_geometry(domain, &geometry);
     return 0;
 }

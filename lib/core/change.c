@@ -13,7 +13,7 @@
 /* Whether a range may not be touched because the library itself has mapped something there. */
 static bool held(const struct piommu_domain *domain, struct piommu_range range)
 {
-    return domain->reserved_regions != 0 && piommu_held_overlaps_(domain, range);
+    return may_be_reserved(domain, range.first, range.last) && piommu_held_overlaps_(domain, range);
 }
 
 /* The range, widened to the leaves of a table that reach across its ends. */
@@ -403,18 +403,4 @@ int piommu_domain_protect_some(struct piommu_domain *domain, uint64_t iova, uint
     }
     trace_protect(domain, range, prot, error);
     return error;
-}
-
-int piommu_domain_next(struct piommu_domain *domain, uint64_t first, uint64_t last, uint64_t *found,
-                       struct piommu_translation *result)
-{
-    if (!domain_is_paging(domain) || found == NULL || result == NULL) {
-        return -PIOMMU_EINVAL;
-    }
-    if (domain->splits) {
-        return piommu_deferred_next_(domain, first, last, found, result);
-    }
-    return domain->table != NULL
-               ? piommu_pgtable_next_leaf(domain->table, first, last, found, result)
-               : piommu_requests_next_(domain, first, last, found, result);
 }

@@ -62,7 +62,7 @@ struct piommu_instance {
     bool waiting;
     bool suspended;
 
-    /* Written once each, from 0 to 1; read by any call. */
+    /* Read by any call; all but `stopping` go from 0 to 1 once, and stay. */
     _Atomic uint32_t failed;
     _Atomic uint32_t stopped;  /* the unit has confirmed that it is blocked for good */
     _Atomic uint32_t stopping; /* somebody is trying to stop it */
@@ -205,11 +205,12 @@ struct piommu_domain {
     struct piommu_instance **instances; /* for which it was created */
     enum piommu_backend_kind kind;
     struct binding *bindings;
-    struct geometry geometry;                  /* of all bindings */
-    struct geometry base;                      /* of the instances for which it was created */
-    uint64_t reserved_regions;                 /* that maps must respect; counted with repetition */
-    struct piommu_group *groups;               /* attached ones */
-    struct piommu_pgtable *table;              /* kind TABLES, once there is one */
+    struct geometry geometry;     /* of all bindings */
+    struct geometry base;         /* of the instances for which it was created */
+    struct piommu_range window;   /* for doorbells; if there is none, no address lies in it */
+    uint64_t reserved_regions;    /* that maps must respect; counted with repetition */
+    struct piommu_group *groups;  /* attached ones */
+    struct piommu_pgtable *table; /* kind TABLES, once there is one */
     struct piommu_pgtable_info table_info;     /* of the table, or of the shared one */
     struct piommu_pgtable_config table_config; /* what it is made from */
     bool table_checks;           /* the table has the domain's aperture and granule, and checks */
@@ -250,6 +251,14 @@ static inline void context_unlock(struct piommu_context *context, unsigned long 
     piommu_host_unlock(context->host, context->lock, state);
 }
 
+/* A moment of a wait for another CPU, which does not keep what is waited for over long. */
+static inline void pause_for_other(struct piommu_context *context)
+{
+    if (context->host.os->wait != NULL) {
+        context->host.os->wait(context->host.ctx, piommu_host_deadline(context->host, 100000));
+    }
+}
+
 static inline bool instance_failed(struct piommu_instance *instance)
 {
     return atomic_load_explicit(&instance->failed, memory_order_acquire) != 0;
@@ -280,8 +289,8 @@ static inline bool binding_matters(const struct binding *binding)
 }
 
 /*
- * Whether a domain cannot be used: devices in it are behind an instance that has failed, or there
- * is no other instance.
+ * Whether a domain cannot be used: devices in it are behind an instance that has failed, or all of
+ * its instances have.
  */
 static inline bool domain_failed(const struct piommu_domain *domain)
 {
@@ -323,6 +332,16 @@ static inline bool domain_failed(const struct piommu_domain *domain)
     } while (0)
 
 /* The same for lists that are linked by `next`. */
+#define CHAIN_APPEND(list, object)           \
+    do {                                     \
+        __typeof__(object) *link_ = &(list); \
+                                             \
+        while (*link_ != NULL) {             \
+            link_ = &(*link_)->next;         \
+        }                                    \
+        *link_ = (object);                   \
+    } while (0)
+
 #define CHAIN_REMOVE(list, object)           \
     do {                                     \
         __typeof__(object) *link_ = &(list); \
@@ -343,6 +362,17 @@ static inline bool domain_is_paging(const struct piommu_domain *domain)
 static inline bool domain_grants(const struct piommu_domain *domain)
 {
     return domain != NULL && domain->config.type != PIOMMU_DOMAIN_BLOCKED;
+}
+
+/*
+ * Whether something may keep callers out of a range: then piommu_reserved_overlaps_ or
+ * piommu_held_overlaps_ tells.
+ */
+static inline bool may_be_reserved(const struct piommu_domain *domain, uint64_t first,
+                                   uint64_t last)
+{
+    return domain->reserved_regions != 0 ||
+           (first <= domain->window.last && last >= domain->window.first);
 }
 
 static inline uint64_t range_size(struct piommu_range range)
@@ -366,7 +396,7 @@ static inline uint64_t last_of_width(unsigned int bits)
     return bits == 0 || bits >= 64 ? UINT64_MAX : (1ull << bits) - 1;
 }
 
-/* The hull of a list's segments, which begins at `iova`. */
+/* How many bytes a list of segments has; below 2^64 once it was checked. */
 static inline uint64_t segments_size(const struct piommu_segment *segments, size_t count)
 {
     uint64_t size = 0;
@@ -460,10 +490,12 @@ const struct piommu_reserved_region *piommu_next_region_(struct region_cursor *c
 /* How many regions of a group keep others from mapping in a domain. */
 uint64_t piommu_regions_count_(const struct piommu_domain *domain,
                                const struct piommu_group *group);
-/* Whether a range overlaps what is reserved in a domain; to be asked if reserved_regions != 0. */
+/* Whether a range overlaps what is reserved in a domain. */
 bool piommu_reserved_overlaps_(const struct piommu_domain *domain, struct piommu_range range);
 /* Whether a range overlaps what the library itself has mapped. */
 bool piommu_held_overlaps_(const struct piommu_domain *domain, struct piommu_range range);
+/* Whether a range overlaps what devices of the domain do not want to be mapped at all. */
+bool piommu_regions_forbid_(const struct piommu_domain *domain, struct piommu_range range);
 /* Whether a mapping in the domain is in the way of a group. */
 bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_domain *domain);
 /* Maps the direct regions of a group that is not in the domain yet; all or none. */
@@ -484,7 +516,7 @@ int piommu_faults_quiesce_(struct piommu_context *context);
 void piommu_faults_purge_(struct piommu_context *context, const struct piommu_device *device,
                           const struct piommu_domain *domain);
 
-/* mapping.c, for domains whose backend takes requests, and for records of deferred ones */
+/* requests.c, for domains whose backend takes requests, and for records of deferred ones */
 
 /* Tells all live mappings of a domain to the hardware of a binding. */
 int piommu_requests_replay_(struct binding *binding);

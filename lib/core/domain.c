@@ -123,7 +123,7 @@ static int plan_paging(struct piommu_domain *domain)
         ((window->first | (window->last + 1)) & base->granule_mask) != 0) {
         return -PIOMMU_ERANGE;
     }
-    domain->reserved_regions = 1;
+    domain->window = *window;
     return 0;
 }
 
@@ -222,6 +222,7 @@ static int make_domain(const struct piommu_domain_config *config, struct piommu_
     domain->config.instances = domain->instances;
     domain->kind = config->instances[0]->backend->kind;
     domain->traced = context->config.trace != NULL;
+    domain->window.first = UINT64_MAX; /* and last is 0 */
     piommu_gather_init(&domain->parked);
     *result = domain;
     return 0;
@@ -631,7 +632,7 @@ int piommu_domain_check_map_(const struct piommu_domain *domain, uint64_t iova,
     if (error != 0) {
         return error;
     }
-    if (domain->reserved_regions != 0) {
+    if (may_be_reserved(domain, iova, *last)) {
         struct piommu_range range = {.first = iova, .last = *last};
 
         if (piommu_reserved_overlaps_(domain, range)) {
@@ -700,8 +701,9 @@ int piommu_domain_map(struct piommu_domain *domain, uint64_t iova, uint64_t phys
     uint64_t mapped;
     int error;
 
-    if (UNLIKELY(domain == NULL || !domain->quick || domain->reserved_regions != 0 ||
-                 !is_plain_prot(domain, prot) || domain_failed(domain))) {
+    if (UNLIKELY(domain == NULL || !domain->quick ||
+                 may_be_reserved(domain, iova, iova + (size - 1)) || !is_plain_prot(domain, prot) ||
+                 domain_failed(domain))) {
         return map_one(domain, iova, physical, size, prot);
     }
     error = piommu_pgtable_map(domain->table, iova, physical, size, prot, &mapped);
@@ -743,7 +745,7 @@ static NEVER_INLINE int unmap(struct piommu_domain *domain, uint64_t iova, uint6
     if (!domain->table_checks) {
         error = piommu_domain_check_range_(domain, iova, size);
     }
-    if (error == 0 && domain->reserved_regions != 0) {
+    if (error == 0 && may_be_reserved(domain, range.first, range.last)) {
         /* Where the table makes the checks this comes first, and must not judge nonsense. */
         error = piommu_domain_check_range_(domain, iova, size);
         if (error == 0 && piommu_held_overlaps_(domain, range)) {
@@ -773,7 +775,7 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
     int error;
 
     if (UNLIKELY(domain == NULL || gather == NULL || !domain->quick ||
-                 domain->reserved_regions != 0)) {
+                 may_be_reserved(domain, iova, iova + (size - 1)))) {
         return unmap(domain, iova, size, gather, unmapped);
     }
     error = piommu_pgtable_unmap(domain->table, iova, size, gather, &removed);
@@ -870,4 +872,18 @@ int piommu_domain_lookup(struct piommu_domain *domain, uint64_t iova,
     }
     return domain->table != NULL ? piommu_pgtable_lookup(domain->table, iova, result)
                                  : piommu_requests_lookup_(domain, iova, result);
+}
+
+int piommu_domain_next(struct piommu_domain *domain, uint64_t first, uint64_t last, uint64_t *found,
+                       struct piommu_translation *result)
+{
+    if (!domain_is_paging(domain) || found == NULL || result == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    if (domain->splits) {
+        return piommu_deferred_next_(domain, first, last, found, result);
+    }
+    return domain->table != NULL
+               ? piommu_pgtable_next_leaf(domain->table, first, last, found, result)
+               : piommu_requests_next_(domain, first, last, found, result);
 }

@@ -52,7 +52,12 @@ static bool is_behind(const struct piommu_group *group, const struct piommu_inst
 {
     for (const struct endpoint *endpoint = group->endpoints; endpoint != NULL;
          endpoint = endpoint->next) {
-        if (endpoint->instance == instance || endpoint->instance->parent == instance) {
+        const struct piommu_instance *unit = endpoint->instance;
+
+        while (unit != NULL && unit != instance) {
+            unit = unit->parent;
+        }
+        if (unit != NULL) {
             return true;
         }
     }

@@ -57,8 +57,12 @@ static int start(struct piommu_instance *instance, struct piommu_instance *paren
     error = backend->probe(instance->host, instance, &instance->config, instance->backend_config,
                            parent != NULL ? parent->unit : NULL, &instance->unit, &instance->info);
     if (error == 0 && !info_plausible(&instance->info)) {
-        (void)backend->remove(instance->unit);
         error = -PIOMMU_EBADMSG;
+        if (backend->remove(instance->unit) != 0) {
+            piommu_host_log_(instance->host, PIOMMU_LOG_ERROR,
+                             "%s: the unit does not stop; its memory is lost",
+                             instance->config.name);
+        }
     }
     if (error != 0) {
         instance->unit = NULL;

@@ -128,7 +128,8 @@ int piommu_domain_unmap_some(struct piommu_domain *domain, uint64_t iova, uint64
         return -PIOMMU_EINVAL;
     }
     error = piommu_domain_check_range_(domain, iova, size);
-    if (error == 0 && domain->reserved_regions != 0 && piommu_held_overlaps_(domain, range)) {
+    if (error == 0 && may_be_reserved(domain, range.first, range.last) &&
+        piommu_held_overlaps_(domain, range)) {
         error = -PIOMMU_ERESERVED;
     }
     if (error == 0) {

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Reserved regions: addresses that nobody may map, those that a device uses by their physical
- * address all the time, and those to which it writes its interrupts.
+ * Reserved regions: addresses that nobody may map, and those that a device uses by their physical
+ * address all the time.
  */
 
 #include "core.h"
@@ -77,14 +77,14 @@ uint64_t piommu_regions_count_(const struct piommu_domain *domain, const struct 
     return count;
 }
 
-static bool has_window(const struct piommu_domain *domain)
+static bool in_window(const struct piommu_domain *domain, struct piommu_range range)
 {
-    return domain->config.msi_window.last != 0;
+    return domain->window.first <= domain->window.last && ranges_overlap(domain->window, range);
 }
 
 bool piommu_reserved_overlaps_(const struct piommu_domain *domain, struct piommu_range range)
 {
-    if (has_window(domain) && ranges_overlap(domain->config.msi_window, range)) {
+    if (in_window(domain, range)) {
         return true;
     }
     for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
@@ -128,8 +128,7 @@ bool piommu_held_overlaps_(const struct piommu_domain *domain, struct piommu_ran
     return false;
 }
 
-/* Whether a range overlaps what devices of the domain do not want to be mapped at all. */
-static bool device_forbids(const struct piommu_domain *domain, struct piommu_range range)
+bool piommu_regions_forbid_(const struct piommu_domain *domain, struct piommu_range range)
 {
     for (const struct piommu_group *group = domain->groups; group != NULL; group = group->next) {
         struct region_cursor cursor = {.group = group};
@@ -370,8 +369,7 @@ bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_do
             }
             continue;
         }
-        if (device_forbids(domain, range) ||
-            (has_window(domain) && ranges_overlap(domain->config.msi_window, range))) {
+        if (piommu_regions_forbid_(domain, range) || in_window(domain, range)) {
             return true;
         }
         while (next_uncovered(domain, &range, &part)) {
@@ -387,117 +385,4 @@ bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_do
         }
     }
     return false;
-}
-
-/* Whether a doorbell lies in an MSI window of the device, where it is not translated. */
-static bool in_msi_region(const struct piommu_device *device, uint64_t doorbell)
-{
-    struct piommu_reserved_region region;
-
-    for (size_t i = 0; piommu_device_reserved_region(device, i, &region) == 0; i++) {
-        if (region.kind == PIOMMU_RESERVED_MSI && doorbell >= region.range.first &&
-            doorbell <= region.range.last) {
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Finds the first free place in the window, from `first` on. */
-static bool find_place(const struct piommu_domain *domain, uint64_t first, uint64_t *place)
-{
-    const struct piommu_range *window = &domain->config.msi_window;
-    uint64_t mask = domain->geometry.granule_mask;
-    struct piommu_range page = {.first = first, .last = first + mask};
-
-    while (has_window(domain) && page.first >= window->first && page.last <= window->last &&
-           page.first < page.last) {
-        if (!device_forbids(domain, page)) {
-            *place = page.first;
-            return true;
-        }
-        page.first += mask + 1;
-        page.last += mask + 1;
-    }
-    return false;
-}
-
-/* Maps a doorbell's page. */
-static int map_doorbell(struct piommu_domain *domain, uint64_t page, struct doorbell **result)
-{
-    const piommu_prot kind = PIOMMU_PROT_DEVICE & domain->geometry.prot;
-    uint64_t size = domain->geometry.granule_mask + 1;
-    struct piommu_segment segment = {.physical = page, .size = size};
-    struct doorbell **end = &domain->doorbells;
-    struct doorbell *doorbell;
-    uint64_t iova = domain->config.msi_window.first;
-    int error;
-
-    /*
-     * Doorbells never go, so that the list is in the order of their places. The granule may have
-     * been another one.
-     */
-    while (*end != NULL) {
-        iova = ((*end)->iova + (*end)->size + (size - 1)) & ~(size - 1);
-        end = &(*end)->next;
-    }
-    if (!find_place(domain, iova, &iova)) {
-        return -PIOMMU_ENOSPC;
-    }
-    if (domain_failed(domain)) {
-        return -PIOMMU_EFAILED;
-    }
-    if (page > domain->geometry.last_output - (size - 1)) {
-        return -PIOMMU_ERANGE;
-    }
-    doorbell = piommu_host_alloc(domain->context->host, sizeof(*doorbell));
-    if (doorbell == NULL) {
-        return -PIOMMU_ENOMEM;
-    }
-    doorbell->physical = page;
-    doorbell->iova = iova;
-    doorbell->size = size;
-    error = piommu_domain_map_checked_(domain, iova, &segment, 1,
-                                       kind | PIOMMU_PROT_WRITE |
-                                           (domain->geometry.write_only ? 0 : PIOMMU_PROT_READ));
-    if (error != 0) {
-        piommu_host_free(domain->context->host, doorbell, sizeof(*doorbell));
-        return error;
-    }
-    *end = doorbell;
-    *result = doorbell;
-    return 0;
-}
-
-int piommu_device_map_msi(struct piommu_device *device, uint64_t doorbell, uint64_t *iova)
-{
-    struct piommu_domain *domain = device != NULL ? device->group->domain : NULL;
-    struct doorbell *known;
-    uint64_t offset;
-    int error = 0;
-
-    if (domain == NULL || iova == NULL) {
-        return -PIOMMU_EINVAL;
-    }
-    if (domain->config.type == PIOMMU_DOMAIN_IDENTITY ||
-        (domain_is_paging(domain) && in_msi_region(device, doorbell))) {
-        *iova = doorbell;
-        return 0;
-    }
-    if (!domain_is_paging(domain)) {
-        return -PIOMMU_EINVAL;
-    }
-    offset = doorbell & domain->geometry.granule_mask;
-    known = domain->doorbells;
-    while (known != NULL &&
-           (doorbell < known->physical || doorbell - known->physical >= known->size)) {
-        known = known->next;
-    }
-    if (known == NULL) {
-        error = map_doorbell(domain, doorbell - offset, &known);
-    }
-    if (error == 0) {
-        *iova = known->iova + (doorbell - known->physical);
-    }
-    return error;
 }

@@ -71,9 +71,7 @@ void piommu_requests_begin_(struct piommu_domain *domain)
             return;
         }
         /* Servicing blocks a group of this domain, and each of its waits has a deadline. */
-        if (context->host.os->wait != NULL) {
-            context->host.os->wait(context->host.ctx, piommu_host_deadline(context->host, 0));
-        }
+        pause_for_other(context);
     }
 }
 

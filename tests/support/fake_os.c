@@ -19,7 +19,7 @@
 #define PATTERN_FRESH  0xa5
 #define PATTERN_FREED  0xdd
 #define MAX_LOG_LENGTH 159u
-#define MAX_WINDOWS    8u
+#define MAX_WINDOWS    64u
 #define WINDOW_BASE    0x10000000u /* not a pointer: only the fake OS understands it */
 #define WINDOW_STRIDE  0x01000000u
 #define MAGIC          0x70696f6d6d75ull
@@ -64,6 +64,8 @@ struct fake_os {
     struct fake_os_options options;
     struct fake_os_device device;
     bool has_device;
+    struct fake_os_bus bus;
+    bool has_bus;
     pthread_mutex_t mutex; /* protects everything below */
     struct header *objects;
     uint8_t *arena;
@@ -492,7 +494,7 @@ static void os_mmio_unmap(void *ctx, uintptr_t base, uint64_t size)
     leave(os);
 }
 
-static uint64_t bar_offset(struct fake_os *os, uintptr_t address, unsigned int width)
+static uint64_t physical_of(struct fake_os *os, uintptr_t address, unsigned int width)
 {
     const struct window *window = window_of(os, address, width);
     uint64_t physical = window->physical + (address - WINDOW_BASE) % WINDOW_STRIDE;
@@ -500,17 +502,26 @@ static uint64_t bar_offset(struct fake_os *os, uintptr_t address, unsigned int w
     if ((address & (width - 1)) != 0 || (width != 1 && width != 2 && width != 4)) {
         broken("register access of width %u at an odd address", width);
     }
+    return physical;
+}
+
+static uint64_t bar_offset(const struct fake_os *os, uint64_t physical)
+{
     return physical - os->device.bar_address(os->device.ctx, os->device.bar);
 }
 
 static uint32_t os_mmio_read(void *ctx, uintptr_t address, unsigned int width)
 {
     struct fake_os *os = enter(ctx);
-    uint64_t offset = bar_offset(os, address, width);
+    uint64_t physical = physical_of(os, address, width);
     uint32_t value;
 
     check_allowed(os, FAKE_OS_FORBID_MMIO, "mmio_read");
-    value = os->device.mmio_read(os->device.ctx, offset, width);
+    if (os->has_bus) {
+        value = os->bus.read(os->bus.ctx, physical, width);
+    } else {
+        value = os->device.mmio_read(os->device.ctx, bar_offset(os, physical), width);
+    }
     leave(os);
     return value;
 }
@@ -518,13 +529,17 @@ static uint32_t os_mmio_read(void *ctx, uintptr_t address, unsigned int width)
 static void os_mmio_write(void *ctx, uintptr_t address, unsigned int width, uint32_t value)
 {
     struct fake_os *os = enter(ctx);
-    uint64_t offset = bar_offset(os, address, width);
+    uint64_t physical = physical_of(os, address, width);
 
     check_allowed(os, FAKE_OS_FORBID_MMIO, "mmio_write");
     if (width < 4 && (value >> (8 * width)) != 0) {
         broken("register write of a value wider than the register");
     }
-    os->device.mmio_write(os->device.ctx, offset, width, value);
+    if (os->has_bus) {
+        os->bus.write(os->bus.ctx, physical, width, value);
+    } else {
+        os->device.mmio_write(os->device.ctx, bar_offset(os, physical), width, value);
+    }
     leave(os);
 }
 
@@ -683,6 +698,9 @@ static void os_wait(void *ctx, uint64_t deadline)
     if (os->has_device && os->device.progress != NULL) {
         os->device.progress(os->device.ctx);
     }
+    if (os->has_bus && os->bus.progress != NULL) {
+        os->bus.progress(os->bus.ctx);
+    }
     leave(os);
 }
 
@@ -797,6 +815,14 @@ void fake_os_connect(struct fake_os *os, const struct fake_os_device *device)
 {
     os->device = *device;
     os->has_device = true;
+    os->has_bus = false;
+}
+
+void fake_os_connect_bus(struct fake_os *os, const struct fake_os_bus *bus)
+{
+    os->bus = *bus;
+    os->has_bus = true;
+    os->has_device = false;
 }
 
 void fake_os_forbid(struct fake_os *os, unsigned int what)

@@ -75,6 +75,15 @@ struct fake_os_device {
     unsigned int bar;
 };
 
+/** Registers that are reached by physical address, wherever they are mapped. */
+struct fake_os_bus {
+    void *ctx;
+    uint32_t (*read)(void *ctx, uint64_t physical, unsigned int width);
+    void (*write)(void *ctx, uint64_t physical, unsigned int width, uint32_t value);
+    /** Called in each wait. May be NULL. */
+    void (*progress)(void *ctx);
+};
+
 struct fake_os;
 
 /** Makes a fake OS; never NULL. */
@@ -89,6 +98,8 @@ struct piommu_host fake_os_host(struct fake_os *os);
 struct piommu_os *fake_os_callbacks(struct fake_os *os);
 /** Connects a device. */
 void fake_os_connect(struct fake_os *os, const struct fake_os_device *device);
+/** Connects registers instead: all MMIO goes there, and there is no PCI function. */
+void fake_os_connect_bus(struct fake_os *os, const struct fake_os_bus *bus);
 
 /** Forbids a sum of enum fake_os_forbidden, from now on; 0 allows everything. */
 void fake_os_forbid(struct fake_os *os, unsigned int what);

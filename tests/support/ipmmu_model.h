@@ -5,8 +5,8 @@
 
 /**
  * @file ipmmu_model.h
- * A behavioural model of the Renesas IPMMU-VMSA: root and cache units with their registers, TLBs and
- * table walks, and the DMA masters behind them. It shares nothing with the driver under test.
+ * A behavioural model of the Renesas IPMMU-VMSA: root and cache units with their registers, TLBs
+ * and table walks, and the DMA masters behind them. It shares nothing with the driver under test.
  *
  * Whatever software does that the hardware has no answer to is recorded as a violation, and then
  * done as far as it makes sense; a test ends with ipmmu_model_assert_clean or by counting. What is
@@ -102,7 +102,7 @@ enum ipmmu_model_rule {
     IPMMU_MODEL_RULE_STAGE2 = 1 << 14,
     /** A cache unit was written before its root since the root has power. */
     IPMMU_MODEL_RULE_ROOT_FIRST = 1 << 15,
-    /** The TLB of a cache unit was switched off with a context enabled, or had to be off in a DMA. */
+    /** A cache unit's TLB was switched off with a context enabled, or had to be off in a DMA. */
     IPMMU_MODEL_RULE_ERRATUM = 1 << 16,
 };
 
@@ -327,7 +327,7 @@ struct ipmmu_model_counters {
     uint64_t flushes;           /**< FLUSH written to IMCTR */
     uint64_t flushes_meanwhile; /**< of these, while one was running there */
     uint64_t micro_tlb_flushes;
-    uint64_t dma_blocked; /**< by verdict; a root counts what its caches ask it */
+    uint64_t dma_blocked; /**< ipmmu_model_dma by verdict */
     uint64_t dma_translated;
     uint64_t dma_bypassed;
     uint64_t walks;      /**< that read at least one descriptor; roots only */

@@ -407,7 +407,7 @@ static bool look_up(const struct ipmmu_model *model, const struct model_tlb *tlb
         if (found != NULL && found->context == leaf->context &&
             model->readings.multiple_hits_fault) {
             answer->source = source;
-            answer->status = status_of(IMSTR_MHIT, leaf->level, model->readings.multiple_code);
+            answer->status = status_of(IMSTR_MHIT, 0, model->readings.multiple_code);
             return true;
         }
         if (found == NULL) {

@@ -616,8 +616,8 @@ static void write_imsctlr(struct ipmmu_model *model, struct model_unit *unit, ui
                         "%s: IMSCTLR written with 0x%08" PRIx32 ", it was 0x%08" PRIx32,
                         unit->is.name, value, unit->imsctlr);
     }
-    if ((value & IMSCTLR_SECGRP) != 0) {
-        model_violation(model, IPMMU_MODEL_RULE_RESERVED, "%s: IMSCTLR written with USE_SECGRP set",
+    if ((changed & value & IMSCTLR_SECGRP) != 0) {
+        model_violation(model, IPMMU_MODEL_RULE_RESERVED, "%s: IMSCTLR: USE_SECGRP was set",
                         unit->is.name);
     }
     if (switched != 0 && has_enabled_context(unit)) {

@@ -326,9 +326,7 @@ void model_report(struct ipmmu_model *model, struct model_unit *root, unsigned i
     uint32_t *old = &root->context_registers[IPMMU_MODEL_IMSTR][context];
 
     root->counters.faults++;
-    if ((*old & IMSTR_ERRORS) == 0) {
-        *old = 0;
-    } else if (!model->readings.last_fault_wins) {
+    if ((*old & IMSTR_ERRORS) != 0 && !model->readings.last_fault_wins) {
         *old |= status & IMSTR_ERRORS;
         model_update_interrupt(root);
         return;
@@ -444,6 +442,11 @@ static void check_reuse_everywhere(struct ipmmu_model *model, const struct model
     }
 }
 
+static bool is_enabled_by_software(const struct model_unit *unit, unsigned int context)
+{
+    return is_set(unit, IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN) && !unit->is_left_over[context];
+}
+
 static void write_imctr(struct ipmmu_model *model, struct model_unit *unit, unsigned int context,
                         uint32_t value)
 {
@@ -451,19 +454,19 @@ static void write_imctr(struct ipmmu_model *model, struct model_unit *unit, unsi
     uint32_t allowed =
         IMCTR_MMUEN | IMCTR_FLUSH | IMCTR_INTEN | (is_root_with_va64 ? IMCTR_VA64 : 0);
     uint32_t *old = &unit->context_registers[IPMMU_MODEL_IMCTR][context];
-    bool was_enabled = (*old & IMCTR_MMUEN) != 0;
-    bool was_left_over = unit->is_left_over[context];
+    /* What firmware has enabled is as good as nothing: software has not set it up. */
+    bool was_enabled = is_enabled_by_software(unit, context);
     bool is_enabled = (value & IMCTR_MMUEN) != 0;
     uint32_t changed;
 
     value = allow(model, unit, IPMMU_MODEL_IMCTR, context, value, allowed);
     changed = *old ^ value;
-    if (was_enabled && is_enabled && !was_left_over && (changed & IMCTR_VA64) != 0) {
+    if (was_enabled && is_enabled && (changed & IMCTR_VA64) != 0) {
         model_violation(model, IPMMU_MODEL_RULE_LIVE,
                         "%s: VA64 of context %u was changed while the context is enabled",
                         unit->is.name, context);
     }
-    if (was_enabled && !is_enabled) {
+    if ((*old & ~value & IMCTR_MMUEN) != 0) {
         check_users(model, unit, context);
     }
     unit->is_left_over[context] = false;
@@ -489,8 +492,7 @@ static void write_table_register(struct ipmmu_model *model, struct model_unit *u
 {
     uint32_t *old = &unit->context_registers[which][context];
 
-    if (*old != value && is_set(unit, IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN) &&
-        !unit->is_left_over[context]) {
+    if (*old != value && is_enabled_by_software(unit, context)) {
         model_violation(model, IPMMU_MODEL_RULE_LIVE,
                         "%s: %s(%u) was changed while the context is enabled", unit->is.name,
                         ipmmu_model_register_name(which), context);
@@ -568,8 +570,8 @@ static void check_selected(struct ipmmu_model *model, struct model_unit *unit,
     if ((value & IMUCTR_MMUEN) == 0) {
         return;
     }
-    if (!is_set(unit, IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN) ||
-        !is_set(root_of(model, unit), IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN)) {
+    if (!is_enabled_by_software(unit, context) ||
+        !is_enabled_by_software(root_of(model, unit), context)) {
         model_violation(model, IPMMU_MODEL_RULE_DISABLED,
                         "%s: IMUCTR(%u) enables the micro-TLB on context %u, which is disabled",
                         unit->is.name, micro_tlb, context);

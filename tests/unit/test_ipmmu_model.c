@@ -577,6 +577,8 @@ static void bits_of_firmware_stay(void **state)
     expect_violation(bench, IPMMU_MODEL_RULE_FIRMWARE, "M: IMSAUXCTLR");
     reg_write(bench, D, IPMMU_MODEL_IMSCTLR, 0, 0x20000000);
     expect_violation(bench, IPMMU_MODEL_RULE_FIRMWARE, "D: IMSCTLR");
+    reg_write(bench, M, IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
+    expect_violation(bench, IPMMU_MODEL_RULE_FIRMWARE, "M: IMSCTLR");
     reg_write(bench, H, IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
     expect_violation(bench, NO_RULE, NULL);
     reg_write(bench, H, IPMMU_MODEL_IMSCTLR, 0, 0);
@@ -591,7 +593,7 @@ static void status_is_cleared_with_zero(void **state)
 
     (void)state;
     ipmmu_model_report(bench->model, M, 1, 0x12, 0x1234567890);
-    reg_write(bench, M, IPMMU_MODEL_IMSTR, 1, 2);
+    reg_write(bench, M, IPMMU_MODEL_IMSTR, 1, 3);
     expect_violation(bench, IPMMU_MODEL_RULE_STATUS, "IMSTR(1)");
     assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSTR, 1), 2);
     ipmmu_model_readings(bench->model)->status_write_all_or_nothing = true;
@@ -749,6 +751,27 @@ static void contexts_are_not_reused_with_old_entries(void **state)
     bench_abandon(bench);
 }
 
+/* The TLB of the unit is off, but the micro-TLB has an entry. */
+static void entries_of_micro_tlbs_count_for_reuse(void **state)
+{
+    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    uint64_t root;
+
+    (void)state;
+    reg_write(bench, D, IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
+    root = open_context(bench, 1);
+    map(bench, root, IOVA, OUTPUT);
+    attach(bench, D, 3, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0);
+    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 0);
+    ipmmu_model_forgive(bench->model, IPMMU_MODEL_RULE_FLUSH);
+    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 5);
+    assert_int_equal(ipmmu_model_violations(bench->model), 1);
+    assert_non_null(strstr(ipmmu_model_violation(bench->model, 0), "D: context 1 is in use again"));
+    bench_abandon(bench);
+}
+
 static void roots_come_first(void **state)
 {
     const struct ipmmu_model_parameters parameters = {.generation = IPMMU_MODEL_GEN3};
@@ -858,6 +881,7 @@ static void faults_say_what_happened(void **state)
     map(bench, root, IOVA + 0x1000, OUTPUT | READ_ONLY);
     is_blocked(bench, D, 3, IOVA + 0x1004, true);
     fault_is(bench, 1, 0x3402, IOVA + 0x1004);
+    map(bench, root, IOVA + 0x1000, OUTPUT);
     is_blocked(bench, D, 3, IOVA + 0x1004, true); /* from a TLB */
     fault_is(bench, 1, 0x3402, IOVA + 0x1004);
     *entry_of(bench, root, IOVA + 0x2000, 3) = OUTPUT | (STAGE1_PAGE & ~UINT64_C(0x400));
@@ -1152,6 +1176,7 @@ static void contexts_do_not_share_entries(void **state)
     uint64_t root;
     struct bench *bench = bench_ready(&root);
     uint64_t other = open_context(bench, 2);
+    size_t entries;
 
     (void)state;
     attach(bench, D, 5, 2);
@@ -1160,8 +1185,11 @@ static void contexts_do_not_share_entries(void **state)
     reaches(bench, D, 5, IOVA, true, OUTPUT + 0x5000);
     *entry_of(bench, root, IOVA, 3) = 0;
     *entry_of(bench, other, IOVA, 3) = 0;
+    entries = ipmmu_model_entries(bench->model, D, 1);
     flush(bench, D, 2);
     flush(bench, M, 2);
+    assert_int_equal(ipmmu_model_entries(bench->model, D, 1), entries);
+    assert_int_equal(ipmmu_model_entries(bench->model, D, 2), 0);
     is_blocked(bench, D, 5, IOVA, true);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     bench_close(bench);
@@ -1392,6 +1420,8 @@ static void a_flush_does_not_cover_later_clears(void **state)
     reaches(bench, D, 3, IOVA, true, OUTPUT); /* read from memory after the FLUSH was written */
     *entry_of(bench, root, IOVA, 3) = 0;
     poll(bench, M, 1, 1);
+    /* A leaf, and the tables of levels 2 and 3. */
+    assert_int_equal(ipmmu_model_entries(bench->model, M, 1), 3);
     flush(bench, D, 1);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     flush(bench, M, 1);
@@ -1497,6 +1527,43 @@ static void the_refill_race(void **state)
     }
 }
 
+static void what_was_there_before_is_no_refill(void **state)
+{
+    uint64_t root;
+    struct bench *bench = bench_ready(&root);
+
+    (void)state;
+    ipmmu_model_readings(bench->model)->root_flush_reaches_refills = true;
+    ipmmu_model_readings(bench->model)->cache_flush = IPMMU_MODEL_FLUSH_AT_END;
+    ipmmu_model_set_flush_polls(bench->model, D, 2);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    *entry_of(bench, root, IOVA, 3) = 0;
+    flush(bench, D, 1);
+    flush(bench, M, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    poll(bench, D, 1, 2);
+    is_blocked(bench, D, 3, IOVA, true);
+    bench_close(bench);
+}
+
+static void what_the_root_keeps_is_no_refill(void **state)
+{
+    uint64_t root;
+    struct bench *bench = bench_ready(&root);
+
+    (void)state;
+    ipmmu_model_readings(bench->model)->root_flush_reaches_refills = true;
+    ipmmu_model_set_flush_polls(bench->model, M, 1);
+    flush(bench, M, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    flush(bench, D, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    *entry_of(bench, root, IOVA, 3) = 0;
+    poll(bench, M, 1, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    bench_close(bench);
+}
+
 /* Reaching refills is not reaching all: a cache that was left out is still noticed. */
 static void reached_refills_excuse_nothing(void **state)
 {
@@ -1539,6 +1606,24 @@ static void a_second_flush_is_lost_or_begins_again(void **state)
         assert_int_equal(ipmmu_model_counters(bench->model, M).flushes_meanwhile, 1);
         bench_close(bench);
     }
+}
+
+static void a_second_flush_that_acts_at_once_does_so(void **state)
+{
+    uint64_t root;
+    struct bench *bench = bench_for_flush(&root);
+
+    (void)state;
+    ipmmu_model_set_flush_polls(bench->model, D, 3);
+    ipmmu_model_set_flush_polls(bench->model, M, 0);
+    flush(bench, D, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    *entry_of(bench, root, IOVA, 3) = 0;
+    flush(bench, M, 1);
+    flush(bench, D, 1);
+    assert_true(ipmmu_model_is_flushing(bench->model, D, 1));
+    is_blocked(bench, D, 3, IOVA, true);
+    bench_close(bench);
 }
 
 static void other_writes_end_a_flush_or_not(void **state)
@@ -1655,6 +1740,34 @@ static void each_unit_of_gen2_is_its_own_root(void **state)
 
 /* ---- power, firmware, errata ---- */
 
+static void roots_have_nothing_to_do_with_each_other(void **state)
+{
+    const struct ipmmu_model_unit units[] = {
+        {.name = "M", .base = 0x10000000, .root = 0},
+        {.name = "D", .base = 0x20000000, .root = 0},
+        {.name = "N", .base = 0x30000000, .root = 2},
+        {.name = "E", .base = 0x40000000, .root = 2},
+    };
+    const struct ipmmu_model_parameters parameters = {
+        .generation = IPMMU_MODEL_GEN3, .units = units, .unit_count = 4};
+    struct bench *bench = bench_with(&parameters);
+
+    (void)state;
+    ipmmu_model_readings(bench->model)->cache_flush = IPMMU_MODEL_FLUSH_WITH_ROOT;
+    ipmmu_model_set_flush_polls(bench->model, IPMMU_MODEL_ALL_UNITS, 1);
+    reg_write(bench, 0, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    poll(bench, 0, 1, 1);
+    reg_write(bench, 2, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    poll(bench, 2, 1, 1);
+    reg_write(bench, 1, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    reg_write(bench, 3, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    reg_write(bench, 2, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    poll(bench, 2, 1, 1);
+    assert_true(ipmmu_model_is_flushing(bench->model, 1, 1));
+    assert_false(ipmmu_model_is_flushing(bench->model, 3, 1));
+    bench_close(bench);
+}
+
 static void power_loss_forgets_all(void **state)
 {
     uint64_t root;
@@ -1675,9 +1788,14 @@ static void power_loss_forgets_all(void **state)
     assert_int_equal(reg_read(bench, D, IPMMU_MODEL_IMSCTLR, 0), 0x10000000);
     assert_int_equal(ipmmu_model_entries(bench->model, D, 1), 0);
     passes(bench, D, 3, IOVA);
+    ipmmu_model_set_flush_polls(bench->model, M, IPMMU_MODEL_NEVER);
+    flush(bench, M, 1);
     ipmmu_model_power(bench->model, M, false);
     is_blocked(bench, H, 2, IOVA, true);
+    ipmmu_model_set(bench->model, M, IPMMU_MODEL_IMSCTLR, 0, 0);
+    is_blocked(bench, H, 2, IOVA, true);
     ipmmu_model_power(bench->model, M, true);
+    assert_false(ipmmu_model_is_flushing(bench->model, M, 1));
     assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMTTBCR, 1), 0);
     assert_int_equal(ipmmu_model_entries(bench->model, M, 1), 0);
     bench_close(bench);
@@ -1744,6 +1862,32 @@ static void what_firmware_left_is_not_the_drivers_fault(void **state)
     assert_false(ipmmu_model_interrupt(bench->model, M));
     assert_int_equal(reg_read(bench, D, IPMMU_MODEL_IMUCTR, 7), 0x80ff0011);
     passes(bench, D, 7, 0x1000);
+    bench_close(bench);
+}
+
+static void what_firmware_left_enabled_is_not_set_up(void **state)
+{
+    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    uint64_t root = new_tables(bench, 1);
+
+    (void)state;
+    for (size_t i = M; i <= D; i++) {
+        ipmmu_model_set(bench->model, i, IPMMU_MODEL_IMCTR, 1, 0x20000001);
+    }
+    attach(bench, D, 3, 1);
+    expect_violation(bench, IPMMU_MODEL_RULE_DISABLED, "IMUCTR(3) enables");
+    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0);
+    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 5);
+    expect_violation(bench, IPMMU_MODEL_RULE_FLUSH, "D: context 1");
+    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 0);
+    /* The low bits of the address are not looked at. */
+    set_table(bench, 1, root, 0x80000080);
+    ipmmu_model_set(bench->model, M, IPMMU_MODEL_IMTTLBR0, 1,
+                    (uint32_t)(root & UINT32_MAX) | 0xabc);
+    enable(bench, 1, 0);
+    map(bench, root, IOVA, OUTPUT);
+    attach(bench, D, 3, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
     bench_close(bench);
 }
 
@@ -1997,6 +2141,7 @@ int main(void)
         cmocka_unit_test(settings_fit_each_other),
         cmocka_unit_test(micro_tlbs_use_enabled_contexts),
         cmocka_unit_test(contexts_are_not_reused_with_old_entries),
+        cmocka_unit_test(entries_of_micro_tlbs_count_for_reuse),
         cmocka_unit_test(roots_come_first),
         cmocka_unit_test(what_is_forgiven_is_not_recorded),
         cmocka_unit_test(stage_1_translates_in_every_class),
@@ -2033,17 +2178,22 @@ int main(void)
         cmocka_unit_test(a_flush_covers_what_old_pointers_lead_to),
         cmocka_unit_test(caches_flush_in_three_ways),
         cmocka_unit_test(the_refill_race),
+        cmocka_unit_test(what_was_there_before_is_no_refill),
+        cmocka_unit_test(what_the_root_keeps_is_no_refill),
         cmocka_unit_test(reached_refills_excuse_nothing),
         cmocka_unit_test(a_second_flush_is_lost_or_begins_again),
+        cmocka_unit_test(a_second_flush_that_acts_at_once_does_so),
         cmocka_unit_test(other_writes_end_a_flush_or_not),
         cmocka_unit_test(a_flush_that_never_ends),
         cmocka_unit_test(interrupts_follow_status_and_enable),
         cmocka_unit_test(level_and_code_alone_are_no_fault),
         cmocka_unit_test(each_unit_of_gen2_is_its_own_root),
+        cmocka_unit_test(roots_have_nothing_to_do_with_each_other),
         cmocka_unit_test(power_loss_forgets_all),
         cmocka_unit_test(units_may_start_without_power),
         cmocka_unit_test(errata_want_the_tlb_off),
         cmocka_unit_test(what_firmware_left_is_not_the_drivers_fault),
+        cmocka_unit_test(what_firmware_left_enabled_is_not_set_up),
         cmocka_unit_test(litter_is_everywhere),
         cmocka_unit_test(observers_see_the_effect),
         cmocka_unit_test(accesses_are_counted),

@@ -221,10 +221,11 @@ static void os_free(void *ctx, void *memory, size_t size)
 
 static struct piece *piece_of(struct fake_os *os, uint64_t physical)
 {
-    if (physical < FAKE_OS_MEMORY_BASE || physical - FAKE_OS_MEMORY_BASE >= FAKE_OS_MEMORY_SIZE) {
+    if (physical < os->options.memory_base ||
+        physical - os->options.memory_base >= FAKE_OS_MEMORY_SIZE) {
         return NULL;
     }
-    return os->page_owner[(physical - FAKE_OS_MEMORY_BASE) / FAKE_OS_PAGE_SIZE];
+    return os->page_owner[(physical - os->options.memory_base) / FAKE_OS_PAGE_SIZE];
 }
 
 /* Finds a run of free pages, beginning behind the last one given out, so that reuse comes late. */
@@ -260,7 +261,7 @@ static struct piece *take_piece(struct fake_os *os, size_t size, size_t alignmen
     if (!find_pages(os, piece->pages, alignment, &first)) {
         broken("the simulated memory is used up");
     }
-    piece->physical = FAKE_OS_MEMORY_BASE + first * FAKE_OS_PAGE_SIZE;
+    piece->physical = os->options.memory_base + first * FAKE_OS_PAGE_SIZE;
     if (os->options.scattered) {
         size_t bytes = piece->pages * FAKE_OS_PAGE_SIZE;
         size_t grain = alignment > FAKE_OS_PAGE_SIZE ? alignment : FAKE_OS_PAGE_SIZE;
@@ -278,7 +279,7 @@ static struct piece *take_piece(struct fake_os *os, size_t size, size_t alignmen
 
 static void give_piece(struct fake_os *os, struct piece *piece)
 {
-    uint64_t first = (piece->physical - FAKE_OS_MEMORY_BASE) / FAKE_OS_PAGE_SIZE;
+    uint64_t first = (piece->physical - os->options.memory_base) / FAKE_OS_PAGE_SIZE;
     size_t kept = 0;
 
     for (size_t i = 0; i < os->pending_count; i++) {
@@ -310,7 +311,8 @@ static void *os_dma_alloc(void *ctx, const struct piommu_dma_request *request, u
         (request->alignment & (request->alignment - 1)) != 0) {
         broken("dma_alloc of size %zu, alignment %zu", request->size, request->alignment);
     }
-    if (has_to_fail(os) || request->max_physical < FAKE_OS_MEMORY_BASE + FAKE_OS_MEMORY_SIZE - 1) {
+    if (has_to_fail(os) ||
+        request->max_physical < os->options.memory_base + FAKE_OS_MEMORY_SIZE - 1) {
         leave(os);
         return NULL;
     }
@@ -751,6 +753,9 @@ struct fake_os *fake_os_create(const struct fake_os_options *options)
 
     if (options != NULL) {
         os->options = *options;
+    }
+    if (os->options.memory_base == 0) {
+        os->options.memory_base = FAKE_OS_MEMORY_BASE;
     }
     os->random = os->options.seed;
     os->callbacks = strict_callbacks;

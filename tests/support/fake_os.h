@@ -19,7 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/** Where the simulated physical memory begins, and how much there is. */
+/** Where the simulated physical memory begins by default, and how much there is. */
 #define FAKE_OS_MEMORY_BASE 0x80000000ull
 #define FAKE_OS_MEMORY_SIZE 0x08000000ull
 #define FAKE_OS_PAGE_SIZE   4096u
@@ -46,6 +46,8 @@ struct fake_os_options {
     bool non_coherent;
     /** Seed for the order in which cleaned lines become visible. */
     uint32_t seed;
+    /** Where the physical memory begins, a multiple of 2 MiB; 0: FAKE_OS_MEMORY_BASE. */
+    uint64_t memory_base;
 };
 
 /** Counters since creation. */

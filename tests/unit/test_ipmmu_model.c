@@ -1560,6 +1560,7 @@ static void what_the_root_keeps_is_no_refill(void **state)
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     *entry_of(bench, root, IOVA, 3) = 0;
     poll(bench, M, 1, 1);
+    assert_int_not_equal(ipmmu_model_entries(bench->model, D, 1), 0);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     bench_close(bench);
 }
@@ -2071,7 +2072,8 @@ static void nonsense_is_not_built(void **state)
 
 static void the_fake_os_leads_to_the_model(void **state)
 {
-    const struct fake_os_options options = {.non_coherent = true, .seed = 1};
+    const struct fake_os_options options = {
+        .non_coherent = true, .seed = 1, .memory_base = UINT64_C(0xff80000000)};
     struct fake_os *os = fake_os_create(&options);
     struct piommu_host host = fake_os_host(os);
     const struct ipmmu_model_parameters parameters = {
@@ -2101,6 +2103,7 @@ static void the_fake_os_leads_to_the_model(void **state)
     probe(&bench);
     table = host.os->dma_alloc(host.ctx, &request, &physical);
     assert_non_null(table);
+    assert_true(physical >= options.memory_base);
     memset(table, 0, 4096);
     host.os->cache_clean(host.ctx, table, 4096);
     host.os->barrier(host.ctx, PIOMMU_BARRIER_WRITE);

@@ -4,13 +4,10 @@
 #include "ipmmu_model_internal.h"
 
 #include <inttypes.h>
-#include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* ---- readings ---- */
 
@@ -442,13 +439,6 @@ void ipmmu_model_forget_violations(struct ipmmu_model *model)
 {
     model->violation_count = 0;
     model->broken = 0;
-}
-
-void ipmmu_model_assert_clean(const struct ipmmu_model *model)
-{
-    if (model->violation_count != 0) {
-        fail_msg("IPMMU model: %s (%zu violations)", model->violations[0], model->violation_count);
-    }
 }
 
 /* ---- counters ---- */

@@ -9,9 +9,9 @@
  * and table walks, and the DMA masters behind them. It shares nothing with the driver under test.
  *
  * Whatever software does that the hardware has no answer to is recorded as a violation, and then
- * done as far as it makes sense; a test ends with ipmmu_model_assert_clean or by counting. What is
- * not known about the hardware is a *reading*: a switch, and a driver has to be right under each of
- * them (ipmmu_model_readings_variant).
+ * done as far as it makes sense (an access to nothing reads as 0, or is lost); a test ends with
+ * ipmmu_model_assert_clean or by counting. What is not known about the hardware is a *reading*: a
+ * switch, and a driver has to be right under each of them (ipmmu_model_readings_variant).
  *
  * TLBs forget nothing by themselves. There are three kinds of them: the root's (leaves and table
  * pointers, by context), those of cache units (leaves, by context, filled from what the root
@@ -247,8 +247,8 @@ uint32_t ipmmu_model_get(const struct ipmmu_model *model, size_t unit,
                          enum ipmmu_model_register which, unsigned int number);
 /**
  * Puts something there without an access, with all bits, forbidden ones too: what firmware left.
- * FLUSH is not begun. Rules about the state (DISABLED, LIVE) don't hold what is left against
- * software until it writes the register itself.
+ * FLUSH is not begun. To the rules, a context or micro-TLB that was enabled like this is not
+ * enabled until software writes the register itself; to masters it is.
  */
 void ipmmu_model_set(struct ipmmu_model *model, size_t unit, enum ipmmu_model_register which,
                      unsigned int number, uint32_t value);

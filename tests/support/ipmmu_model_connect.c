@@ -1,10 +1,16 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* The model's place in the fake OS; the rest of the model knows nothing about it. */
+/* The model's place in a test: the rest of it knows neither the fake OS nor cmocka. */
 
 #include "fake_os.h"
 #include "ipmmu_model.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
 
 static uint32_t bus_read(void *ctx, uint64_t physical, unsigned int width)
 {
@@ -21,4 +27,13 @@ void ipmmu_model_connect(struct ipmmu_model *model, struct fake_os *os)
     const struct fake_os_bus bus = {.ctx = model, .read = bus_read, .write = bus_write};
 
     fake_os_connect_bus(os, &bus);
+}
+
+void ipmmu_model_assert_clean(const struct ipmmu_model *model)
+{
+    size_t count = ipmmu_model_violations(model);
+
+    if (count != 0) {
+        fail_msg("IPMMU model: %s (%zu violations)", ipmmu_model_violation(model, 0), count);
+    }
 }

@@ -5,7 +5,7 @@
 
 #include "ipmmu_model_internal.h"
 
-#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -488,10 +488,14 @@ static void find(const struct ipmmu_model *model, const struct model_unit *unit,
 
 /* ---- masters ---- */
 
-static bool is_master(const struct ipmmu_model *model, size_t unit, unsigned int micro_tlb)
+/* A master that does not exist is a mistake of the test, not of the driver. */
+static void check_master(const struct ipmmu_model *model, size_t unit, unsigned int micro_tlb)
 {
-    return unit < model->unit_count && micro_tlb < model->units[unit].is.micro_tlbs &&
-           (!model->units[unit].is_root || model->parameters.generation == IPMMU_MODEL_GEN2);
+    if (unit >= model->unit_count || micro_tlb >= model->units[unit].is.micro_tlbs ||
+        (model->units[unit].is_root && model->parameters.generation != IPMMU_MODEL_GEN2)) {
+        fprintf(stderr, "IPMMU model: unit %zu has no micro-TLB %u\n", unit, micro_tlb);
+        abort();
+    }
 }
 
 static void check_erratum(struct ipmmu_model *model, const struct model_unit *unit,
@@ -512,9 +516,7 @@ enum ipmmu_model_verdict ipmmu_model_dma(struct ipmmu_model *model, size_t numbe
     struct model_unit *unit;
     struct answer answer;
 
-    if (!is_master(model, number, micro_tlb)) {
-        abort();
-    }
+    check_master(model, number, micro_tlb);
     unit = &model->units[number];
     model->now++;
     find(model, unit, micro_tlb, iova, &access, &answer);
@@ -548,9 +550,7 @@ enum ipmmu_model_verdict ipmmu_model_look(const struct ipmmu_model *model, size_
     const struct walker_access access = access_of(write);
     struct answer answer;
 
-    if (!is_master(model, unit, micro_tlb)) {
-        abort();
-    }
+    check_master(model, unit, micro_tlb);
     find(model, &model->units[unit], micro_tlb, iova, &access, &answer);
     if (physical != NULL && answer.verdict != IPMMU_MODEL_BLOCKED) {
         *physical = answer.physical;
@@ -595,9 +595,7 @@ void ipmmu_model_prefetch(struct ipmmu_model *model, size_t number, unsigned int
     uint32_t imuctr;
     unsigned int context;
 
-    if (!is_master(model, number, micro_tlb)) {
-        abort();
-    }
+    check_master(model, number, micro_tlb);
     imuctr = model->units[number].imuctr[micro_tlb];
     context = selected_context(model, imuctr);
     if ((imuctr & IMUCTR_MMUEN) == 0 || context >= model->units[number].is.contexts ||

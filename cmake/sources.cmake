@@ -66,6 +66,14 @@ set(PIOMMU_SOURCES_VIRTIO
   lib/virtio/split_ring.c
 )
 
+set(PIOMMU_SOURCES_IPMMU_VMSA
+  backends/ipmmu-vmsa/context.c
+  backends/ipmmu-vmsa/fault.c
+  backends/ipmmu-vmsa/ipmmu.c
+  backends/ipmmu-vmsa/micro-tlb.c
+  backends/ipmmu-vmsa/registers.c
+)
+
 set(PIOMMU_SOURCES_VIRTIO_IOMMU
   backends/virtio-iommu/endpoints.c
   backends/virtio-iommu/events.c

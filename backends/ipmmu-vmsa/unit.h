@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef PIOMMU_BACKENDS_IPMMU_VMSA_UNIT_H
+#define PIOMMU_BACKENDS_IPMMU_VMSA_UNIT_H
+
+/* The backend's objects, shared by the files of this folder. */
+
+#include <piommu/ipmmu-vmsa.h>
+
+#include <stdatomic.h>
+
+#include "../../lib/base/host.h"
+#include "registers.h"
+
+#define MAX_CONTEXTS   16u
+#define MAX_MICRO_TLBS 64u
+
+/* The register layout of a generation, and what it can do. */
+struct ipmmu_class {
+    uint32_t alias;          /* added to every offset: the non-secure bank of Gen2 */
+    uint32_t context_base;   /* where the block of context 0 begins */
+    uint32_t context_stride; /* from one block to the next; there is a gap before number 8 */
+    uint32_t micro_tlb_base; /* added to the offsets of micro-TLBs */
+    uint32_t control_base;   /* added to the offsets of IMSCTLR and IMSAUXCTLR */
+    uint32_t size;           /* of all registers */
+    uint32_t stage1_ttbcr;   /* IMTTBCR of a stage-1 context */
+    uint8_t contexts;        /* how many there are */
+    uint8_t first_context;   /* the lowest that may be used */
+    uint8_t micro_tlbs;      /* how many there are */
+    bool has_caches;         /* roots have no micro-TLBs, cache units have */
+    bool has_high_address;   /* IMEUAR and IMSCTLR exist */
+    bool has_bus_select;     /* IMBUSCR exists */
+};
+
+/* A part, by what its device tree says. */
+struct ipmmu_part {
+    const char *compatible;
+    const struct ipmmu_class *class;
+    /* Stage 2: the products that can do it. */
+    bool may_stage2;
+};
+
+struct ipmmu_unit;
+
+/* A domain that has a context, or (number PASS) that needs none: identity. */
+struct ipmmu_context {
+    struct ipmmu_root *root;
+    const void *identity;
+    uint32_t references; /* units that have made it */
+    uint8_t number;
+    uint64_t table;   /* IMTTLBR0, IMTTUBR0 */
+    uint32_t ttbcr;   /* IMTTBCR */
+    uint32_t mair;    /* IMMAIR0; stage 1 */
+    uint32_t control; /* IMCTR while it is enabled, without FLUSH */
+
+    /* Under the root's lock: flushes are numbered, and one runs at a time. */
+    bool flushing;
+    uint32_t started;
+    uint32_t done;
+};
+
+#define PASS 0xffu
+
+/* What the units of one IPMMU share. */
+struct ipmmu_root {
+    struct ipmmu_unit *unit;  /* the root unit itself */
+    struct ipmmu_unit *units; /* all of them, the root first; changed under the lock */
+    unsigned int stage;
+    struct ipmmu_context *contexts[MAX_CONTEXTS]; /* changed under the lock */
+    struct ipmmu_context blocked;
+    struct ipmmu_context pass;
+    void *empty_table;
+    void *lock;
+    _Atomic uint32_t dead; /* a flush did not end: nothing it says is believed any more */
+};
+
+/* A micro-TLB that a device has. */
+struct ipmmu_endpoint {
+    struct ipmmu_unit *unit;
+    uint8_t number;
+    bool added;
+    bool touched; /* it is not as firmware has left it */
+};
+
+struct ipmmu_unit {
+    struct piommu_host host;
+    struct piommu_instance *instance;
+    struct piommu_instance_config config;
+    struct piommu_ipmmu_vmsa_config place;
+    const struct ipmmu_part *part;
+    const struct ipmmu_class *class;
+    struct ipmmu_root *root;
+    struct ipmmu_unit *next; /* in the root's list */
+    uintptr_t base;
+    bool powered;     /* its registers can be reached */
+    uint32_t used;    /* contexts that a domain has on this unit, a bit each */
+    uint32_t enabled; /* contexts that are enabled in its registers; under the root's lock */
+    struct ipmmu_endpoint endpoints[MAX_MICRO_TLBS];
+};
+
+static inline bool is_root(const struct ipmmu_unit *unit)
+{
+    return unit->root->unit == unit;
+}
+
+static inline bool has_micro_tlbs(const struct ipmmu_unit *unit)
+{
+    return !unit->class->has_caches || !is_root(unit);
+}
+
+static inline bool root_dead(struct ipmmu_root *root)
+{
+    return atomic_load_explicit(&root->dead, memory_order_acquire) != 0;
+}
+
+/* registers.c */
+
+uint32_t piommu_ipmmu_read_context_(const struct ipmmu_unit *unit, unsigned int context,
+                                    uint32_t offset);
+void piommu_ipmmu_write_context_(const struct ipmmu_unit *unit, unsigned int context,
+                                 uint32_t offset, uint32_t value);
+void piommu_ipmmu_write_micro_tlb_(const struct ipmmu_unit *unit, unsigned int micro_tlb,
+                                   uint32_t offset, uint32_t value);
+uint32_t piommu_ipmmu_read_micro_tlb_(const struct ipmmu_unit *unit, unsigned int micro_tlb,
+                                      uint32_t offset);
+/* Reads a control register of the unit and writes it back with some bits changed. */
+void piommu_ipmmu_change_control_(const struct ipmmu_unit *unit, uint32_t offset, uint32_t clear,
+                                  uint32_t set);
+/* Finds a part by name; NULL if it is not known. */
+const struct ipmmu_part *piommu_ipmmu_find_part_(const char *compatible);
+extern const char *const piommu_ipmmu_compatible_[];
+/* Whether a product can walk stage-2 tables, by its product register. */
+bool piommu_ipmmu_can_stage2_(const struct ipmmu_part *part, uint32_t product);
+
+/* context.c */
+
+/* Writes a context's registers in the root, and enables it there. */
+void piommu_ipmmu_program_(struct ipmmu_context *context);
+/* Enables a context in a cache unit. */
+void piommu_ipmmu_enable_(struct ipmmu_unit *unit, const struct ipmmu_context *context);
+/*
+ * Makes all units forget what they hold of a context, and waits for it: everything that was visible
+ * before the call.
+ */
+int piommu_ipmmu_flush_(struct ipmmu_context *context);
+int piommu_ipmmu_domain_create_(void *unit, const struct piommu_backend_domain *request,
+                                void **result);
+void piommu_ipmmu_domain_destroy_(void *unit, void *domain);
+int piommu_ipmmu_invalidate_(void *unit, void *domain, struct piommu_range range, bool tables);
+
+/* micro-tlb.c */
+
+/* Points a micro-TLB at a context. */
+void piommu_ipmmu_select_(struct ipmmu_unit *unit, unsigned int micro_tlb,
+                          const struct ipmmu_context *context);
+/* Blocks micro-TLBs: those that devices have, or all of them if unknown ones are to be blocked. */
+void piommu_ipmmu_block_all_(struct ipmmu_unit *unit);
+/* Switches off all micro-TLBs that were used: the guarantee of isolation ends. */
+void piommu_ipmmu_let_go_(struct ipmmu_unit *unit);
+int piommu_ipmmu_add_endpoint_(void *unit, uint32_t id, struct piommu_endpoint_facts *facts,
+                               void **endpoint);
+void piommu_ipmmu_release_endpoint_(void *unit, void *endpoint);
+int piommu_ipmmu_attach_(void *unit, void *endpoint, void *domain);
+int piommu_ipmmu_block_(void *unit, void *endpoint);
+
+/* fault.c */
+
+int piommu_ipmmu_service_(void *unit, unsigned int budget);
+
+#endif

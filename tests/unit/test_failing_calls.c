@@ -77,7 +77,7 @@ struct pages {
 
 static bool next_page(struct piommu_mapping_source *source, struct piommu_backend_mapping *mapping)
 {
-    struct pages *pages = (struct pages *)source;
+    struct pages *pages = (struct pages *)(void *)source;
     uint64_t iova = IOVA + 0x1000 * pages->count;
 
     if (pages->count++ == 2) {

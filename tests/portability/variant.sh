@@ -26,7 +26,7 @@ esac
 
 cmake -S "$source" -B "$build" -G Ninja \
     -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE= -DPIOMMU_WARNINGS_AS_ERRORS=ON \
-    -DCMAKE_C_FLAGS="${options[*]}"
+    -DPIOMMU_TEST_PROGRAMS=pgtable -DCMAKE_C_FLAGS="${options[*]}"
 cmake --build "$build" --parallel 2
 
 export PIOMMU_RANDOM_STEPS=${PIOMMU_RANDOM_STEPS:-20000}

@@ -184,6 +184,13 @@ struct piommu_pgtable_config {
      * with 52 bits of output. Default (0): all.
      */
     uint64_t leaf_sizes;
+    /** Least alignment of the root: a power of two. Default (0): its size. */
+    uint32_t root_alignment;
+    /**
+     * Width of the physical addresses at which the root may lie, for hardware whose register for it
+     * is narrower than its descriptors; not above output_bits. Default (0): output_bits.
+     */
+    uint8_t root_bits;
     /** Handed to piommu_os::dma_alloc as the owner. */
     void *owner;
 };
@@ -279,8 +286,8 @@ struct piommu_pgtable;
 /**
  * Creates an empty table.
  *
- * Allocates the object and the root. The root is aligned to its size, at least to 64 bytes, and
- * takes at least 64 bytes, since registers hold no address below that.
+ * Allocates the object and the root. The root is aligned to its size, at least to 64 bytes and to
+ * root_alignment, and takes at least 64 bytes, since registers hold no address below that.
  *
  * @param host   the shim; BASE callbacks, and CLEAN if coherent_walk is false.
  * @param config what it should be; copied.

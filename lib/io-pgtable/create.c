@@ -6,15 +6,14 @@
 #include "create.h"
 
 /* Whether hardware can find a root there. */
-static bool acceptable(const struct piommu_pgtable *table, const void *root, uint64_t physical)
+static bool acceptable(const struct piommu_dma_request *request, const void *root,
+                       uint64_t physical)
 {
-    size_t size = root_memory(table);
-
-    return ((physical | (uintptr_t)root) & (size - 1)) == 0 && physical <= table->last_output &&
-           table->last_output - physical >= size - 1;
+    return ((physical | (uintptr_t)root) & (request->alignment - 1)) == 0 &&
+           physical <= request->max_physical - (request->size - 1);
 }
 
-static int take_root(struct piommu_pgtable *table)
+static int take_root(struct piommu_pgtable *table, const struct piommu_pgtable_config *config)
 {
     size_t size = root_memory(table);
     struct piommu_dma_request request = {.size = size,
@@ -24,11 +23,20 @@ static int take_root(struct piommu_pgtable *table)
                                          .owner = table->owner};
     uint64_t physical;
 
+    if (config->root_alignment > size) {
+        request.alignment = config->root_alignment;
+    }
+    if (config->root_bits != 0) {
+        request.max_physical = (1ull << config->root_bits) - 1;
+    }
+    if (request.max_physical < size - 1) {
+        return -PIOMMU_EINVAL;
+    }
     table->root = table->host.os->dma_alloc(table->host.ctx, &request, &physical);
     if (table->root == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    if (!acceptable(table, table->root, physical)) {
+    if (!acceptable(&request, table->root, physical)) {
         table->host.os->dma_free(table->host.ctx, table->root, size);
         return -PIOMMU_EINVAL;
     }
@@ -84,7 +92,7 @@ int piommu_pgtable_create(struct piommu_host host, const struct piommu_pgtable_c
     if (error != 0) {
         return error;
     }
-    error = take_root(table);
+    error = take_root(table, config);
     if (error != 0) {
         piommu_host_free(host, table, sizeof(*table));
         return error;

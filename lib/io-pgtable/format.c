@@ -167,6 +167,13 @@ static bool has_input_size(const struct piommu_pgtable_config *config)
     return config->input_bits >= least && config->input_bits <= most;
 }
 
+/* Whether what is said of the root's place makes sense. */
+static bool has_root_place(const struct piommu_pgtable_config *config)
+{
+    return (config->root_alignment & (config->root_alignment - 1)) == 0 &&
+           config->root_bits <= config->output_bits;
+}
+
 /* Whether the format exists with all that the config wants, the root and the leaves aside. */
 static bool is_possible(const struct piommu_pgtable_config *config)
 {
@@ -376,7 +383,7 @@ int piommu_pgtable_set_format_(struct piommu_pgtable *table,
     int size_code = output_size_code(config->output_bits);
     int height;
 
-    if ((config->flags & ~PIOMMU_PGTABLE_FLAGS) != 0) {
+    if ((config->flags & ~PIOMMU_PGTABLE_FLAGS) != 0 || !has_root_place(config)) {
         return -PIOMMU_EINVAL;
     }
     if (size_code < 0 || !is_possible(config)) {

@@ -29,6 +29,7 @@ struct piece {
     uint64_t physical;
     size_t size; /* as asked for */
     size_t pages;
+    size_t offset;    /* in its first page: nobody gets an alignment that was not asked for */
     uint8_t *memory;  /* what the CPU sees */
     uint8_t *visible; /* what hardware sees, if the memory is not coherent */
     bool test_data;
@@ -221,11 +222,14 @@ static void os_free(void *ctx, void *memory, size_t size)
 
 static struct piece *piece_of(struct fake_os *os, uint64_t physical)
 {
+    struct piece *piece;
+
     if (physical < os->options.memory_base ||
         physical - os->options.memory_base >= FAKE_OS_MEMORY_SIZE) {
         return NULL;
     }
-    return os->page_owner[(physical - os->options.memory_base) / FAKE_OS_PAGE_SIZE];
+    piece = os->page_owner[(physical - os->options.memory_base) / FAKE_OS_PAGE_SIZE];
+    return piece != NULL && physical >= piece->physical ? piece : NULL;
 }
 
 /* Finds a run of free pages, beginning behind the last one given out, so that reuse comes late. */
@@ -261,14 +265,20 @@ static struct piece *take_piece(struct fake_os *os, size_t size, size_t alignmen
     if (!find_pages(os, piece->pages, alignment, &first)) {
         broken("the simulated memory is used up");
     }
-    piece->physical = os->options.memory_base + first * FAKE_OS_PAGE_SIZE;
+    if (alignment < FAKE_OS_PAGE_SIZE) {
+        size_t grain = alignment > FAKE_OS_CACHE_LINE ? alignment : FAKE_OS_CACHE_LINE;
+
+        piece->offset = (piece->pages * FAKE_OS_PAGE_SIZE - size) & ~(grain - 1);
+    }
+    piece->physical = os->options.memory_base + first * FAKE_OS_PAGE_SIZE + piece->offset;
     if (os->options.scattered) {
         size_t bytes = piece->pages * FAKE_OS_PAGE_SIZE;
         size_t grain = alignment > FAKE_OS_PAGE_SIZE ? alignment : FAKE_OS_PAGE_SIZE;
 
         piece->memory = aligned_alloc(grain, (bytes + grain - 1) & ~(grain - 1));
+        piece->memory += piece->offset;
     } else {
-        piece->memory = os->arena + first * FAKE_OS_PAGE_SIZE;
+        piece->memory = os->arena + first * FAKE_OS_PAGE_SIZE + piece->offset;
     }
     memset(piece->memory, PATTERN_FRESH, size);
     for (uint64_t i = 0; i < piece->pages; i++) {
@@ -294,7 +304,7 @@ static void give_piece(struct fake_os *os, struct piece *piece)
     }
     memset(piece->memory, PATTERN_FREED, piece->size);
     if (os->options.scattered) {
-        free(piece->memory);
+        free(piece->memory - piece->offset);
     }
     free(piece->visible);
     free(piece);
@@ -880,7 +890,8 @@ void *fake_os_pointer(struct fake_os *os, uint64_t physical, uint64_t size)
 {
     struct piece *piece = piece_of(os, physical);
 
-    if (piece == NULL || physical - piece->physical + size > piece->pages * FAKE_OS_PAGE_SIZE) {
+    if (piece == NULL ||
+        physical - piece->physical + size > piece->pages * FAKE_OS_PAGE_SIZE - piece->offset) {
         return NULL;
     }
     return piece->memory + (physical - piece->physical);

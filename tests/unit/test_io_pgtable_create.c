@@ -491,6 +491,54 @@ static void test_tables_are_asked_for_by_granule_and_output_width(void **state)
     }
 }
 
+static void test_the_root_lies_where_the_hardware_can_be_told_of_it(void **state)
+{
+    const uint8_t widths[] = {0, 32, 36, 40};
+    struct piommu_pgtable_config config = config_of(PIOMMU_ARM_32_LPAE_S1, 4096, 32, 40);
+
+    (void)state;
+    for (uint32_t alignment = 0; alignment <= 0x4000;
+         alignment = alignment != 0 ? 2 * alignment : 1) {
+        for (size_t i = 0; i < COUNT_OF(widths); i++) {
+            struct piommu_pgtable_info info;
+            struct pgt *p;
+
+            config.root_alignment = alignment;
+            config.root_bits = widths[i];
+            p = open_table(&config);
+            assert_int_equal(p->last_request.size, 64);
+            assert_int_equal(p->last_request.alignment, alignment > 64 ? alignment : 64);
+            assert_int_equal(p->last_request.max_physical,
+                             widths[i] != 0 ? (1ull << widths[i]) - 1 : (1ull << 40) - 1);
+            piommu_pgtable_get_info(p->table, &info);
+            assert_int_equal(info.root_physical % (alignment > 64 ? alignment : 64), 0);
+            /* The other tables are as they would be. */
+            p->has_tlb = false;
+            map(p, GIB, 0, 4096, READ);
+            assert_int_equal(p->last_request.alignment, 4096);
+            assert_int_equal(p->last_request.max_physical, (1ull << 40) - 1);
+            close_table(p);
+        }
+    }
+}
+
+static void test_a_place_for_the_root_that_makes_no_sense_is_refused(void **state)
+{
+    struct fake_os *os = fake_os_create(NULL);
+    struct piommu_pgtable_config config = config_of(PIOMMU_ARM_32_LPAE_S1, 4096, 32, 40);
+    struct piommu_pgtable *table;
+
+    (void)state;
+    config.root_alignment = 0x1800;
+    assert_int_equal(piommu_pgtable_create(fake_os_host(os), &config, &table), -PIOMMU_EINVAL);
+    config.root_alignment = 0;
+    config.root_bits = 41;
+    assert_int_equal(piommu_pgtable_create(fake_os_host(os), &config, &table), -PIOMMU_EINVAL);
+    config.root_bits = 5; /* no room for it */
+    assert_int_equal(piommu_pgtable_create(fake_os_host(os), &config, &table), -PIOMMU_EINVAL);
+    fake_os_destroy(os);
+}
+
 static void test_destroy_frees_whatever_is_mapped(void **state)
 {
     struct piommu_pgtable_config config = stage1_config(48);
@@ -525,6 +573,8 @@ int main(void)
         cmocka_unit_test(test_create_fails_cleanly_at_each_allocation),
         cmocka_unit_test(test_owner_and_config_are_passed_on_and_copied),
         cmocka_unit_test(test_tables_are_asked_for_by_granule_and_output_width),
+        cmocka_unit_test(test_the_root_lies_where_the_hardware_can_be_told_of_it),
+        cmocka_unit_test(test_a_place_for_the_root_that_makes_no_sense_is_refused),
         cmocka_unit_test(test_destroy_frees_whatever_is_mapped),
     };
 

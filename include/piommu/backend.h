@@ -57,9 +57,9 @@ struct piommu_backend_info {
     uint8_t output_bits; /**< width of physical addresses that it can emit; 0: all 64 */
     /**
      * Kind TABLES: what the tables should be, at best. A domain over several units gets what all of
-     * them have: the lowest input_bits, output_bits and leaf_sizes, coherent_walk if all have it,
-     * the features (CONTIGUOUS, XNX, DIRTY, BBM_LEVEL_2) that all have. Format, granule and the
-     * other flags must be the same.
+     * them have: the lowest input_bits, output_bits, root_bits and leaf_sizes, the highest
+     * root_alignment, coherent_walk if all have it, the features (CONTIGUOUS, XNX, DIRTY,
+     * BBM_LEVEL_2) that all have. Format, granule and the other flags must be the same.
      */
     struct piommu_pgtable_config table;
     /** Kind TABLES: what a table of the CPU must be; all 0: shared domains do not exist. */
@@ -111,6 +111,8 @@ struct piommu_backend_fault {
     bool iova_valid;                 /**< iova means something */
     bool read;                       /**< known to be a read */
     bool write;                      /**< known to be a write */
+    bool level_valid;                /**< level means something */
+    uint8_t level;                   /**< of the table at which the walk ended */
     uint64_t iova;                   /**< the address */
     uint32_t raw;                    /**< status as the hardware gave it */
 };

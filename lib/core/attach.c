@@ -269,10 +269,13 @@ static int enter(struct endpoint *endpoint, struct binding *to)
         int blocked = instance->backend->block(instance->unit, endpoint->handle);
 
         if (blocked != 0) {
-            /* It may be in the new domain, which has to know until the unit is stopped. */
+            /* It may be in either, and both have to know until the unit is stopped. */
             (void)piommu_instance_fail_(instance, blocked);
             if (!instance_stopped(instance)) {
                 count(endpoint, to);
+                if (from != NULL) {
+                    from->doubtful = true;
+                }
             }
             return -PIOMMU_EFAILED;
         }

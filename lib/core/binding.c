@@ -124,8 +124,6 @@ static int check_mappings(struct piommu_domain *domain, const struct geometry *t
 /* Whether a unit can walk the tables that the domain has, or is to have. */
 static bool walks(const struct piommu_instance *instance, const struct piommu_domain *domain)
 {
-    const uint32_t features = PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_XNX |
-                              PIOMMU_PGTABLE_DIRTY | PIOMMU_PGTABLE_BBM_LEVEL_2;
     const uint32_t ours = PIOMMU_PGTABLE_DISJOINT;
     const struct piommu_pgtable_config *can = &instance->info.table;
     const struct piommu_pgtable_config *table = &domain->table_config;
@@ -133,8 +131,9 @@ static bool walks(const struct piommu_instance *instance, const struct piommu_do
     return can->format == table->format && can->granule == table->granule &&
            can->input_bits >= table->input_bits && can->output_bits >= table->output_bits &&
            (can->coherent_walk || !table->coherent_walk) &&
-           ((can->flags ^ table->flags) & ~(features | ours)) == 0 &&
-           (table->flags & features & ~can->flags) == 0 &&
+           ((can->flags ^ table->flags) & ~(TABLE_FEATURES | ours)) == 0 &&
+           can->root_alignment <= table->root_alignment && root_width(can) >= root_width(table) &&
+           (table->flags & TABLE_FEATURES & ~can->flags) == 0 &&
            (can->leaf_sizes == 0 ||
             (table->leaf_sizes != 0 && (table->leaf_sizes & ~can->leaf_sizes) == 0));
 }
@@ -198,6 +197,18 @@ int piommu_binding_make_(struct piommu_domain *domain, struct piommu_instance *i
     CHAIN_APPEND(domain->bindings, binding);
     set_geometry(domain, &geometry);
     return 0;
+}
+
+int piommu_bindings_make_permanent_(struct piommu_domain *domain)
+{
+    int error = 0;
+
+    for (size_t i = 0; i < domain->config.instance_count && error == 0; i++) {
+        if (piommu_binding_find_(domain, domain->instances[i]) == NULL) {
+            error = piommu_binding_make_(domain, domain->instances[i], true);
+        }
+    }
+    return error;
 }
 
 /* Takes back what counts as being in a binding though no group does; its unit is stopped. */

@@ -396,6 +396,17 @@ static inline uint64_t last_of_width(unsigned int bits)
     return bits == 0 || bits >= 64 ? UINT64_MAX : (1ull << bits) - 1;
 }
 
+/* The features of tables that a domain has if all its units have them. */
+#define TABLE_FEATURES                                                       \
+    (PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_XNX | PIOMMU_PGTABLE_DIRTY | \
+     PIOMMU_PGTABLE_BBM_LEVEL_2)
+
+/* The width of addresses at which a table's root may lie. */
+static inline uint8_t root_width(const struct piommu_pgtable_config *table)
+{
+    return table->root_bits != 0 ? table->root_bits : table->output_bits;
+}
+
 /* How many bytes a list of segments has; below 2^64 once it was checked. */
 static inline uint64_t segments_size(const struct piommu_segment *segments, size_t count)
 {
@@ -459,6 +470,8 @@ struct binding *piommu_binding_find_(const struct piommu_domain *domain,
 /* Makes a domain exist on an instance, if it can be there; see piommu_group_attach for errors. */
 int piommu_binding_make_(struct piommu_domain *domain, struct piommu_instance *instance,
                          bool permanent);
+/* Makes those on the instances for which it was created; after an error some may be there. */
+int piommu_bindings_make_permanent_(struct piommu_domain *domain);
 /* Drops what nobody needs any more: bindings that came with a group, without endpoints. */
 void piommu_bindings_drop_unused_(struct piommu_domain *domain);
 void piommu_bindings_drop_all_(struct piommu_domain *domain);

@@ -351,10 +351,8 @@ static int wake(struct piommu_domain *domain)
     int error = domain->kind == PIOMMU_BACKEND_TABLES ? piommu_domain_make_table_(domain) : 0;
 
     domain->splits = true; /* from now on, if there is a table nothing may go past the cursor */
-    for (size_t i = 0; i < domain->config.instance_count && error == 0; i++) {
-        if (piommu_binding_find_(domain, domain->instances[i]) == NULL) {
-            error = piommu_binding_make_(domain, domain->instances[i], true);
-        }
+    if (error == 0) {
+        error = piommu_bindings_make_permanent_(domain);
     }
     if (error != 0) {
         piommu_bindings_drop_all_(domain);

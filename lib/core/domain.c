@@ -31,12 +31,7 @@ static int make_hardware(struct piommu_domain *domain)
     if (domain_is_paging(domain) && domain->kind == PIOMMU_BACKEND_TABLES) {
         error = piommu_domain_make_table_(domain);
     }
-    for (size_t i = 0; i < domain->config.instance_count && error == 0; i++) {
-        if (piommu_binding_find_(domain, domain->instances[i]) == NULL) {
-            error = piommu_binding_make_(domain, domain->instances[i], true);
-        }
-    }
-    return error;
+    return error != 0 ? error : piommu_bindings_make_permanent_(domain);
 }
 
 /* Frees what a domain has, in portions; true if all is gone. */

@@ -7,11 +7,6 @@
 
 #include <piommu/requirements.h>
 
-/* The features of tables that a domain has if all its units have them. */
-#define FEATURES                                                             \
-    (PIOMMU_PGTABLE_CONTIGUOUS | PIOMMU_PGTABLE_XNX | PIOMMU_PGTABLE_DIRTY | \
-     PIOMMU_PGTABLE_BBM_LEVEL_2)
-
 static uint64_t all_if_none(uint64_t leaf_sizes)
 {
     return leaf_sizes != 0 ? leaf_sizes : UINT64_MAX;
@@ -129,7 +124,7 @@ static bool add_table(struct limits limits, struct piommu_pgtable_config *table)
     const struct piommu_pgtable_config *theirs = &limits.instance->info.table;
 
     if (theirs->format != table->format || theirs->granule != table->granule ||
-        ((theirs->flags ^ table->flags) & ~FEATURES) != 0) {
+        ((theirs->flags ^ table->flags) & ~TABLE_FEATURES) != 0) {
         return false;
     }
     all->coherent_walk =
@@ -137,13 +132,19 @@ static bool add_table(struct limits limits, struct piommu_pgtable_config *table)
     TIGHTER(lower, PIOMMU_LIMIT_OUTPUT_BITS, all->output_bits, theirs->output_bits);
     all->stage2 = table->format == PIOMMU_ARM_64_LPAE_S2 || table->format == PIOMMU_ARM_32_LPAE_S2;
     table->coherent_walk = all->coherent_walk;
-    table->flags &= theirs->flags | ~FEATURES;
+    table->flags &= theirs->flags | ~TABLE_FEATURES;
     table->leaf_sizes &= all_if_none(theirs->leaf_sizes);
     if (theirs->input_bits < table->input_bits) {
         table->input_bits = theirs->input_bits;
     }
     if (theirs->output_bits < table->output_bits) {
         table->output_bits = theirs->output_bits;
+    }
+    if (theirs->root_alignment > table->root_alignment) {
+        table->root_alignment = theirs->root_alignment;
+    }
+    if (root_width(theirs) < root_width(table)) {
+        table->root_bits = theirs->root_bits;
     }
     return true;
 }

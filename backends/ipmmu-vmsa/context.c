@@ -8,16 +8,29 @@
 #define LOW_MASK  0xfffff000u
 #define HIGH_MASK 0xffu
 
+static uint32_t low(uint64_t table)
+{
+    return (uint32_t)table & LOW_MASK;
+}
+
+static uint32_t high(uint64_t table)
+{
+    return (uint32_t)(table >> 32) & HIGH_MASK;
+}
+
 void piommu_ipmmu_program_(struct ipmmu_context *context)
 {
     const struct ipmmu_unit *root = context->root->unit;
     unsigned int number = context->number;
 
-    piommu_ipmmu_write_context_(root, number, IMTTLBR0, (uint32_t)context->table & LOW_MASK);
-    piommu_ipmmu_write_context_(root, number, IMTTUBR0,
-                                (uint32_t)(context->table >> 32) & HIGH_MASK);
+    piommu_ipmmu_write_context_(root, number, IMTTLBR0, low(context->table));
+    piommu_ipmmu_write_context_(root, number, IMTTUBR0, high(context->table));
+    if (context->stage1 && (context->control & IMCTR_VA64) != 0) {
+        piommu_ipmmu_write_context_(root, number, IMTTLBR1, low(context->table));
+        piommu_ipmmu_write_context_(root, number, IMTTUBR1, high(context->table));
+    }
     piommu_ipmmu_write_context_(root, number, IMTTBCR, context->ttbcr);
-    if (context->root->stage == 1) {
+    if (context->stage1) {
         piommu_ipmmu_write_context_(root, number, IMMAIR0, context->mair);
     }
     if (root->class->has_bus_select) {
@@ -27,14 +40,16 @@ void piommu_ipmmu_program_(struct ipmmu_context *context)
     }
     /* 0 clears; what was read, written back, may not. */
     piommu_ipmmu_write_context_(root, number, IMSTR, 0);
+    context->unsettled = true;
     piommu_ipmmu_write_context_(root, number, IMCTR, context->control | IMCTR_FLUSH);
 }
 
-void piommu_ipmmu_enable_(struct ipmmu_unit *unit, const struct ipmmu_context *context)
+void piommu_ipmmu_enable_(struct ipmmu_unit *unit, struct ipmmu_context *context)
 {
     unsigned long state = piommu_host_lock(unit->host, unit->root->lock);
 
     unit->enabled |= 1u << context->number;
+    context->unsettled = true;
     piommu_ipmmu_write_context_(unit, context->number, IMCTR,
                                 (context->control | IMCTR_FLUSH) & IMCTR_CACHE);
     piommu_host_unlock(unit->host, unit->root->lock, state);
@@ -91,27 +106,49 @@ static int wait_for_caches(const struct ipmmu_context *context)
     return error;
 }
 
+/* Waits for all flushes of a context. */
+static int wait_for_all(const struct ipmmu_context *context)
+{
+    int error = wait_for_unit(context->root->unit, context->number);
+
+    return error != 0 ? error : wait_for_caches(context);
+}
+
+/* Waits for the flushes with which a context was enabled. */
+static int wait_until_settled(struct ipmmu_context *context)
+{
+    struct piommu_host host = context->root->unit->host;
+    unsigned long state = piommu_host_lock(host, context->root->lock);
+    bool unsettled = context->unsettled;
+
+    context->unsettled = false;
+    piommu_host_unlock(host, context->root->lock, state);
+    return unsettled ? wait_for_all(context) : 0;
+}
+
 /*
  * One flush. A cache unit that was flushed can fetch again what the root has not forgotten yet, and
  * nobody says whether the root's flush reaches that: so the caches are flushed before it and once
  * more after it. No source says either that a cache's flush ends with the root's, or what a second
- * one does during a first, so each is waited for.
+ * one does during a first, so each is waited for, and so is the one with which a context began. (A
+ * cache unit that begins to use the context after that is covered by the second flush.)
  */
 static int flush_now(struct ipmmu_context *context)
 {
     struct ipmmu_root *root = context->root;
     struct piommu_host host = root->unit->host;
-    unsigned long state = piommu_host_lock(host, root->lock);
-    int error;
+    int error = wait_until_settled(context);
+    unsigned long state;
 
+    if (error != 0) {
+        return error;
+    }
+    state = piommu_host_lock(host, root->lock);
     flush_caches(context);
     piommu_ipmmu_write_context_(root->unit, context->number, IMCTR, context->control | IMCTR_FLUSH);
     piommu_host_unlock(host, root->lock, state);
     piommu_host_barrier(host, PIOMMU_BARRIER_FULL);
-    error = wait_for_unit(root->unit, context->number);
-    if (error == 0) {
-        error = wait_for_caches(context);
-    }
+    error = wait_for_all(context);
     if (error == 0) {
         state = piommu_host_lock(host, root->lock);
         flush_caches(context);
@@ -159,34 +196,73 @@ int piommu_ipmmu_flush_(struct ipmmu_context *context)
 
 int piommu_ipmmu_invalidate_(void *unit, void *domain, struct piommu_range range, bool tables)
 {
+    struct ipmmu_context *context;
+
     /* There is no invalidation by address, and none that would spare walks. */
     (void)unit;
     (void)range;
     (void)tables;
-    return piommu_ipmmu_flush_(domain);
+    context = domain;
+    if (!has_one_context(context->root)) {
+        return piommu_ipmmu_flush_(context);
+    }
+    /* What another domain's table has replaced was forgotten then. */
+    return context->root->contexts[0] == context ? piommu_ipmmu_flush_(&context->root->blocked) : 0;
 }
 
-/* What the registers of a context are to be. */
-static void describe(const struct ipmmu_root *root, const struct piommu_pgtable_info *table,
-                     struct ipmmu_context *context)
+void piommu_ipmmu_describe_(const struct piommu_pgtable_info *table, struct ipmmu_context *context)
 {
     context->table = table->root_physical;
     context->control = IMCTR_MMUEN | IMCTR_INTEN;
-    if (root->stage == 1) {
-        context->ttbcr = root->unit->class->stage1_ttbcr;
+    context->stage1 = table->format != PIOMMU_ARM_64_LPAE_S2;
+    if (context->stage1) {
         context->mair = (uint32_t)table->registers.stage1.mair;
+        context->ttbcr = context->root->unit->class->stage1_ttbcr;
     } else {
-        context->control |= IMCTR_VA64;
         context->ttbcr =
             IMTTBCR_EAE | IMTTBCR_PMB | IMTTBCR_SL0_LEVEL_1 | (64u - (uint32_t)table->input_bits);
     }
+    if (table->format == PIOMMU_ARM_64_LPAE_S1) {
+        context->ttbcr = IMTTBCR_STAGE1_64(64u - (uint32_t)table->input_bits);
+    }
+    if (table->format != PIOMMU_ARM_32_LPAE_S1) {
+        context->control |= IMCTR_VA64;
+    }
+}
+
+int piommu_ipmmu_show_(struct ipmmu_root *root, struct ipmmu_context *context)
+{
+    struct piommu_host host = root->unit->host;
+    struct ipmmu_context *shown = context != &root->blocked ? context : NULL;
+    unsigned long state;
+
+    if (root->contexts[0] == shown) {
+        return 0;
+    }
+    /*
+     * Masters live: while the context is disabled they might pass. So it stays enabled, and the one
+     * store that changes it takes it from one table to the other (the upper half is 0 for all).
+     */
+    piommu_ipmmu_write_context_(root->unit, 0, IMTTLBR0, low(context->table));
+    state = piommu_host_lock(host, root->lock);
+    root->contexts[0] = shown;
+    piommu_host_unlock(host, root->lock, state);
+    return piommu_ipmmu_flush_(&root->blocked);
+}
+
+int piommu_ipmmu_hide_(struct ipmmu_root *root)
+{
+    root->contexts[0] = NULL;
+    piommu_ipmmu_write_context_(root->unit, 0, IMTTLBR0, low(root->blocked.table));
+    piommu_ipmmu_write_context_(root->unit, 0, IMCTR, root->blocked.control | IMCTR_FLUSH);
+    return wait_for_unit(root->unit, 0);
 }
 
 /* Finds the domain's context, or a free number for it. */
 static struct ipmmu_context *find_context(struct ipmmu_root *root, const void *identity,
                                           unsigned int *number)
 {
-    *number = MAX_CONTEXTS;
+    *number = has_one_context(root) ? 0 : MAX_CONTEXTS;
     for (unsigned int i = root->blocked.number; i-- > root->unit->class->first_context;) {
         if (root->contexts[i] == NULL) {
             *number = i;
@@ -200,13 +276,21 @@ static struct ipmmu_context *find_context(struct ipmmu_root *root, const void *i
 /* Whether a table is one that the hardware can be told of. */
 static bool can_walk(const struct ipmmu_root *root, const struct piommu_pgtable_info *table)
 {
-    bool stage1 = table->format == PIOMMU_ARM_32_LPAE_S1;
-
-    if (root->stage == 1) {
-        return stage1 && table->input_bits == 32;
+    if ((table->root_physical & ~(uint64_t)LOW_MASK & UINT32_MAX) != 0 ||
+        (table->root_physical >> 32) > (has_one_context(root) ? 0 : HIGH_MASK) ||
+        table->granule != 4096 || table->start_level != 1 || table->output_bits > 40) {
+        return false;
     }
-    return table->format == PIOMMU_ARM_64_LPAE_S2 && table->granule == 4096 &&
-           table->start_level == 1 && table->input_bits <= 40 && table->output_bits <= 40;
+    switch (table->format) {
+    case PIOMMU_ARM_32_LPAE_S1:
+        return root->tables == PIOMMU_IPMMU_VMSA_STAGE1 && table->input_bits == 32;
+    case PIOMMU_ARM_64_LPAE_S1:
+        return root->tables == PIOMMU_IPMMU_VMSA_STAGE1_64 && table->input_bits == 39;
+    case PIOMMU_ARM_64_LPAE_S2:
+        return (root->tables == PIOMMU_IPMMU_VMSA_STAGE2 || root->mixed) && table->input_bits <= 40;
+    default:
+        return false;
+    }
 }
 
 static int make_context(struct ipmmu_root *root, const struct piommu_backend_domain *request,
@@ -229,14 +313,17 @@ static int make_context(struct ipmmu_root *root, const struct piommu_backend_dom
     context->root = root;
     context->identity = request->identity;
     context->number = (uint8_t)number;
-    describe(root, request->table, context);
+    piommu_ipmmu_describe_(request->table, context);
+    *result = context;
+    if (has_one_context(root)) {
+        return 0; /* it is shown when a device enters */
+    }
     if (root->unit->powered) {
         piommu_ipmmu_program_(context);
     }
     state = piommu_host_lock(host, root->lock);
     root->contexts[number] = context;
     piommu_host_unlock(host, root->lock, state);
-    *result = context;
     return 0;
 }
 
@@ -272,14 +359,38 @@ int piommu_ipmmu_domain_create_(void *handle, const struct piommu_backend_domain
     return 0;
 }
 
-/* Disables a context in a unit's registers, and makes the unit forget it. */
-static void disable(struct ipmmu_unit *unit, unsigned int number)
+static void write_disabled(struct ipmmu_unit *unit, unsigned int number)
 {
     unsigned long state = piommu_host_lock(unit->host, unit->root->lock);
 
     unit->enabled &= ~(1u << number);
     piommu_ipmmu_write_context_(unit, number, IMCTR, IMCTR_FLUSH);
     piommu_host_unlock(unit->host, unit->root->lock, state);
+}
+
+int piommu_ipmmu_disable_(struct ipmmu_unit *unit, unsigned int number)
+{
+    /* What is written during another flush may be lost. */
+    int error = wait_for_unit(unit, number);
+
+    write_disabled(unit, number);
+    return error != 0 ? error : wait_for_unit(unit, number);
+}
+
+/*
+ * Makes a unit forget a context that no device is in any more. If it does not obey the root is
+ * dead, and no number of it is ever used again.
+ */
+static void retire(struct ipmmu_unit *unit, unsigned int number)
+{
+    if (!unit->powered) {
+        return;
+    }
+    if (root_dead(unit->root)) {
+        write_disabled(unit, number);
+    } else {
+        (void)piommu_ipmmu_disable_(unit, number);
+    }
 }
 
 void piommu_ipmmu_domain_destroy_(void *handle, void *domain)
@@ -293,19 +404,17 @@ void piommu_ipmmu_domain_destroy_(void *handle, void *domain)
         return;
     }
     unit->used &= ~(1u << context->number);
-    if (!is_root(unit) && unit->powered) {
-        disable(unit, context->number);
+    if (!is_root(unit)) {
+        retire(unit, context->number);
     }
     if (--context->references != 0) {
         return;
     }
-    state = piommu_host_lock(unit->host, root->lock);
-    root->contexts[context->number] = NULL;
-    piommu_host_unlock(unit->host, root->lock, state);
-    if (root->unit->powered && !root_dead(root)) {
-        piommu_ipmmu_write_context_(root->unit, context->number, IMCTR, IMCTR_FLUSH);
-        /* If it does not end the root is dead, and no number of it is ever used again. */
-        (void)wait_for_unit(root->unit, context->number);
+    if (!has_one_context(root)) {
+        state = piommu_host_lock(unit->host, root->lock);
+        root->contexts[context->number] = NULL;
+        piommu_host_unlock(unit->host, root->lock, state);
+        retire(root->unit, context->number);
     }
     piommu_host_free(unit->host, context, sizeof(*context));
 }

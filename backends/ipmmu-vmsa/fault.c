@@ -5,6 +5,21 @@
 
 #include "unit.h"
 
+/* The gravest of what a status says. */
+static enum piommu_fault_reason reason_of(uint32_t status)
+{
+    if ((status & IMSTR_MHIT) != 0) {
+        return PIOMMU_FAULT_CONFLICT;
+    }
+    if ((status & IMSTR_ABORT) != 0) {
+        return PIOMMU_FAULT_TABLE;
+    }
+    if (IMSTR_CODE(status) == IMSTR_CODE_SECURE) {
+        return PIOMMU_FAULT_SECURITY;
+    }
+    return (status & IMSTR_PF) != 0 ? PIOMMU_FAULT_PERMISSION : PIOMMU_FAULT_TRANSLATION;
+}
+
 /* What a context's status says, and whose it is; false: nothing. */
 static bool take(struct ipmmu_root *root, unsigned int number, struct piommu_backend_fault *fault)
 {
@@ -22,9 +37,10 @@ static bool take(struct ipmmu_root *root, unsigned int number, struct piommu_bac
     piommu_ipmmu_write_context_(unit, number, IMSTR, 0);
     fault->iova_valid = true;
     fault->raw = status;
-    fault->reason =
-        (status & (IMSTR_TF | IMSTR_PF)) != 0 ? PIOMMU_FAULT_MAPPING : PIOMMU_FAULT_UNKNOWN;
-    if (number == root->blocked.number) {
+    fault->reason = reason_of(status);
+    fault->level_valid = (status & (IMSTR_TF | IMSTR_PF | IMSTR_ABORT)) != 0;
+    fault->level = (uint8_t)IMSTR_LEVEL(status);
+    if (fault->domain == NULL) {
         fault->domain = &root->blocked; /* no domain of the core's */
         fault->reason = PIOMMU_FAULT_BLOCKED;
     }
@@ -51,7 +67,7 @@ int piommu_ipmmu_service_(void *handle, unsigned int budget)
     if (root_dead(root)) {
         return -PIOMMU_EFAILED;
     }
-    for (unsigned int i = 0; is_root(unit) && i < unit->class->contexts; i++) {
+    for (unsigned int i = 0; is_root(unit) && i < root->count; i++) {
         struct piommu_backend_fault fault = {.domain = identity_of(root, i)};
 
         if ((unsigned int)handled == budget) {

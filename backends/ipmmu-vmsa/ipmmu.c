@@ -3,10 +3,13 @@
 
 /* Units: how they are found, started, stopped, and given their power back. */
 
+#include <piommu/io-pgtable-inspect.h>
+
 #include "unit.h"
 
 #define PRODUCT_REGISTER_SIZE 4u
 #define ADDRESS_BITS          40u
+#define STAGE1_64_BITS        39u
 #define SECTION_SIZES         0x40201000u
 
 static int set_power(struct ipmmu_unit *unit, bool on)
@@ -19,10 +22,42 @@ static int set_power(struct ipmmu_unit *unit, bool on)
     return error;
 }
 
+static bool is_stage1(const struct ipmmu_root *root)
+{
+    return root->tables != PIOMMU_IPMMU_VMSA_STAGE2;
+}
+
+/* What tables of the library's own are to be. */
+static struct piommu_pgtable_config table_config(const struct ipmmu_root *root)
+{
+    struct piommu_pgtable_config config = {
+        .format = PIOMMU_ARM_32_LPAE_S1,
+        .granule = 4096,
+        .input_bits = 32,
+        .output_bits = ADDRESS_BITS,
+        /* Nobody knows of walks that snoop, but on Gen2, where Linux does not count on it. */
+        .coherent_walk = false,
+        .flags = is_stage1(root) ? PIOMMU_PGTABLE_NON_SECURE : PIOMMU_PGTABLE_CONCATENATE,
+        .leaf_sizes = SECTION_SIZES,
+        .root_alignment = 4096, /* the lower bits of IMTTLBR0 are not an address */
+        /* The only context changes its table by one store, which is of the lower word. */
+        .root_bits = has_one_context(root) ? 32 : ADDRESS_BITS,
+    };
+
+    if (root->tables == PIOMMU_IPMMU_VMSA_STAGE1_64) {
+        config.format = PIOMMU_ARM_64_LPAE_S1;
+        config.input_bits = STAGE1_64_BITS;
+    } else if (!is_stage1(root)) {
+        config.format = PIOMMU_ARM_64_LPAE_S2;
+        config.input_bits = ADDRESS_BITS;
+    }
+    return config;
+}
+
 /* An empty table of either stage is all zeroes; the larger one is two tables side by side. */
 static size_t empty_table_size(const struct ipmmu_root *root)
 {
-    return root->stage == 1 ? 0x1000 : 0x2000;
+    return is_stage1(root) ? 0x1000 : 0x2000;
 }
 
 static void free_root(struct ipmmu_root *root)
@@ -42,40 +77,42 @@ static void free_root(struct ipmmu_root *root)
 static int make_blocked(struct ipmmu_root *root)
 {
     struct piommu_host host = root->unit->host;
+    const struct piommu_pgtable_config config = table_config(root);
     struct piommu_dma_request request = {
         .size = empty_table_size(root),
         .alignment = empty_table_size(root),
-        .max_physical = (1ull << ADDRESS_BITS) - 1,
+        .max_physical = (1ull << config.root_bits) - 1,
         .purpose = PIOMMU_DMA_TABLE,
         .owner = root->unit->config.owner,
     };
-    struct ipmmu_context *blocked = &root->blocked;
+    struct piommu_pgtable_info info;
+    uint64_t physical;
+    int error;
 
-    root->empty_table = host.os->dma_alloc(host.ctx, &request, &blocked->table);
+    root->empty_table = host.os->dma_alloc(host.ctx, &request, &physical);
     if (root->empty_table == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    if ((blocked->table & (request.alignment - 1)) != 0 ||
-        blocked->table > request.max_physical - (request.size - 1)) {
+    if ((physical & (request.alignment - 1)) != 0 ||
+        physical > request.max_physical - (request.size - 1)) {
         return -PIOMMU_EINVAL;
     }
     memset(root->empty_table, 0, request.size);
     host.os->cache_clean(host.ctx, root->empty_table, request.size);
     piommu_host_barrier(host, PIOMMU_BARRIER_WRITE);
-    blocked->root = root;
-    blocked->number = (uint8_t)(root->unit->class->contexts - 1);
-    blocked->control = IMCTR_MMUEN | IMCTR_INTEN;
-    blocked->ttbcr = root->unit->class->stage1_ttbcr;
-    if (root->stage == 2) {
-        blocked->control |= IMCTR_VA64;
-        blocked->ttbcr = IMTTBCR_EAE | IMTTBCR_PMB | IMTTBCR_SL0_LEVEL_1 | (64u - ADDRESS_BITS);
+    error = piommu_pgtable_describe(host, &config, physical, &info);
+    if (error != 0) {
+        return error;
     }
+    root->blocked.root = root;
+    root->blocked.number = (uint8_t)(root->count - 1);
+    piommu_ipmmu_describe_(&info, &root->blocked);
     root->pass.root = root;
     root->pass.number = PASS;
     return 0;
 }
 
-static int make_root(struct ipmmu_unit *unit)
+static int make_root(struct ipmmu_unit *unit, uint32_t product)
 {
     struct ipmmu_root *root = piommu_host_alloc(unit->host, sizeof(*root));
     int error;
@@ -83,17 +120,20 @@ static int make_root(struct ipmmu_unit *unit)
     if (root == NULL) {
         return -PIOMMU_ENOMEM;
     }
+    unit->root = root;
     root->unit = unit;
     root->units = unit;
-    root->stage = unit->place.stage != 0 ? unit->place.stage : 1;
+    root->tables = unit->place.tables;
+    root->mixed = unit->place.mixed_stages;
+    root->erratum = piommu_ipmmu_has_erratum_(unit->part, product);
+    root->count =
+        unit->place.contexts != 0 ? (uint8_t)unit->place.contexts : unit->class->default_contexts;
     root->lock = unit->host.os->lock_create(unit->host.ctx);
     error = root->lock != NULL ? make_blocked(root) : -PIOMMU_ENOMEM;
     if (error != 0) {
         free_root(root);
-        return error;
     }
-    unit->root = root;
-    return 0;
+    return error;
 }
 
 static int read_product(const struct ipmmu_unit *unit, uint32_t *product)
@@ -120,21 +160,21 @@ static int start_root(struct ipmmu_root *root)
 {
     struct ipmmu_unit *unit = root->unit;
 
-    for (unsigned int i = 0; i < unit->class->contexts; i++) {
+    for (unsigned int i = 0; i < root->count; i++) {
         piommu_ipmmu_write_context_(unit, i, IMCTR, 0);
     }
-    if (root->stage == 2) {
+    if (!is_stage1(root) || root->mixed) {
         piommu_ipmmu_change_control_(unit, IMSAUXCTLR, 0, IMSAUXCTLR_S2PTE);
     }
     if (unit->class->has_high_address) {
         piommu_ipmmu_change_control_(unit, IMSCTLR, IMSCTLR_USE_SECGRP, 0);
     }
-    for (unsigned int i = 0; i < unit->class->contexts; i++) {
+    for (unsigned int i = 0; i < root->count; i++) {
         /* A fault that firmware has left would keep the interrupt raised. */
         piommu_ipmmu_write_context_(unit, i, IMSTR, 0);
     }
     piommu_ipmmu_program_(&root->blocked);
-    for (unsigned int i = 0; i < unit->class->contexts; i++) {
+    for (unsigned int i = 0; i < root->count; i++) {
         if (root->contexts[i] != NULL) {
             piommu_ipmmu_program_(root->contexts[i]);
         }
@@ -145,12 +185,19 @@ static int start_root(struct ipmmu_root *root)
 /* Starts a cache unit: the blocked context before the micro-TLBs that are to be in it. */
 static void start_cache(struct ipmmu_unit *unit)
 {
-    piommu_ipmmu_change_control_(unit, IMSCTLR, IMSCTLR_USE_SECGRP, 0);
+    struct ipmmu_root *root = unit->root;
+
+    for (unsigned int i = 0; i < root->count; i++) {
+        piommu_ipmmu_write_context_(unit, i, IMCTR, 0);
+    }
+    /* The TLB may be switched off only while no context uses it. */
+    piommu_ipmmu_change_control_(unit, IMSCTLR, IMSCTLR_USE_SECGRP,
+                                 root->erratum ? IMSCTLR_DISCACHE : 0);
     unit->enabled = 0;
-    piommu_ipmmu_enable_(unit, &unit->root->blocked);
-    for (unsigned int i = 0; i < unit->class->contexts; i++) {
+    piommu_ipmmu_enable_(unit, &root->blocked);
+    for (unsigned int i = 0; i < root->count; i++) {
         if ((unit->used & (1u << i)) != 0) {
-            piommu_ipmmu_enable_(unit, unit->root->contexts[i]);
+            piommu_ipmmu_enable_(unit, root->contexts[i]);
         }
     }
 }
@@ -169,30 +216,34 @@ static int start(struct ipmmu_unit *unit)
     return 0;
 }
 
+/* Lets go of masters and tables. -PIOMMU_ETIMEDOUT: the empty table may still be in use. */
+static int shut(struct ipmmu_unit *unit)
+{
+    struct ipmmu_root *root = unit->root;
+
+    piommu_ipmmu_let_go_(unit);
+    for (unsigned int i = 0; is_root(unit) && i < root->count; i++) {
+        piommu_ipmmu_write_context_(unit, i, IMCTR, IMCTR_FLUSH);
+    }
+    return piommu_ipmmu_disable_(unit, root->blocked.number);
+}
+
 static void fill_info(const struct ipmmu_unit *unit, struct piommu_backend_info *info)
 {
-    bool stage1 = unit->root->stage == 1;
+    const struct ipmmu_root *root = unit->root;
+    bool stage1 = is_stage1(root);
 
-    info->aperture.last = stage1 ? UINT32_MAX : (1ull << ADDRESS_BITS) - 1;
+    info->table = table_config(root);
+    info->aperture.last = (1ull << info->table.input_bits) - 1;
     info->leaf_sizes = SECTION_SIZES;
     info->identity = true;
     info->atomic_switch = true;
     info->output_bits = ADDRESS_BITS;
-    info->table = (struct piommu_pgtable_config){
-        .format = stage1 ? PIOMMU_ARM_32_LPAE_S1 : PIOMMU_ARM_64_LPAE_S2,
-        .granule = 4096,
-        .input_bits = stage1 ? 32 : ADDRESS_BITS,
-        .output_bits = ADDRESS_BITS,
-        /* Nobody knows of walks that snoop, but on Gen2, where Linux does not count on it. */
-        .coherent_walk = false,
-        .flags = stage1 ? PIOMMU_PGTABLE_NON_SECURE : PIOMMU_PGTABLE_CONCATENATE,
-        .leaf_sizes = SECTION_SIZES,
-    };
     info->prot = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE | PIOMMU_PROT_EXECUTE_ALL |
                  PIOMMU_PROT_NONCACHEABLE | PIOMMU_PROT_DEVICE | PIOMMU_PROT_SHARE_MASK |
                  PIOMMU_PROT_SOFTWARE_MASK | (stage1 ? PIOMMU_PROT_PRIVILEGED : 0);
     info->write_only = !stage1;
-    if (!stage1) {
+    if (!stage1 || root->mixed) {
         info->shared = (struct piommu_shared_limits){
             .formats = 1u << PIOMMU_ARM_64_LPAE_S2,
             .granules = 4096,
@@ -231,8 +282,31 @@ static void take_from_list(struct ipmmu_unit *unit)
     piommu_host_unlock(unit->host, unit->root->lock, state);
 }
 
-/* Decides whether the unit is one that can be driven as it is to be. */
-static int check(struct ipmmu_unit *unit, const struct ipmmu_unit *parent)
+/* Decides whether a root can be as its place wants it. */
+static int check_root(const struct ipmmu_unit *unit, uint32_t product)
+{
+    const struct piommu_ipmmu_vmsa_config *place = &unit->place;
+    bool stage2 = place->tables == PIOMMU_IPMMU_VMSA_STAGE2;
+    unsigned int least = unit->class->first_context != 0 ? 3 : 1;
+
+    if ((unsigned int)place->tables > PIOMMU_IPMMU_VMSA_STAGE2 || (place->mixed_stages && stage2) ||
+        place->contexts > unit->class->contexts ||
+        (place->contexts != 0 && place->contexts < least)) {
+        return -PIOMMU_EINVAL;
+    }
+    if (place->tables == PIOMMU_IPMMU_VMSA_STAGE1_64 && !unit->class->has_high_address) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    if ((stage2 || place->mixed_stages) && !piommu_ipmmu_can_stage2_(unit->part, product)) {
+        piommu_host_log_(unit->host, PIOMMU_LOG_ERROR, "%s: product %x has no stage 2",
+                         unit->config.name, (uint64_t)product);
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    return 0;
+}
+
+/* Decides whether the unit is one that can be driven, and finds or makes its root. */
+static int find_root(struct ipmmu_unit *unit, const struct ipmmu_unit *parent)
 {
     uint32_t product;
     int error;
@@ -242,22 +316,17 @@ static int check(struct ipmmu_unit *unit, const struct ipmmu_unit *parent)
                          unit->config.name, unit->place.compatible);
         return -PIOMMU_ENODEV;
     }
-    if (parent != NULL && (!unit->class->has_caches || parent->class != unit->class)) {
-        return -PIOMMU_EINVAL;
-    }
-    if (unit->place.stage > 2) {
-        return -PIOMMU_EINVAL;
-    }
-    if (parent != NULL || unit->place.stage != 2) {
-        return 0;
+    if (parent != NULL) {
+        unit->root = parent->root;
+        return unit->class->has_caches && parent->class == unit->class && is_root(parent)
+                   ? 0
+                   : -PIOMMU_EINVAL;
     }
     error = read_product(unit, &product);
-    if (error == 0 && !piommu_ipmmu_can_stage2_(unit->part, product)) {
-        piommu_host_log_(unit->host, PIOMMU_LOG_ERROR, "%s: product %x has no stage 2",
-                         unit->config.name, (uint64_t)product);
-        error = -PIOMMU_EOPNOTSUPP;
+    if (error == 0) {
+        error = check_root(unit, product);
     }
-    return error;
+    return error != 0 ? error : make_root(unit, product);
 }
 
 /* Maps the registers, and starts the unit. */
@@ -272,6 +341,12 @@ static int bring_up(struct ipmmu_unit *unit)
     error = os->mmio_map(unit->host.ctx, unit->place.registers, unit->class->size, &unit->base);
     if (error == 0) {
         error = start(unit);
+        if (error != 0 && shut(unit) != 0) {
+            piommu_host_log_(unit->host, PIOMMU_LOG_ERROR,
+                             "%s: does not stop; a table of it is never used again",
+                             unit->config.name);
+            unit->root->empty_table = NULL;
+        }
         if (error != 0) {
             os->mmio_unmap(unit->host.ctx, unit->base, unit->class->size);
         }
@@ -286,7 +361,6 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
                  const struct piommu_instance_config *config, const void *backend_config,
                  void *parent, void **result, struct piommu_backend_info *info)
 {
-    struct ipmmu_unit *main_unit = parent;
     struct ipmmu_unit *unit;
     int error;
 
@@ -303,14 +377,7 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
     unit->place = *(const struct piommu_ipmmu_vmsa_config *)backend_config;
     unit->part = piommu_ipmmu_find_part_(unit->place.compatible);
     unit->class = unit->part != NULL ? unit->part->class : NULL;
-    error = check(unit, main_unit);
-    if (error == 0) {
-        if (main_unit != NULL) {
-            unit->root = main_unit->root;
-        } else {
-            error = make_root(unit);
-        }
-    }
+    error = find_root(unit, parent);
     if (error == 0) {
         error = bring_up(unit);
         if (error != 0 && is_root(unit)) {
@@ -329,30 +396,36 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
     return 0;
 }
 
+/* Whether the micro-TLBs that devices have are blocked, as the hardware itself says. */
+static bool all_blocked(const struct ipmmu_unit *unit)
+{
+    uint32_t blocked = IMUCTR_SELECT(unit->root->blocked.number) | IMUCTR_MMUEN;
+
+    for (unsigned int i = 0; has_micro_tlbs(unit) && i < unit->class->micro_tlbs; i++) {
+        if (unit->endpoints[i].added &&
+            (piommu_ipmmu_read_micro_tlb_(unit, i, IMUCTR) & ~IMUCTR_FLUSH) != blocked) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Blocks all that devices have, and looks whether the unit obeys. */
 static int stop(void *handle)
 {
     struct ipmmu_unit *unit = handle;
-    const struct ipmmu_context *blocked = &unit->root->blocked;
+    struct ipmmu_root *root = unit->root;
 
-    atomic_store_explicit(&unit->root->dead, 1, memory_order_release);
+    atomic_store_explicit(&root->dead, 1, memory_order_release);
     if (!unit->powered) {
         return 0;
     }
     piommu_ipmmu_block_all_(unit);
     piommu_host_barrier(unit->host, PIOMMU_BARRIER_FULL);
-    for (unsigned int i = 0; has_micro_tlbs(unit) && i < unit->class->micro_tlbs; i++) {
-        uint32_t control;
-
-        if (!unit->endpoints[i].added) {
-            continue;
-        }
-        control = piommu_ipmmu_read_micro_tlb_(unit, i, IMUCTR) & ~IMUCTR_FLUSH;
-        if (control != (IMUCTR_SELECT(blocked->number) | IMUCTR_MMUEN)) {
-            return -PIOMMU_ETIMEDOUT;
-        }
+    if (!all_blocked(unit)) {
+        return -PIOMMU_ETIMEDOUT;
     }
-    return 0;
+    return has_one_context(root) ? piommu_ipmmu_hide_(root) : 0;
 }
 
 static int remove_unit(void *handle)
@@ -360,13 +433,12 @@ static int remove_unit(void *handle)
     struct ipmmu_unit *unit = handle;
     bool root = is_root(unit);
 
+    /* The table of the blocked context is about to go: nothing may use it. */
+    if (unit->powered && shut(unit) != 0) {
+        return -PIOMMU_ETIMEDOUT;
+    }
+    unit->host.os->mmio_unmap(unit->host.ctx, unit->base, unit->class->size);
     if (unit->powered) {
-        /* The root's tables are about to go: nothing may be in any of its contexts. */
-        piommu_ipmmu_let_go_(unit);
-        for (unsigned int i = 0; root && i < unit->class->contexts; i++) {
-            piommu_ipmmu_write_context_(unit, i, IMCTR, IMCTR_FLUSH);
-        }
-        unit->host.os->mmio_unmap(unit->host.ctx, unit->base, unit->class->size);
         (void)set_power(unit, false);
     }
     if (root) {
@@ -381,20 +453,24 @@ static int remove_unit(void *handle)
 static int suspend(void *handle)
 {
     struct ipmmu_unit *unit = handle;
+    struct ipmmu_root *root = unit->root;
     int error = 0;
 
     piommu_ipmmu_block_all_(unit);
+    if (has_one_context(root)) {
+        error = piommu_ipmmu_show_(root, &root->blocked);
+    }
     /* What the root holds of contexts that only this unit has could not be forgotten later. */
-    for (unsigned int i = 0; i < unit->class->contexts && error == 0; i++) {
-        if ((unit->used & (1u << i)) != 0) {
-            error = piommu_ipmmu_flush_(unit->root->contexts[i]);
+    for (unsigned int i = 0; i < root->count && error == 0; i++) {
+        if ((unit->used & (1u << i)) != 0 && root->contexts[i] != NULL) {
+            error = piommu_ipmmu_flush_(root->contexts[i]);
         }
     }
     if (error == 0) {
-        unsigned long state = piommu_host_lock(unit->host, unit->root->lock);
+        unsigned long state = piommu_host_lock(unit->host, root->lock);
 
         unit->enabled = 0;
-        piommu_host_unlock(unit->host, unit->root->lock, state);
+        piommu_host_unlock(unit->host, root->lock, state);
         error = set_power(unit, false);
     }
     return error;
@@ -425,7 +501,7 @@ const struct piommu_backend *piommu_ipmmu_vmsa_backend(void)
         .domain_destroy = piommu_ipmmu_domain_destroy_,
         .attach = piommu_ipmmu_attach_,
         .block = piommu_ipmmu_block_,
-        .block_now = piommu_ipmmu_block_,
+        .block_now = piommu_ipmmu_block_now_,
         .invalidate = piommu_ipmmu_invalidate_,
         .service = piommu_ipmmu_service_,
         .suspend = suspend,

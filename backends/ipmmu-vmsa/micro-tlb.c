@@ -22,12 +22,24 @@ void piommu_ipmmu_select_(struct ipmmu_unit *unit, unsigned int micro_tlb,
     piommu_ipmmu_write_micro_tlb_(unit, micro_tlb, IMUCTR, control);
 }
 
+/* Whether a micro-TLB is one that this backend may write to. */
+static bool is_ours(const struct ipmmu_unit *unit, unsigned int micro_tlb)
+{
+    return ((unit->place.untouched_micro_tlbs >> micro_tlb) & 1) == 0;
+}
+
+/* Whether firmware has left a micro-TLB enabled: the context that it names is a domain's now. */
+static bool translates(const struct ipmmu_unit *unit, unsigned int micro_tlb)
+{
+    return (piommu_ipmmu_read_micro_tlb_(unit, micro_tlb, IMUCTR) & IMUCTR_MMUEN) != 0;
+}
+
 void piommu_ipmmu_block_all_(struct ipmmu_unit *unit)
 {
     bool unknown = unit->config.unknown_ids == PIOMMU_UNKNOWN_IDS_BLOCK;
 
     for (unsigned int i = 0; has_micro_tlbs(unit) && i < unit->class->micro_tlbs; i++) {
-        if (unknown || unit->endpoints[i].added) {
+        if (is_ours(unit, i) && (unknown || unit->endpoints[i].touched || translates(unit, i))) {
             piommu_ipmmu_select_(unit, i, &unit->root->blocked);
         }
     }
@@ -47,12 +59,17 @@ int piommu_ipmmu_add_endpoint_(void *handle, uint32_t id, struct piommu_endpoint
 {
     struct ipmmu_unit *unit = handle;
 
-    (void)facts;
     if (!has_micro_tlbs(unit) || id >= unit->class->micro_tlbs) {
         return -PIOMMU_ENOENT;
     }
+    if (!is_ours(unit, id) || ((unit->place.denied_micro_tlbs >> id) & 1) != 0) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
     if (root_dead(unit->root)) {
         return -PIOMMU_EFAILED;
+    }
+    if (has_one_context(unit->root)) {
+        piommu_backend_set_group(facts, 1);
     }
     unit->endpoints[id].unit = unit;
     unit->endpoints[id].number = (uint8_t)id;
@@ -71,24 +88,38 @@ void piommu_ipmmu_release_endpoint_(void *unit, void *handle)
     endpoint->added = false;
 }
 
-int piommu_ipmmu_attach_(void *unit, void *handle, void *domain)
+int piommu_ipmmu_attach_(void *handle, void *endpoint_handle, void *domain)
 {
-    const struct ipmmu_endpoint *endpoint = handle;
-    const struct ipmmu_context *context = domain;
+    struct ipmmu_unit *unit = handle;
+    const struct ipmmu_endpoint *endpoint = endpoint_handle;
+    struct ipmmu_context *context = domain;
+    int error = 0;
 
-    (void)unit;
-    if (root_dead(endpoint->unit->root)) {
+    if (root_dead(unit->root)) {
         return -PIOMMU_EFAILED;
     }
-    piommu_ipmmu_select_(endpoint->unit, endpoint->number, context);
-    return 0;
+    if (has_one_context(unit->root) && context->number != PASS) {
+        error = piommu_ipmmu_show_(unit->root, context);
+    }
+    if (error == 0) {
+        piommu_ipmmu_select_(unit, endpoint->number, context);
+    }
+    return error;
 }
 
-int piommu_ipmmu_block_(void *unit, void *handle)
+int piommu_ipmmu_block_(void *handle, void *endpoint_handle)
 {
-    const struct ipmmu_endpoint *endpoint = handle;
+    struct ipmmu_unit *unit = handle;
+    const struct ipmmu_endpoint *endpoint = endpoint_handle;
 
-    (void)unit;
-    piommu_ipmmu_select_(endpoint->unit, endpoint->number, &endpoint->unit->root->blocked);
-    return 0;
+    piommu_ipmmu_select_(unit, endpoint->number, &unit->root->blocked);
+    return has_one_context(unit->root) ? piommu_ipmmu_show_(unit->root, &unit->root->blocked) : 0;
+}
+
+int piommu_ipmmu_block_now_(void *handle, void *endpoint)
+{
+    const struct ipmmu_unit *unit = handle;
+
+    /* With one context the table has to change, and that be waited for. */
+    return has_one_context(unit->root) ? -PIOMMU_EAGAIN : piommu_ipmmu_block_(handle, endpoint);
 }

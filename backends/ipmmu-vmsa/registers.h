@@ -11,6 +11,8 @@
 #define IMBUSCR  0x0cu
 #define IMTTLBR0 0x10u
 #define IMTTUBR0 0x14u
+#define IMTTLBR1 0x18u
+#define IMTTUBR1 0x1cu
 #define IMSTR    0x20u
 #define IMMAIR0  0x28u
 #define IMELAR   0x30u
@@ -33,14 +35,19 @@
 #define IMTTBCR_EAE         (1u << 31)
 #define IMTTBCR_PMB         (1u << 30)
 #define IMTTBCR_SL0_LEVEL_1 (1u << 6) /* stage 2; in stage 1 the same level is 2 << 6 */
+/* Stage 1 with VA64: both bases, cacheable walks (which nobody snoops), start at level 1. */
+#define IMTTBCR_STAGE1_64(size) (0xb5003580u | ((uint32_t)(size) << 16) | (uint32_t)(size))
 
 #define IMBUSCR_MASK 0x7u
 
-#define IMSTR_MHIT  (1u << 4)
-#define IMSTR_ABORT (1u << 2)
-#define IMSTR_PF    (1u << 1)
-#define IMSTR_TF    (1u << 0)
-#define IMSTR_FAULT (IMSTR_MHIT | IMSTR_ABORT | IMSTR_PF | IMSTR_TF)
+#define IMSTR_LEVEL(status) (((status) >> 12) & 0x3u)
+#define IMSTR_CODE(status)  (((status) >> 8) & 0x7u)
+#define IMSTR_CODE_SECURE   5u /* a table or page of the other world */
+#define IMSTR_MHIT          (1u << 4)
+#define IMSTR_ABORT         (1u << 2)
+#define IMSTR_PF            (1u << 1)
+#define IMSTR_TF            (1u << 0)
+#define IMSTR_FAULT         (IMSTR_MHIT | IMSTR_ABORT | IMSTR_PF | IMSTR_TF)
 
 #define IMUCTR_SELECT(context) ((uint32_t)(context) << 4)
 #define IMUCTR_FLUSH           (1u << 1)

@@ -17,28 +17,31 @@
 
 /* The register layout of a generation, and what it can do. */
 struct ipmmu_class {
-    uint32_t alias;          /* added to every offset: the non-secure bank of Gen2 */
-    uint32_t context_base;   /* where the block of context 0 begins */
-    uint32_t context_stride; /* from one block to the next; there is a gap before number 8 */
-    uint32_t micro_tlb_base; /* added to the offsets of micro-TLBs */
-    uint32_t control_base;   /* added to the offsets of IMSCTLR and IMSAUXCTLR */
-    uint32_t size;           /* of all registers */
-    uint32_t stage1_ttbcr;   /* IMTTBCR of a stage-1 context */
-    uint8_t contexts;        /* how many there are */
-    uint8_t first_context;   /* the lowest that may be used */
-    uint8_t micro_tlbs;      /* how many there are */
-    bool has_caches;         /* roots have no micro-TLBs, cache units have */
-    bool has_high_address;   /* IMEUAR and IMSCTLR exist */
-    bool has_bus_select;     /* IMBUSCR exists */
+    uint32_t alias;           /* added to every offset: the non-secure bank of Gen2 */
+    uint32_t context_base;    /* where the block of context 0 begins */
+    uint32_t context_stride;  /* from one block to the next; there is a gap before number 8 */
+    uint32_t micro_tlb_base;  /* added to the offsets of micro-TLBs */
+    uint32_t control_base;    /* added to the offsets of IMSCTLR and IMSAUXCTLR */
+    uint32_t size;            /* of all registers */
+    uint32_t stage1_ttbcr;    /* IMTTBCR of a stage-1 context */
+    uint8_t contexts;         /* how many there are */
+    uint8_t default_contexts; /* how many are used if nobody says how many */
+    uint8_t first_context;    /* the lowest that may be used */
+    uint8_t micro_tlbs;       /* how many there are */
+    bool has_caches;          /* roots have no micro-TLBs, cache units have */
+    bool has_high_address;    /* IMEUAR and IMSCTLR exist */
+    bool has_bus_select;      /* IMBUSCR exists */
 };
 
 /* A part, by what its device tree says. */
 struct ipmmu_part {
     const char *compatible;
     const struct ipmmu_class *class;
-    /* Stage 2: the products that can do it. */
-    bool may_stage2;
+    unsigned int flags;
 };
+
+#define PIOMMU_IPMMU_PART_STAGE2  1u /* some of its products can walk stage-2 tables */
+#define PIOMMU_IPMMU_PART_ERRATUM 2u /* cache units of some translate wrongly with their TLB on */
 
 struct ipmmu_unit;
 
@@ -48,13 +51,15 @@ struct ipmmu_context {
     const void *identity;
     uint32_t references; /* units that have made it */
     uint8_t number;
-    uint64_t table;   /* IMTTLBR0, IMTTUBR0 */
+    bool stage1;
+    uint64_t table;   /* IMTTLBR0, IMTTUBR0; 64-bit stage 1: IMTTLBR1, IMTTUBR1, too */
     uint32_t ttbcr;   /* IMTTBCR */
     uint32_t mair;    /* IMMAIR0; stage 1 */
     uint32_t control; /* IMCTR while it is enabled, without FLUSH */
 
     /* Under the root's lock: flushes are numbered, and one runs at a time. */
     bool flushing;
+    bool unsettled; /* it was enabled somewhere with a FLUSH that nobody has waited for */
     uint32_t started;
     uint32_t done;
 };
@@ -65,7 +70,10 @@ struct ipmmu_context {
 struct ipmmu_root {
     struct ipmmu_unit *unit;  /* the root unit itself */
     struct ipmmu_unit *units; /* all of them, the root first; changed under the lock */
-    unsigned int stage;
+    enum piommu_ipmmu_vmsa_tables tables;
+    bool mixed;
+    bool erratum;  /* the TLBs of its cache units have to be off */
+    uint8_t count; /* contexts that may be touched; the highest is the blocked one */
     struct ipmmu_context *contexts[MAX_CONTEXTS]; /* changed under the lock */
     struct ipmmu_context blocked;
     struct ipmmu_context pass;
@@ -108,6 +116,12 @@ static inline bool has_micro_tlbs(const struct ipmmu_unit *unit)
     return !unit->class->has_caches || !is_root(unit);
 }
 
+/* There is one context for everything: it has the table of a domain, or else the empty one. */
+static inline bool has_one_context(const struct ipmmu_root *root)
+{
+    return root->count == 1;
+}
+
 static inline bool root_dead(struct ipmmu_root *root)
 {
     return atomic_load_explicit(&root->dead, memory_order_acquire) != 0;
@@ -129,31 +143,48 @@ void piommu_ipmmu_change_control_(const struct ipmmu_unit *unit, uint32_t offset
 /* Finds a part by name; NULL if it is not known. */
 const struct ipmmu_part *piommu_ipmmu_find_part_(const char *compatible);
 extern const char *const piommu_ipmmu_compatible_[];
-/* Whether a product can walk stage-2 tables, by its product register. */
+/* Whether a product, by its product register, can walk stage-2 tables. */
 bool piommu_ipmmu_can_stage2_(const struct ipmmu_part *part, uint32_t product);
+/* Whether the TLBs of a product's cache units have to be switched off. 0: it is not known which. */
+bool piommu_ipmmu_has_erratum_(const struct ipmmu_part *part, uint32_t product);
 
 /* context.c */
 
+/* What a context's registers are to be for a table. */
+void piommu_ipmmu_describe_(const struct piommu_pgtable_info *table, struct ipmmu_context *context);
 /* Writes a context's registers in the root, and enables it there. */
 void piommu_ipmmu_program_(struct ipmmu_context *context);
 /* Enables a context in a cache unit. */
-void piommu_ipmmu_enable_(struct ipmmu_unit *unit, const struct ipmmu_context *context);
+void piommu_ipmmu_enable_(struct ipmmu_unit *unit, struct ipmmu_context *context);
+/*
+ * Disables a context in a unit, and waits until it has forgotten it. -PIOMMU_ETIMEDOUT: it has not,
+ * and nothing that the context has led to may be used for anything else.
+ */
+int piommu_ipmmu_disable_(struct ipmmu_unit *unit, unsigned int number);
 /*
  * Makes all units forget what they hold of a context, and waits for it: everything that was visible
  * before the call.
  */
 int piommu_ipmmu_flush_(struct ipmmu_context *context);
+/* Of a root with one context: puts the domain's table there; the blocked one's is the empty one. */
+int piommu_ipmmu_show_(struct ipmmu_root *root, struct ipmmu_context *context);
 int piommu_ipmmu_domain_create_(void *unit, const struct piommu_backend_domain *request,
                                 void **result);
 void piommu_ipmmu_domain_destroy_(void *unit, void *domain);
 int piommu_ipmmu_invalidate_(void *unit, void *domain, struct piommu_range range, bool tables);
+
+/* The same when the root is dead, with the blocked one's: whether the hardware has obeyed. */
+int piommu_ipmmu_hide_(struct ipmmu_root *root);
 
 /* micro-tlb.c */
 
 /* Points a micro-TLB at a context. */
 void piommu_ipmmu_select_(struct ipmmu_unit *unit, unsigned int micro_tlb,
                           const struct ipmmu_context *context);
-/* Blocks micro-TLBs: those that devices have, or all of them if unknown ones are to be blocked. */
+/*
+ * Blocks micro-TLBs: those that devices have, those that translate as firmware wanted, or all of
+ * them if unknown ones are to be blocked.
+ */
 void piommu_ipmmu_block_all_(struct ipmmu_unit *unit);
 /* Switches off all micro-TLBs that were used: the guarantee of isolation ends. */
 void piommu_ipmmu_let_go_(struct ipmmu_unit *unit);
@@ -162,6 +193,7 @@ int piommu_ipmmu_add_endpoint_(void *unit, uint32_t id, struct piommu_endpoint_f
 void piommu_ipmmu_release_endpoint_(void *unit, void *endpoint);
 int piommu_ipmmu_attach_(void *unit, void *endpoint, void *domain);
 int piommu_ipmmu_block_(void *unit, void *endpoint);
+int piommu_ipmmu_block_now_(void *unit, void *endpoint);
 
 /* fault.c */
 

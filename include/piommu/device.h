@@ -122,8 +122,10 @@ struct piommu_id_info {
  * A device joins the group of every device with which it shares an ID, a group number of the
  * backend, or its group_key; groups that it connects become one. All of them must be blocked.
  *
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENOENT: the hardware does not know an ID; -PIOMMU_EBUSY: a
- *         group that it would join is attached to a domain, or an instance is suspended;
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENOENT: the hardware does not know an ID;
+ *         -PIOMMU_EOPNOTSUPP: the configuration of its backend denies an ID to devices;
+ *         -PIOMMU_EBUSY: a group that it would join is attached to a domain, or an instance is
+ *         suspended;
  *         -PIOMMU_EMIXED: an instance belongs to another context; -PIOMMU_ENOMEM;
  *         -PIOMMU_EBADMSG: the hardware describes the ID in an impossible way; -PIOMMU_EIO: it
  *         refused; -PIOMMU_EFAILED: an instance has failed, now or earlier; or an error of

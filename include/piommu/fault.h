@@ -10,12 +10,25 @@
 
 #include <piommu/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /** Why an access was refused, as far as the hardware says. */
 enum piommu_fault_reason {
     PIOMMU_FAULT_UNKNOWN, /**< the hardware does not say */
     PIOMMU_FAULT_BLOCKED, /**< the device is in no domain */
-    PIOMMU_FAULT_MAPPING, /**< nothing is mapped there, or the access is not allowed */
+    /** Nothing is mapped there, or the access is not allowed: the hardware does not say which. */
+    PIOMMU_FAULT_MAPPING,
+    PIOMMU_FAULT_TRANSLATION, /**< nothing is mapped there, or a descriptor makes no sense */
+    PIOMMU_FAULT_PERMISSION,  /**< something is mapped there, and the access is not allowed */
+    PIOMMU_FAULT_TABLE,       /**< a page table could not be read */
+    PIOMMU_FAULT_CONFLICT,    /**< the TLB has several translations: an invalidation was left out */
+    PIOMMU_FAULT_SECURITY,    /**< a table or memory of the other security state */
 };
+
+/** A short English phrase for a reason: a constant string. Runs beside anything. */
+const char *piommu_fault_reason_name(enum piommu_fault_reason reason);
 
 /**
  * One report. It holds the host's own cookies, never a pointer to an object of the library. Devices
@@ -35,6 +48,8 @@ struct piommu_fault {
     bool iova_valid;                 /**< iova means something */
     bool read;                       /**< known to be a read; if neither is set, not known */
     bool write;                      /**< known to be a write */
+    bool level_valid;                /**< level means something */
+    uint8_t level;                   /**< of the table at which the walk ended */
     uint64_t iova;                   /**< the address that the device used */
     uint32_t raw;                    /**< the hardware's own status, for a log */
 };
@@ -63,5 +78,9 @@ enum piommu_fault_answer {
  */
 typedef enum piommu_fault_answer piommu_fault_callback(void *cookie,
                                                        const struct piommu_fault *fault);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

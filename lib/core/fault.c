@@ -11,6 +11,22 @@
 
 #define SECOND 1000000000ull
 
+const char *piommu_fault_reason_name(enum piommu_fault_reason reason)
+{
+    static const char *const names[] = {
+        [PIOMMU_FAULT_UNKNOWN] = "unknown reason",
+        [PIOMMU_FAULT_BLOCKED] = "device is in no domain",
+        [PIOMMU_FAULT_MAPPING] = "not mapped, or not allowed",
+        [PIOMMU_FAULT_TRANSLATION] = "not mapped",
+        [PIOMMU_FAULT_PERMISSION] = "not allowed",
+        [PIOMMU_FAULT_TABLE] = "page table cannot be read",
+        [PIOMMU_FAULT_CONFLICT] = "conflicting TLB entries",
+        [PIOMMU_FAULT_SECURITY] = "wrong security state",
+    };
+
+    return (unsigned int)reason < sizeof(names) / sizeof(names[0]) ? names[reason] : names[0];
+}
+
 /*
  * The device that has an ID; NULL if several have it, since nobody can tell which of them it was.
  */
@@ -287,6 +303,8 @@ void piommu_backend_report_fault(struct piommu_instance *instance,
                                             .iova_valid = raw->iova_valid,
                                             .read = raw->read,
                                             .write = raw->write,
+                                            .level_valid = raw->level_valid,
+                                            .level = raw->level,
                                             .iova = raw->iova,
                                             .raw = raw->raw}};
     unsigned long state = context_lock(context);

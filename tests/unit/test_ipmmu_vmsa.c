@@ -144,7 +144,8 @@ static struct bench *open_bench(const struct variant *variant,
         bench->places[i] = (struct piommu_ipmmu_vmsa_config){
             .compatible = variant->compatible,
             .registers = units[i].base,
-            .stage = i == ROOT ? variant->stage : 0,
+            .tables = i == ROOT && variant->stage == 2 ? PIOMMU_IPMMU_VMSA_STAGE2
+                                                       : PIOMMU_IPMMU_VMSA_STAGE1,
             .product_register = ipmmu_model_product_address(bench->model),
         };
     }
@@ -362,7 +363,7 @@ static void test_a_fault_is_told_with_its_domain_and_the_only_device_in_it(void 
         assert_int_equal(bench->faults, 1);
         assert_true(bench->fault.iova_valid && bench->fault.iova == iova);
         assert_false(bench->fault.id_valid);
-        assert_int_equal(bench->fault.reason, PIOMMU_FAULT_MAPPING);
+        assert_int_equal(bench->fault.reason, PIOMMU_FAULT_TRANSLATION);
         assert_int_equal(piommu_instance_interrupt(bench->instances[ROOT], 8, &more), 0);
         /* Both are in the domain: a block meets both, at once. */
         bench->answer = PIOMMU_FAULT_BLOCK;
@@ -536,16 +537,20 @@ static void test_what_cannot_be_driven_is_refused(void **state)
 {
     static const struct {
         const char *compatible;
-        unsigned int stage;
+        unsigned int tables;
         uint32_t product;
         int error;
     } tries[] = {
-        {"renesas,ipmmu-r8a7795", 2, 0x4f11, -PIOMMU_EOPNOTSUPP}, /* H3 ES1.1 */
-        {"renesas,ipmmu-r8a7795", 2, 0x4f20, 0},
-        {"renesas,ipmmu-r8a77990", 2, 0x5710, -PIOMMU_EOPNOTSUPP}, /* E3 */
+        {"renesas,ipmmu-r8a7795", PIOMMU_IPMMU_VMSA_STAGE2, 0x4f11,
+         -PIOMMU_EOPNOTSUPP}, /* H3 ES1.1 */
+        {"renesas,ipmmu-r8a7795", PIOMMU_IPMMU_VMSA_STAGE2, 0,
+         -PIOMMU_EOPNOTSUPP}, /* not known which */
+        {"renesas,ipmmu-r8a7795", PIOMMU_IPMMU_VMSA_STAGE2, 0x4f20, 0},
+        {"renesas,ipmmu-r8a77990", PIOMMU_IPMMU_VMSA_STAGE2, 0x5710, -PIOMMU_EOPNOTSUPP}, /* E3 */
         {"renesas,ipmmu-r8a7795", 3, 0x4f30, -PIOMMU_EINVAL},
-        {"renesas,ipmmu-r8a9999", 1, 0x4f30, -PIOMMU_ENODEV},
-        {NULL, 1, 0x4f30, -PIOMMU_ENODEV},
+        {"renesas,ipmmu-vmsa", PIOMMU_IPMMU_VMSA_STAGE1_64, 0, -PIOMMU_EOPNOTSUPP},
+        {"renesas,ipmmu-r8a9999", 0, 0x4f30, -PIOMMU_ENODEV},
+        {NULL, 0, 0x4f30, -PIOMMU_ENODEV},
     };
 
     (void)state;
@@ -553,7 +558,8 @@ static void test_what_cannot_be_driven_is_refused(void **state)
         struct bench *bench = open_bench(&variants[0], NULL);
         struct piommu_ipmmu_vmsa_config place = {.compatible = tries[i].compatible,
                                                  .registers = units[ROOT].base,
-                                                 .stage = tries[i].stage,
+                                                 .tables =
+                                                     (enum piommu_ipmmu_vmsa_tables)tries[i].tables,
                                                  .product = tries[i].product};
         struct piommu_instance *instance;
         int error = piommu_instance_create(bench->context, piommu_ipmmu_vmsa_backend(), &place,

@@ -71,6 +71,7 @@ set(PIOMMU_SOURCES_IPMMU_VMSA
   backends/ipmmu-vmsa/fault.c
   backends/ipmmu-vmsa/ipmmu.c
   backends/ipmmu-vmsa/micro-tlb.c
+  backends/ipmmu-vmsa/pcie-osid.c
   backends/ipmmu-vmsa/registers.c
 )
 

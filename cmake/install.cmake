@@ -2,14 +2,15 @@
 # SPDX-FileCopyrightText: The piommu authors
 #
 # What `cmake --install` puts where: headers, archives, a CMake package and pkg-config files. All of
-# it finds its own place at use, so that the installed tree can be moved.
+# it finds its own place at use, so that the installed tree can be moved. Who packages it can take the
+# archives apart: each is a component of its name, and what all of them need belongs to piommu.
 
 include(CMakePackageConfigHelpers)
 
 set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/piommu")
 set(pkgconfig_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 
-install(DIRECTORY include/piommu TYPE INCLUDE)
+install(DIRECTORY include/piommu TYPE INCLUDE COMPONENT piommu)
 
 configure_package_config_file(cmake/piommuConfig.cmake.in
   "${PROJECT_BINARY_DIR}/piommuConfig.cmake"
@@ -24,6 +25,7 @@ install(FILES
   "${PROJECT_BINARY_DIR}/piommuConfigVersion.cmake"
   cmake/piommu-libfdt.cmake
   DESTINATION "${package_dir}"
+  COMPONENT piommu
 )
 
 # The way from the folder of the .pc files up to the prefix.
@@ -33,19 +35,26 @@ file(RELATIVE_PATH prefix_to_libdir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_F
 file(RELATIVE_PATH prefix_to_includedir
   "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
 
-# piommu_install_archive(<target> <export set> <pkg-config template>)
-function(piommu_install_archive target export template)
-  install(TARGETS ${target} EXPORT ${export} ARCHIVE)
-  install(EXPORT ${export}
+# An export set each: without libfdt, or without the models, users of the package still get piommu::piommu.
+function(piommu_install_archive target)
+  install(TARGETS ${target} EXPORT ${target}Targets ARCHIVE COMPONENT ${target})
+  install(EXPORT ${target}Targets
     NAMESPACE piommu::
     DESTINATION "${package_dir}"
+    COMPONENT ${target}
   )
-  configure_file("cmake/${template}.in" "${PROJECT_BINARY_DIR}/${template}" @ONLY)
-  install(FILES "${PROJECT_BINARY_DIR}/${template}" DESTINATION "${pkgconfig_dir}")
+  configure_file("cmake/${target}.pc.in" "${PROJECT_BINARY_DIR}/${target}.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/${target}.pc"
+    DESTINATION "${pkgconfig_dir}"
+    COMPONENT ${target}
+  )
 endfunction()
 
-piommu_install_archive(piommu piommuTargets piommu.pc)
+piommu_install_archive(piommu)
 if(PIOMMU_FDT)
-  # An export set of its own: without libfdt, users of the package still get piommu::piommu.
-  piommu_install_archive(piommu-fdt piommu-fdtTargets piommu-fdt.pc)
+  piommu_install_archive(piommu-fdt)
+endif()
+if(PIOMMU_MODELS)
+  piommu_install_archive(piommu-models)
+  install(DIRECTORY models/include/piommu TYPE INCLUDE COMPONENT piommu-models)
 endif()

@@ -92,3 +92,11 @@ set(PIOMMU_SOURCES_FDT
   lib/fdt/region.c
   lib/fdt/tree.c
 )
+
+# The archive piommu-models, which is for hosted C, with the include path models/include/.
+set(PIOMMU_SOURCES_MODELS
+  models/ipmmu-vmsa/dma.c
+  models/ipmmu-vmsa/model.c
+  models/ipmmu-vmsa/registers.c
+  models/lpae-walker/walker.c
+)

@@ -4,7 +4,7 @@
 #
 # Usage: analyse.sh clang-tidy|cppcheck FOLDER [LIBFDT_INCLUDE_DIR]
 #
-# Has one of the two look at lib/ and backends/, with the build folder FOLDER for its own. Without
+# Has one of the two look at lib/, backends/ and models/, with the build folder FOLDER for its own. Without
 # LIBFDT_INCLUDE_DIR, the device tree reader is left out. Exit status 77 if the tool is absent.
 set -euo pipefail
 
@@ -36,7 +36,7 @@ cmake -S "$source" -B "$folder" -G Ninja -DCMAKE_EXPORT_COMPILE_COMMANDS=ON \
 
 case $tool in
 clang-tidy)
-    find lib backends -name '*.c' -type f |
+    find lib backends models -name '*.c' -type f |
         if [[ -z $libfdt_headers ]]; then grep -v '^lib/fdt/'; else cat; fi |
         # One file a process: clang-tidy 14 may take va_lists for uninitialised in any but the first.
         xargs -P 2 -n 1 clang-tidy -p "$folder" --quiet --warnings-as-errors='*'

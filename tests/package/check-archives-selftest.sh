@@ -69,6 +69,9 @@ expect 1 'allowed to need fdt_unused' sound "$provided" --allow=fdt_example --al
 
 archive library_call <<<'int puts(const char *); int piommu_a(void); int piommu_a(void) { return puts(""); }'
 expect 1 'needs puts' library_call
+expect 0 'clean' library_call --hosted
+archive library_call <<<'int piommu_b(void); int piommu_a(void); int piommu_a(void) { return piommu_b(); }'
+expect 1 'needs piommu_b' library_call --hosted
 archive outside_variable <<<'extern int elsewhere; int piommu_a(void); int piommu_a(void) { return elsewhere; }'
 expect 1 'needs elsewhere' outside_variable
 

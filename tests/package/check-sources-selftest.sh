@@ -10,14 +10,16 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0
 
-mkdir -p "$work/sound"/{cmake,lib/{base,core,fdt,virtio},backends/{some-iommu,other},tests/support}
+mkdir -p "$work/sound"/{cmake,lib/{base,core,fdt,virtio},backends/{some-iommu,other},models/{one,include/piommu/models},tests/support}
 (
     cd "$work/sound"
     printf '#include <stdint.h>\n#include <piommu/os.h>\n#include "core.h"\n#include "../base/host.h"\n' >lib/core/a.c
     printf '#include <libfdt.h>\n' >lib/fdt/fdt.c
     printf '#  include "../../lib/virtio/virtio.h"\n#include <stdatomic.h>\n' >backends/some-iommu/b.c
+    printf '#include <stdio.h>\n#include <piommu/models/one.h>\n#include "internal.h"\n' >models/one/model.c
+    printf '#include <piommu/models/two.h>\n#include <stdbool.h>\n' >models/include/piommu/models/one.h
     printf '#include <stdio.h>\n#include "model.h"\n#include <piommu/backend.h>\n' >tests/support/model.c
-    printf 'set(LIST\n  lib/core/a.c\n  lib/fdt/fdt.c\n  backends/some-iommu/b.c\n)\n' >cmake/sources.cmake
+    printf 'set(LIST\n  lib/core/a.c\n  lib/fdt/fdt.c\n  backends/some-iommu/b.c\n  models/one/model.c\n)\n' >cmake/sources.cmake
 )
 "$check" "$work/sound" || status=1
 
@@ -47,9 +49,16 @@ expect lib/base/host.h '#include <piommu/some-iommu.h>' 'names the backend some-
 expect lib/base/host.h 'int piommu_some_iommu_start(void);' 'names the backend some-iommu'
 expect backends/some-iommu/b.c '#include "../other/c.h"' 'private to another part'
 expect backends/some-iommu/b.c '#include "../../lib/core/core.h"' 'private to another part'
+expect models/one/model.c '#include <piommu/types.h>' 'a model includes <piommu/types.h>'
+expect models/one/internal.h '#include <unistd.h>' 'a model includes <unistd.h>'
+expect models/one/model.c '#include "../../lib/base/host.h"' 'a model includes lib/base/host.h'
+expect models/one/model.c '#include "../two/internal.h"' 'a model includes models/two'
+expect models/include/piommu/models/one.h '#include <piommu/os.h>' 'a model includes <piommu/os.h>'
+expect models/one/model.c '#include HEADER' 'a model includes what cannot be seen'
 expect tests/support/model.c '#include "../../lib/core/core.h"' 'the judge includes'
 expect tests/support/model.h '#include <backends/other/c.h>' 'the judge includes'
 expect tests/support/model.c '#include "../unit/fixture.h"' 'the judge includes'
+expect models/one/new.c '' 'cmake/sources.cmake against'
 expect lib/core/new.c '' 'cmake/sources.cmake against'
 expect cmake/sources.cmake '  lib/core/gone.c' 'cmake/sources.cmake against'
 

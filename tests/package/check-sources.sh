@@ -8,6 +8,7 @@
 #  - lib/ and backends/ include the freestanding headers of C11, piommu/, and files of the same folder or
 #    of lib/base; backends also those of lib/virtio; lib/fdt also libfdt.h;
 #  - lib/ names no backend;
+#  - models/ includes the headers of C11, piommu/models/, and files of the same folder;
 #  - tests/support, which judges the library, includes nothing of lib/ or backends/.
 # And: cmake/sources.cmake lists just the C files that there are.
 set -euo pipefail
@@ -15,6 +16,7 @@ set -euo pipefail
 cd "${1:-$(dirname "${BASH_SOURCE[0]}")/../..}"
 root=$(realpath .)
 freestanding='^(stdint|stddef|stdbool|stdarg|stdatomic|limits)\.h$'
+hosted='^(assert|ctype|errno|inttypes|limits|stdarg|stdbool|stddef|stdint|stdio|stdlib|string)\.h$'
 status=0
 complain()
 {
@@ -71,6 +73,24 @@ for backend in backends/*/; do
     done < <(grep -rniE "${backend//-/[-_]}" lib || true)
 done
 
+# They judge the library: what they know of it would be judged by itself.
+while read -r file line form; do
+    case $form in
+    '<'*)
+        name=${form#<}
+        name=${name%%>*}
+        [[ $name == piommu/models/* || $name =~ $hosted ]] ||
+            complain "$file:$line: a model includes <$name>"
+        ;;
+    '"'*)
+        name=${form#\"}
+        to=$(target "$file" "${name%%\"*}")
+        [[ $(folder "$to") == "$(folder "$file")" ]] || complain "$file:$line: a model includes $to"
+        ;;
+    *) complain "$file:$line: a model includes what cannot be seen: $form" ;;
+    esac
+done < <(includes models)
+
 while read -r file line form; do
     case $form in
     *lib/* | *backends/*) complain "$file:$line: the judge includes $form of the library" ;;
@@ -83,10 +103,10 @@ while read -r file line form; do
 done < <(includes tests/support)
 
 listed=$(grep -oE '^ +[^ ]+\.c$' cmake/sources.cmake | tr -d ' ' | sort)
-present=$(find lib backends -name '*.c' -type f | sort)
+present=$(find lib backends models -name '*.c' -type f | sort)
 while read -r difference; do
     complain "cmake/sources.cmake against the files there are: $difference"
 done < <(diff <(echo "$listed") <(echo "$present") | grep '^[<>]' || true)
 
-[[ $status -ne 0 ]] || echo "clean: $(wc -l <<<"$present") C files of the library"
+[[ $status -ne 0 ]] || echo "clean: $(wc -l <<<"$present") C files"
 exit "$status"

@@ -5,8 +5,8 @@
 # Usage: freestanding-symbols.sh native|aarch64-gcc|aarch64-clang FOLDER [LIBFDT_INCLUDE_DIR]
 #
 # Builds the archives for a target below FOLDER, unoptimised, for speed and for size, and has
-# check-archives.sh look at them. Without LIBFDT_INCLUDE_DIR, the device tree reader is left out. Exit
-# status 77 if the compiler is absent.
+# check-archives.sh look at them; natively at the models, too, which are for hosted C. Without
+# LIBFDT_INCLUDE_DIR, the device tree reader is left out. Exit status 77 if the compiler is absent.
 set -euo pipefail
 
 variant=$1
@@ -60,7 +60,10 @@ aarch64-clang)
     ;;
 esac
 
-if [[ $variant != native ]]; then
+if [[ $variant == native ]]; then
+    options+=(-DPIOMMU_MODELS=ON)
+else
+    options+=(-DPIOMMU_MODELS=OFF)
     # Nothing of a C library is there but what libfdt.h includes, in the form in which the bare-metal
     # example has it.
     flags+=" -isystem $source/examples/qemu-virt/libc"
@@ -100,6 +103,9 @@ for level in -O0 -O2 -Os; do
     if [[ -n $libfdt_headers ]]; then
         "$here/check-archives.sh" --linker="$linker" --provided-by="$build/libpiommu.a" \
             "${libfdt_functions[@]/#/--allow=}" "$build/libpiommu-fdt.a" || status=1
+    fi
+    if [[ $variant == native ]]; then
+        "$here/check-archives.sh" --hosted "$build/libpiommu-models.a" || status=1
     fi
 done
 exit "$status"

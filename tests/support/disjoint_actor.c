@@ -182,17 +182,17 @@ static uint64_t flight_output(const struct actor_flight *flight, uint64_t addres
     pgtable_check_failed(__FILE__, __LINE__, "the segments are as long as the range");
 }
 
-static bool leads_to(const struct walker_result *result, uint64_t output, piommu_prot prot)
+static bool leads_to(const struct piommu_walker_result *result, uint64_t output, piommu_prot prot)
 {
-    const struct walker_rights *rights = &result->attributes.privileged;
+    const struct piommu_walker_rights *rights = &result->attributes.privileged;
 
-    return result->fault == WALKER_FAULT_NONE && result->output == output &&
+    return result->fault == PIOMMU_WALKER_FAULT_NONE && result->output == output &&
            rights->read == ((prot & PIOMMU_PROT_READ) != 0) &&
            rights->write == ((prot & PIOMMU_PROT_WRITE) != 0);
 }
 
 bool actor_allows(const struct disjoint_actor *actor, uint64_t address,
-                  const struct walker_result *result, bool forgets_late)
+                  const struct piommu_walker_result *result, bool forgets_late)
 {
     const struct actor_mapping *mapping = actor_mapping_at(actor, address);
     const struct actor_flight *flight = &actor->flight;
@@ -200,10 +200,11 @@ bool actor_allows(const struct disjoint_actor *actor, uint64_t address,
         flight->kind != ACTOR_RESTS && address >= flight->first && address <= flight->last;
 
     if (forgets_late && is_unsynced(actor, address, address)) {
-        return result->fault == WALKER_FAULT_NONE || result->fault == WALKER_FAULT_TRANSLATION;
+        return result->fault == PIOMMU_WALKER_FAULT_NONE ||
+               result->fault == PIOMMU_WALKER_FAULT_TRANSLATION;
     }
     if (mapping == NULL) {
-        return result->fault == WALKER_FAULT_TRANSLATION ||
+        return result->fault == PIOMMU_WALKER_FAULT_TRANSLATION ||
                (in_flight && flight->kind == ACTOR_MAPS &&
                 leads_to(result, flight_output(flight, address), flight->prot));
     }
@@ -211,12 +212,13 @@ bool actor_allows(const struct disjoint_actor *actor, uint64_t address,
         return true;
     }
     if (in_flight && flight->kind == ACTOR_PROTECTS) {
-        if (forgets_late && result->fault == WALKER_FAULT_NONE) {
+        if (forgets_late && result->fault == PIOMMU_WALKER_FAULT_NONE) {
             return result->output == mapping->physical + (address - mapping->first);
         }
         return leads_to(result, mapping->physical + (address - mapping->first), flight->prot);
     }
-    return in_flight && flight->kind == ACTOR_UNMAPS && result->fault == WALKER_FAULT_TRANSLATION;
+    return in_flight && flight->kind == ACTOR_UNMAPS &&
+           result->fault == PIOMMU_WALKER_FAULT_TRANSLATION;
 }
 
 /* Both of those who see all and those who see only what was cleaned have to agree. */
@@ -225,7 +227,7 @@ static void check_views(const struct disjoint_actor *actor, uint64_t address)
     unsigned int views = actor->h->rules.config.coherent_walk ? 1 : DISJOINT_VIEWS;
 
     for (unsigned int view = 0; view < views; view++) {
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         disjoint_walk(actor->h, (enum disjoint_view)view, address, &result);
         CHECK(actor_allows(actor, address, &result, false));
@@ -1101,7 +1103,7 @@ struct comparison {
     uint64_t bytes;
 };
 
-static bool compare_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool compare_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct comparison *comparison = ctx;
     uint64_t size = UINT64_C(1) << leaf->shift;
@@ -1110,7 +1112,7 @@ static bool compare_leaf(void *ctx, const struct walker_leaf *leaf)
         const struct actor_mapping *known = actor_mapping_at(&comparison->actors[i], leaf->input);
 
         if (known != NULL) {
-            const struct walker_rights *rights = &leaf->attributes.privileged;
+            const struct piommu_walker_rights *rights = &leaf->attributes.privileged;
 
             CHECK(known->last - leaf->input >= size - 1);
             CHECK(leaf->output == known->physical + (leaf->input - known->first));
@@ -1137,7 +1139,7 @@ void actors_check_all(const struct disjoint_actor *actors, unsigned int count)
                 bytes += actors[i].mappings[j].last - actors[i].mappings[j].first + 1;
             }
         }
-        CHECK(walker_for_each_leaf(&h->regime, &h->memory[view], compare_leaf, &comparison));
+        CHECK(piommu_walker_for_each_leaf(&h->regime, &h->memory[view], compare_leaf, &comparison));
         CHECK(comparison.bytes == bytes);
     }
 }

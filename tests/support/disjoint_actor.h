@@ -97,7 +97,7 @@ const struct actor_mapping *actor_mapping_at(const struct disjoint_actor *actor,
  * what was not yet invalidated.
  */
 bool actor_allows(const struct disjoint_actor *actor, uint64_t address,
-                  const struct walker_result *result, bool forgets_late);
+                  const struct piommu_walker_result *result, bool forgets_late);
 /* When all is quiet: the table has what the actors know, and nothing else. */
 void actors_check_all(const struct disjoint_actor *actors, unsigned int count);
 

@@ -186,11 +186,11 @@ static bool read_view(void *ctx, uint64_t physical, uint64_t *value)
 }
 
 void disjoint_walk(struct disjoint_host *h, enum disjoint_view view, uint64_t iova,
-                   struct walker_result *result)
+                   struct piommu_walker_result *result)
 {
-    static const struct walker_access nothing = {.privileged = true};
+    static const struct piommu_walker_access nothing = {.privileged = true};
 
-    walker_translate(&h->regime, &h->memory[view], iova, &nothing, result);
+    piommu_walker_translate(&h->regime, &h->memory[view], iova, &nothing, result);
 }
 
 /* The first view that is not what was stored: where the walker snoops there is none. */
@@ -237,7 +237,7 @@ bool disjoint_is_linked(const struct disjoint_host *h, uint64_t physical)
 {
     size_t slot = disjoint_slot(h, physical);
 
-    for (unsigned int level = 0; level < WALKER_MAXIMUM_STEPS && slot != SIZE_MAX; level++) {
+    for (unsigned int level = 0; level < PIOMMU_WALKER_MAXIMUM_STEPS && slot != SIZE_MAX; level++) {
         if (slot == 0) {
             return true;
         }
@@ -532,13 +532,15 @@ static void connect_hardware(struct disjoint_host *h)
 {
     piommu_pgtable_get_info(h->table, &h->info);
     CHECK(h->info.flags == h->rules.config.flags);
-    CHECK(decode_registers(&h->info, h->rules.config.output_bits, &h->regime) == WALKER_SETUP_OK);
+    CHECK(decode_registers(&h->info, h->rules.config.output_bits, &h->regime) ==
+          PIOMMU_WALKER_SETUP_OK);
     for (unsigned int view = 0; view < DISJOINT_VIEWS; view++) {
         h->readers[view] = (struct disjoint_reader){.h = h, .view = (enum disjoint_view)view};
         if (h->rules.config.coherent_walk) {
             h->readers[view].view = DISJOINT_STORED;
         }
-        h->memory[view] = (struct walker_memory){.read64 = read_view, .ctx = &h->readers[view]};
+        h->memory[view] =
+            (struct piommu_walker_memory){.read64 = read_view, .ctx = &h->readers[view]};
     }
 }
 
@@ -604,12 +606,12 @@ static bool is_table(void *ctx, uint64_t physical, uint64_t size)
     return disjoint_is_table(ctx, physical, size);
 }
 
-static void report_problem(void *ctx, const struct walker_problem *problem)
+static void report_problem(void *ctx, const struct piommu_walker_problem *problem)
 {
     (void)ctx;
     fprintf(stderr, "%s at level %d, input 0x%llx: descriptor 0x%llx\n",
-            walker_problem_name(problem->kind), problem->level, (unsigned long long)problem->input,
-            (unsigned long long)problem->descriptor);
+            piommu_walker_problem_name(problem->kind), problem->level,
+            (unsigned long long)problem->input, (unsigned long long)problem->descriptor);
 }
 
 static void complain(void *cookie, const struct piommu_pgtable_problem *problem)
@@ -626,7 +628,7 @@ struct count_context {
     struct disjoint_counts counts;
 };
 
-static bool count_link(void *ctx, const struct walker_link *link)
+static bool count_link(void *ctx, const struct piommu_walker_link *link)
 {
     struct count_context *count = ctx;
     const struct disjoint_host *h = count->h;
@@ -645,7 +647,7 @@ static bool count_link(void *ctx, const struct walker_link *link)
     return true;
 }
 
-static bool count_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool count_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct count_context *count = ctx;
 
@@ -659,9 +661,9 @@ static void count_all(struct disjoint_host *h, enum disjoint_view view,
 {
     struct count_context count = {.h = h};
 
-    CHECK(walker_check(&h->regime, &h->memory[view], is_table, report_problem, h) == 0);
-    CHECK(walker_for_each_link(&h->regime, &h->memory[view], count_link, &count));
-    CHECK(walker_for_each_leaf(&h->regime, &h->memory[view], count_leaf, &count));
+    CHECK(piommu_walker_check(&h->regime, &h->memory[view], is_table, report_problem, h) == 0);
+    CHECK(piommu_walker_for_each_link(&h->regime, &h->memory[view], count_link, &count));
+    CHECK(piommu_walker_for_each_leaf(&h->regime, &h->memory[view], count_leaf, &count));
     *counts = count.counts;
 }
 

@@ -14,9 +14,10 @@
  */
 
 #include "fake_os.h"
-#include "lpae_walker.h"
 #include "pgtable_host.h"
 #include "pgtable_rules.h"
+
+#include <piommu/models/lpae-walker.h>
 
 #include <stdatomic.h>
 
@@ -79,9 +80,9 @@ struct disjoint_host {
     struct pgtable_rules rules;
     struct piommu_pgtable *table;
     struct piommu_pgtable_info info;
-    struct walker_regime regime;
+    struct piommu_walker_regime regime;
     struct disjoint_reader readers[DISJOINT_VIEWS];
-    struct walker_memory memory[DISJOINT_VIEWS];
+    struct piommu_walker_memory memory[DISJOINT_VIEWS];
 
     bool scattered;
     size_t slot_bytes;
@@ -121,7 +122,7 @@ void disjoint_close(struct disjoint_host *h);
 
 /* Walks; asks for no access. */
 void disjoint_walk(struct disjoint_host *h, enum disjoint_view view, uint64_t iova,
-                   struct walker_result *result);
+                   struct piommu_walker_result *result);
 /* A line with this probability of 65536 each leaves its cache for no reason. */
 void disjoint_leak(struct disjoint_host *h, unsigned int chance, uint64_t *random);
 /* The place of an address inside table memory, as hardware knows it; false: it is none. */

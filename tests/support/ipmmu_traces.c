@@ -358,9 +358,9 @@ static const char *const t8_teardown[] = {
     "M W IMCTR(7) 0x1c0 l&~0x3", "M W IMSTR(7) 0x1e0 0x00000000",
 };
 
-#define TRACE(name, generation, lines)                      \
-    {                                                       \
-        name, IPMMU_MODEL_##generation, lines, COUNT(lines) \
+#define TRACE(name, generation, lines)                             \
+    {                                                              \
+        name, PIOMMU_IPMMU_MODEL_##generation, lines, COUNT(lines) \
     }
 
 static const struct ipmmu_trace traces[] = {
@@ -439,9 +439,9 @@ bool ipmmu_trace_parse(const char *text, struct ipmmu_trace_line *line)
         *number = '\0';
         line->number = (unsigned int)strtoul(number + 1, NULL, 10);
     }
-    for (unsigned int i = 0; i < IPMMU_MODEL_REGISTERS; i++) {
-        line->which = (enum ipmmu_model_register)i;
-        if (strcmp(ipmmu_model_register_name(line->which), name) == 0) {
+    for (unsigned int i = 0; i < PIOMMU_IPMMU_MODEL_REGISTERS; i++) {
+        line->which = (enum piommu_ipmmu_model_register)i;
+        if (strcmp(piommu_ipmmu_model_register_name(line->which), name) == 0) {
             return true;
         }
     }
@@ -548,7 +548,7 @@ static bool value_matches(const struct ipmmu_trace_line *line, uint32_t actual,
 /* ---- comparing ---- */
 
 struct comparison {
-    const struct ipmmu_model *model;
+    const struct piommu_ipmmu_model *model;
     const char *const *lines;
     size_t count;
     bool writes_only;
@@ -556,11 +556,12 @@ struct comparison {
     size_t next; /* of the recording */
 };
 
-static const struct ipmmu_model_access *next_access(struct comparison *comparison)
+static const struct piommu_ipmmu_model_access *next_access(struct comparison *comparison)
 {
-    const struct ipmmu_model_access *access;
+    const struct piommu_ipmmu_model_access *access;
 
-    while ((access = ipmmu_model_recorded_access(comparison->model, comparison->next)) != NULL &&
+    while ((access = piommu_ipmmu_model_recorded_access(comparison->model, comparison->next)) !=
+               NULL &&
            comparison->writes_only && !access->is_write) {
         comparison->next++;
     }
@@ -569,15 +570,15 @@ static const struct ipmmu_model_access *next_access(struct comparison *compariso
 
 static bool is_the_place(const struct comparison *comparison, const struct ipmmu_trace_line *line)
 {
-    const struct ipmmu_model_access *access =
-        ipmmu_model_recorded_access(comparison->model, comparison->next);
-    char text[IPMMU_MODEL_LINE_SIZE];
+    const struct piommu_ipmmu_model_access *access =
+        piommu_ipmmu_model_recorded_access(comparison->model, comparison->next);
+    char text[PIOMMU_IPMMU_MODEL_LINE_SIZE];
     struct ipmmu_trace_line actual;
 
     if (access == NULL) {
         return false;
     }
-    ipmmu_model_recorded_line(comparison->model, comparison->next, text);
+    piommu_ipmmu_model_recorded_line(comparison->model, comparison->next, text);
     actual = parse(text);
     return strcmp(line->unit, actual.unit) == 0 &&
            (line->access == 'P' ? 'R' : line->access) == actual.access &&
@@ -587,7 +588,7 @@ static bool is_the_place(const struct comparison *comparison, const struct ipmmu
 
 static bool take_line(struct comparison *comparison, const struct ipmmu_trace_line *line)
 {
-    const struct ipmmu_model_access *access = next_access(comparison);
+    const struct piommu_ipmmu_model_access *access = next_access(comparison);
 
     while (line->access == 'P' && is_the_place(comparison, line) && (access->value & 2) != 0) {
         comparison->next++;
@@ -653,9 +654,9 @@ static size_t compare(struct comparison *comparison)
     return i;
 }
 
-bool ipmmu_trace_matches(const struct ipmmu_model *model, const char *const *lines, size_t count,
-                         bool writes_only, struct ipmmu_trace_names *names, char *message,
-                         size_t message_size)
+bool ipmmu_trace_matches(const struct piommu_ipmmu_model *model, const char *const *lines,
+                         size_t count, bool writes_only, struct ipmmu_trace_names *names,
+                         char *message, size_t message_size)
 {
     struct comparison comparison = {
         .model = model,
@@ -665,12 +666,12 @@ bool ipmmu_trace_matches(const struct ipmmu_model *model, const char *const *lin
         .names = names,
     };
     size_t same = compare(&comparison);
-    char text[IPMMU_MODEL_LINE_SIZE];
+    char text[PIOMMU_IPMMU_MODEL_LINE_SIZE];
 
     if (next_access(&comparison) == NULL) {
         (void)snprintf(text, sizeof(text), "the end");
     } else {
-        ipmmu_model_recorded_line(model, comparison.next, text);
+        piommu_ipmmu_model_recorded_line(model, comparison.next, text);
     }
     if (same == count && next_access(&comparison) == NULL) {
         return true;
@@ -680,8 +681,8 @@ bool ipmmu_trace_matches(const struct ipmmu_model *model, const char *const *lin
     return false;
 }
 
-void ipmmu_trace_compare(const struct ipmmu_model *model, const char *const *lines, size_t count,
-                         struct ipmmu_trace_names *names)
+void ipmmu_trace_compare(const struct piommu_ipmmu_model *model, const char *const *lines,
+                         size_t count, struct ipmmu_trace_names *names)
 {
     char message[256];
 
@@ -690,7 +691,7 @@ void ipmmu_trace_compare(const struct ipmmu_model *model, const char *const *lin
     }
 }
 
-void ipmmu_trace_compare_writes(const struct ipmmu_model *model, const char *const *lines,
+void ipmmu_trace_compare_writes(const struct piommu_ipmmu_model *model, const char *const *lines,
                                 size_t count, struct ipmmu_trace_names *names)
 {
     char message[256];
@@ -702,7 +703,7 @@ void ipmmu_trace_compare_writes(const struct ipmmu_model *model, const char *con
 
 /* ---- replaying ---- */
 
-static uint64_t address_of(const struct ipmmu_model_unit *units, size_t unit_count,
+static uint64_t address_of(const struct piommu_ipmmu_model_unit *units, size_t unit_count,
                            const struct ipmmu_trace_line *line)
 {
     for (size_t i = 0; i < unit_count; i++) {
@@ -714,9 +715,9 @@ static uint64_t address_of(const struct ipmmu_model_unit *units, size_t unit_cou
     return 0;
 }
 
-void ipmmu_trace_replay(struct ipmmu_model *model, const struct ipmmu_model_unit *units,
-                        size_t unit_count, const struct ipmmu_trace *trace,
-                        struct ipmmu_trace_names *names)
+void ipmmu_trace_replay(struct piommu_ipmmu_model *model,
+                        const struct piommu_ipmmu_model_unit *units, size_t unit_count,
+                        const struct ipmmu_trace *trace, struct ipmmu_trace_names *names)
 {
     for (size_t i = 0; i < trace->count; i++) {
         struct ipmmu_trace_line line = parse(trace->lines[i]);
@@ -725,17 +726,18 @@ void ipmmu_trace_replay(struct ipmmu_model *model, const struct ipmmu_model_unit
 
         switch (line.access) {
         case 'R':
-            keep_name(names, line.value, ipmmu_model_read(model, address, 4));
+            keep_name(names, line.value, piommu_ipmmu_model_read(model, address, 4));
             break;
         case 'P':
-            for (unsigned int n = 0; n < 100 && (ipmmu_model_read(model, address, 4) & 2); n++) {
+            for (unsigned int n = 0; n < 100 && (piommu_ipmmu_model_read(model, address, 4) & 2);
+                 n++) {
             }
             break;
         default:
             if (!evaluate(line.value, names, &value)) {
                 fail_msg("%s: %s was not read before", trace->name, line.value);
             }
-            ipmmu_model_write(model, address, 4, value);
+            piommu_ipmmu_model_write(model, address, 4, value);
             break;
         }
     }

@@ -21,12 +21,11 @@
  * numbers, with |, & and &~ between them. Consecutive lines that begin with ~ come in any order.
  */
 
-#include "ipmmu_model.h"
-
+#include <piommu/models/ipmmu-vmsa.h>
 /** A trace. What it begins with is what earlier ones have left. */
 struct ipmmu_trace {
     const char *name; /**< "T2", "T4 Xen", ... */
-    enum ipmmu_model_class generation;
+    enum piommu_ipmmu_model_class generation;
     const char *const *lines;
     size_t count;
 };
@@ -45,34 +44,34 @@ const struct ipmmu_trace *ipmmu_trace(size_t number);
 const struct ipmmu_trace *ipmmu_trace_named(const char *name);
 
 /** Fails the test, with both sides, unless the model's recording is these lines. */
-void ipmmu_trace_compare(const struct ipmmu_model *model, const char *const *lines, size_t count,
-                         struct ipmmu_trace_names *names);
+void ipmmu_trace_compare(const struct piommu_ipmmu_model *model, const char *const *lines,
+                         size_t count, struct ipmmu_trace_names *names);
 /**
  * The same for what was written alone, on both sides: for a driver that knows from its own state
  * what others read from a register. Values that hang on a read are not compared.
  */
-void ipmmu_trace_compare_writes(const struct ipmmu_model *model, const char *const *lines,
+void ipmmu_trace_compare_writes(const struct piommu_ipmmu_model *model, const char *const *lines,
                                 size_t count, struct ipmmu_trace_names *names);
 /** Tells whether they are the same; if not, `message` says where they differ. */
-bool ipmmu_trace_matches(const struct ipmmu_model *model, const char *const *lines, size_t count,
-                         bool writes_only, struct ipmmu_trace_names *names, char *message,
-                         size_t message_size);
+bool ipmmu_trace_matches(const struct piommu_ipmmu_model *model, const char *const *lines,
+                         size_t count, bool writes_only, struct ipmmu_trace_names *names,
+                         char *message, size_t message_size);
 
 /**
  * Makes the accesses of a trace. Polls end after 100 reads. Values of reads are not looked at.
  *
  * @param units those of the model, to find addresses by name.
  */
-void ipmmu_trace_replay(struct ipmmu_model *model, const struct ipmmu_model_unit *units,
-                        size_t unit_count, const struct ipmmu_trace *trace,
-                        struct ipmmu_trace_names *names);
+void ipmmu_trace_replay(struct piommu_ipmmu_model *model,
+                        const struct piommu_ipmmu_model_unit *units, size_t unit_count,
+                        const struct ipmmu_trace *trace, struct ipmmu_trace_names *names);
 
 /** A line in parts. */
 struct ipmmu_trace_line {
     bool any_order;
     char unit[16];
     char access; /**< R, W, P */
-    enum ipmmu_model_register which;
+    enum piommu_ipmmu_model_register which;
     unsigned int number;
     uint32_t offset;
     char value[32];

@@ -3,10 +3,10 @@
 
 #include "mock_backend.h"
 
-#include "lpae_walker.h"
 #include "stale_tlb.h"
 
 #include <piommu/error.h>
+#include <piommu/models/lpae-walker.h>
 
 #include <pthread.h>
 #include <stdarg.h>
@@ -47,7 +47,7 @@ struct mock_domain {
     unsigned int endpoints; /* of all of them */
     unsigned int invalidations;
     /* Kind TABLES: the hardware's view of the tables. */
-    struct walker_regime regime;
+    struct piommu_walker_regime regime;
     struct stale_tlb *tlb;
     /* Kind REQUESTS: what the hardware holds. */
     struct piommu_backend_mapping *mappings;
@@ -414,9 +414,9 @@ static void check_shared_table(const struct mock *mock, const struct piommu_pgta
     HOLDS(limits->ds || !table->registers.stage2.ds);
 }
 
-static struct walker_hardware hardware_for(const struct piommu_pgtable_info *table)
+static struct piommu_walker_hardware hardware_for(const struct piommu_pgtable_info *table)
 {
-    return (struct walker_hardware){
+    return (struct piommu_walker_hardware){
         .physical_bits = table->output_bits,
         .has_small_tables = (table->flags & PIOMMU_PGTABLE_SMALL_INPUT) != 0,
         .has_large_virtual_addresses = true,
@@ -428,35 +428,35 @@ static struct walker_hardware hardware_for(const struct piommu_pgtable_info *tab
     };
 }
 
-static enum walker_setup make_regime(const struct piommu_pgtable_info *table,
-                                     struct walker_regime *regime)
+static enum piommu_walker_setup make_regime(const struct piommu_pgtable_info *table,
+                                            struct piommu_walker_regime *regime)
 {
-    struct walker_hardware hardware = hardware_for(table);
+    struct piommu_walker_hardware hardware = hardware_for(table);
     bool upper = (table->flags & PIOMMU_PGTABLE_TTBR1) != 0;
     const struct piommu_pgtable_info *low = upper ? NULL : table;
     const struct piommu_pgtable_info *high = upper ? table : NULL;
-    enum walker_setup setup = WALKER_SETUP_UNSUPPORTED;
+    enum piommu_walker_setup setup = PIOMMU_WALKER_SETUP_UNSUPPORTED;
 
     switch (table->format) {
     case PIOMMU_ARM_64_LPAE_S1:
-        setup = walker_regime_from_tcr(&hardware, piommu_pgtable_tcr_el1(low, high),
-                                       table->registers.stage1.ttbr, table->registers.stage1.mair,
-                                       upper, regime);
+        setup = piommu_walker_regime_from_tcr(&hardware, piommu_pgtable_tcr_el1(low, high),
+                                              table->registers.stage1.ttbr,
+                                              table->registers.stage1.mair, upper, regime);
         break;
     case PIOMMU_ARM_64_LPAE_S2:
-        setup = walker_regime_from_vtcr(&hardware, piommu_pgtable_vtcr_el2(table),
-                                        table->registers.stage2.vttbr, regime);
+        setup = piommu_walker_regime_from_vtcr(&hardware, piommu_pgtable_vtcr_el2(table),
+                                               table->registers.stage2.vttbr, regime);
         regime->forced_write_back = (table->flags & PIOMMU_PGTABLE_FORCE_WRITE_BACK) != 0;
         break;
     case PIOMMU_ARM_32_LPAE_S1:
-        setup = walker_regime_from_ttbcr(
+        setup = piommu_walker_regime_from_ttbcr(
             &hardware, piommu_pgtable_ttbcr(low, high), table->registers.stage1.ttbr,
             (uint32_t)table->registers.stage1.mair, (uint32_t)(table->registers.stage1.mair >> 32),
             upper, regime);
         break;
     case PIOMMU_ARM_32_LPAE_S2:
-        setup = walker_regime_from_aarch32_vtcr(&hardware, piommu_pgtable_vtcr(table),
-                                                table->registers.stage2.vttbr, regime);
+        setup = piommu_walker_regime_from_aarch32_vtcr(&hardware, piommu_pgtable_vtcr(table),
+                                                       table->registers.stage2.vttbr, regime);
         break;
     }
     return setup;
@@ -493,7 +493,7 @@ static struct mock_domain *make_context(struct mock *mock,
     domain->tlb = stale_tlb_create();
     if (wanted->table != NULL) {
         domain->root = wanted->table->root_physical;
-        HOLDS(make_regime(wanted->table, &domain->regime) == WALKER_SETUP_OK);
+        HOLDS(make_regime(wanted->table, &domain->regime) == PIOMMU_WALKER_SETUP_OK);
     }
     lock(mock);
     domain->next = mock->family->contexts;
@@ -1276,24 +1276,24 @@ void mock_set_interrupt(struct mock *mock, bool interrupt)
 
 /* ---- Devices ---- */
 
-static struct walker_memory walker_memory(struct mock *mock)
+static struct piommu_walker_memory walker_memory(struct mock *mock)
 {
-    return (struct walker_memory){.read64 = fake_os_device_read64, .ctx = mock->os};
+    return (struct piommu_walker_memory){.read64 = fake_os_device_read64, .ctx = mock->os};
 }
 
 static bool tables_reach(struct mock *mock, struct mock_domain *domain, uint64_t iova, bool write,
                          uint64_t *physical)
 {
-    struct walker_memory memory = walker_memory(mock);
-    struct walker_access access = {.read = !write, .write = write};
-    struct walker_result result;
+    struct piommu_walker_memory memory = walker_memory(mock);
+    struct piommu_walker_access access = {.read = !write, .write = write};
+    struct piommu_walker_result result;
 
     if (stale_tlb_leaf_count(domain->tlb) + stale_tlb_table_count(domain->tlb) > TLB_ROOM) {
         stale_tlb_invalidate_all(domain->tlb);
     }
     stale_tlb_translate(domain->tlb, &domain->regime, &memory, iova, &access, &result);
     *physical = result.output;
-    return result.fault == WALKER_FAULT_NONE;
+    return result.fault == PIOMMU_WALKER_FAULT_NONE;
 }
 
 static bool requests_reach(const struct mock_domain *domain, uint64_t iova, bool write,
@@ -1377,7 +1377,7 @@ const void *mock_identity(struct mock *mock, uint32_t id)
 
 void mock_speculate(struct mock *mock)
 {
-    struct walker_memory memory = walker_memory(mock);
+    struct piommu_walker_memory memory = walker_memory(mock);
 
     lock(mock);
     for (struct mock_domain *domain = mock->family->contexts; domain != NULL;
@@ -1401,7 +1401,7 @@ bool mock_walks(struct mock *mock, uint64_t physical, uint64_t size)
         if (domain->endpoints == 0 || domain->type == PIOMMU_DOMAIN_IDENTITY || !is_tables(mock)) {
             continue;
         }
-        root_last = domain->regime.root + (walker_root_size(&domain->regime) - 1);
+        root_last = domain->regime.root + (piommu_walker_root_size(&domain->regime) - 1);
         walks = walks || stale_tlb_table_reaches(domain->tlb, physical, size) ||
                 (domain->regime.root <= physical + (size - 1) && physical <= root_last);
     }

@@ -21,14 +21,14 @@ static void check_ready_to_release(struct pgtable_run *run)
     struct model_ranges changed = ranges_of(&run->m.changed, OWNER_OF(run->current));
 
     for (size_t i = 0; i < removed.count; i++) {
-        static const struct walker_access nothing = {.privileged = true};
+        static const struct piommu_walker_access nothing = {.privileged = true};
         const struct piommu_range *range = &removed.ranges[i];
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         CHECK(gather->pending);
         CHECK(gather->range.first <= range->first && gather->range.last >= range->last);
         host_walk(run->h, range->first, &result);
-        CHECK(result.fault == WALKER_FAULT_TRANSLATION);
+        CHECK(result.fault == PIOMMU_WALKER_FAULT_TRANSLATION);
         /* Walk caches are still in use, whatever they lead to. */
         stale_tlb_translate(run->h->tlb, &run->h->regime, &run->h->memory, range->last, &nothing,
                             &result);
@@ -413,10 +413,10 @@ static struct model_leaf look_at_leaf(struct pgtable_run *run, const struct mode
     struct model_leaf seen = *leaf;
 
     for (uint64_t at = leaf->first; at - 1 != leaf->last; at += member) {
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         host_walk(run->h, at, &result);
-        CHECK(result.fault == WALKER_FAULT_NONE);
+        CHECK(result.fault == PIOMMU_WALKER_FAULT_NONE);
         if (at == leaf->first) {
             seen.tracked = result.attributes.dirty_bit_modifier;
             seen.dirty = false;
@@ -775,11 +775,11 @@ void run_read_dirty(struct pgtable_run *run, uint64_t iova, uint64_t size, uint6
 
 void run_hardware_write(struct pgtable_run *run, uint64_t address, bool misses)
 {
-    static const struct walker_access access = {.write = true, .privileged = true};
+    static const struct piommu_walker_access access = {.write = true, .privileged = true};
     struct pgtable_model *m = &run->m;
     size_t index = model_index(m, address);
     struct model_leaf *leaf;
-    struct walker_result result;
+    struct piommu_walker_result result;
     bool may_be_stale;
     bool dirty;
 
@@ -792,7 +792,7 @@ void run_hardware_write(struct pgtable_run *run, uint64_t address, bool misses)
     model_say(m, "    hardware writes to 0x%" PRIx64 "\n", address);
     may_be_stale = !misses && ranges_overlap(&m->changed, leaf->first, leaf->last);
     if (misses) {
-        walker_translate(&run->h->regime, &run->h->memory, address, &access, &result);
+        piommu_walker_translate(&run->h->regime, &run->h->memory, address, &access, &result);
     } else {
         stale_tlb_translate(run->h->tlb, &run->h->regime, &run->h->memory, address, &access,
                             &result);
@@ -802,7 +802,8 @@ void run_hardware_write(struct pgtable_run *run, uint64_t address, bool misses)
     if (!may_be_stale) {
         bool writable = (leaf->prot & PIOMMU_PROT_WRITE) != 0;
 
-        CHECK(result.fault == (writable ? WALKER_FAULT_NONE : WALKER_FAULT_PERMISSION));
+        CHECK(result.fault ==
+              (writable ? PIOMMU_WALKER_FAULT_NONE : PIOMMU_WALKER_FAULT_PERMISSION));
         CHECK(dirty == (leaf->dirty || leaf->tracked));
     }
     leaf->dirty = dirty;

@@ -107,11 +107,11 @@ static bool changes_slots(struct pgtable_run *run, const struct model_leaf *leav
     const struct piommu_range *range = &run->h->refused;
 
     for (size_t i = 0; i < count; i++) {
-        struct walker_result result;
+        struct piommu_walker_result result;
         uint64_t rest;
 
         host_walk_as_cpu(run->h, leaves[i].first, &result);
-        CHECK(result.fault == WALKER_FAULT_TRANSLATION);
+        CHECK(result.fault == PIOMMU_WALKER_FAULT_TRANSLATION);
         rest = counts_tables ? (1ull << rules_level_shift(run->rules, result.level)) - 1 : 0;
         if (result.level < 3 && (leaves[i].first & ~rest) <= range->last &&
             (leaves[i].last | rest) >= range->first) {
@@ -234,7 +234,7 @@ static void adopt_leaves(struct pgtable_run *run, const struct map_request *requ
         }
     }
     for (size_t i = 0; i < count; i++) {
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         learned[0] = model_learn(m, leaves[i].first);
         CHECK(learned[0].first == leaves[i].first && learned[0].last == leaves[i].last);

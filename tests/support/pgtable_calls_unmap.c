@@ -379,13 +379,13 @@ static int invalidate(void *cookie, const struct piommu_range *range)
 
         for (unsigned int j = 0; j < 3; j++) {
             bool outside = probes[j] < cutting->iova || probes[j] > cutting->last;
-            struct walker_result result;
+            struct piommu_walker_result result;
 
             host_walk(run->h, probes[j], &result);
-            if (may_stay && outside && result.fault == WALKER_FAULT_NONE) {
+            if (may_stay && outside && result.fault == PIOMMU_WALKER_FAULT_NONE) {
                 CHECK(result.output == leaf->physical + (probes[j] - leaf->first));
             } else {
-                CHECK(result.fault == WALKER_FAULT_TRANSLATION);
+                CHECK(result.fault == PIOMMU_WALKER_FAULT_TRANSLATION);
             }
         }
     }
@@ -453,7 +453,7 @@ static void check_remainder(struct pgtable_run *run, const struct remainder *rem
     for (size_t i = 0; i < remainder->count; i++) {
         struct model_leaf *leaf = &remainder->leaves[i];
         struct model_leaf learned = model_learn(&run->m, leaf->first);
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         CHECK(learned.first == leaf->first && learned.last == leaf->last);
         /* A write may have come until the leaf was gone: what was tracked counts as dirty. */
@@ -492,10 +492,10 @@ static void note_failed_cut(struct pgtable_run *run, const struct removal *remov
     model_erase(m, removal->index, removal->behind);
     host_settle(run->h);
     for (size_t i = 0; i < remainder->count; i++) {
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         host_walk(run->h, remainder->leaves[i].first, &result);
-        kept += result.fault == WALKER_FAULT_NONE;
+        kept += result.fault == PIOMMU_WALKER_FAULT_NONE;
     }
     if (kept == 0) {
         note_removed(run, removal->first, removal->last);

@@ -100,11 +100,11 @@ bool prot_is_expressible(const struct piommu_pgtable_info *info, piommu_prot pro
 }
 
 /* What lookup has to say, once for what the privileged may do and once for the others. */
-static bool rights_mean(const struct pgt *p, const struct walker_attributes *attributes,
+static bool rights_mean(const struct pgt *p, const struct piommu_walker_attributes *attributes,
                         piommu_prot prot)
 {
-    const struct walker_rights *high = &attributes->privileged;
-    const struct walker_rights *low = &attributes->unprivileged;
+    const struct piommu_walker_rights *high = &attributes->privileged;
+    const struct piommu_walker_rights *low = &attributes->unprivileged;
     bool read = (prot & READ) != 0;
     bool write = (prot & WRITE) != 0;
     bool for_all = (prot & PIOMMU_PROT_PRIVILEGED) == 0;
@@ -116,7 +116,7 @@ static bool rights_mean(const struct pgt *p, const struct walker_attributes *att
            (!is_stage1(&p->info) || attributes->not_global == ((prot & PIOMMU_PROT_GLOBAL) == 0));
 }
 
-bool attributes_mean(const struct pgt *p, const struct walker_attributes *attributes,
+bool attributes_mean(const struct pgt *p, const struct piommu_walker_attributes *attributes,
                      piommu_prot prot)
 {
     unsigned int shareability =
@@ -147,9 +147,9 @@ bool attributes_mean(const struct pgt *p, const struct walker_attributes *attrib
 
 void fill_tlb(struct pgt *p)
 {
-    static const struct walker_access nothing = {.privileged = true};
-    struct walker_memory quiet = p->memory;
-    struct walker_result ignored;
+    static const struct piommu_walker_access nothing = {.privileged = true};
+    struct piommu_walker_memory quiet = p->memory;
+    struct piommu_walker_result ignored;
 
     observe_tree(p);
     if (!p->has_tlb) {
@@ -165,12 +165,13 @@ void fill_tlb(struct pgt *p)
 }
 
 /* Bytes of the leaf, or of the group that it is a member of. */
-static uint64_t whole_size(const struct pgt *p, const struct walker_leaf *leaf)
+static uint64_t whole_size(const struct pgt *p, const struct piommu_walker_leaf *leaf)
 {
     uint64_t size = 1ull << leaf->shift;
 
-    return leaf->attributes.contiguous ? size * walker_contiguous_entries(&p->regime, leaf->level)
-                                       : size;
+    return leaf->attributes.contiguous
+               ? size * piommu_walker_contiguous_entries(&p->regime, leaf->level)
+               : size;
 }
 
 struct sweep {
@@ -182,7 +183,7 @@ struct sweep {
     uint64_t bytes;
 };
 
-static bool sweep_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool sweep_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct sweep *sweep = ctx;
     struct pgt *p = sweep->p;
@@ -252,7 +253,7 @@ void verify(struct pgt *p)
 
     check_walker_view(p);
     observe_barrier(p);
-    assert_true(walker_for_each_leaf(&p->regime, &p->memory, sweep_leaf, &sweep));
+    assert_true(piommu_walker_for_each_leaf(&p->regime, &p->memory, sweep_leaf, &sweep));
     if (!sweep.at_top) {
         assert_int_equal(
             piommu_pgtable_next_leaf(p->table, sweep.cursor, UINT64_MAX, &found, &translation),
@@ -288,7 +289,7 @@ struct expectation {
     size_t seen;
 };
 
-static bool compare_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool compare_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct expectation *expectation = ctx;
     const struct expected_leaf *expected = &expectation->leaves[expectation->seen];
@@ -310,7 +311,7 @@ void expect_leaves(struct pgt *p, const struct expected_leaf *leaves, size_t cou
     struct expectation expectation = {.p = p, .leaves = leaves, .count = count};
 
     verify(p);
-    assert_true(walker_for_each_leaf(&p->regime, &p->memory, compare_leaf, &expectation));
+    assert_true(piommu_walker_for_each_leaf(&p->regime, &p->memory, compare_leaf, &expectation));
     assert_int_equal(expectation.seen, count);
 }
 
@@ -327,7 +328,7 @@ struct leaf_counts {
     size_t whole;
 };
 
-static bool count_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool count_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct leaf_counts *counts = ctx;
 
@@ -341,7 +342,7 @@ void expect_counts(struct pgt *p, size_t pages, size_t middle, size_t large)
     struct leaf_counts counts = {.p = p};
 
     verify(p);
-    assert_true(walker_for_each_leaf(&p->regime, &p->memory, count_leaf, &counts));
+    assert_true(piommu_walker_for_each_leaf(&p->regime, &p->memory, count_leaf, &counts));
     assert_int_equal(counts.by_shift[12], pages);
     assert_int_equal(counts.by_shift[21], middle);
     assert_int_equal(counts.by_shift[30], large);
@@ -351,7 +352,7 @@ size_t count_leaves(struct pgt *p)
 {
     struct leaf_counts counts = {.p = p};
 
-    assert_true(walker_for_each_leaf(&p->regime, &p->memory, count_leaf, &counts));
+    assert_true(piommu_walker_for_each_leaf(&p->regime, &p->memory, count_leaf, &counts));
     return counts.whole;
 }
 
@@ -381,7 +382,7 @@ static uint64_t largest_fit(const struct greed *greed)
     }
 }
 
-static bool compare_greedy(void *ctx, const struct walker_leaf *leaf)
+static bool compare_greedy(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct greed *greed = ctx;
     uint64_t whole = whole_size(greed->p, leaf);
@@ -407,7 +408,7 @@ void expect_greedy(struct pgt *p, const struct greedy_piece *pieces, size_t coun
 {
     struct greed greed = {.p = p, .pieces = pieces, .count = count};
 
-    assert_true(walker_for_each_leaf(&p->regime, &p->memory, compare_greedy, &greed));
+    assert_true(piommu_walker_for_each_leaf(&p->regime, &p->memory, compare_greedy, &greed));
     assert_int_equal(greed.piece, count);
 }
 

@@ -62,17 +62,17 @@ uint64_t base_of(const struct pgt *p)
     return p->info.aperture.first;
 }
 
-bool hardware_translates(struct pgt *p, uint64_t input, struct walker_result *result)
+bool hardware_translates(struct pgt *p, uint64_t input, struct piommu_walker_result *result)
 {
-    static const struct walker_access nothing = {.privileged = true};
+    static const struct piommu_walker_access nothing = {.privileged = true};
 
-    walker_translate(&p->regime, &p->memory, input, &nothing, result);
-    return result->fault == WALKER_FAULT_NONE;
+    piommu_walker_translate(&p->regime, &p->memory, input, &nothing, result);
+    return result->fault == PIOMMU_WALKER_FAULT_NONE;
 }
 
 uint64_t locate(struct pgt *p, uint64_t input, int level)
 {
-    struct walker_result result;
+    struct piommu_walker_result result;
 
     hardware_translates(p, input, &result);
     for (unsigned int i = 0; i < result.step_count; i++) {
@@ -141,7 +141,7 @@ static void observe_links(struct pgt *p, struct observed_piece *piece, int level
                 fail_msg("link to 0x%llx, which is no table", (unsigned long long)physical);
             }
             observe_links(p, below, level + 1,
-                          input + ((uint64_t)i << walker_level_shift(&p->regime, level)));
+                          input + ((uint64_t)i << piommu_walker_level_shift(&p->regime, level)));
         }
     }
     if (level > p->regime.start_level) {
@@ -252,34 +252,34 @@ bool fixture_is_table(void *ctx, uint64_t physical, uint64_t size)
 }
 
 /* What the walker takes for a problem, but the table was configured to be like. */
-static bool is_wanted(const struct pgt *p, const struct walker_problem *problem)
+static bool is_wanted(const struct pgt *p, const struct piommu_walker_problem *problem)
 {
-    if (problem->kind == WALKER_PROBLEM_EXECUTE_NEVER) {
+    if (problem->kind == PIOMMU_WALKER_PROBLEM_EXECUTE_NEVER) {
         return (p->info.flags & PIOMMU_PGTABLE_XNX) != 0;
     }
-    return problem->kind == WALKER_PROBLEM_TABLE_ATTRIBUTES &&
+    return problem->kind == PIOMMU_WALKER_PROBLEM_TABLE_ATTRIBUTES &&
            (p->info.flags & PIOMMU_PGTABLE_NON_SECURE) != 0 && problem->descriptor >> 59 == 0x10;
 }
 
-void fixture_report(void *ctx, const struct walker_problem *problem)
+void fixture_report(void *ctx, const struct piommu_walker_problem *problem)
 {
     struct pgt *p = ctx;
 
     if (is_wanted(p, problem) ||
-        (p->is_amid && (problem->kind == WALKER_PROBLEM_CONTIGUOUS_MIXED ||
-                        problem->kind == WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES))) {
+        (p->is_amid && (problem->kind == PIOMMU_WALKER_PROBLEM_CONTIGUOUS_MIXED ||
+                        problem->kind == PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES))) {
         return;
     }
     p->walker_problems++;
     fprintf(stderr, "%s at level %d, input 0x%llx: descriptor 0x%llx\n",
-            walker_problem_name(problem->kind), problem->level, (unsigned long long)problem->input,
-            (unsigned long long)problem->descriptor);
+            piommu_walker_problem_name(problem->kind), problem->level,
+            (unsigned long long)problem->input, (unsigned long long)problem->descriptor);
 }
 
 void check_walker_view(struct pgt *p)
 {
     p->walker_problems = 0;
-    walker_check(&p->regime, &p->memory, fixture_is_table, fixture_report, p);
+    piommu_walker_check(&p->regime, &p->memory, fixture_is_table, fixture_report, p);
     assert_int_equal(p->walker_problems, 0);
 }
 
@@ -542,15 +542,16 @@ bool has_ds(const struct piommu_pgtable_info *info)
            (is_stage1(info) ? info->registers.stage1.ds : info->registers.stage2.ds);
 }
 
-enum walker_setup decode_registers(const struct piommu_pgtable_info *info,
-                                   unsigned int physical_bits, struct walker_regime *regime)
+enum piommu_walker_setup decode_registers(const struct piommu_pgtable_info *info,
+                                          unsigned int physical_bits,
+                                          struct piommu_walker_regime *regime)
 {
     const struct piommu_pgtable_stage1_registers *stage1 = &info->registers.stage1;
     const struct piommu_pgtable_stage2_registers *stage2 = &info->registers.stage2;
     bool is_upper = (info->flags & PIOMMU_PGTABLE_TTBR1) != 0;
     const struct piommu_pgtable_info *lower = is_upper ? NULL : info;
     const struct piommu_pgtable_info *upper = is_upper ? info : NULL;
-    struct walker_hardware hardware = {
+    struct piommu_walker_hardware hardware = {
         .physical_bits = physical_bits,
         .has_small_tables = (info->flags & PIOMMU_PGTABLE_SMALL_INPUT) != 0,
         .has_large_virtual_addresses = info->input_bits > 48,
@@ -560,25 +561,25 @@ enum walker_setup decode_registers(const struct piommu_pgtable_info *info,
         .break_before_make_level = (info->flags & PIOMMU_PGTABLE_BBM_LEVEL_2) != 0 ? 2 : 0,
         .has_lpa2 = has_ds(info),
     };
-    enum walker_setup setup = WALKER_SETUP_UNSUPPORTED;
+    enum piommu_walker_setup setup = PIOMMU_WALKER_SETUP_UNSUPPORTED;
 
     switch (info->format) {
     case PIOMMU_ARM_64_LPAE_S1:
-        setup = walker_regime_from_tcr(&hardware, piommu_pgtable_tcr_el1(lower, upper),
-                                       stage1->ttbr, stage1->mair, is_upper, regime);
+        setup = piommu_walker_regime_from_tcr(&hardware, piommu_pgtable_tcr_el1(lower, upper),
+                                              stage1->ttbr, stage1->mair, is_upper, regime);
         break;
     case PIOMMU_ARM_64_LPAE_S2:
-        setup = walker_regime_from_vtcr(&hardware, piommu_pgtable_vtcr_el2(info), stage2->vttbr,
-                                        regime);
+        setup = piommu_walker_regime_from_vtcr(&hardware, piommu_pgtable_vtcr_el2(info),
+                                               stage2->vttbr, regime);
         break;
     case PIOMMU_ARM_32_LPAE_S1:
-        setup = walker_regime_from_ttbcr(&hardware, piommu_pgtable_ttbcr(lower, upper),
-                                         stage1->ttbr, (uint32_t)stage1->mair,
-                                         (uint32_t)(stage1->mair >> 32), is_upper, regime);
+        setup = piommu_walker_regime_from_ttbcr(&hardware, piommu_pgtable_ttbcr(lower, upper),
+                                                stage1->ttbr, (uint32_t)stage1->mair,
+                                                (uint32_t)(stage1->mair >> 32), is_upper, regime);
         break;
     case PIOMMU_ARM_32_LPAE_S2:
-        setup = walker_regime_from_aarch32_vtcr(&hardware, piommu_pgtable_vtcr(info), stage2->vttbr,
-                                                regime);
+        setup = piommu_walker_regime_from_aarch32_vtcr(&hardware, piommu_pgtable_vtcr(info),
+                                                       stage2->vttbr, regime);
         break;
     }
     regime->mair_slots_in_use = is_stage1(info) ? 7 : 0;
@@ -604,7 +605,7 @@ void prepare_host(struct pgt *p, struct fake_os *os, const struct piommu_pgtable
         .barrier = fixture_barrier,
     };
     p->host = (struct piommu_host){.os = &p->shim, .ctx = p};
-    p->memory = (struct walker_memory){
+    p->memory = (struct piommu_walker_memory){
         .read64 = fixture_read64,
         .compare_exchange64 = fixture_compare_exchange64,
         .ctx = p,
@@ -618,8 +619,8 @@ void create_table(struct pgt *p)
     assert_int_equal(piommu_pgtable_create(p->host, &p->config, &p->table), 0);
     piommu_pgtable_get_info(p->table, &p->info);
     assert_string_equal(
-        walker_setup_name(decode_registers(&p->info, p->config.output_bits, &p->regime)),
-        walker_setup_name(WALKER_SETUP_OK));
+        piommu_walker_setup_name(decode_registers(&p->info, p->config.output_bits, &p->regime)),
+        piommu_walker_setup_name(PIOMMU_WALKER_SETUP_OK));
     p->tlb = stale_tlb_create();
     fake_os_on_dma_free(p->os, fixture_on_dma_free, p);
     p->ready = true;

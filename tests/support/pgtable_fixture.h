@@ -26,9 +26,9 @@
 #include <piommu/io-pgtable-dirty.h>
 #include <piommu/io-pgtable-inspect.h>
 #include <piommu/io-pgtable.h>
+#include <piommu/models/lpae-walker.h>
 
 #include "fake_os.h"
-#include "lpae_walker.h"
 #include "stale_tlb.h"
 
 #define KIB 1024ull
@@ -72,8 +72,8 @@ struct pgt {
     struct piommu_pgtable_config config;
     struct piommu_pgtable *table;
     struct piommu_pgtable_info info;
-    struct walker_regime regime;
-    struct walker_memory memory;
+    struct piommu_walker_regime regime;
+    struct piommu_walker_memory memory;
     struct stale_tlb *tlb;
 
     struct observed_piece *pieces;
@@ -160,8 +160,9 @@ bool has_ds(const struct piommu_pgtable_info *info);
 bool config_has_ds(const struct piommu_pgtable_config *config);
 
 /* The regime that hardware takes the table for, from packed register values alone. */
-enum walker_setup decode_registers(const struct piommu_pgtable_info *info,
-                                   unsigned int physical_bits, struct walker_regime *regime);
+enum piommu_walker_setup decode_registers(const struct piommu_pgtable_info *info,
+                                          unsigned int physical_bits,
+                                          struct piommu_walker_regime *regime);
 
 /* Prepares the host; the test may change p->shim or p->elevation before create_table(). */
 void prepare_host(struct pgt *p, struct fake_os *os, const struct piommu_pgtable_config *config);
@@ -192,16 +193,16 @@ uint64_t base_of(const struct pgt *p);
 /* ---- Checks ---- */
 
 /* Do the rights and the memory type that hardware sees mean exactly what was asked for? */
-bool attributes_mean(const struct pgt *p, const struct walker_attributes *attributes,
+bool attributes_mean(const struct pgt *p, const struct piommu_walker_attributes *attributes,
                      piommu_prot prot);
 /* Must a leaf of this prot be refused, by the header's rules? */
 bool prot_is_expressible(const struct piommu_pgtable_info *info, piommu_prot prot);
 /* The same prot without the flags that name a default: what lookup returns. */
 piommu_prot prot_without_defaults(const struct piommu_pgtable_info *info, piommu_prot prot);
 
-/* For walker_check(): is this a table; what is wrong, on stderr. The context is a struct pgt. */
+/* For piommu_walker_check(): is this a table; what is wrong, on stderr. ctx: a struct pgt. */
 bool fixture_is_table(void *ctx, uint64_t physical, uint64_t size);
-void fixture_report(void *ctx, const struct walker_problem *problem);
+void fixture_report(void *ctx, const struct piommu_walker_problem *problem);
 /* What the walker sees is well-formed. */
 void check_walker_view(struct pgt *p);
 /* How many descriptors the walker sees otherwise than the CPU has stored them. */
@@ -281,6 +282,6 @@ void unmap_and_sync(struct pgt *p, uint64_t iova, uint64_t size, uint64_t expect
 /* Empties the table. */
 void unmap_all(struct pgt *p);
 /* Translates as the hardware; false with a fault. */
-bool hardware_translates(struct pgt *p, uint64_t input, struct walker_result *result);
+bool hardware_translates(struct pgt *p, uint64_t input, struct piommu_walker_result *result);
 
 #endif

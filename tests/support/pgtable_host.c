@@ -106,7 +106,8 @@ static void note_table(struct pgtable_host *h, struct host_piece *piece, int lev
     piece->span.last = first | (size - 1);
 }
 
-void host_note_path(struct pgtable_host *h, uint64_t iova, const struct walker_result *result)
+void host_note_path(struct pgtable_host *h, uint64_t iova,
+                    const struct piommu_walker_result *result)
 {
     for (unsigned int i = 0; i < result->step_count; i++) {
         if (result->steps[i].is_table) {
@@ -121,7 +122,7 @@ void host_note_path(struct pgtable_host *h, uint64_t iova, const struct walker_r
 /* Does the walk to its range lead through this table? */
 static bool is_on_the_way(struct pgtable_host *h, const struct host_piece *piece)
 {
-    struct walker_result result;
+    struct piommu_walker_result result;
 
     host_walk_as_cpu(h, piece->span.first, &result);
     for (unsigned int i = 0; i < result.step_count; i++) {
@@ -361,32 +362,32 @@ static bool is_table(void *ctx, uint64_t physical, uint64_t size)
            fake_os_is_dma_memory(h->os, physical - h->offset, (size_t)size);
 }
 
-static void count_problem(void *ctx, const struct walker_problem *problem)
+static void count_problem(void *ctx, const struct piommu_walker_problem *problem)
 {
     struct pgtable_host *h = ctx;
 
-    if (problem->kind == WALKER_PROBLEM_TABLE_ATTRIBUTES &&
+    if (problem->kind == PIOMMU_WALKER_PROBLEM_TABLE_ATTRIBUTES &&
         (h->rules.config.flags & PIOMMU_PGTABLE_NON_SECURE) != 0 &&
         problem->descriptor >> 59 == 0x10) {
         return; /* NSTable, as was asked for */
     }
-    if (problem->kind == WALKER_PROBLEM_EXECUTE_NEVER &&
+    if (problem->kind == PIOMMU_WALKER_PROBLEM_EXECUTE_NEVER &&
         (h->rules.config.flags & PIOMMU_PGTABLE_XNX) != 0) {
         return; /* the privileged alone may execute; the rights are compared elsewhere */
     }
-    if (h->is_amid_call && (problem->kind == WALKER_PROBLEM_CONTIGUOUS_MIXED ||
-                            problem->kind == WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES)) {
+    if (h->is_amid_call && (problem->kind == PIOMMU_WALKER_PROBLEM_CONTIGUOUS_MIXED ||
+                            problem->kind == PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES)) {
         return; /* a group is made, changed and removed one member after the other */
     }
     fprintf(stderr, "%s at level %d, input 0x%llx: descriptor 0x%llx\n",
-            walker_problem_name(problem->kind), problem->level, (unsigned long long)problem->input,
-            (unsigned long long)problem->descriptor);
+            piommu_walker_problem_name(problem->kind), problem->level,
+            (unsigned long long)problem->input, (unsigned long long)problem->descriptor);
     abort();
 }
 
 void host_check_structure(struct pgtable_host *h)
 {
-    walker_check(&h->regime, &h->memory, is_table, count_problem, h);
+    piommu_walker_check(&h->regime, &h->memory, is_table, count_problem, h);
 }
 
 uint64_t host_table_bytes(const struct pgtable_host *h)
@@ -394,18 +395,18 @@ uint64_t host_table_bytes(const struct pgtable_host *h)
     return h->rules.root_size + h->piece_count * (uint64_t)h->rules.config.granule;
 }
 
-void host_walk_as_cpu(struct pgtable_host *h, uint64_t iova, struct walker_result *result)
+void host_walk_as_cpu(struct pgtable_host *h, uint64_t iova, struct piommu_walker_result *result)
 {
-    static const struct walker_access nothing = {.privileged = true};
+    static const struct piommu_walker_access nothing = {.privileged = true};
 
-    walker_translate(&h->regime, &h->cpu_memory, iova, &nothing, result);
+    piommu_walker_translate(&h->regime, &h->cpu_memory, iova, &nothing, result);
 }
 
-void host_walk(struct pgtable_host *h, uint64_t iova, struct walker_result *result)
+void host_walk(struct pgtable_host *h, uint64_t iova, struct piommu_walker_result *result)
 {
-    static const struct walker_access nothing = {.privileged = true};
+    static const struct piommu_walker_access nothing = {.privileged = true};
 
-    walker_translate(&h->regime, &h->memory, iova, &nothing, result);
+    piommu_walker_translate(&h->regime, &h->memory, iova, &nothing, result);
 }
 
 /* ---- The shim ---- */
@@ -537,8 +538,8 @@ void host_settle(struct pgtable_host *h)
 
 /* ---- Opening and closing ---- */
 
-static enum walker_setup decode_registers(struct pgtable_host *h,
-                                          const struct walker_hardware *hardware)
+static enum piommu_walker_setup decode_registers(struct pgtable_host *h,
+                                                 const struct piommu_walker_hardware *hardware)
 {
     const struct piommu_pgtable_info *info = &h->info;
     const struct piommu_pgtable_info *lower = info;
@@ -551,22 +552,22 @@ static enum walker_setup decode_registers(struct pgtable_host *h,
     }
     switch (info->format) {
     case PIOMMU_ARM_64_LPAE_S1:
-        return walker_regime_from_tcr(hardware, piommu_pgtable_tcr_el1(lower, upper),
-                                      info->registers.stage1.ttbr, info->registers.stage1.mair,
-                                      is_upper, &h->regime);
+        return piommu_walker_regime_from_tcr(hardware, piommu_pgtable_tcr_el1(lower, upper),
+                                             info->registers.stage1.ttbr,
+                                             info->registers.stage1.mair, is_upper, &h->regime);
     case PIOMMU_ARM_64_LPAE_S2:
-        return walker_regime_from_vtcr(hardware, piommu_pgtable_vtcr_el2(info),
-                                       info->registers.stage2.vttbr, &h->regime);
+        return piommu_walker_regime_from_vtcr(hardware, piommu_pgtable_vtcr_el2(info),
+                                              info->registers.stage2.vttbr, &h->regime);
     case PIOMMU_ARM_32_LPAE_S1:
-        return walker_regime_from_ttbcr(
+        return piommu_walker_regime_from_ttbcr(
             hardware, piommu_pgtable_ttbcr(lower, upper), info->registers.stage1.ttbr,
             (uint32_t)info->registers.stage1.mair, (uint32_t)(info->registers.stage1.mair >> 32),
             is_upper, &h->regime);
     case PIOMMU_ARM_32_LPAE_S2:
-        return walker_regime_from_aarch32_vtcr(hardware, piommu_pgtable_vtcr(info),
-                                               info->registers.stage2.vttbr, &h->regime);
+        return piommu_walker_regime_from_aarch32_vtcr(hardware, piommu_pgtable_vtcr(info),
+                                                      info->registers.stage2.vttbr, &h->regime);
     }
-    return WALKER_SETUP_UNSUPPORTED;
+    return PIOMMU_WALKER_SETUP_UNSUPPORTED;
 }
 
 static void check_info(const struct pgtable_host *h)
@@ -597,7 +598,7 @@ static void connect_hardware(struct pgtable_host *h, bool large)
     const struct piommu_pgtable_config *config = &h->rules.config;
     bool dirty = (config->flags & PIOMMU_PGTABLE_DIRTY) != 0;
     bool split = (config->flags & PIOMMU_PGTABLE_BBM_LEVEL_2) != 0;
-    struct walker_hardware hardware = {
+    struct piommu_walker_hardware hardware = {
         .physical_bits = large && !h->rules.is_32_bit ? 52 : config->output_bits,
         .has_small_tables = (config->flags & PIOMMU_PGTABLE_SMALL_INPUT) != 0,
         .has_large_virtual_addresses = config->input_bits > 48,
@@ -607,18 +608,18 @@ static void connect_hardware(struct pgtable_host *h, bool large)
         .has_dirty_updates = dirty,
         .break_before_make_level = split ? 2 : 0,
     };
-    enum walker_setup setup = decode_registers(h, &hardware);
+    enum piommu_walker_setup setup = decode_registers(h, &hardware);
 
-    if (setup != WALKER_SETUP_OK) {
-        fprintf(stderr, "registers: %s\n", walker_setup_name(setup));
+    if (setup != PIOMMU_WALKER_SETUP_OK) {
+        fprintf(stderr, "registers: %s\n", piommu_walker_setup_name(setup));
     }
-    CHECK(setup == WALKER_SETUP_OK);
+    CHECK(setup == PIOMMU_WALKER_SETUP_OK);
     h->regime.mair_slots_in_use = 7;
     h->regime.forced_write_back = (config->flags & PIOMMU_PGTABLE_FORCE_WRITE_BACK) != 0;
     CHECK(h->regime.root == h->info.root_physical);
     CHECK(h->regime.input_bits == config->input_bits);
     CHECK(h->regime.start_level == h->rules.start_level);
-    CHECK(walker_root_size(&h->regime) == h->rules.root_size);
+    CHECK(piommu_walker_root_size(&h->regime) == h->rules.root_size);
     CHECK(h->regime.dirty_updates == dirty);
     CHECK(h->regime.uses_lpa2 == h->rules.has_ds);
 }
@@ -674,12 +675,12 @@ static void prepare(struct pgtable_host *h, const struct pgtable_host_options *o
         .barrier = shim_barrier,
     };
     h->host = (struct piommu_host){.os = &h->shim, .ctx = h};
-    h->memory = (struct walker_memory){
+    h->memory = (struct piommu_walker_memory){
         .read64 = device_read64,
         .compare_exchange64 = coherent ? device_exchange64 : NULL,
         .ctx = h,
     };
-    h->cpu_memory = (struct walker_memory){.read64 = cpu_read64, .ctx = h};
+    h->cpu_memory = (struct piommu_walker_memory){.read64 = cpu_read64, .ctx = h};
 }
 
 static void discard(struct pgtable_host *h)
@@ -766,11 +767,11 @@ void host_close(struct pgtable_host *h, uint32_t budget)
 
 /* ---- Attributes ---- */
 
-static bool rights_mean(const struct pgtable_host *h, const struct walker_attributes *attributes,
-                        piommu_prot prot)
+static bool rights_mean(const struct pgtable_host *h,
+                        const struct piommu_walker_attributes *attributes, piommu_prot prot)
 {
-    const struct walker_rights *high = &attributes->privileged;
-    const struct walker_rights *low = &attributes->unprivileged;
+    const struct piommu_walker_rights *high = &attributes->privileged;
+    const struct piommu_walker_rights *low = &attributes->unprivileged;
     bool read = (prot & PIOMMU_PROT_READ) != 0;
     bool write = (prot & PIOMMU_PROT_WRITE) != 0;
     bool execute = (prot & PIOMMU_PROT_EXECUTE) != 0;
@@ -788,8 +789,9 @@ static bool rights_mean(const struct pgtable_host *h, const struct walker_attrib
            (low->execute && low->read) == execute;
 }
 
-bool host_attributes_mean(const struct pgtable_host *h, const struct walker_attributes *attributes,
-                          piommu_prot prot, bool is_group, bool tracked)
+bool host_attributes_mean(const struct pgtable_host *h,
+                          const struct piommu_walker_attributes *attributes, piommu_prot prot,
+                          bool is_group, bool tracked)
 {
     uint8_t type = (prot & PIOMMU_PROT_DEVICE) != 0         ? 0x04
                    : (prot & PIOMMU_PROT_NONCACHEABLE) != 0 ? 0x44

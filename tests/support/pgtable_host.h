@@ -13,9 +13,10 @@
  */
 
 #include "fake_os.h"
-#include "lpae_walker.h"
 #include "pgtable_rules.h"
 #include "stale_tlb.h"
+
+#include <piommu/models/lpae-walker.h>
 
 #define HOST_PAGES (FAKE_OS_MEMORY_SIZE / FAKE_OS_PAGE_SIZE)
 
@@ -50,9 +51,9 @@ struct pgtable_host {
     struct piommu_pgtable *table;
     struct piommu_pgtable_info info;
 
-    struct walker_regime regime;
-    struct walker_memory memory;     /* what a walker sees */
-    struct walker_memory cpu_memory; /* what the CPU has stored */
+    struct piommu_walker_regime regime;
+    struct piommu_walker_memory memory;     /* what a walker sees */
+    struct piommu_walker_memory cpu_memory; /* what the CPU has stored */
     struct stale_tlb *tlb;
 
     struct host_piece **pieces;
@@ -125,7 +126,8 @@ void host_note_empty(struct pgtable_host *h);
 /* The library has released what it had detached: it may do with that memory what it likes. */
 void host_note_release(struct pgtable_host *h);
 /* Takes note of the tables on the way of a walk. */
-void host_note_path(struct pgtable_host *h, uint64_t iova, const struct walker_result *result);
+void host_note_path(struct pgtable_host *h, uint64_t iova,
+                    const struct piommu_walker_result *result);
 /*
  * Looks which of the known tables whose spans lie in a range are gone, and notes that a gather
  * holds them now. The first of these in the list of pieces, or NULL.
@@ -142,11 +144,12 @@ void host_check_structure(struct pgtable_host *h);
 uint64_t host_table_bytes(const struct pgtable_host *h);
 
 /* Walks as the CPU has stored the tables, or as hardware sees them; asks for no access. */
-void host_walk_as_cpu(struct pgtable_host *h, uint64_t iova, struct walker_result *result);
-void host_walk(struct pgtable_host *h, uint64_t iova, struct walker_result *result);
+void host_walk_as_cpu(struct pgtable_host *h, uint64_t iova, struct piommu_walker_result *result);
+void host_walk(struct pgtable_host *h, uint64_t iova, struct piommu_walker_result *result);
 
 /* Do the attributes that hardware sees mean exactly what was asked for? */
-bool host_attributes_mean(const struct pgtable_host *h, const struct walker_attributes *attributes,
-                          piommu_prot prot, bool is_group, bool tracked);
+bool host_attributes_mean(const struct pgtable_host *h,
+                          const struct piommu_walker_attributes *attributes, piommu_prot prot,
+                          bool is_group, bool tracked);
 
 #endif

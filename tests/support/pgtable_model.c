@@ -164,12 +164,12 @@ static bool is_group(const struct pgtable_model *m, const struct model_leaf *lea
 }
 
 void model_check_translation(struct pgtable_model *m, const struct model_leaf *leaf,
-                             uint64_t address, const struct walker_result *result,
+                             uint64_t address, const struct piommu_walker_result *result,
                              bool rights_are_known)
 {
     uint64_t member = rules_member_size(m->rules, leaf->last - leaf->first + 1);
 
-    CHECK(result->fault == WALKER_FAULT_NONE);
+    CHECK(result->fault == PIOMMU_WALKER_FAULT_NONE);
     CHECK(result->output == leaf->physical + (address - leaf->first));
     CHECK(1ull << result->leaf_shift == member);
     if (rights_are_known) {
@@ -178,10 +178,10 @@ void model_check_translation(struct pgtable_model *m, const struct model_leaf *l
     }
 }
 
-static void check_step(struct pgtable_model *m, const struct walker_step *seen,
+static void check_step(struct pgtable_model *m, const struct piommu_walker_step *seen,
                        const struct piommu_pgtable_step *step, uint64_t address)
 {
-    uint64_t span = 1ull << walker_level_shift(&m->h->regime, seen->level);
+    uint64_t span = 1ull << piommu_walker_level_shift(&m->h->regime, seen->level);
 
     CHECK(step->level == seen->level);
     CHECK(step->descriptor == seen->descriptor);
@@ -197,7 +197,7 @@ static void check_step(struct pgtable_model *m, const struct walker_step *seen,
 static void check_walk(struct pgtable_model *m, const struct model_leaf *leaf, uint64_t address)
 {
     struct piommu_pgtable_walk walk;
-    struct walker_result result;
+    struct piommu_walker_result result;
     const struct piommu_pgtable_step *last;
     int error = piommu_pgtable_walk(m->h->table, address, &walk);
 
@@ -234,7 +234,7 @@ static void check_walk(struct pgtable_model *m, const struct model_leaf *leaf, u
 /* What a lookup says of the hole around an address. */
 static void check_hole(struct pgtable_model *m, uint64_t address, uint64_t size)
 {
-    struct walker_result result;
+    struct piommu_walker_result result;
     uint64_t first = address & ~(size - 1);
     size_t index = model_index(m, first);
 
@@ -264,20 +264,20 @@ static void check_lookup(struct pgtable_model *m, const struct model_leaf *leaf,
 
 static void check_tlb(struct pgtable_model *m, const struct model_leaf *leaf, uint64_t address)
 {
-    static const struct walker_access nothing = {.privileged = true};
+    static const struct piommu_walker_access nothing = {.privileged = true};
     struct stale_tlb *tlb = m->h->tlb;
-    struct walker_result result;
+    struct piommu_walker_result result;
 
     if (stale_tlb_leaf_count(tlb) > TLB_ROOM || stale_tlb_table_count(tlb) > TLB_ROOM) {
         stale_tlb_invalidate_all(tlb);
     }
     stale_tlb_translate(tlb, &m->h->regime, &m->h->memory, address, &nothing, &result);
     if (leaf == NULL) {
-        CHECK(result.fault == WALKER_FAULT_TRANSLATION);
+        CHECK(result.fault == PIOMMU_WALKER_FAULT_TRANSLATION);
     } else if ((m->rules->config.flags & PIOMMU_PGTABLE_BBM_LEVEL_2) != 0 &&
                ranges_overlap(&m->changed, leaf->first, leaf->last)) {
         /* It may be what stays of a leaf that was replaced without a break. */
-        CHECK(result.fault == WALKER_FAULT_NONE);
+        CHECK(result.fault == PIOMMU_WALKER_FAULT_NONE);
         CHECK(result.output == leaf->physical + (address - leaf->first));
     } else {
         model_check_translation(m, leaf, address, &result,
@@ -289,7 +289,7 @@ static void check_tlb(struct pgtable_model *m, const struct model_leaf *leaf, ui
 void model_probe(struct pgtable_model *m, uint64_t address)
 {
     const struct model_leaf *leaf = model_leaf_at(m, address);
-    struct walker_result result;
+    struct piommu_walker_result result;
 
     check_lookup(m, leaf, address);
     if (pgtable_random(&m->random) % 4 == 0) {
@@ -300,7 +300,7 @@ void model_probe(struct pgtable_model *m, uint64_t address)
             return; /* hardware may see either */
         }
         host_walk(m->h, address, &result);
-        CHECK(result.fault == WALKER_FAULT_TRANSLATION);
+        CHECK(result.fault == PIOMMU_WALKER_FAULT_TRANSLATION);
     } else {
         host_walk(m->h, address, &result);
         /* A change of rights need not have arrived where the walker does not snoop. */
@@ -335,7 +335,7 @@ struct comparison {
     uint64_t bytes;
 };
 
-static bool compare_with_model(void *ctx, const struct walker_leaf *seen)
+static bool compare_with_model(void *ctx, const struct piommu_walker_leaf *seen)
 {
     struct comparison *comparison = ctx;
     struct pgtable_model *m = comparison->m;
@@ -379,7 +379,7 @@ void model_check_all(struct pgtable_model *m)
 
     host_settle(h);
     host_check_structure(h);
-    CHECK(walker_for_each_leaf(&h->regime, &h->memory, compare_with_model, &comparison));
+    CHECK(piommu_walker_for_each_leaf(&h->regime, &h->memory, compare_with_model, &comparison));
     CHECK(comparison.leaf == m->count && comparison.within == 0);
 
     host_observe(h);
@@ -417,11 +417,11 @@ static bool place_is_free(struct pgtable_model *m, uint64_t address, uint64_t si
     bool group;
     int level = rules_level_of_size(m->rules, size, &group);
     uint64_t member = rules_member_size(m->rules, size);
-    struct walker_result result;
+    struct piommu_walker_result result;
 
     for (uint64_t done = 0; level < 3 && done < size; done += member) {
         host_walk_as_cpu(m->h, address + done, &result);
-        CHECK(result.fault == WALKER_FAULT_TRANSLATION);
+        CHECK(result.fault == PIOMMU_WALKER_FAULT_TRANSLATION);
         if (result.level > level) {
             return false;
         }
@@ -459,16 +459,16 @@ size_t model_predict(struct pgtable_model *m, uint64_t iova, uint64_t physical, 
 
 struct model_leaf model_learn(struct pgtable_model *m, uint64_t address)
 {
-    struct walker_result result;
+    struct piommu_walker_result result;
     struct model_leaf leaf = {0};
     uint64_t size;
 
     host_walk(m->h, address, &result);
-    CHECK(result.fault == WALKER_FAULT_NONE);
+    CHECK(result.fault == PIOMMU_WALKER_FAULT_NONE);
     size = 1ull << result.leaf_shift;
     CHECK((m->rules->leaf_sizes & size) != 0);
     if (result.attributes.contiguous) {
-        size *= walker_contiguous_entries(&m->h->regime, result.level);
+        size *= piommu_walker_contiguous_entries(&m->h->regime, result.level);
         CHECK((m->rules->contiguous_sizes & size) != 0);
     }
     leaf.first = address & ~(size - 1);

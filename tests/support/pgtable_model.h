@@ -70,7 +70,7 @@ bool ranges_full(const struct model_ranges *ranges);
 
 /* Does hardware see this leaf at this address? */
 void model_check_translation(struct pgtable_model *m, const struct model_leaf *leaf,
-                             uint64_t address, const struct walker_result *result,
+                             uint64_t address, const struct piommu_walker_result *result,
                              bool rights_are_known);
 /* Model, lookup, walk, walker and TLB agree about an address. */
 void model_probe(struct pgtable_model *m, uint64_t address);

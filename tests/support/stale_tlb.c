@@ -13,14 +13,14 @@ struct cached_leaf {
     int level;
     unsigned int leaf_shift; /* of the one descriptor, even if the entry holds a group */
     uint64_t descriptor;
-    struct walker_attributes attributes;
+    struct piommu_walker_attributes attributes;
 };
 
 struct cached_table {
     uint64_t first; /* input */
     uint64_t last;
     uint64_t table_last; /* last byte of the table */
-    struct walker_position position;
+    struct piommu_walker_position position;
 };
 
 struct stale_tlb {
@@ -102,11 +102,11 @@ static bool holds_table(const struct stale_tlb *tlb, uint64_t input, int level)
 }
 
 /* log2 of the input that hardware may keep as one entry: a contiguous group counts as one leaf. */
-static unsigned int cached_shift(const struct walker_regime *regime,
-                                 const struct walker_result *result)
+static unsigned int cached_shift(const struct piommu_walker_regime *regime,
+                                 const struct piommu_walker_result *result)
 {
     unsigned int shift = result->leaf_shift;
-    unsigned int entries = walker_contiguous_entries(regime, result->level);
+    unsigned int entries = piommu_walker_contiguous_entries(regime, result->level);
 
     if (!result->attributes.contiguous) {
         return shift;
@@ -122,8 +122,8 @@ static unsigned int cached_shift(const struct walker_regime *regime,
  * The lookup missed, so an entry that overlaps the new one has another size: hardware may find
  * both for one address.
  */
-static void note_overlaps(struct stale_tlb *tlb, const struct walker_regime *regime, uint64_t first,
-                          uint64_t last, uint64_t output)
+static void note_overlaps(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                          uint64_t first, uint64_t last, uint64_t output)
 {
     for (size_t i = 0; i < tlb->leaf_count; i++) {
         const struct cached_leaf *leaf = &tlb->leaves[i];
@@ -137,8 +137,8 @@ static void note_overlaps(struct stale_tlb *tlb, const struct walker_regime *reg
     }
 }
 
-static void keep_leaf(struct stale_tlb *tlb, const struct walker_regime *regime, uint64_t input,
-                      const struct walker_result *result)
+static void keep_leaf(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                      uint64_t input, const struct piommu_walker_result *result)
 {
     uint64_t mask = (UINT64_C(1) << cached_shift(regime, result)) - 1;
     struct cached_leaf *leaf;
@@ -160,10 +160,10 @@ static void keep_leaf(struct stale_tlb *tlb, const struct walker_regime *regime,
     leaf->attributes = result->attributes;
 }
 
-static void keep_table(struct stale_tlb *tlb, const struct walker_regime *regime, uint64_t input,
-                       const struct walker_position *position)
+static void keep_table(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                       uint64_t input, const struct piommu_walker_position *position)
 {
-    uint64_t mask = (UINT64_C(1) << walker_level_shift(regime, position->level - 1)) - 1;
+    uint64_t mask = (UINT64_C(1) << piommu_walker_level_shift(regime, position->level - 1)) - 1;
     struct cached_table *table;
 
     if (tlb->table_count == tlb->table_capacity) {
@@ -176,13 +176,13 @@ static void keep_table(struct stale_tlb *tlb, const struct walker_regime *regime
     table->position = *position;
 }
 
-static void keep_tables(struct stale_tlb *tlb, const struct walker_regime *regime, uint64_t input,
-                        const struct walker_result *result)
+static void keep_tables(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                        uint64_t input, const struct piommu_walker_result *result)
 {
     for (unsigned int i = 0; i < result->step_count; i++) {
-        const struct walker_step *step = &result->steps[i];
-        const struct walker_position position = {step->level + 1, step->next_table,
-                                                 step->inherited};
+        const struct piommu_walker_step *step = &result->steps[i];
+        const struct piommu_walker_position position = {step->level + 1, step->next_table,
+                                                        step->inherited};
 
         if (step->is_table) {
             keep_table(tlb, regime, input, &position);
@@ -190,26 +190,29 @@ static void keep_tables(struct stale_tlb *tlb, const struct walker_regime *regim
     }
 }
 
-static void walk_from_caches(struct stale_tlb *tlb, const struct walker_regime *regime,
-                             const struct walker_memory *memory, uint64_t input,
-                             const struct walker_access *access, struct walker_result *result)
+static void walk_from_caches(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                             const struct piommu_walker_memory *memory, uint64_t input,
+                             const struct piommu_walker_access *access,
+                             struct piommu_walker_result *result)
 {
     const struct cached_table *table = find_deepest_table(tlb, input);
 
     if (table != NULL) {
-        walker_translate_from(regime, memory, input, access, &table->position, result);
+        piommu_walker_translate_from(regime, memory, input, access, &table->position, result);
     } else {
-        walker_translate(regime, memory, input, access, result);
+        piommu_walker_translate(regime, memory, input, access, result);
     }
     keep_tables(tlb, regime, input, result);
 }
 
 static void answer_from_leaf(const struct cached_leaf *leaf, uint64_t input,
-                             const struct walker_access *access, struct walker_result *result)
+                             const struct piommu_walker_access *access,
+                             struct piommu_walker_result *result)
 {
     memset(result, 0, sizeof(*result));
-    result->fault =
-        walker_permits(&leaf->attributes, access) ? WALKER_FAULT_NONE : WALKER_FAULT_PERMISSION;
+    result->fault = piommu_walker_permits(&leaf->attributes, access)
+                        ? PIOMMU_WALKER_FAULT_NONE
+                        : PIOMMU_WALKER_FAULT_PERMISSION;
     result->level = leaf->level;
     result->output = leaf->output + (input - leaf->first);
     result->leaf_shift = leaf->leaf_shift;
@@ -217,13 +220,13 @@ static void answer_from_leaf(const struct cached_leaf *leaf, uint64_t input,
     result->attributes = leaf->attributes;
 }
 
-static bool needs_break_before_make(const struct walker_regime *regime,
-                                    const struct walker_result *cached,
-                                    const struct walker_result *current)
+static bool needs_break_before_make(const struct piommu_walker_regime *regime,
+                                    const struct piommu_walker_result *cached,
+                                    const struct piommu_walker_result *current)
 {
     unsigned int level = regime->hardware.break_before_make_level;
-    const struct walker_attributes *before = &cached->attributes;
-    const struct walker_attributes *after = &current->attributes;
+    const struct piommu_walker_attributes *before = &cached->attributes;
+    const struct piommu_walker_attributes *after = &current->attributes;
 
     if (cached->output != current->output || before->memory_index != after->memory_index ||
         before->shareability != after->shareability || (before->not_global && !after->not_global)) {
@@ -239,16 +242,17 @@ static bool needs_break_before_make(const struct walker_regime *regime,
 }
 
 /* Looks at memory as it is now, leaving no trace there. */
-static void note_conflict(struct stale_tlb *tlb, const struct walker_regime *regime,
-                          const struct walker_memory *memory, uint64_t input,
-                          const struct walker_result *cached)
+static void note_conflict(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                          const struct piommu_walker_memory *memory, uint64_t input,
+                          const struct piommu_walker_result *cached)
 {
-    const struct walker_memory silent = {memory->read64, NULL, memory->ctx};
-    const struct walker_access nothing = {false, false, false, true};
-    struct walker_result current;
+    const struct piommu_walker_memory silent = {memory->read64, NULL, memory->ctx};
+    const struct piommu_walker_access nothing = {false, false, false, true};
+    struct piommu_walker_result current;
 
-    walker_translate(regime, &silent, input, &nothing, &current);
-    if (current.fault == WALKER_FAULT_NONE && needs_break_before_make(regime, cached, &current)) {
+    piommu_walker_translate(regime, &silent, input, &nothing, &current);
+    if (current.fault == PIOMMU_WALKER_FAULT_NONE &&
+        needs_break_before_make(regime, cached, &current)) {
         tlb->conflicts++;
     }
 }
@@ -277,34 +281,37 @@ static void drop_tables(struct stale_tlb *tlb, uint64_t first, uint64_t last)
     tlb->table_count = kept;
 }
 
-void stale_tlb_translate(struct stale_tlb *tlb, const struct walker_regime *regime,
-                         const struct walker_memory *memory, uint64_t input,
-                         const struct walker_access *access, struct walker_result *result)
+void stale_tlb_translate(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                         const struct piommu_walker_memory *memory, uint64_t input,
+                         const struct piommu_walker_access *access,
+                         struct piommu_walker_result *result)
 {
     const struct cached_leaf *leaf;
 
-    input = walker_untagged_input(regime, input);
+    input = piommu_walker_untagged_input(regime, input);
     /* The other half of an AArch32 regime may own a part of what a cached leaf covers. */
-    if (!walker_input_is_in_range(regime, input)) {
-        walker_translate(regime, memory, input, access, result);
+    if (!piommu_walker_input_is_in_range(regime, input)) {
+        piommu_walker_translate(regime, memory, input, access, result);
         return;
     }
     leaf = find_leaf(tlb, input);
     if (leaf == NULL) {
         walk_from_caches(tlb, regime, memory, input, access, result);
-        if (result->fault == WALKER_FAULT_NONE || result->fault == WALKER_FAULT_PERMISSION) {
+        if (result->fault == PIOMMU_WALKER_FAULT_NONE ||
+            result->fault == PIOMMU_WALKER_FAULT_PERMISSION) {
             keep_leaf(tlb, regime, input, result);
         }
         return;
     }
     answer_from_leaf(leaf, input, access, result);
     note_conflict(tlb, regime, memory, input, result);
-    if (!access->write || result->fault != WALKER_FAULT_NONE || !leaf->attributes.writable_clean) {
+    if (!access->write || result->fault != PIOMMU_WALKER_FAULT_NONE ||
+        !leaf->attributes.writable_clean) {
         return;
     }
     /* The first write through a clean entry has to go to memory, to make the descriptor dirty. */
     walk_from_caches(tlb, regime, memory, input, access, result);
-    if (result->fault == WALKER_FAULT_NONE) {
+    if (result->fault == PIOMMU_WALKER_FAULT_NONE) {
         drop_leaves(tlb, input, input);
         keep_leaf(tlb, regime, input, result);
     }
@@ -312,12 +319,12 @@ void stale_tlb_translate(struct stale_tlb *tlb, const struct walker_regime *regi
 
 struct filling {
     struct stale_tlb *tlb;
-    const struct walker_regime *regime;
-    const struct walker_memory *memory;
+    const struct piommu_walker_regime *regime;
+    const struct piommu_walker_memory *memory;
 };
 
 /* What is cached already stays as it is, even if the link in memory is another one by now. */
-static bool fill_link(void *ctx, const struct walker_link *link)
+static bool fill_link(void *ctx, const struct piommu_walker_link *link)
 {
     const struct filling *filling = ctx;
 
@@ -327,12 +334,13 @@ static bool fill_link(void *ctx, const struct walker_link *link)
     return true;
 }
 
-static bool fill_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool fill_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
-    static const struct walker_access nothing = {false, false, false, true};
+    static const struct piommu_walker_access nothing = {false, false, false, true};
     const struct filling *filling = ctx;
-    const struct walker_memory silent = {filling->memory->read64, NULL, filling->memory->ctx};
-    struct walker_result ignored;
+    const struct piommu_walker_memory silent = {filling->memory->read64, NULL,
+                                                filling->memory->ctx};
+    struct piommu_walker_result ignored;
 
     /* Without AF there is nothing to cache: speculation does not report the fault, either. */
     if (leaf->attributes.access_flag) {
@@ -342,13 +350,13 @@ static bool fill_leaf(void *ctx, const struct walker_leaf *leaf)
     return true;
 }
 
-void stale_tlb_fill(struct stale_tlb *tlb, const struct walker_regime *regime,
-                    const struct walker_memory *memory)
+void stale_tlb_fill(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                    const struct piommu_walker_memory *memory)
 {
     struct filling filling = {tlb, regime, memory};
 
-    walker_for_each_link(regime, memory, fill_link, &filling);
-    walker_for_each_leaf(regime, memory, fill_leaf, &filling);
+    piommu_walker_for_each_link(regime, memory, fill_link, &filling);
+    piommu_walker_for_each_leaf(regime, memory, fill_leaf, &filling);
 }
 
 void stale_tlb_invalidate(struct stale_tlb *tlb, uint64_t first, uint64_t last, bool leaf_only)

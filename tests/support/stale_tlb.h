@@ -17,25 +17,25 @@
 #ifndef TESTS_SUPPORT_STALE_TLB_H
 #define TESTS_SUPPORT_STALE_TLB_H
 
-#include "lpae_walker.h"
-
+#include <piommu/models/lpae-walker.h>
 struct stale_tlb;
 
 /* Returns NULL if there is no memory; later lack of memory aborts the test program. */
 struct stale_tlb *stale_tlb_create(void);
 void stale_tlb_destroy(struct stale_tlb *tlb);
 
-/* As walker_translate(), through the caches. step_count counts the descriptors really read. */
-void stale_tlb_translate(struct stale_tlb *tlb, const struct walker_regime *regime,
-                         const struct walker_memory *memory, uint64_t input,
-                         const struct walker_access *access, struct walker_result *result);
+/* As piommu_walker_translate(), through the caches. step_count counts what was really read. */
+void stale_tlb_translate(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                         const struct piommu_walker_memory *memory, uint64_t input,
+                         const struct piommu_walker_access *access,
+                         struct piommu_walker_result *result);
 
 /*
  * Speculation at its most eager: caches all that can be cached, links to tables without a leaf
  * included, without any hardware update.
  */
-void stale_tlb_fill(struct stale_tlb *tlb, const struct walker_regime *regime,
-                    const struct walker_memory *memory);
+void stale_tlb_fill(struct stale_tlb *tlb, const struct piommu_walker_regime *regime,
+                    const struct piommu_walker_memory *memory);
 
 /*
  * Drops all leaves that overlap the inclusive range of input addresses, and unless leaf_only, all

@@ -3,10 +3,10 @@
 
 #include "threaded_unit.h"
 
-#include "lpae_walker.h"
 #include "stale_tlb.h"
 
 #include <piommu/error.h>
+#include <piommu/models/lpae-walker.h>
 
 #include <pthread.h>
 #include <sched.h>
@@ -25,7 +25,7 @@ struct domain {
     uint64_t magic;
     struct domain *next;
     enum piommu_domain_type type;
-    struct walker_regime regime;
+    struct piommu_walker_regime regime;
     atomic_uint is_busy;   /* kind REQUESTS: map, unmap, attach or block is in progress */
     pthread_mutex_t mutex; /* protects what follows */
     bool is_destroyed;
@@ -449,7 +449,7 @@ static int block_now(void *handle, void *endpoint_handle)
 static int domain_create(void *handle, const struct piommu_backend_domain *wanted, void **result)
 {
     struct threaded_unit *unit = handle;
-    struct walker_hardware hardware = {.physical_bits = OUTPUT_BITS};
+    struct piommu_walker_hardware hardware = {.physical_bits = OUTPUT_BITS};
     struct domain *domain;
 
     if (look(&unit->is_stopped) != 0) {
@@ -463,9 +463,9 @@ static int domain_create(void *handle, const struct piommu_backend_domain *wante
         const struct piommu_pgtable_info *table = wanted->table;
 
         CHECK(table != NULL);
-        CHECK(walker_regime_from_tcr(&hardware, piommu_pgtable_tcr_el1(table, NULL),
-                                     table->registers.stage1.ttbr, table->registers.stage1.mair,
-                                     false, &domain->regime) == WALKER_SETUP_OK);
+        CHECK(piommu_walker_regime_from_tcr(
+                  &hardware, piommu_pgtable_tcr_el1(table, NULL), table->registers.stage1.ttbr,
+                  table->registers.stage1.mair, false, &domain->regime) == PIOMMU_WALKER_SETUP_OK);
     } else {
         CHECK(wanted->table == NULL);
     }
@@ -729,15 +729,15 @@ void threaded_unit_permit(struct threaded_unit *unit, uint32_t id, bool may_atta
 static bool tables_reach(const struct threaded_unit *unit, const struct endpoint *endpoint,
                          uint64_t iova, bool write, uint64_t *physical)
 {
-    struct walker_memory memory = {.read64 = threaded_host_read64, .ctx = unit->host};
-    struct walker_access access = {.read = !write, .write = write};
-    struct walker_result result;
+    struct piommu_walker_memory memory = {.read64 = threaded_host_read64, .ctx = unit->host};
+    struct piommu_walker_access access = {.read = !write, .write = write};
+    struct piommu_walker_result result;
 
     stale_tlb_translate(endpoint->tlb, &endpoint->domain->regime, &memory, iova, &access, &result);
     /* Nothing was made before what was there had been broken. */
     CHECK(stale_tlb_conflicts(endpoint->tlb) == 0);
     *physical = result.output;
-    return result.fault == WALKER_FAULT_NONE;
+    return result.fault == PIOMMU_WALKER_FAULT_NONE;
 }
 
 static bool requests_reach(struct domain *domain, uint64_t iova, bool write, uint64_t *physical)

@@ -283,7 +283,7 @@ static void look_from_all_sides(struct world *w)
             uint64_t address = probe_of(w, i, j);
 
             for (unsigned int view = 0; view < views; view++) {
-                struct walker_result result;
+                struct piommu_walker_result result;
 
                 disjoint_walk(w->h, (enum disjoint_view)view, address, &result);
                 CHECK(actor_allows(&w->actors[i], address, &result, view != DISJOINT_STORED));
@@ -295,12 +295,12 @@ static void look_from_all_sides(struct world *w)
 /* What hardware remembers, all that it could see at any time, is right until it is told. */
 static void look_with_memory(struct world *w, enum disjoint_view view)
 {
-    static const struct walker_access nothing = {.privileged = true};
+    static const struct piommu_walker_access nothing = {.privileged = true};
 
     for (unsigned int i = 0; i < w->count; i++) {
         for (size_t j = 0; j < probe_count(w, i); j++) {
             uint64_t address = probe_of(w, i, j);
-            struct walker_result result;
+            struct piommu_walker_result result;
 
             stale_tlb_translate(w->tlb, &w->h->regime, &w->h->memory[view], address, &nothing,
                                 &result);

@@ -97,7 +97,7 @@ static void compare_translation(struct comparison *comparison, uint64_t input)
     }
 }
 
-static bool compare_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool compare_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct comparison *comparison = ctx;
     struct piommu_translation own;
@@ -164,7 +164,7 @@ static void test_an_adopted_table_reads_as_the_original(void **state)
         assert_int_equal(info.aperture.last, p->info.aperture.last);
         assert_memory_equal(&info.registers, &p->info.registers, sizeof(info.registers));
 
-        assert_true(walker_for_each_leaf(&p->regime, &p->memory, compare_leaf, &comparison));
+        assert_true(piommu_walker_for_each_leaf(&p->regime, &p->memory, compare_leaf, &comparison));
         assert_int_equal(piommu_pgtable_verify(comparison.adopted, NULL, NULL, &report), 0);
         assert_int_equal(piommu_pgtable_verify(p->table, NULL, NULL, &own_report), 0);
         assert_int_equal(report.tables, own_report.tables);

@@ -81,7 +81,7 @@ struct check {
     uint64_t bytes;
 };
 
-static bool check_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool check_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct check *check = ctx;
     struct scene *scene = check->scene;
@@ -103,7 +103,8 @@ static void check_leaves(struct scene *scene, uint64_t expected_bytes)
 {
     struct check check = {.scene = scene};
 
-    assert_true(walker_for_each_leaf(&scene->p->regime, &scene->p->memory, check_leaf, &check));
+    assert_true(
+        piommu_walker_for_each_leaf(&scene->p->regime, &scene->p->memory, check_leaf, &check));
     assert_int_equal(check.bytes, expected_bytes);
 }
 
@@ -113,8 +114,9 @@ static void check_leaves(struct scene *scene, uint64_t expected_bytes)
  * Addresses around the ends of the range and of the pieces. `see` gets each one that is mapped
  * before the cut.
  */
-static void for_each_sample(struct scene *scene, void (*see)(struct scene *scene, uint64_t input,
-                                                             const struct walker_result *result))
+static void for_each_sample(struct scene *scene,
+                            void (*see)(struct scene *scene, uint64_t input,
+                                        const struct piommu_walker_result *result))
 {
     uint64_t granule = scene->p->info.granule;
     uint64_t samples[4 * MOST_PIECES + 4];
@@ -133,7 +135,7 @@ static void for_each_sample(struct scene *scene, void (*see)(struct scene *scene
         samples[count++] = piece->iova + piece->size - granule;
     }
     for (size_t i = 0; i < count; i++) {
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         if (piece_at(scene, samples[i]) != NULL) {
             hardware_translates(scene->p, samples[i], &result);
@@ -173,11 +175,11 @@ static bool is_of_a_cut_leaf(const struct scene *scene, uint64_t input)
 }
 
 static void expect_right_output(struct scene *scene, uint64_t input,
-                                const struct walker_result *result)
+                                const struct piommu_walker_result *result)
 {
     const struct greedy_piece *piece = piece_at(scene, input);
 
-    if (result->fault == WALKER_FAULT_NONE) {
+    if (result->fault == PIOMMU_WALKER_FAULT_NONE) {
         assert_int_equal(result->output, piece->physical + (input - piece->iova));
         assert_true(attributes_mean(scene->p, &result->attributes, scene->prot));
     }
@@ -190,13 +192,14 @@ static bool splits_live_leaves(const struct pgt *p)
 }
 
 /* At each barrier: never a wrong translation; a leaf that is not concerned is always there. */
-static void see_at_barrier(struct scene *scene, uint64_t input, const struct walker_result *result)
+static void see_at_barrier(struct scene *scene, uint64_t input,
+                           const struct piommu_walker_result *result)
 {
     bool splits_live = splits_live_leaves(scene->p);
 
     expect_right_output(scene, input, result);
     if (!is_cut_away(scene, input) && (splits_live || !is_of_a_cut_leaf(scene, input))) {
-        assert_int_equal(result->fault, WALKER_FAULT_NONE);
+        assert_int_equal(result->fault, PIOMMU_WALKER_FAULT_NONE);
     }
 }
 
@@ -208,17 +211,17 @@ static void probe_barrier(struct pgt *p, void *ctx)
 
 /* During the invalidation: what has to be cut is absent, so that the TLB cannot fetch it again. */
 static void see_at_invalidation(struct scene *scene, uint64_t input,
-                                const struct walker_result *result)
+                                const struct piommu_walker_result *result)
 {
     bool splits_live = splits_live_leaves(scene->p);
 
     expect_right_output(scene, input, result);
     if (is_cut_away(scene, input)) {
-        assert_int_equal(result->fault, WALKER_FAULT_TRANSLATION);
+        assert_int_equal(result->fault, PIOMMU_WALKER_FAULT_TRANSLATION);
     } else if (is_of_a_cut_leaf(scene, input) && !splits_live) {
-        assert_int_equal(result->fault, WALKER_FAULT_TRANSLATION);
+        assert_int_equal(result->fault, PIOMMU_WALKER_FAULT_TRANSLATION);
     } else {
-        assert_int_equal(result->fault, WALKER_FAULT_NONE);
+        assert_int_equal(result->fault, PIOMMU_WALKER_FAULT_NONE);
     }
 }
 

@@ -47,20 +47,20 @@ static struct pgt *open_kind(const struct kind *kind)
 
 static bool device_writes(struct pgt *p, uint64_t input)
 {
-    static const struct walker_access writing = {.write = true};
-    struct walker_result result;
+    static const struct piommu_walker_access writing = {.write = true};
+    struct piommu_walker_result result;
 
-    walker_translate(&p->regime, &p->memory, input, &writing, &result);
-    return result.fault == WALKER_FAULT_NONE;
+    piommu_walker_translate(&p->regime, &p->memory, input, &writing, &result);
+    return result.fault == PIOMMU_WALKER_FAULT_NONE;
 }
 
 static bool device_reads(struct pgt *p, uint64_t input)
 {
-    static const struct walker_access reading = {.read = true};
-    struct walker_result result;
+    static const struct piommu_walker_access reading = {.read = true};
+    struct piommu_walker_result result;
 
-    walker_translate(&p->regime, &p->memory, input, &reading, &result);
-    return result.fault == WALKER_FAULT_NONE;
+    piommu_walker_translate(&p->regime, &p->memory, input, &reading, &result);
+    return result.fault == PIOMMU_WALKER_FAULT_NONE;
 }
 
 static void sync_changes(struct pgt *p, struct piommu_gather *gather)

@@ -287,7 +287,7 @@ static void test_known_descriptors_beyond_48_bits(void **state)
                 config_of(stage == 1 ? S1_64 : S2_64, cases[i].granule, 52, 52);
             struct pgt *p = open_table(&config);
             uint64_t fold = cases[i].granule == 65536 ? 0xf000 : 0x300;
-            struct walker_result result;
+            struct piommu_walker_result result;
 
             p->has_tlb = false;
             map(p, cases[i].size, cases[i].physical, cases[i].size, READ);
@@ -401,7 +401,7 @@ static size_t marked_leaves(struct pgt *p, uint64_t first, uint64_t leaf, unsign
     size_t marked = 0;
 
     for (unsigned int i = 0; i < count; i++) {
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         if (hardware_translates(p, first + i * leaf, &result)) {
             marked += result.attributes.contiguous ? 1u : 0u;

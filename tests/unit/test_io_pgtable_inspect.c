@@ -57,7 +57,7 @@ static struct pgt *open_filled(const struct kind *kind)
 /* ---- Walks ---- */
 
 static void compare_leaf_step(struct pgt *p, uint64_t iova, const struct piommu_pgtable_step *step,
-                              const struct walker_result *result)
+                              const struct piommu_walker_result *result)
 {
     struct piommu_translation translation;
 
@@ -75,7 +75,7 @@ static void compare_leaf_step(struct pgt *p, uint64_t iova, const struct piommu_
 static void compare_walks(struct pgt *p, uint64_t iova)
 {
     struct piommu_pgtable_walk walk;
-    struct walker_result result;
+    struct piommu_walker_result result;
     bool is_mapped = hardware_translates(p, iova, &result);
 
     memset(&walk, 0x5a, sizeof(walk));
@@ -83,8 +83,8 @@ static void compare_walks(struct pgt *p, uint64_t iova)
     assert_int_equal(walk.count, result.step_count);
     for (unsigned int i = 0; i < walk.count; i++) {
         const struct piommu_pgtable_step *step = &walk.steps[i];
-        const struct walker_step *seen = &result.steps[i];
-        uint64_t size = 1ull << walker_level_shift(&p->regime, seen->level);
+        const struct piommu_walker_step *seen = &result.steps[i];
+        uint64_t size = 1ull << piommu_walker_level_shift(&p->regime, seen->level);
         uint64_t table = i == 0 ? p->regime.root : result.steps[i - 1].next_table;
 
         assert_int_equal(step->level, seen->level);
@@ -179,7 +179,7 @@ static void test_a_walk_tells_a_reserved_descriptor_from_a_hole(void **state)
 static void check_hole(struct pgt *p, uint64_t iova)
 {
     struct piommu_translation translation = {1, 2, 3};
-    struct walker_result result;
+    struct piommu_walker_result result;
     uint64_t size;
     uint64_t found;
     int status = piommu_pgtable_lookup(p->table, iova, &translation);
@@ -192,7 +192,7 @@ static void check_hole(struct pgt *p, uint64_t iova)
     assert_int_equal(status, -PIOMMU_ENOENT);
     assert_int_equal(piommu_pgtable_translate(p->table, iova), PIOMMU_PGTABLE_NO_ADDRESS);
     size = translation.leaf_size;
-    assert_true(size >= 1ull << walker_level_shift(&p->regime, result.level));
+    assert_true(size >= 1ull << piommu_walker_level_shift(&p->regime, result.level));
     assert_int_equal(size & (size - 1), 0);
     assert_true(size <= 1ull << p->info.input_bits);
     assert_int_equal(translation.physical, 1);
@@ -246,7 +246,7 @@ struct merger {
     uint64_t last;
 };
 
-static bool merge_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool merge_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct merger *merger = ctx;
     struct mappings *mappings = merger->mappings;
@@ -284,7 +284,7 @@ static void compare_mappings(struct pgt *p, uint64_t first, uint64_t last)
     seen.wanted = 0;
     expected.count = 0;
     expected.p = p;
-    assert_true(walker_for_each_leaf(&p->regime, &p->memory, merge_leaf, &merger));
+    assert_true(piommu_walker_for_each_leaf(&p->regime, &p->memory, merge_leaf, &merger));
     assert_int_equal(piommu_pgtable_for_each_mapping(p->table, first, last, take_mapping, &seen),
                      0);
     assert_int_equal(seen.count, expected.count);

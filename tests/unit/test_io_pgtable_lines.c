@@ -109,7 +109,7 @@ static void compare(struct shadow *shadow)
     struct pgt *p = shadow->p;
 
     for (size_t i = 0; i < WINDOW; i++) {
-        struct walker_result result;
+        struct piommu_walker_result result;
         struct piommu_translation translation;
         bool is_mapped = hardware_translates(p, input_of(shadow, i), &result);
 

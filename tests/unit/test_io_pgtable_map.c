@@ -400,24 +400,24 @@ static void test_translations_are_denied_to_whom_they_are_not_for(void **state)
 {
     struct piommu_pgtable_config config = stage1_config(39);
     struct pgt *p = open_table(&config);
-    struct walker_access write = {.write = true};
-    struct walker_access execute = {.execute = true, .privileged = true};
-    struct walker_access read = {.read = true};
-    struct walker_result result;
+    struct piommu_walker_access write = {.write = true};
+    struct piommu_walker_access execute = {.execute = true, .privileged = true};
+    struct piommu_walker_access read = {.read = true};
+    struct piommu_walker_result result;
 
     (void)state;
     map(p, 0x1000, 0x1000, 4096, READ);
-    walker_translate(&p->regime, &p->memory, 0x1000, &write, &result);
-    assert_int_equal(result.fault, WALKER_FAULT_PERMISSION);
-    walker_translate(&p->regime, &p->memory, 0x1000, &execute, &result);
-    assert_int_equal(result.fault, WALKER_FAULT_PERMISSION);
-    walker_translate(&p->regime, &p->memory, 0x1fff, &read, &result);
-    assert_int_equal(result.fault, WALKER_FAULT_NONE);
+    piommu_walker_translate(&p->regime, &p->memory, 0x1000, &write, &result);
+    assert_int_equal(result.fault, PIOMMU_WALKER_FAULT_PERMISSION);
+    piommu_walker_translate(&p->regime, &p->memory, 0x1000, &execute, &result);
+    assert_int_equal(result.fault, PIOMMU_WALKER_FAULT_PERMISSION);
+    piommu_walker_translate(&p->regime, &p->memory, 0x1fff, &read, &result);
+    assert_int_equal(result.fault, PIOMMU_WALKER_FAULT_NONE);
     assert_int_equal(result.output, 0x1fff);
-    walker_translate(&p->regime, &p->memory, 0x2000, &read, &result);
-    assert_int_equal(result.fault, WALKER_FAULT_TRANSLATION);
-    walker_translate(&p->regime, &p->memory, 0x0fff, &read, &result);
-    assert_int_equal(result.fault, WALKER_FAULT_TRANSLATION);
+    piommu_walker_translate(&p->regime, &p->memory, 0x2000, &read, &result);
+    assert_int_equal(result.fault, PIOMMU_WALKER_FAULT_TRANSLATION);
+    piommu_walker_translate(&p->regime, &p->memory, 0x0fff, &read, &result);
+    assert_int_equal(result.fault, PIOMMU_WALKER_FAULT_TRANSLATION);
     close_table(p);
 }
 

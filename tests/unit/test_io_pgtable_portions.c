@@ -24,11 +24,11 @@ static uint64_t sum_of(const struct piommu_segment *segments, size_t count)
 
 struct snapshot {
     const struct pgt *p;
-    struct walker_leaf *leaves;
+    struct piommu_walker_leaf *leaves;
     size_t count;
 };
 
-static bool take_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool take_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     struct snapshot *snapshot = ctx;
 
@@ -44,7 +44,7 @@ static struct snapshot snapshot_of(struct pgt *p)
 {
     struct snapshot snapshot = {.p = p};
 
-    assert_true(walker_for_each_leaf(&p->regime, &p->memory, take_leaf, &snapshot));
+    assert_true(piommu_walker_for_each_leaf(&p->regime, &p->memory, take_leaf, &snapshot));
     return snapshot;
 }
 

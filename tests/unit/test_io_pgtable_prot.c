@@ -38,7 +38,7 @@ static void check_execute_never(const struct pgt *p, uint64_t descriptor, piommu
     }
 }
 
-static void check_links(const struct pgt *p, const struct walker_result *result)
+static void check_links(const struct pgt *p, const struct piommu_walker_result *result)
 {
     bool non_secure = (p->info.flags & PIOMMU_PGTABLE_NON_SECURE) != 0;
 
@@ -51,10 +51,10 @@ static void check_links(const struct pgt *p, const struct walker_result *result)
 static void check_leaf(struct pgt *p, uint64_t input, uint64_t output, uint64_t size,
                        piommu_prot prot)
 {
-    struct walker_regime older = p->regime;
+    struct piommu_walker_regime older = p->regime;
     struct piommu_translation translation;
-    struct walker_result result;
-    static const struct walker_access nothing = {.privileged = true};
+    struct piommu_walker_result result;
+    static const struct piommu_walker_access nothing = {.privileged = true};
 
     if (!hardware_translates(p, input, &result) || result.output != output ||
         1ull << result.leaf_shift != size || !attributes_mean(p, &result.attributes, prot)) {
@@ -67,7 +67,7 @@ static void check_leaf(struct pgt *p, uint64_t input, uint64_t output, uint64_t 
     /* Without the flag, hardware that lacks FEAT_XNX has to understand it as well. */
     if ((p->info.flags & PIOMMU_PGTABLE_XNX) == 0) {
         older.hardware.has_execute_never_by_privilege = false;
-        walker_translate(&older, &p->memory, input, &nothing, &result);
+        piommu_walker_translate(&older, &p->memory, input, &nothing, &result);
         assert_true(attributes_mean(p, &result.attributes, prot));
     }
     assert_int_equal(piommu_pgtable_lookup(p->table, input + 5, &translation), 0);
@@ -247,7 +247,7 @@ static void test_known_descriptors_of_stage_2(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct piommu_pgtable_config config = config_of(cases[i].format, 4096, 40, 40);
-        struct walker_result result;
+        struct piommu_walker_result result;
         struct pgt *p;
 
         config.flags = cases[i].flags;
@@ -287,7 +287,7 @@ static void test_known_descriptors_of_stage_1(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct piommu_pgtable_config config = config_of(cases[i].format, 4096, 32, 40);
-        struct walker_result result;
+        struct piommu_walker_result result;
         struct pgt *p;
 
         config.flags = cases[i].flags;

@@ -70,7 +70,7 @@ static void see_old_or_new(struct pgt *p, void *ctx)
     struct watch *watch = ctx;
 
     for (size_t i = 0; i < watch->count; i++) {
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         assert_true(hardware_translates(p, watch->inputs[i], &result));
         assert_int_equal(result.output, watch->outputs[i]);
@@ -156,7 +156,7 @@ static size_t sizes_to_try(const struct pgt *p, uint64_t *sizes)
 static void check_protected(struct pgt *p, uint64_t input, uint64_t size, piommu_prot prot)
 {
     struct piommu_translation translation;
-    struct walker_result result;
+    struct piommu_walker_result result;
 
     assert_true(hardware_translates(p, input, &result));
     assert_true(attributes_mean(p, &result.attributes, prot));
@@ -445,15 +445,15 @@ static bool read_at_once(void *ctx, uint64_t physical, uint64_t *value)
 static void *walk_all_the_time(void *argument)
 {
     struct race *race = argument;
-    struct walker_memory memory = {.read64 = read_at_once, .ctx = race->p};
-    const struct walker_access reading = {.read = true};
+    struct piommu_walker_memory memory = {.read64 = read_at_once, .ctx = race->p};
+    const struct piommu_walker_access reading = {.read = true};
     uint64_t at = 0;
 
     while (!race->is_over) {
-        struct walker_result result;
+        struct piommu_walker_result result;
 
-        walker_translate(&race->p->regime, &memory, race->input + at, &reading, &result);
-        if (result.fault != WALKER_FAULT_NONE || result.output != 16 * MIB + at) {
+        piommu_walker_translate(&race->p->regime, &memory, race->input + at, &reading, &result);
+        if (result.fault != PIOMMU_WALKER_FAULT_NONE || result.output != 16 * MIB + at) {
             race->wrong++;
         }
         race->seen++;

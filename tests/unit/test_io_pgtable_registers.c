@@ -271,7 +271,7 @@ static void check_stage2(const struct pgt *p, const struct start *start)
 
 static void check_regime(const struct pgt *p)
 {
-    const struct walker_regime *regime = &p->regime;
+    const struct piommu_walker_regime *regime = &p->regime;
     unsigned int cacheable = p->config.coherent_walk ? 1 : 0;
 
     assert_int_equal(regime->stage, is_stage1(&p->info) ? 1 : 2);
@@ -310,7 +310,7 @@ static void check_geometry(struct fake_os *os, const struct piommu_pgtable_confi
     assert_false(info->adopted);
     assert_int_equal(info->start_level, start->level);
     assert_int_equal(info->root_size, root_size);
-    assert_int_equal(info->root_size, walker_root_size(&p->regime));
+    assert_int_equal(info->root_size, piommu_walker_root_size(&p->regime));
     assert_int_equal(info->contiguous_sizes, 0);
     assert_int_equal(info->leaf_sizes & (info->granule - 1u), 0);
     check_aperture(info);

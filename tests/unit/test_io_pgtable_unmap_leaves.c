@@ -116,7 +116,7 @@ static void test_the_true_range_is_widened_to_whole_leaves(void **state)
     (void)state;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct pgt *p = open_filled(i % 2 == 0);
-        struct walker_result result;
+        struct piommu_walker_result result;
 
         expect_removal(p, cases[i].asked.first, cases[i].asked.last, cases[i].removed.first,
                        cases[i].removed.last, cases[i].bytes);

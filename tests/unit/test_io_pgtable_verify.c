@@ -112,7 +112,7 @@ static uint64_t place_of(struct pgt *p, enum place place, int *level, uint64_t *
 static void expect_step(struct pgt *p, const struct piommu_pgtable_step *step, uint64_t location,
                         int level, uint64_t input, uint64_t descriptor)
 {
-    uint64_t size = 1ull << walker_level_shift(&p->regime, level);
+    uint64_t size = 1ull << piommu_walker_level_shift(&p->regime, level);
 
     assert_int_equal(step->table_physical + 8ull * step->index, location);
     assert_int_equal(step->level, level);

@@ -7,8 +7,9 @@
  */
 
 #include "fake_os.h"
-#include "ipmmu_model.h"
+#include "ipmmu_model_connect.h"
 
+#include <piommu/models/ipmmu-vmsa.h>
 #include <piommu/os.h>
 
 #include <setjmp.h>
@@ -38,27 +39,27 @@ enum { M, D, H };
 
 #define NO_RULE 0u
 
-static const struct ipmmu_model_unit units_gen3[] = {
+static const struct piommu_ipmmu_model_unit units_gen3[] = {
     {.name = "M", .base = 0xe67b0000, .root = 0},
     {.name = "D", .base = 0xe7740000, .root = 0},
     {.name = "H", .base = 0xe6570000, .root = 0},
 };
 
-static const struct ipmmu_model_unit units_gen4[] = {
+static const struct piommu_ipmmu_model_unit units_gen4[] = {
     {.name = "M", .base = 0xeefc0000, .root = 0},
     {.name = "D", .base = 0xeed00000, .root = 0},
     {.name = "H", .base = 0xeed40000, .root = 0},
 };
 
-static const struct ipmmu_model_unit units_gen2[] = {
+static const struct piommu_ipmmu_model_unit units_gen2[] = {
     {.name = "M", .base = 0xe6280000, .root = 0},
     {.name = "N", .base = 0xe6290000, .root = 1},
 };
 
 struct bench {
-    struct ipmmu_model *model;
-    enum ipmmu_model_class generation;
-    const struct ipmmu_model_unit *units;
+    struct piommu_ipmmu_model *model;
+    enum piommu_ipmmu_model_class generation;
+    const struct piommu_ipmmu_model_unit *units;
     unsigned int stage;
     unsigned int tables;
     uint64_t memory[PAGES][512];
@@ -118,25 +119,25 @@ static void map(struct bench *bench, uint64_t root, uint64_t iova, uint64_t outp
 
 /* ---- registers ---- */
 
-static uint64_t address_of(const struct bench *bench, size_t unit, enum ipmmu_model_register which,
-                           unsigned int number)
+static uint64_t address_of(const struct bench *bench, size_t unit,
+                           enum piommu_ipmmu_model_register which, unsigned int number)
 {
-    return bench->units[unit].base + ipmmu_model_offset(bench->model, which, number);
+    return bench->units[unit].base + piommu_ipmmu_model_offset(bench->model, which, number);
 }
 
-static uint32_t reg_read(struct bench *bench, size_t unit, enum ipmmu_model_register which,
+static uint32_t reg_read(struct bench *bench, size_t unit, enum piommu_ipmmu_model_register which,
                          unsigned int number)
 {
-    return ipmmu_model_read(bench->model, address_of(bench, unit, which, number), 4);
+    return piommu_ipmmu_model_read(bench->model, address_of(bench, unit, which, number), 4);
 }
 
-static void reg_write(struct bench *bench, size_t unit, enum ipmmu_model_register which,
+static void reg_write(struct bench *bench, size_t unit, enum piommu_ipmmu_model_register which,
                       unsigned int number, uint32_t value)
 {
-    ipmmu_model_write(bench->model, address_of(bench, unit, which, number), 4, value);
+    piommu_ipmmu_model_write(bench->model, address_of(bench, unit, which, number), 4, value);
 }
 
-static void clear_bits(struct bench *bench, size_t unit, enum ipmmu_model_register which,
+static void clear_bits(struct bench *bench, size_t unit, enum piommu_ipmmu_model_register which,
                        uint32_t bits)
 {
     reg_write(bench, unit, which, 0, reg_read(bench, unit, which, 0) & ~bits);
@@ -144,11 +145,12 @@ static void clear_bits(struct bench *bench, size_t unit, enum ipmmu_model_regist
 
 /* ---- the bench ---- */
 
-static struct bench *bench_with(const struct ipmmu_model_parameters *wanted)
+static struct bench *bench_with(const struct piommu_ipmmu_model_parameters *wanted)
 {
     static const unsigned int counts[] = {2, 3, 3};
-    static const struct ipmmu_model_unit *const units[] = {units_gen2, units_gen3, units_gen4};
-    struct ipmmu_model_parameters parameters = *wanted;
+    static const struct piommu_ipmmu_model_unit *const units[] = {units_gen2, units_gen3,
+                                                                  units_gen4};
+    struct piommu_ipmmu_model_parameters parameters = *wanted;
     struct bench *bench = calloc(1, sizeof(*bench));
 
     assert_non_null(bench);
@@ -159,8 +161,8 @@ static struct bench *bench_with(const struct ipmmu_model_parameters *wanted)
     bench->generation = parameters.generation;
     bench->units = parameters.units;
     bench->stage = 1;
-    bench->model =
-        ipmmu_model_create(&parameters, (struct walker_memory){.read64 = read64, .ctx = bench});
+    bench->model = piommu_ipmmu_model_create(
+        &parameters, (struct piommu_walker_memory){.read64 = read64, .ctx = bench});
     assert_non_null(bench->model);
     return bench;
 }
@@ -171,18 +173,18 @@ static void probe(struct bench *bench)
     unsigned int contexts[] = {4, 8, 16};
 
     for (unsigned int n = 0; n < contexts[bench->generation]; n++) {
-        reg_write(bench, M, IPMMU_MODEL_IMCTR, n, 0);
+        reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, n, 0);
     }
-    if (bench->generation != IPMMU_MODEL_GEN2) {
+    if (bench->generation != PIOMMU_IPMMU_MODEL_GEN2) {
         for (size_t i = M; i <= H; i++) {
-            clear_bits(bench, i, IPMMU_MODEL_IMSCTLR, 0x10000000);
+            clear_bits(bench, i, PIOMMU_IPMMU_MODEL_IMSCTLR, 0x10000000);
         }
     }
 }
 
-static struct bench *bench_open(enum ipmmu_model_class generation)
+static struct bench *bench_open(enum piommu_ipmmu_model_class generation)
 {
-    const struct ipmmu_model_parameters parameters = {.generation = generation};
+    const struct piommu_ipmmu_model_parameters parameters = {.generation = generation};
     struct bench *bench = bench_with(&parameters);
 
     probe(bench);
@@ -191,7 +193,7 @@ static struct bench *bench_open(enum ipmmu_model_class generation)
 
 static void bench_abandon(struct bench *bench)
 {
-    ipmmu_model_destroy(bench->model);
+    piommu_ipmmu_model_destroy(bench->model);
     free(bench);
 }
 
@@ -204,47 +206,47 @@ static void bench_close(struct bench *bench)
 /* The one violation since the last look breaks this rule and says this. */
 static void expect_violation(struct bench *bench, uint32_t rule, const char *text)
 {
-    const char *violation = ipmmu_model_violation(bench->model, 0);
+    const char *violation = piommu_ipmmu_model_violation(bench->model, 0);
 
-    assert_int_equal(ipmmu_model_broken_rules(bench->model), rule);
+    assert_int_equal(piommu_ipmmu_model_broken_rules(bench->model), rule);
     if (rule == NO_RULE) {
         assert_null(violation);
         return;
     }
-    assert_int_equal(ipmmu_model_violations(bench->model), 1);
+    assert_int_equal(piommu_ipmmu_model_violations(bench->model), 1);
     assert_non_null(violation);
     if (strstr(violation, text) == NULL) {
         fail_msg("\"%s\" does not say \"%s\"", violation, text);
     }
-    ipmmu_model_forget_violations(bench->model);
+    piommu_ipmmu_model_forget_violations(bench->model);
 }
 
 static void set_table(struct bench *bench, unsigned int context, uint64_t root, uint32_t control)
 {
-    reg_write(bench, M, IPMMU_MODEL_IMTTLBR0, context, (uint32_t)(root & UINT32_MAX));
-    reg_write(bench, M, IPMMU_MODEL_IMTTUBR0, context, (uint32_t)(root >> 32));
-    reg_write(bench, M, IPMMU_MODEL_IMTTBCR, context, control);
-    reg_write(bench, M, IPMMU_MODEL_IMMAIR0, context, 0xf404ff44);
-    reg_write(bench, M, IPMMU_MODEL_IMSTR, context, 0);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMTTLBR0, context, (uint32_t)(root & UINT32_MAX));
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMTTUBR0, context, (uint32_t)(root >> 32));
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMTTBCR, context, control);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMMAIR0, context, 0xf404ff44);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, context, 0);
 }
 
 static bool has_caches(const struct bench *bench)
 {
-    return bench->generation != IPMMU_MODEL_GEN2;
+    return bench->generation != PIOMMU_IPMMU_MODEL_GEN2;
 }
 
 /* All units get the context. */
 static void enable(struct bench *bench, unsigned int context, uint32_t format)
 {
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, context, ENABLE | format);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, context, ENABLE | format);
     for (size_t i = D; i <= H && has_caches(bench); i++) {
-        reg_write(bench, i, IPMMU_MODEL_IMCTR, context, ENABLE);
+        reg_write(bench, i, PIOMMU_IPMMU_MODEL_IMCTR, context, ENABLE);
     }
 }
 
 static uint32_t stage1_control(const struct bench *bench)
 {
-    return bench->generation == IPMMU_MODEL_GEN2 ? 0x80003510 : 0x80000080;
+    return bench->generation == PIOMMU_IPMMU_MODEL_GEN2 ? 0x80003510 : 0x80000080;
 }
 
 /* A stage-1 context with an empty table. */
@@ -259,14 +261,14 @@ static uint64_t open_context(struct bench *bench, unsigned int context)
 
 static void attach(struct bench *bench, size_t unit, unsigned int micro_tlb, unsigned int context)
 {
-    reg_write(bench, unit, IPMMU_MODEL_IMUASID, micro_tlb, 0);
-    reg_write(bench, unit, IPMMU_MODEL_IMUCTR, micro_tlb, context << 4 | FLUSH | MMUEN);
+    reg_write(bench, unit, PIOMMU_IPMMU_MODEL_IMUASID, micro_tlb, 0);
+    reg_write(bench, unit, PIOMMU_IPMMU_MODEL_IMUCTR, micro_tlb, context << 4 | FLUSH | MMUEN);
 }
 
 /* Context 1 with IOVA mapped; micro-TLB 3 of D and 2 of H on it. */
 static struct bench *bench_ready(uint64_t *root)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
 
     *root = open_context(bench, 1);
     map(bench, *root, IOVA, OUTPUT);
@@ -277,15 +279,16 @@ static struct bench *bench_ready(uint64_t *root)
 
 static void flush(struct bench *bench, size_t unit, unsigned int context)
 {
-    reg_write(bench, unit, IPMMU_MODEL_IMCTR, context,
-              ipmmu_model_get(bench->model, unit, IPMMU_MODEL_IMCTR, context) | FLUSH);
+    reg_write(bench, unit, PIOMMU_IPMMU_MODEL_IMCTR, context,
+              piommu_ipmmu_model_get(bench->model, unit, PIOMMU_IPMMU_MODEL_IMCTR, context) |
+                  FLUSH);
 }
 
 static void poll(struct bench *bench, size_t unit, unsigned int context, unsigned int expected)
 {
     unsigned int polls = 0;
 
-    while ((reg_read(bench, unit, IPMMU_MODEL_IMCTR, context) & FLUSH) != 0) {
+    while ((reg_read(bench, unit, PIOMMU_IPMMU_MODEL_IMCTR, context) & FLUSH) != 0) {
         polls++;
     }
     assert_int_equal(polls, expected);
@@ -298,12 +301,12 @@ static void reaches(struct bench *bench, size_t unit, unsigned int micro_tlb, ui
 {
     uint64_t physical = 0;
 
-    assert_int_equal(ipmmu_model_look(bench->model, unit, micro_tlb, iova, write, &physical),
-                     IPMMU_MODEL_TRANSLATED);
+    assert_int_equal(piommu_ipmmu_model_look(bench->model, unit, micro_tlb, iova, write, &physical),
+                     PIOMMU_IPMMU_MODEL_TRANSLATED);
     assert_int_equal(physical, expected);
     physical = 0;
-    assert_int_equal(ipmmu_model_dma(bench->model, unit, micro_tlb, iova, write, &physical),
-                     IPMMU_MODEL_TRANSLATED);
+    assert_int_equal(piommu_ipmmu_model_dma(bench->model, unit, micro_tlb, iova, write, &physical),
+                     PIOMMU_IPMMU_MODEL_TRANSLATED);
     assert_int_equal(physical, expected);
 }
 
@@ -311,32 +314,32 @@ static void passes(struct bench *bench, size_t unit, unsigned int micro_tlb, uin
 {
     uint64_t physical = 0;
 
-    assert_int_equal(ipmmu_model_dma(bench->model, unit, micro_tlb, iova, true, &physical),
-                     IPMMU_MODEL_BYPASSED);
+    assert_int_equal(piommu_ipmmu_model_dma(bench->model, unit, micro_tlb, iova, true, &physical),
+                     PIOMMU_IPMMU_MODEL_BYPASSED);
     assert_int_equal(physical, iova);
-    assert_int_equal(ipmmu_model_look(bench->model, unit, micro_tlb, iova, true, &physical),
-                     IPMMU_MODEL_BYPASSED);
+    assert_int_equal(piommu_ipmmu_model_look(bench->model, unit, micro_tlb, iova, true, &physical),
+                     PIOMMU_IPMMU_MODEL_BYPASSED);
 }
 
 static void is_blocked(struct bench *bench, size_t unit, unsigned int micro_tlb, uint64_t iova,
                        bool write)
 {
-    assert_int_equal(ipmmu_model_look(bench->model, unit, micro_tlb, iova, write, NULL),
-                     IPMMU_MODEL_BLOCKED);
-    assert_int_equal(ipmmu_model_dma(bench->model, unit, micro_tlb, iova, write, NULL),
-                     IPMMU_MODEL_BLOCKED);
+    assert_int_equal(piommu_ipmmu_model_look(bench->model, unit, micro_tlb, iova, write, NULL),
+                     PIOMMU_IPMMU_MODEL_BLOCKED);
+    assert_int_equal(piommu_ipmmu_model_dma(bench->model, unit, micro_tlb, iova, write, NULL),
+                     PIOMMU_IPMMU_MODEL_BLOCKED);
 }
 
 static void fault_is(struct bench *bench, unsigned int context, uint32_t status, uint64_t address)
 {
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSTR, context), status);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMELAR, context), address & UINT32_MAX);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, context), status);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMELAR, context), address & UINT32_MAX);
     if (has_caches(bench)) {
-        assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMEUAR, context), address >> 32);
+        assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMEUAR, context), address >> 32);
     }
-    reg_write(bench, M, IPMMU_MODEL_IMSTR, context, 0);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSTR, context), 0);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMELAR, context), 0);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, context, 0);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, context), 0);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMELAR, context), 0);
 }
 
 /* ---- offsets ---- */
@@ -347,42 +350,53 @@ static void offsets_are_those_of_the_class(void **state)
                                     0x16180, 0x171c0, 0x18800, 0x19840, 0x1a880, 0x1b8c0,
                                     0x1c900, 0x1d940, 0x1e980, 0x1f9c0};
     static const struct {
-        enum ipmmu_model_class generation;
+        enum piommu_ipmmu_model_class generation;
         unsigned int number;
         uint32_t imuctr;
     } micro_tlbs[] = {
-        {IPMMU_MODEL_GEN2, 0, 0xb00},   {IPMMU_MODEL_GEN2, 31, 0xcf0},
-        {IPMMU_MODEL_GEN3, 0, 0x300},   {IPMMU_MODEL_GEN3, 31, 0x4f0},
-        {IPMMU_MODEL_GEN3, 32, 0x600},  {IPMMU_MODEL_GEN3, 47, 0x6f0},
-        {IPMMU_MODEL_GEN4, 0, 0x3300},  {IPMMU_MODEL_GEN4, 31, 0x34f0},
-        {IPMMU_MODEL_GEN4, 32, 0x3600}, {IPMMU_MODEL_GEN4, 63, 0x37f0},
+        {PIOMMU_IPMMU_MODEL_GEN2, 0, 0xb00},   {PIOMMU_IPMMU_MODEL_GEN2, 31, 0xcf0},
+        {PIOMMU_IPMMU_MODEL_GEN3, 0, 0x300},   {PIOMMU_IPMMU_MODEL_GEN3, 31, 0x4f0},
+        {PIOMMU_IPMMU_MODEL_GEN3, 32, 0x600},  {PIOMMU_IPMMU_MODEL_GEN3, 47, 0x6f0},
+        {PIOMMU_IPMMU_MODEL_GEN4, 0, 0x3300},  {PIOMMU_IPMMU_MODEL_GEN4, 31, 0x34f0},
+        {PIOMMU_IPMMU_MODEL_GEN4, 32, 0x3600}, {PIOMMU_IPMMU_MODEL_GEN4, 63, 0x37f0},
     };
-    struct bench *benches[] = {bench_open(IPMMU_MODEL_GEN2), bench_open(IPMMU_MODEL_GEN3),
-                               bench_open(IPMMU_MODEL_GEN4)};
+    struct bench *benches[] = {bench_open(PIOMMU_IPMMU_MODEL_GEN2),
+                               bench_open(PIOMMU_IPMMU_MODEL_GEN3),
+                               bench_open(PIOMMU_IPMMU_MODEL_GEN4)};
 
     (void)state;
     for (unsigned int n = 0; n < 16; n++) {
         if (n < 4) {
-            assert_int_equal(ipmmu_model_offset(benches[0]->model, IPMMU_MODEL_IMCTR, n),
-                             0x800 + 0x40 * n);
+            assert_int_equal(
+                piommu_ipmmu_model_offset(benches[0]->model, PIOMMU_IPMMU_MODEL_IMCTR, n),
+                0x800 + 0x40 * n);
         }
         if (n < 8) {
-            assert_int_equal(ipmmu_model_offset(benches[1]->model, IPMMU_MODEL_IMCTR, n), 0x40 * n);
+            assert_int_equal(
+                piommu_ipmmu_model_offset(benches[1]->model, PIOMMU_IPMMU_MODEL_IMCTR, n),
+                0x40 * n);
         }
-        assert_int_equal(ipmmu_model_offset(benches[2]->model, IPMMU_MODEL_IMCTR, n), gen4[n]);
+        assert_int_equal(piommu_ipmmu_model_offset(benches[2]->model, PIOMMU_IPMMU_MODEL_IMCTR, n),
+                         gen4[n]);
     }
     for (size_t i = 0; i < sizeof(micro_tlbs) / sizeof(micro_tlbs[0]); i++) {
-        struct ipmmu_model *model = benches[micro_tlbs[i].generation]->model;
+        struct piommu_ipmmu_model *model = benches[micro_tlbs[i].generation]->model;
 
-        assert_int_equal(ipmmu_model_offset(model, IPMMU_MODEL_IMUCTR, micro_tlbs[i].number),
-                         micro_tlbs[i].imuctr);
-        assert_int_equal(ipmmu_model_offset(model, IPMMU_MODEL_IMUASID, micro_tlbs[i].number),
-                         micro_tlbs[i].imuctr + 8);
+        assert_int_equal(
+            piommu_ipmmu_model_offset(model, PIOMMU_IPMMU_MODEL_IMUCTR, micro_tlbs[i].number),
+            micro_tlbs[i].imuctr);
+        assert_int_equal(
+            piommu_ipmmu_model_offset(model, PIOMMU_IPMMU_MODEL_IMUASID, micro_tlbs[i].number),
+            micro_tlbs[i].imuctr + 8);
     }
-    assert_int_equal(ipmmu_model_offset(benches[1]->model, IPMMU_MODEL_IMSCTLR, 0), 0x500);
-    assert_int_equal(ipmmu_model_offset(benches[1]->model, IPMMU_MODEL_IMSAUXCTLR, 0), 0x504);
-    assert_int_equal(ipmmu_model_offset(benches[2]->model, IPMMU_MODEL_IMSCTLR, 0), 0x1500);
-    assert_int_equal(ipmmu_model_offset(benches[2]->model, IPMMU_MODEL_IMSAUXCTLR, 0), 0x1504);
+    assert_int_equal(piommu_ipmmu_model_offset(benches[1]->model, PIOMMU_IPMMU_MODEL_IMSCTLR, 0),
+                     0x500);
+    assert_int_equal(piommu_ipmmu_model_offset(benches[1]->model, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0),
+                     0x504);
+    assert_int_equal(piommu_ipmmu_model_offset(benches[2]->model, PIOMMU_IPMMU_MODEL_IMSCTLR, 0),
+                     0x1500);
+    assert_int_equal(piommu_ipmmu_model_offset(benches[2]->model, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0),
+                     0x1504);
     for (size_t i = 0; i < 3; i++) {
         bench_close(benches[i]);
     }
@@ -393,20 +407,20 @@ static unsigned int readable_words(struct bench *bench, size_t unit)
 {
     unsigned int count = 0;
 
-    for (uint64_t offset = 0; offset < ipmmu_model_size(bench->model); offset += 4) {
-        ipmmu_model_forget_violations(bench->model);
-        ipmmu_model_read(bench->model, bench->units[unit].base + offset, 4);
-        count += ipmmu_model_violations(bench->model) == 0;
+    for (uint64_t offset = 0; offset < piommu_ipmmu_model_size(bench->model); offset += 4) {
+        piommu_ipmmu_model_forget_violations(bench->model);
+        piommu_ipmmu_model_read(bench->model, bench->units[unit].base + offset, 4);
+        count += piommu_ipmmu_model_violations(bench->model) == 0;
     }
-    ipmmu_model_forget_violations(bench->model);
+    piommu_ipmmu_model_forget_violations(bench->model);
     return count;
 }
 
 static void nothing_else_exists(void **state)
 {
-    struct bench *gen2 = bench_open(IPMMU_MODEL_GEN2);
-    struct bench *gen3 = bench_open(IPMMU_MODEL_GEN3);
-    struct bench *gen4 = bench_open(IPMMU_MODEL_GEN4);
+    struct bench *gen2 = bench_open(PIOMMU_IPMMU_MODEL_GEN2);
+    struct bench *gen3 = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
+    struct bench *gen4 = bench_open(PIOMMU_IPMMU_MODEL_GEN4);
 
     (void)state;
     /* Eleven registers a context on any root; no upper address but IMBUSCR on Gen2. */
@@ -424,63 +438,64 @@ static void nothing_else_exists(void **state)
 
 static void unknown_offsets_are_refused(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
-    struct bench *gen2 = bench_open(IPMMU_MODEL_GEN2);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
+    struct bench *gen2 = bench_open(PIOMMU_IPMMU_MODEL_GEN2);
 
     (void)state;
-    ipmmu_model_write(bench->model, bench->units[M].base + 0x200, 4, 1);
-    expect_violation(bench, IPMMU_MODEL_RULE_UNKNOWN, "M: write at offset 0x200");
-    ipmmu_model_read(bench->model, bench->units[D].base + 0x508, 4);
-    expect_violation(bench, IPMMU_MODEL_RULE_UNKNOWN, "D: read at offset 0x508");
-    ipmmu_model_read(bench->model, bench->units[M].base + 0x00c, 4);
-    expect_violation(bench, IPMMU_MODEL_RULE_UNKNOWN, "offset 0xc");
-    ipmmu_model_read(bench->model, bench->units[M].base + 0x1000, 4);
-    expect_violation(bench, IPMMU_MODEL_RULE_UNKNOWN, "where no unit is");
-    ipmmu_model_read(gen2->model, gen2->units[M].base, 4);
-    expect_violation(gen2, IPMMU_MODEL_RULE_UNKNOWN, "offset 0x0"); /* the secure side */
-    ipmmu_model_read(gen2->model, gen2->units[M].base + 0x834, 4);
-    expect_violation(gen2, IPMMU_MODEL_RULE_UNKNOWN, "offset 0x834"); /* IMEUAR */
-    ipmmu_model_read(gen2->model, gen2->units[M].base + 0x804, 4);
-    expect_violation(gen2, IPMMU_MODEL_RULE_UNKNOWN, "offset 0x804"); /* IMCAAR */
-    ipmmu_model_read(gen2->model, gen2->units[M].base + 0x500, 4);
-    expect_violation(gen2, IPMMU_MODEL_RULE_UNKNOWN, "offset 0x500");
+    piommu_ipmmu_model_write(bench->model, bench->units[M].base + 0x200, 4, 1);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_UNKNOWN, "M: write at offset 0x200");
+    piommu_ipmmu_model_read(bench->model, bench->units[D].base + 0x508, 4);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_UNKNOWN, "D: read at offset 0x508");
+    piommu_ipmmu_model_read(bench->model, bench->units[M].base + 0x00c, 4);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_UNKNOWN, "offset 0xc");
+    piommu_ipmmu_model_read(bench->model, bench->units[M].base + 0x1000, 4);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_UNKNOWN, "where no unit is");
+    piommu_ipmmu_model_read(gen2->model, gen2->units[M].base, 4);
+    expect_violation(gen2, PIOMMU_IPMMU_MODEL_RULE_UNKNOWN, "offset 0x0"); /* the secure side */
+    piommu_ipmmu_model_read(gen2->model, gen2->units[M].base + 0x834, 4);
+    expect_violation(gen2, PIOMMU_IPMMU_MODEL_RULE_UNKNOWN, "offset 0x834"); /* IMEUAR */
+    piommu_ipmmu_model_read(gen2->model, gen2->units[M].base + 0x804, 4);
+    expect_violation(gen2, PIOMMU_IPMMU_MODEL_RULE_UNKNOWN, "offset 0x804"); /* IMCAAR */
+    piommu_ipmmu_model_read(gen2->model, gen2->units[M].base + 0x500, 4);
+    expect_violation(gen2, PIOMMU_IPMMU_MODEL_RULE_UNKNOWN, "offset 0x500");
     bench_close(bench);
     bench_close(gen2);
 }
 
 static void widths_are_checked(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
 
     (void)state;
-    ipmmu_model_write(bench->model, bench->units[M].base, 2, 0);
-    expect_violation(bench, IPMMU_MODEL_RULE_WIDTH, "write of 2 bytes");
-    ipmmu_model_read(bench->model, bench->units[M].base + 2, 4);
-    expect_violation(bench, IPMMU_MODEL_RULE_WIDTH, "offset 0x2");
+    piommu_ipmmu_model_write(bench->model, bench->units[M].base, 2, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_WIDTH, "write of 2 bytes");
+    piommu_ipmmu_model_read(bench->model, bench->units[M].base + 2, 4);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_WIDTH, "offset 0x2");
     bench_close(bench);
 }
 
 static void numbers_are_checked(void **state)
 {
-    struct bench *gen2 = bench_open(IPMMU_MODEL_GEN2);
-    struct bench *gen3 = bench_open(IPMMU_MODEL_GEN3);
-    const struct ipmmu_model_unit v3u[] = {{.name = "M", .base = 0x10000000, .root = 0},
-                                           {.name = "D", .base = 0x20000000, .micro_tlbs = 63}};
-    const struct ipmmu_model_parameters parameters = {
-        .generation = IPMMU_MODEL_GEN4, .units = v3u, .unit_count = 2};
+    struct bench *gen2 = bench_open(PIOMMU_IPMMU_MODEL_GEN2);
+    struct bench *gen3 = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
+    const struct piommu_ipmmu_model_unit v3u[] = {
+        {.name = "M", .base = 0x10000000, .root = 0},
+        {.name = "D", .base = 0x20000000, .micro_tlbs = 63}};
+    const struct piommu_ipmmu_model_parameters parameters = {
+        .generation = PIOMMU_IPMMU_MODEL_GEN4, .units = v3u, .unit_count = 2};
     struct bench *gen4 = bench_with(&parameters);
 
     (void)state;
-    reg_write(gen2, M, IPMMU_MODEL_IMCTR, 4, 0);
-    expect_violation(gen2, IPMMU_MODEL_RULE_NUMBER, "IMCTR(4)");
-    reg_write(gen3, D, IPMMU_MODEL_IMUCTR, 50, 0);
-    expect_violation(gen3, IPMMU_MODEL_RULE_NUMBER, "IMUCTR(50)");
-    reg_read(gen3, M, IPMMU_MODEL_IMCTR, 8);
-    expect_violation(gen3, IPMMU_MODEL_RULE_NUMBER, "IMCTR(8)");
-    reg_read(gen4, D, IPMMU_MODEL_IMUASID, 62);
+    reg_write(gen2, M, PIOMMU_IPMMU_MODEL_IMCTR, 4, 0);
+    expect_violation(gen2, PIOMMU_IPMMU_MODEL_RULE_NUMBER, "IMCTR(4)");
+    reg_write(gen3, D, PIOMMU_IPMMU_MODEL_IMUCTR, 50, 0);
+    expect_violation(gen3, PIOMMU_IPMMU_MODEL_RULE_NUMBER, "IMUCTR(50)");
+    reg_read(gen3, M, PIOMMU_IPMMU_MODEL_IMCTR, 8);
+    expect_violation(gen3, PIOMMU_IPMMU_MODEL_RULE_NUMBER, "IMCTR(8)");
+    reg_read(gen4, D, PIOMMU_IPMMU_MODEL_IMUASID, 62);
     expect_violation(gen4, NO_RULE, NULL);
-    reg_read(gen4, D, IPMMU_MODEL_IMUASID, 63);
-    expect_violation(gen4, IPMMU_MODEL_RULE_NUMBER, "IMUASID(63)");
+    reg_read(gen4, D, PIOMMU_IPMMU_MODEL_IMUASID, 63);
+    expect_violation(gen4, PIOMMU_IPMMU_MODEL_RULE_NUMBER, "IMUASID(63)");
     bench_close(gen2);
     bench_close(gen3);
     bench_close(gen4);
@@ -488,49 +503,50 @@ static void numbers_are_checked(void **state)
 
 static void registers_belong_to_root_or_cache(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
 
     (void)state;
-    reg_write(bench, D, IPMMU_MODEL_IMTTBCR, 1, 0);
-    expect_violation(bench, IPMMU_MODEL_RULE_PLACE, "D: write of IMTTBCR(1)");
-    reg_read(bench, D, IPMMU_MODEL_IMSTR, 1);
-    expect_violation(bench, IPMMU_MODEL_RULE_PLACE, "IMSTR(1), which is not for a cache unit");
-    reg_read(bench, D, IPMMU_MODEL_IMSAUXCTLR, 0);
-    expect_violation(bench, IPMMU_MODEL_RULE_PLACE, "IMSAUXCTLR");
-    reg_write(bench, M, IPMMU_MODEL_IMUCTR, 1, 0);
-    expect_violation(bench, IPMMU_MODEL_RULE_PLACE, "IMUCTR(1), which is not for a root");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMTTBCR, 1, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_PLACE, "D: write of IMTTBCR(1)");
+    reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMSTR, 1);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_PLACE,
+                     "IMSTR(1), which is not for a cache unit");
+    reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_PLACE, "IMSAUXCTLR");
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMUCTR, 1, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_PLACE, "IMUCTR(1), which is not for a root");
     bench_close(bench);
 }
 
 static void reserved_bits_are_refused(void **state)
 {
     static const struct {
-        enum ipmmu_model_class generation;
+        enum piommu_ipmmu_model_class generation;
         size_t unit;
-        enum ipmmu_model_register which;
+        enum piommu_ipmmu_model_register which;
         uint32_t value;
     } writes[] = {
-        {IPMMU_MODEL_GEN3, M, IPMMU_MODEL_IMCTR, 0x00010000},
-        {IPMMU_MODEL_GEN3, M, IPMMU_MODEL_IMCTR, 0x00000008},
-        {IPMMU_MODEL_GEN3, D, IPMMU_MODEL_IMCTR, 0x20000002},
-        {IPMMU_MODEL_GEN2, M, IPMMU_MODEL_IMCTR, 0x20000002},
-        {IPMMU_MODEL_GEN3, M, IPMMU_MODEL_IMTTLBR0, 0x00001800},
-        {IPMMU_MODEL_GEN3, M, IPMMU_MODEL_IMTTUBR0, 0x00000100},
-        {IPMMU_MODEL_GEN3, M, IPMMU_MODEL_IMTTBCR, 0x80000020},
-        {IPMMU_MODEL_GEN3, M, IPMMU_MODEL_IMTTBCR, 0x80800080},
-        {IPMMU_MODEL_GEN3, M, IPMMU_MODEL_IMTTBCR, 0x80001080},
-        {IPMMU_MODEL_GEN2, M, IPMMU_MODEL_IMTTBCR, 0x80000080},
-        {IPMMU_MODEL_GEN2, M, IPMMU_MODEL_IMTTBCR, 0xc0003510},
-        {IPMMU_MODEL_GEN2, M, IPMMU_MODEL_IMBUSCR, 0x00000004},
-        {IPMMU_MODEL_GEN2, M, IPMMU_MODEL_IMBUSCR, 0x00000008},
-        {IPMMU_MODEL_GEN3, M, IPMMU_MODEL_IMELAR, 0},
-        {IPMMU_MODEL_GEN3, M, IPMMU_MODEL_IMEUAR, 0},
-        {IPMMU_MODEL_GEN3, D, IPMMU_MODEL_IMUASID, 1},
-        {IPMMU_MODEL_GEN3, D, IPMMU_MODEL_IMUCTR, 0x80000000},
-        {IPMMU_MODEL_GEN3, D, IPMMU_MODEL_IMUCTR, 0x00000100},
-        {IPMMU_MODEL_GEN3, D, IPMMU_MODEL_IMUCTR, 0x00000004},
-        {IPMMU_MODEL_GEN4, D, IPMMU_MODEL_IMUCTR, 0x00000200},
-        {IPMMU_MODEL_GEN4, D, IPMMU_MODEL_IMSCTLR, 0x10000000},
+        {PIOMMU_IPMMU_MODEL_GEN3, M, PIOMMU_IPMMU_MODEL_IMCTR, 0x00010000},
+        {PIOMMU_IPMMU_MODEL_GEN3, M, PIOMMU_IPMMU_MODEL_IMCTR, 0x00000008},
+        {PIOMMU_IPMMU_MODEL_GEN3, D, PIOMMU_IPMMU_MODEL_IMCTR, 0x20000002},
+        {PIOMMU_IPMMU_MODEL_GEN2, M, PIOMMU_IPMMU_MODEL_IMCTR, 0x20000002},
+        {PIOMMU_IPMMU_MODEL_GEN3, M, PIOMMU_IPMMU_MODEL_IMTTLBR0, 0x00001800},
+        {PIOMMU_IPMMU_MODEL_GEN3, M, PIOMMU_IPMMU_MODEL_IMTTUBR0, 0x00000100},
+        {PIOMMU_IPMMU_MODEL_GEN3, M, PIOMMU_IPMMU_MODEL_IMTTBCR, 0x80000020},
+        {PIOMMU_IPMMU_MODEL_GEN3, M, PIOMMU_IPMMU_MODEL_IMTTBCR, 0x80800080},
+        {PIOMMU_IPMMU_MODEL_GEN3, M, PIOMMU_IPMMU_MODEL_IMTTBCR, 0x80001080},
+        {PIOMMU_IPMMU_MODEL_GEN2, M, PIOMMU_IPMMU_MODEL_IMTTBCR, 0x80000080},
+        {PIOMMU_IPMMU_MODEL_GEN2, M, PIOMMU_IPMMU_MODEL_IMTTBCR, 0xc0003510},
+        {PIOMMU_IPMMU_MODEL_GEN2, M, PIOMMU_IPMMU_MODEL_IMBUSCR, 0x00000004},
+        {PIOMMU_IPMMU_MODEL_GEN2, M, PIOMMU_IPMMU_MODEL_IMBUSCR, 0x00000008},
+        {PIOMMU_IPMMU_MODEL_GEN3, M, PIOMMU_IPMMU_MODEL_IMELAR, 0},
+        {PIOMMU_IPMMU_MODEL_GEN3, M, PIOMMU_IPMMU_MODEL_IMEUAR, 0},
+        {PIOMMU_IPMMU_MODEL_GEN3, D, PIOMMU_IPMMU_MODEL_IMUASID, 1},
+        {PIOMMU_IPMMU_MODEL_GEN3, D, PIOMMU_IPMMU_MODEL_IMUCTR, 0x80000000},
+        {PIOMMU_IPMMU_MODEL_GEN3, D, PIOMMU_IPMMU_MODEL_IMUCTR, 0x00000100},
+        {PIOMMU_IPMMU_MODEL_GEN3, D, PIOMMU_IPMMU_MODEL_IMUCTR, 0x00000004},
+        {PIOMMU_IPMMU_MODEL_GEN4, D, PIOMMU_IPMMU_MODEL_IMUCTR, 0x00000200},
+        {PIOMMU_IPMMU_MODEL_GEN4, D, PIOMMU_IPMMU_MODEL_IMSCTLR, 0x10000000},
     };
 
     (void)state;
@@ -538,26 +554,26 @@ static void reserved_bits_are_refused(void **state)
         struct bench *bench = bench_open(writes[i].generation);
 
         reg_write(bench, writes[i].unit, writes[i].which, 0, writes[i].value);
-        expect_violation(bench, IPMMU_MODEL_RULE_RESERVED,
-                         ipmmu_model_register_name(writes[i].which));
+        expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_RESERVED,
+                         piommu_ipmmu_model_register_name(writes[i].which));
         bench_close(bench);
     }
 }
 
 static void contexts_that_micro_tlbs_select_exist(void **state)
 {
-    struct bench *gen2 = bench_open(IPMMU_MODEL_GEN2);
-    struct bench *gen3 = bench_open(IPMMU_MODEL_GEN3);
-    struct bench *gen4 = bench_open(IPMMU_MODEL_GEN4);
+    struct bench *gen2 = bench_open(PIOMMU_IPMMU_MODEL_GEN2);
+    struct bench *gen3 = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
+    struct bench *gen4 = bench_open(PIOMMU_IPMMU_MODEL_GEN4);
 
     (void)state;
-    reg_write(gen2, M, IPMMU_MODEL_IMUCTR, 0, 0x40);
-    expect_violation(gen2, IPMMU_MODEL_RULE_SELECT, "selects context 4");
-    reg_write(gen3, D, IPMMU_MODEL_IMUCTR, 0, 0x81);
-    expect_violation(gen3, IPMMU_MODEL_RULE_SELECT, "the PMB");
-    reg_write(gen4, D, IPMMU_MODEL_IMUCTR, 0, 0x100);
-    expect_violation(gen4, IPMMU_MODEL_RULE_SELECT, "selects context 16");
-    reg_write(gen4, D, IPMMU_MODEL_IMUCTR, 0, 0xf0);
+    reg_write(gen2, M, PIOMMU_IPMMU_MODEL_IMUCTR, 0, 0x40);
+    expect_violation(gen2, PIOMMU_IPMMU_MODEL_RULE_SELECT, "selects context 4");
+    reg_write(gen3, D, PIOMMU_IPMMU_MODEL_IMUCTR, 0, 0x81);
+    expect_violation(gen3, PIOMMU_IPMMU_MODEL_RULE_SELECT, "the PMB");
+    reg_write(gen4, D, PIOMMU_IPMMU_MODEL_IMUCTR, 0, 0x100);
+    expect_violation(gen4, PIOMMU_IPMMU_MODEL_RULE_SELECT, "selects context 16");
+    reg_write(gen4, D, PIOMMU_IPMMU_MODEL_IMUCTR, 0, 0xf0);
     expect_violation(gen4, NO_RULE, NULL);
     bench_close(gen2);
     bench_close(gen3);
@@ -566,23 +582,23 @@ static void contexts_that_micro_tlbs_select_exist(void **state)
 
 static void bits_of_firmware_stay(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
 
     (void)state;
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSCTLR, 0), 0xc0000000);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0), 0x01000000);
-    reg_write(bench, M, IPMMU_MODEL_IMSCTLR, 0, 0);
-    expect_violation(bench, IPMMU_MODEL_RULE_FIRMWARE, "M: IMSCTLR");
-    reg_write(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0, 8);
-    expect_violation(bench, IPMMU_MODEL_RULE_FIRMWARE, "M: IMSAUXCTLR");
-    reg_write(bench, D, IPMMU_MODEL_IMSCTLR, 0, 0x20000000);
-    expect_violation(bench, IPMMU_MODEL_RULE_FIRMWARE, "D: IMSCTLR");
-    reg_write(bench, M, IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
-    expect_violation(bench, IPMMU_MODEL_RULE_FIRMWARE, "M: IMSCTLR");
-    reg_write(bench, H, IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSCTLR, 0), 0xc0000000);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0), 0x01000000);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSCTLR, 0, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_FIRMWARE, "M: IMSCTLR");
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0, 8);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_FIRMWARE, "M: IMSAUXCTLR");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMSCTLR, 0, 0x20000000);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_FIRMWARE, "D: IMSCTLR");
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_FIRMWARE, "M: IMSCTLR");
+    reg_write(bench, H, PIOMMU_IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
     expect_violation(bench, NO_RULE, NULL);
-    reg_write(bench, H, IPMMU_MODEL_IMSCTLR, 0, 0);
-    expect_violation(bench, IPMMU_MODEL_RULE_FIRMWARE, "H: IMSCTLR");
+    reg_write(bench, H, PIOMMU_IPMMU_MODEL_IMSCTLR, 0, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_FIRMWARE, "H: IMSCTLR");
     bench_close(bench);
 }
 
@@ -592,13 +608,13 @@ static void status_is_cleared_with_zero(void **state)
     struct bench *bench = bench_ready(&root);
 
     (void)state;
-    ipmmu_model_report(bench->model, M, 1, 0x12, 0x1234567890);
-    reg_write(bench, M, IPMMU_MODEL_IMSTR, 1, 3);
-    expect_violation(bench, IPMMU_MODEL_RULE_STATUS, "IMSTR(1)");
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSTR, 1), 2);
-    ipmmu_model_readings(bench->model)->status_write_all_or_nothing = true;
-    reg_write(bench, M, IPMMU_MODEL_IMSTR, 1, 1);
-    expect_violation(bench, IPMMU_MODEL_RULE_STATUS, "IMSTR(1)");
+    piommu_ipmmu_model_report(bench->model, M, 1, 0x12, 0x1234567890);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 1, 3);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_STATUS, "IMSTR(1)");
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 1), 2);
+    piommu_ipmmu_model_readings(bench->model)->status_write_all_or_nothing = true;
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 1, 1);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_STATUS, "IMSTR(1)");
     fault_is(bench, 1, 2, 0x1234567890);
     bench_close(bench);
 }
@@ -607,41 +623,41 @@ static void status_is_cleared_with_zero(void **state)
 
 static void live_contexts_stay_as_they_are(void **state)
 {
-    static const enum ipmmu_model_register registers[] = {
-        IPMMU_MODEL_IMTTLBR0, IPMMU_MODEL_IMTTUBR0, IPMMU_MODEL_IMTTLBR1,
-        IPMMU_MODEL_IMTTUBR1, IPMMU_MODEL_IMMAIR0,  IPMMU_MODEL_IMMAIR1,
+    static const enum piommu_ipmmu_model_register registers[] = {
+        PIOMMU_IPMMU_MODEL_IMTTLBR0, PIOMMU_IPMMU_MODEL_IMTTUBR0, PIOMMU_IPMMU_MODEL_IMTTLBR1,
+        PIOMMU_IPMMU_MODEL_IMTTUBR1, PIOMMU_IPMMU_MODEL_IMMAIR0,  PIOMMU_IPMMU_MODEL_IMMAIR1,
     };
     uint64_t root;
     struct bench *bench = bench_ready(&root);
 
     (void)state;
     for (size_t i = 0; i < sizeof(registers) / sizeof(registers[0]); i++) {
-        uint32_t value = ipmmu_model_get(bench->model, M, registers[i], 1);
+        uint32_t value = piommu_ipmmu_model_get(bench->model, M, registers[i], 1);
         uint32_t other = i % 2 == 0 || i > 3 ? value + 0x1000 : value + 1;
 
         reg_write(bench, M, registers[i], 1, value);
         expect_violation(bench, NO_RULE, NULL);
         reg_write(bench, M, registers[i], 1, other);
-        expect_violation(bench, IPMMU_MODEL_RULE_LIVE, "was changed while");
+        expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_LIVE, "was changed while");
     }
-    reg_write(bench, M, IPMMU_MODEL_IMTTBCR, 1, 0x80000081);
-    expect_violation(bench, IPMMU_MODEL_RULE_LIVE, "IMTTBCR(1)");
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 1, ENABLE | VA64);
-    expect_violation(bench, IPMMU_MODEL_RULE_LIVE, "VA64 of context 1");
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMTTBCR, 1, 0x80000081);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_LIVE, "IMTTBCR(1)");
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, ENABLE | VA64);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_LIVE, "VA64 of context 1");
     bench_close(bench);
 }
 
 static void contexts_are_enabled_with_flush(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
 
     (void)state;
     set_table(bench, 1, new_tables(bench, 1), 0x80000080);
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 1, 5);
-    expect_violation(bench, IPMMU_MODEL_RULE_FLUSH, "M: context 1");
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 1);
-    expect_violation(bench, IPMMU_MODEL_RULE_FLUSH, "D: context 1");
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 5);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, 5);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_FLUSH, "M: context 1");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, 1);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_FLUSH, "D: context 1");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, 5);
     expect_violation(bench, NO_RULE, NULL);
     bench_close(bench);
 }
@@ -649,53 +665,53 @@ static void contexts_are_enabled_with_flush(void **state)
 static void settings_fit_each_other(void **state)
 {
     static const struct {
-        enum ipmmu_model_class generation;
+        enum piommu_ipmmu_model_class generation;
         bool s2pte;
         uint32_t base; /* from the start of memory */
         uint32_t imttbcr;
         uint32_t format;
         const char *problem; /* NULL: they do */
     } setups[] = {
-        {IPMMU_MODEL_GEN2, false, 0, 0x80003510, 0, NULL},
-        {IPMMU_MODEL_GEN2, false, 0, 0x80003500, 0, "start level"},
-        {IPMMU_MODEL_GEN2, false, 0, 0x80003502, 0, NULL},
-        {IPMMU_MODEL_GEN3, false, 0, 0x80000080, 0, NULL},
-        {IPMMU_MODEL_GEN3, false, 0, 0x80000081, 0, NULL},
-        {IPMMU_MODEL_GEN3, false, 0, 0x80000082, 0, "start level"},
-        {IPMMU_MODEL_GEN3, false, 0, 0x80000042, 0, NULL},
-        {IPMMU_MODEL_GEN3, false, 0, 0x800000c0, 0, "start level"},
-        {IPMMU_MODEL_GEN3, false, 0, 0x00000080, 0, "EAE"},
-        {IPMMU_MODEL_GEN3, false, 0, 0x80000098, 0, "TSZ0"},
-        {IPMMU_MODEL_GEN3, false, 0, 0x80010080, 0, "TSZ1"},
-        {IPMMU_MODEL_GEN3, false, 0, 0x80000099, VA64, NULL},
-        {IPMMU_MODEL_GEN3, false, 0, 0xb5193599, VA64, NULL},
-        {IPMMU_MODEL_GEN3, false, 0, 0x80000098, VA64, "start level"},
-        {IPMMU_MODEL_GEN3, true, 0, 0xc0000058, VA64, NULL},
-        {IPMMU_MODEL_GEN3, true, 0, 0xc0000059, VA64, NULL},
-        {IPMMU_MODEL_GEN3, true, 0x1000, 0xc0000058, VA64, "align"},
-        {IPMMU_MODEL_GEN3, true, 0x1000, 0xc0000059, VA64, NULL},
-        {IPMMU_MODEL_GEN3, true, 0, 0xc0000018, VA64, "start level"},
-        {IPMMU_MODEL_GEN3, true, 0, 0xc0000098, VA64, "start level"},
-        {IPMMU_MODEL_GEN3, false, 0, 0xc0000058, VA64, "S2PTE"},
-        {IPMMU_MODEL_GEN3, true, 0, 0xc0000040, 0, "without VA64"},
-        {IPMMU_MODEL_GEN3, true, 0, 0x80000080, 0, NULL},
-        {IPMMU_MODEL_GEN4, true, 0, 0xc0000058, VA64, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN2, false, 0, 0x80003510, 0, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN2, false, 0, 0x80003500, 0, "start level"},
+        {PIOMMU_IPMMU_MODEL_GEN2, false, 0, 0x80003502, 0, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000080, 0, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000081, 0, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000082, 0, "start level"},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000042, 0, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x800000c0, 0, "start level"},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x00000080, 0, "EAE"},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000098, 0, "TSZ0"},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80010080, 0, "TSZ1"},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000099, VA64, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0xb5193599, VA64, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000098, VA64, "start level"},
+        {PIOMMU_IPMMU_MODEL_GEN3, true, 0, 0xc0000058, VA64, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, true, 0, 0xc0000059, VA64, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, true, 0x1000, 0xc0000058, VA64, "align"},
+        {PIOMMU_IPMMU_MODEL_GEN3, true, 0x1000, 0xc0000059, VA64, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, true, 0, 0xc0000018, VA64, "start level"},
+        {PIOMMU_IPMMU_MODEL_GEN3, true, 0, 0xc0000098, VA64, "start level"},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0xc0000058, VA64, "S2PTE"},
+        {PIOMMU_IPMMU_MODEL_GEN3, true, 0, 0xc0000040, 0, "without VA64"},
+        {PIOMMU_IPMMU_MODEL_GEN3, true, 0, 0x80000080, 0, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN4, true, 0, 0xc0000058, VA64, NULL},
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof(setups) / sizeof(setups[0]); i++) {
         struct bench *bench = bench_open(setups[i].generation);
-        struct walker_regime regime;
+        struct piommu_walker_regime regime;
 
         if (setups[i].s2pte) {
-            reg_write(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0,
-                      reg_read(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0) | 8);
+            reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0,
+                      reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0) | 8);
         }
         set_table(bench, 2, MEMORY_BASE + setups[i].base, setups[i].imttbcr);
-        reg_write(bench, M, IPMMU_MODEL_IMCTR, 2, ENABLE | setups[i].format);
-        expect_violation(bench, setups[i].problem != NULL ? IPMMU_MODEL_RULE_SETUP : NO_RULE,
+        reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 2, ENABLE | setups[i].format);
+        expect_violation(bench, setups[i].problem != NULL ? PIOMMU_IPMMU_MODEL_RULE_SETUP : NO_RULE,
                          setups[i].problem);
-        assert_int_equal(ipmmu_model_regime(bench->model, M, 2, &regime),
+        assert_int_equal(piommu_ipmmu_model_regime(bench->model, M, 2, &regime),
                          setups[i].problem == NULL);
         bench_close(bench);
     }
@@ -708,21 +724,21 @@ static void micro_tlbs_use_enabled_contexts(void **state)
 
     (void)state;
     attach(bench, D, 4, 2);
-    expect_violation(bench, IPMMU_MODEL_RULE_DISABLED, "D: IMUCTR(4) enables");
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 4, 0);
-    reg_write(bench, H, IPMMU_MODEL_IMCTR, 1, FLUSH);
-    expect_violation(bench, IPMMU_MODEL_RULE_DISABLED, "micro-TLB 2 of H");
-    reg_write(bench, H, IPMMU_MODEL_IMUCTR, 2, 0);
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 1, FLUSH);
-    expect_violation(bench, IPMMU_MODEL_RULE_DISABLED, "M: context 1 was disabled");
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0);
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_DISABLED, "D: IMUCTR(4) enables");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 4, 0);
+    reg_write(bench, H, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_DISABLED, "micro-TLB 2 of H");
+    reg_write(bench, H, PIOMMU_IPMMU_MODEL_IMUCTR, 2, 0);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_DISABLED, "M: context 1 was disabled");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
     expect_violation(bench, NO_RULE, NULL);
     /* It does not matter that the root has it. */
     set_table(bench, 1, root, 0x80000080);
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 1, ENABLE);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, ENABLE);
     attach(bench, D, 3, 1);
-    expect_violation(bench, IPMMU_MODEL_RULE_DISABLED, "context 1, which is disabled");
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_DISABLED, "context 1, which is disabled");
     bench_close(bench);
 }
 
@@ -734,80 +750,83 @@ static void contexts_are_not_reused_with_old_entries(void **state)
     (void)state;
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     reaches(bench, H, 2, IOVA, true, OUTPUT);
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0);
-    reg_write(bench, H, IPMMU_MODEL_IMUCTR, 2, 0);
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, FLUSH);
-    reg_write(bench, H, IPMMU_MODEL_IMCTR, 1, 0); /* forgotten */
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0);
+    reg_write(bench, H, PIOMMU_IPMMU_MODEL_IMUCTR, 2, 0);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
+    reg_write(bench, H, PIOMMU_IPMMU_MODEL_IMCTR, 1, 0); /* forgotten */
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
     set_table(bench, 1, new_tables(bench, 1), 0x80000080);
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, ENABLE);
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 1, ENABLE);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, ENABLE);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, ENABLE);
     expect_violation(bench, NO_RULE, NULL);
-    assert_int_not_equal(ipmmu_model_entries(bench->model, H, 1), 0);
-    reg_write(bench, H, IPMMU_MODEL_IMCTR, 1, 5);
-    assert_int_equal(ipmmu_model_broken_rules(bench->model),
-                     IPMMU_MODEL_RULE_REUSE | IPMMU_MODEL_RULE_FLUSH);
-    assert_non_null(strstr(ipmmu_model_violation(bench->model, 1), "H: context 1"));
+    assert_int_not_equal(piommu_ipmmu_model_entries(bench->model, H, 1), 0);
+    reg_write(bench, H, PIOMMU_IPMMU_MODEL_IMCTR, 1, 5);
+    assert_int_equal(piommu_ipmmu_model_broken_rules(bench->model),
+                     PIOMMU_IPMMU_MODEL_RULE_REUSE | PIOMMU_IPMMU_MODEL_RULE_FLUSH);
+    assert_non_null(strstr(piommu_ipmmu_model_violation(bench->model, 1), "H: context 1"));
     bench_abandon(bench);
 }
 
 /* The TLB of the unit is off, but the micro-TLB has an entry. */
 static void entries_of_micro_tlbs_count_for_reuse(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
     uint64_t root;
 
     (void)state;
-    reg_write(bench, D, IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
     root = open_context(bench, 1);
     map(bench, root, IOVA, OUTPUT);
     attach(bench, D, 3, 1);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0);
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 0);
-    ipmmu_model_forgive(bench->model, IPMMU_MODEL_RULE_FLUSH);
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 5);
-    assert_int_equal(ipmmu_model_violations(bench->model), 1);
-    assert_non_null(strstr(ipmmu_model_violation(bench->model, 0), "D: context 1 is in use again"));
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, 0);
+    piommu_ipmmu_model_forgive(bench->model, PIOMMU_IPMMU_MODEL_RULE_FLUSH);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, 5);
+    assert_int_equal(piommu_ipmmu_model_violations(bench->model), 1);
+    assert_non_null(
+        strstr(piommu_ipmmu_model_violation(bench->model, 0), "D: context 1 is in use again"));
     bench_abandon(bench);
 }
 
 static void roots_come_first(void **state)
 {
-    const struct ipmmu_model_parameters parameters = {.generation = IPMMU_MODEL_GEN3};
+    const struct piommu_ipmmu_model_parameters parameters = {.generation = PIOMMU_IPMMU_MODEL_GEN3};
     struct bench *bench = bench_with(&parameters);
 
     (void)state;
-    clear_bits(bench, D, IPMMU_MODEL_IMSCTLR, 0x10000000);
-    expect_violation(bench, IPMMU_MODEL_RULE_ROOT_FIRST, "D: was written before its root M");
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 0, 0);
-    clear_bits(bench, H, IPMMU_MODEL_IMSCTLR, 0x10000000);
+    clear_bits(bench, D, PIOMMU_IPMMU_MODEL_IMSCTLR, 0x10000000);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_ROOT_FIRST, "D: was written before its root M");
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 0, 0);
+    clear_bits(bench, H, PIOMMU_IPMMU_MODEL_IMSCTLR, 0x10000000);
     expect_violation(bench, NO_RULE, NULL);
-    ipmmu_model_power(bench->model, M, false);
-    ipmmu_model_power(bench->model, M, true);
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 0, 0);
-    expect_violation(bench, IPMMU_MODEL_RULE_ROOT_FIRST, "D: was written");
+    piommu_ipmmu_model_power(bench->model, M, false);
+    piommu_ipmmu_model_power(bench->model, M, true);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 0, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_ROOT_FIRST, "D: was written");
     bench_close(bench);
 }
 
 static void what_is_forgiven_is_not_recorded(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
 
     (void)state;
-    ipmmu_model_forgive(bench->model, IPMMU_MODEL_RULE_WIDTH | IPMMU_MODEL_RULE_STATUS);
-    ipmmu_model_write(bench->model, bench->units[M].base, 1, 0);
-    reg_write(bench, M, IPMMU_MODEL_IMSTR, 0, 1);
-    assert_int_equal(ipmmu_model_violations(bench->model), 0);
-    assert_int_equal(ipmmu_model_broken_rules(bench->model),
-                     IPMMU_MODEL_RULE_WIDTH | IPMMU_MODEL_RULE_STATUS);
-    ipmmu_model_forgive(bench->model, 0);
+    piommu_ipmmu_model_forgive(bench->model,
+                               PIOMMU_IPMMU_MODEL_RULE_WIDTH | PIOMMU_IPMMU_MODEL_RULE_STATUS);
+    piommu_ipmmu_model_write(bench->model, bench->units[M].base, 1, 0);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 0, 1);
+    assert_int_equal(piommu_ipmmu_model_violations(bench->model), 0);
+    assert_int_equal(piommu_ipmmu_model_broken_rules(bench->model),
+                     PIOMMU_IPMMU_MODEL_RULE_WIDTH | PIOMMU_IPMMU_MODEL_RULE_STATUS);
+    piommu_ipmmu_model_forgive(bench->model, 0);
     for (unsigned int i = 0; i < 40; i++) {
-        ipmmu_model_write(bench->model, bench->units[M].base, 1, 0);
+        piommu_ipmmu_model_write(bench->model, bench->units[M].base, 1, 0);
     }
-    assert_int_equal(ipmmu_model_violations(bench->model), 40);
-    assert_non_null(ipmmu_model_violation(bench->model, IPMMU_MODEL_KEPT_VIOLATIONS - 1));
-    assert_null(ipmmu_model_violation(bench->model, IPMMU_MODEL_KEPT_VIOLATIONS));
+    assert_int_equal(piommu_ipmmu_model_violations(bench->model), 40);
+    assert_non_null(
+        piommu_ipmmu_model_violation(bench->model, PIOMMU_IPMMU_MODEL_KEPT_VIOLATIONS - 1));
+    assert_null(piommu_ipmmu_model_violation(bench->model, PIOMMU_IPMMU_MODEL_KEPT_VIOLATIONS));
     bench_abandon(bench);
 }
 
@@ -816,11 +835,15 @@ static void what_is_forgiven_is_not_recorded(void **state)
 static void stage_1_translates_in_every_class(void **state)
 {
     (void)state;
-    for (unsigned int i = IPMMU_MODEL_GEN2; i <= IPMMU_MODEL_GEN4; i++) {
-        struct bench *bench = bench_open((enum ipmmu_model_class)i);
+    for (unsigned int i = PIOMMU_IPMMU_MODEL_GEN2; i <= PIOMMU_IPMMU_MODEL_GEN4; i++) {
+        struct bench *bench = bench_open((enum piommu_ipmmu_model_class)i);
         size_t unit = has_caches(bench) ? D : M;
-        unsigned int last = i == IPMMU_MODEL_GEN2 ? 31 : i == IPMMU_MODEL_GEN3 ? 47 : 63;
-        unsigned int context = i == IPMMU_MODEL_GEN2 ? 3 : i == IPMMU_MODEL_GEN3 ? 7 : 15;
+        unsigned int last = i == PIOMMU_IPMMU_MODEL_GEN2   ? 31
+                            : i == PIOMMU_IPMMU_MODEL_GEN3 ? 47
+                                                           : 63;
+        unsigned int context = i == PIOMMU_IPMMU_MODEL_GEN2   ? 3
+                               : i == PIOMMU_IPMMU_MODEL_GEN3 ? 7
+                                                              : 15;
         uint64_t root = open_context(bench, context);
 
         map(bench, root, IOVA, OUTPUT);
@@ -875,7 +898,7 @@ static void faults_say_what_happened(void **state)
 {
     uint64_t root;
     struct bench *bench = bench_ready(&root);
-    struct ipmmu_model_readings *readings = ipmmu_model_readings(bench->model);
+    struct piommu_ipmmu_model_readings *readings = piommu_ipmmu_model_readings(bench->model);
 
     (void)state;
     map(bench, root, IOVA + 0x1000, OUTPUT | READ_ONLY);
@@ -913,7 +936,7 @@ static void a_second_fault_is_read_in_two_ways(void **state)
     is_blocked(bench, D, 3, 0x1000, false);
     is_blocked(bench, D, 3, IOVA + 0x1000, true);
     fault_is(bench, 1, 0x1103, 0x1000);
-    ipmmu_model_readings(bench->model)->last_fault_wins = true;
+    piommu_ipmmu_model_readings(bench->model)->last_fault_wins = true;
     is_blocked(bench, D, 3, 0x1000, false);
     is_blocked(bench, D, 3, IOVA + 0x1000, true);
     fault_is(bench, 1, 0x3403, IOVA + 0x1000);
@@ -924,9 +947,9 @@ static void stage_2_bench(struct bench *bench, unsigned int context, uint64_t ro
                           uint32_t imttbcr)
 {
     bench->stage = 2;
-    if ((ipmmu_model_get(bench->model, M, IPMMU_MODEL_IMSAUXCTLR, 0) & 8) == 0) {
-        reg_write(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0,
-                  reg_read(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0) | 8);
+    if ((piommu_ipmmu_model_get(bench->model, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0) & 8) == 0) {
+        reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0,
+                  reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0) | 8);
     }
     set_table(bench, context, root, imttbcr);
     enable(bench, context, VA64);
@@ -935,7 +958,7 @@ static void stage_2_bench(struct bench *bench, unsigned int context, uint64_t ro
 
 static void stage_2_translates_40_bits(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
     uint64_t root = new_tables(bench, 2);
 
     (void)state;
@@ -955,7 +978,7 @@ static void stage_2_translates_40_bits(void **state)
 
 static void stage_2_translates_39_bits_with_one_table(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN4);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN4);
     uint64_t root = new_tables(bench, 1);
 
     (void)state;
@@ -968,11 +991,11 @@ static void stage_2_translates_39_bits_with_one_table(void **state)
 
 static void stage_2_may_start_with_the_other_number(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
     uint64_t root = new_tables(bench, 2);
 
     (void)state;
-    ipmmu_model_readings(bench->model)->stage2_start = IPMMU_MODEL_STAGE2_START_2;
+    piommu_ipmmu_model_readings(bench->model)->stage2_start = PIOMMU_IPMMU_MODEL_STAGE2_START_2;
     map(bench, root, IOVA, OUTPUT);
     stage_2_bench(bench, 1, root, 0xc0003598);
     map(bench, root, IOVA, OUTPUT);
@@ -982,7 +1005,7 @@ static void stage_2_may_start_with_the_other_number(void **state)
 
 static void stage_1_with_long_addresses(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
     uint64_t root = new_tables(bench, 1);
 
     (void)state;
@@ -997,7 +1020,7 @@ static void stage_1_with_long_addresses(void **state)
 static void both_stages_side_by_side(void **state)
 {
     uint64_t first;
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
     uint64_t second = new_tables(bench, 2);
 
     (void)state;
@@ -1009,7 +1032,7 @@ static void both_stages_side_by_side(void **state)
     attach(bench, H, 2, 1);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     reaches(bench, H, 2, IOVA, true, OUTPUT + 0x1000);
-    ipmmu_model_readings(bench->model)->s2pte_for_all = true;
+    piommu_ipmmu_model_readings(bench->model)->s2pte_for_all = true;
     flush(bench, M, 1);
     flush(bench, H, 1);
     is_blocked(bench, H, 2, IOVA, true);
@@ -1030,17 +1053,17 @@ static void stage_2_depends_on_the_product(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(products) / sizeof(products[0]); i++) {
-        const struct ipmmu_model_parameters parameters = {.generation = IPMMU_MODEL_GEN3,
-                                                          .product = products[i].product};
+        const struct piommu_ipmmu_model_parameters parameters = {
+            .generation = PIOMMU_IPMMU_MODEL_GEN3, .product = products[i].product};
         struct bench *bench = bench_with(&parameters);
 
         probe(bench);
-        assert_int_equal(ipmmu_model_read(bench->model, 0xfff00044, 4), products[i].product);
-        reg_write(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0,
-                  reg_read(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0) | 8);
-        expect_violation(bench, products[i].has_stage2 ? NO_RULE : IPMMU_MODEL_RULE_STAGE2,
+        assert_int_equal(piommu_ipmmu_model_read(bench->model, 0xfff00044, 4), products[i].product);
+        reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0,
+                  reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0) | 8);
+        expect_violation(bench, products[i].has_stage2 ? NO_RULE : PIOMMU_IPMMU_MODEL_RULE_STAGE2,
                          "has no stage 2");
-        assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0),
+        assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0),
                          products[i].has_stage2 ? 0x01000008 : 0x01000000);
         bench_close(bench);
     }
@@ -1052,8 +1075,8 @@ static void stage_2_is_chosen_before_any_context(void **state)
     struct bench *bench = bench_ready(&root);
 
     (void)state;
-    reg_write(bench, M, IPMMU_MODEL_IMSAUXCTLR, 0, 0x01000008);
-    expect_violation(bench, IPMMU_MODEL_RULE_STAGE2, "while a context is enabled");
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0, 0x01000008);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_STAGE2, "while a context is enabled");
     bench_close(bench);
 }
 
@@ -1066,11 +1089,11 @@ static void disabled_micro_tlbs_pass_or_abort(void **state)
 
     (void)state;
     passes(bench, D, 4, 0x1000);
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0x10);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0x10);
     passes(bench, D, 3, IOVA);
-    ipmmu_model_readings(bench->model)->disabled_micro_tlb = IPMMU_MODEL_ABORTS;
+    piommu_ipmmu_model_readings(bench->model)->disabled_micro_tlb = PIOMMU_IPMMU_MODEL_ABORTS;
     is_blocked(bench, D, 3, IOVA, false);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSTR, 1), 0);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 1), 0);
     bench_close(bench);
 }
 
@@ -1084,10 +1107,10 @@ static void disabled_contexts_pass_or_abort(void **state)
         struct bench *bench = bench_ready(&root);
 
         reaches(bench, D, 3, IOVA, false, OUTPUT);
-        ipmmu_model_forgive(bench->model, IPMMU_MODEL_RULE_DISABLED);
-        reg_write(bench, units[i], IPMMU_MODEL_IMCTR, 1, 0);
+        piommu_ipmmu_model_forgive(bench->model, PIOMMU_IPMMU_MODEL_RULE_DISABLED);
+        reg_write(bench, units[i], PIOMMU_IPMMU_MODEL_IMCTR, 1, 0);
         passes(bench, D, 3, IOVA);
-        ipmmu_model_readings(bench->model)->disabled_context = IPMMU_MODEL_ABORTS;
+        piommu_ipmmu_model_readings(bench->model)->disabled_context = PIOMMU_IPMMU_MODEL_ABORTS;
         is_blocked(bench, D, 3, IOVA, false);
         bench_close(bench);
     }
@@ -1103,30 +1126,32 @@ static void security_groups_block_all(void **state)
         struct bench *bench = bench_ready(&root);
 
         reaches(bench, D, 3, IOVA, false, OUTPUT);
-        ipmmu_model_set(bench->model, units[i], IPMMU_MODEL_IMSCTLR, 0,
-                        ipmmu_model_get(bench->model, units[i], IPMMU_MODEL_IMSCTLR, 0) |
-                            0x10000000);
+        piommu_ipmmu_model_set(
+            bench->model, units[i], PIOMMU_IPMMU_MODEL_IMSCTLR, 0,
+            piommu_ipmmu_model_get(bench->model, units[i], PIOMMU_IPMMU_MODEL_IMSCTLR, 0) |
+                0x10000000);
         is_blocked(bench, D, 3, IOVA, false);
-        assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSTR, 1), 0);
+        assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 1), 0);
         bench_close(bench);
     }
 }
 
 static void security_groups_at_reset(void **state)
 {
-    const struct ipmmu_model_parameters parameters = {.generation = IPMMU_MODEL_GEN4};
-    struct ipmmu_model_readings readings;
-    struct ipmmu_model_parameters other = {.generation = IPMMU_MODEL_GEN4, .readings = &readings};
+    const struct piommu_ipmmu_model_parameters parameters = {.generation = PIOMMU_IPMMU_MODEL_GEN4};
+    struct piommu_ipmmu_model_readings readings;
+    struct piommu_ipmmu_model_parameters other = {.generation = PIOMMU_IPMMU_MODEL_GEN4,
+                                                  .readings = &readings};
     struct bench *bench = bench_with(&parameters);
 
     (void)state;
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSCTLR, 0), 0x10000000);
-    assert_int_equal(reg_read(bench, D, IPMMU_MODEL_IMSCTLR, 0), 0x10000000);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSCTLR, 0), 0x10000000);
+    assert_int_equal(reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMSCTLR, 0), 0x10000000);
     bench_close(bench);
-    ipmmu_model_default_readings(&readings);
+    piommu_ipmmu_model_default_readings(&readings);
     readings.secgrp_clear_at_reset = true;
     bench = bench_with(&other);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSCTLR, 0), 0);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSCTLR, 0), 0);
     bench_close(bench);
 }
 
@@ -1144,14 +1169,14 @@ static void translations_stay_until_every_tlb_is_flushed(void **state)
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     flush(bench, M, 1); /* the root's alone: caches still have it */
     reaches(bench, D, 3, IOVA, true, OUTPUT);
-    assert_true(ipmmu_model_leaf_reaches(bench->model, OUTPUT + 0xfff, 1));
-    assert_false(ipmmu_model_leaf_reaches(bench->model, OUTPUT + 0x1000, 1));
+    assert_true(piommu_ipmmu_model_leaf_reaches(bench->model, OUTPUT + 0xfff, 1));
+    assert_false(piommu_ipmmu_model_leaf_reaches(bench->model, OUTPUT + 0x1000, 1));
     flush(bench, D, 1); /* H was forgotten */
     is_blocked(bench, D, 3, IOVA, true);
     reaches(bench, H, 2, IOVA, true, OUTPUT);
     flush(bench, H, 1);
     is_blocked(bench, H, 2, IOVA, true);
-    assert_false(ipmmu_model_leaf_reaches(bench->model, OUTPUT, 0x1000));
+    assert_false(piommu_ipmmu_model_leaf_reaches(bench->model, OUTPUT, 0x1000));
     bench_close(bench);
 }
 
@@ -1165,7 +1190,7 @@ static void caches_ask_the_root_for_what_it_still_has(void **state)
     *entry_of(bench, root, IOVA, 3) = 0;
     flush(bench, D, 1); /* caches alone */
     flush(bench, H, 1);
-    assert_int_equal(ipmmu_model_entries(bench->model, D, 1), 0);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 1), 0);
     reaches(bench, H, 2, IOVA, true, OUTPUT); /* never had it itself */
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     bench_close(bench);
@@ -1185,11 +1210,11 @@ static void contexts_do_not_share_entries(void **state)
     reaches(bench, D, 5, IOVA, true, OUTPUT + 0x5000);
     *entry_of(bench, root, IOVA, 3) = 0;
     *entry_of(bench, other, IOVA, 3) = 0;
-    entries = ipmmu_model_entries(bench->model, D, 1);
+    entries = piommu_ipmmu_model_entries(bench->model, D, 1);
     flush(bench, D, 2);
     flush(bench, M, 2);
-    assert_int_equal(ipmmu_model_entries(bench->model, D, 1), entries);
-    assert_int_equal(ipmmu_model_entries(bench->model, D, 2), 0);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 1), entries);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 2), 0);
     is_blocked(bench, D, 5, IOVA, true);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     bench_close(bench);
@@ -1206,16 +1231,16 @@ static void table_pointers_stay_as_well(void **state)
     map(bench, root, IOVA + 0x1000, OUTPUT + 0x1000);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     *link = 0;
-    assert_true(ipmmu_model_table_reaches(bench->model, table, 0x1000));
-    assert_true(ipmmu_model_table_reaches(bench->model, root, 8));
+    assert_true(piommu_ipmmu_model_table_reaches(bench->model, table, 0x1000));
+    assert_true(piommu_ipmmu_model_table_reaches(bench->model, root, 8));
     reaches(bench, D, 3, IOVA + 0x1000, true, OUTPUT + 0x1000); /* not used before */
     flush(bench, D, 1);
     flush(bench, M, 1);
     is_blocked(bench, D, 3, IOVA + 0x1000, true);
-    assert_false(ipmmu_model_table_reaches(bench->model, table, 0x1000));
+    assert_false(piommu_ipmmu_model_table_reaches(bench->model, table, 0x1000));
     bench_close(bench);
     bench = bench_ready(&root);
-    ipmmu_model_readings(bench->model)->walks_not_kept = true;
+    piommu_ipmmu_model_readings(bench->model)->walks_not_kept = true;
     map(bench, root, IOVA + 0x1000, OUTPUT + 0x1000);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     *entry_of(bench, root, IOVA, 2) = 0;
@@ -1241,13 +1266,14 @@ static void looking_leaves_no_trace(void **state)
     struct bench *bench = bench_ready(&root);
 
     (void)state;
-    assert_int_equal(ipmmu_model_look(bench->model, D, 3, IOVA, true, NULL),
-                     IPMMU_MODEL_TRANSLATED);
-    assert_int_equal(ipmmu_model_look(bench->model, D, 3, 0, true, NULL), IPMMU_MODEL_BLOCKED);
-    assert_int_equal(ipmmu_model_entries(bench->model, M, 1), 0);
-    assert_int_equal(ipmmu_model_entries(bench->model, D, 1), 0);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSTR, 1), 0);
-    assert_int_equal(ipmmu_model_counters(bench->model, D).dma_blocked, 0);
+    assert_int_equal(piommu_ipmmu_model_look(bench->model, D, 3, IOVA, true, NULL),
+                     PIOMMU_IPMMU_MODEL_TRANSLATED);
+    assert_int_equal(piommu_ipmmu_model_look(bench->model, D, 3, 0, true, NULL),
+                     PIOMMU_IPMMU_MODEL_BLOCKED);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, M, 1), 0);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 1), 0);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 1), 0);
+    assert_int_equal(piommu_ipmmu_model_counters(bench->model, D).dma_blocked, 0);
     bench_close(bench);
 }
 
@@ -1260,14 +1286,14 @@ static void prefetch_takes_all_there_is(void **state)
     (void)state;
     map(bench, root, 0x1000, OUTPUT + 0x1000);
     *entry_of(bench, root, 0x80000000, 1) = empty | 3 | NS_TABLE;
-    ipmmu_model_prefetch(bench->model, D, 3);
+    piommu_ipmmu_model_prefetch(bench->model, D, 3);
     memset(bench->memory, 0, sizeof(bench->memory));
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     reaches(bench, D, 3, 0x1fff, true, OUTPUT + 0x1fff);
-    assert_true(ipmmu_model_table_reaches(bench->model, empty, 8));
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMSTR, 1), 0);
+    assert_true(piommu_ipmmu_model_table_reaches(bench->model, empty, 8));
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 1), 0);
     /* The other cache unit has nothing, but the root has. */
-    assert_int_equal(ipmmu_model_entries(bench->model, H, 1), 0);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, H, 1), 0);
     reaches(bench, H, 2, IOVA, true, OUTPUT);
     bench_close(bench);
 }
@@ -1275,20 +1301,21 @@ static void prefetch_takes_all_there_is(void **state)
 static void micro_tlb_entries_are_read_in_three_ways(void **state)
 {
     (void)state;
-    for (unsigned int i = IPMMU_MODEL_MICRO_TLB_EMPTY; i <= IPMMU_MODEL_MICRO_TLB_UNTAGGED; i++) {
+    for (unsigned int i = PIOMMU_IPMMU_MODEL_MICRO_TLB_EMPTY;
+         i <= PIOMMU_IPMMU_MODEL_MICRO_TLB_UNTAGGED; i++) {
         uint64_t root;
         struct bench *bench = bench_ready(&root);
 
-        ipmmu_model_readings(bench->model)->micro_tlb_entries =
-            (enum ipmmu_model_micro_tlb_entries)i;
+        piommu_ipmmu_model_readings(bench->model)->micro_tlb_entries =
+            (enum piommu_ipmmu_model_micro_tlb_entries)i;
         open_context(bench, 2);
         reaches(bench, D, 3, IOVA, true, OUTPUT);
-        reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0x21); /* without FLUSH */
-        if (i == IPMMU_MODEL_MICRO_TLB_UNTAGGED) {
+        reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0x21); /* without FLUSH */
+        if (i == PIOMMU_IPMMU_MODEL_MICRO_TLB_UNTAGGED) {
             reaches(bench, D, 3, IOVA, true, OUTPUT);
-            assert_int_equal(ipmmu_model_counters(bench->model, D).micro_tlb_flushes, 1);
-            reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0x23);
-            assert_int_equal(ipmmu_model_counters(bench->model, D).micro_tlb_flushes, 2);
+            assert_int_equal(piommu_ipmmu_model_counters(bench->model, D).micro_tlb_flushes, 1);
+            reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0x23);
+            assert_int_equal(piommu_ipmmu_model_counters(bench->model, D).micro_tlb_flushes, 2);
         }
         is_blocked(bench, D, 3, IOVA, true);
         bench_close(bench);
@@ -1301,10 +1328,10 @@ static void micro_tlb_flush_reads_back_or_not(void **state)
     struct bench *bench = bench_ready(&root);
 
     (void)state;
-    assert_int_equal(reg_read(bench, D, IPMMU_MODEL_IMUCTR, 3), 0x11);
-    ipmmu_model_readings(bench->model)->micro_tlb_flush_reads_back = true;
+    assert_int_equal(reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3), 0x11);
+    piommu_ipmmu_model_readings(bench->model)->micro_tlb_flush_reads_back = true;
     attach(bench, D, 3, 1);
-    assert_int_equal(reg_read(bench, D, IPMMU_MODEL_IMUCTR, 3), 0x13);
+    assert_int_equal(reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3), 0x13);
     bench_close(bench);
 }
 
@@ -1316,13 +1343,13 @@ static void entries_of_two_sizes_conflict(void **state)
     (void)state;
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     /* A block in place of a table, without a FLUSH between. */
-    ipmmu_model_readings(bench->model)->walks_not_kept = true;
+    piommu_ipmmu_model_readings(bench->model)->walks_not_kept = true;
     flush(bench, M, 1);
     *entry_of(bench, root, IOVA, 2) = 0x1200000 | 0xf65;
     reaches(bench, D, 3, IOVA + 0x1000, true, 0x1202000);
-    assert_int_not_equal(ipmmu_model_counters(bench->model, D).conflicts, 0);
+    assert_int_not_equal(piommu_ipmmu_model_counters(bench->model, D).conflicts, 0);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
-    ipmmu_model_readings(bench->model)->multiple_hits_fault = true;
+    piommu_ipmmu_model_readings(bench->model)->multiple_hits_fault = true;
     is_blocked(bench, D, 3, IOVA, true);
     fault_is(bench, 1, 0x0010, IOVA);
     bench_close(bench);
@@ -1356,21 +1383,21 @@ static void flush_shows_for_as_many_polls(void **state)
     (void)state;
     flush(bench, M, 1);
     poll(bench, M, 1, 0);
-    ipmmu_model_set_flush_polls(bench->model, M, 3);
+    piommu_ipmmu_model_set_flush_polls(bench->model, M, 3);
     flush(bench, M, 1);
-    assert_true(ipmmu_model_is_flushing(bench->model, M, 1));
+    assert_true(piommu_ipmmu_model_is_flushing(bench->model, M, 1));
     poll(bench, M, 1, 3);
-    assert_false(ipmmu_model_is_flushing(bench->model, M, 1));
+    assert_false(piommu_ipmmu_model_is_flushing(bench->model, M, 1));
     flush(bench, D, 1);
     poll(bench, D, 1, 0);
-    ipmmu_model_set_flush_polls(bench->model, IPMMU_MODEL_ALL_UNITS, 2);
+    piommu_ipmmu_model_set_flush_polls(bench->model, PIOMMU_IPMMU_MODEL_ALL_UNITS, 2);
     flush(bench, D, 1);
     flush(bench, M, 1);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMCTR, 1), ENABLE);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMCTR, 2), 0); /* by context */
-    poll(bench, D, 1, 2);                                          /* by unit */
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1), ENABLE);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 2), 0); /* by context */
+    poll(bench, D, 1, 2);                                                 /* by unit */
     poll(bench, M, 1, 1);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMCTR, 1), 5);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1), 5);
     bench_close(bench);
 }
 
@@ -1379,7 +1406,8 @@ static struct bench *bench_for_flush(uint64_t *root)
 {
     struct bench *bench = bench_ready(root);
 
-    ipmmu_model_readings(bench->model)->micro_tlb_entries = IPMMU_MODEL_MICRO_TLB_EMPTY;
+    piommu_ipmmu_model_readings(bench->model)->micro_tlb_entries =
+        PIOMMU_IPMMU_MODEL_MICRO_TLB_EMPTY;
     return bench;
 }
 
@@ -1390,9 +1418,9 @@ static void flush_acts_at_write_or_end(void **state)
         uint64_t root;
         struct bench *bench = bench_for_flush(&root);
 
-        ipmmu_model_readings(bench->model)->root_flush =
-            i == 0 ? IPMMU_MODEL_FLUSH_AT_WRITE : IPMMU_MODEL_FLUSH_AT_END;
-        ipmmu_model_set_flush_polls(bench->model, M, 2);
+        piommu_ipmmu_model_readings(bench->model)->root_flush =
+            i == 0 ? PIOMMU_IPMMU_MODEL_FLUSH_AT_WRITE : PIOMMU_IPMMU_MODEL_FLUSH_AT_END;
+        piommu_ipmmu_model_set_flush_polls(bench->model, M, 2);
         reaches(bench, D, 3, IOVA, true, OUTPUT);
         *entry_of(bench, root, IOVA, 3) = 0;
         flush(bench, D, 1);
@@ -1415,13 +1443,13 @@ static void a_flush_does_not_cover_later_clears(void **state)
     struct bench *bench = bench_for_flush(&root);
 
     (void)state;
-    ipmmu_model_set_flush_polls(bench->model, M, 1);
+    piommu_ipmmu_model_set_flush_polls(bench->model, M, 1);
     flush(bench, M, 1);
     reaches(bench, D, 3, IOVA, true, OUTPUT); /* read from memory after the FLUSH was written */
     *entry_of(bench, root, IOVA, 3) = 0;
     poll(bench, M, 1, 1);
     /* A leaf, and the tables of levels 2 and 3. */
-    assert_int_equal(ipmmu_model_entries(bench->model, M, 1), 3);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, M, 1), 3);
     flush(bench, D, 1);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     flush(bench, M, 1);
@@ -1440,7 +1468,7 @@ static void a_flush_does_not_cover_later_clears_behind_old_pointers(void **state
     (void)state;
     map(bench, root, IOVA + 0x1000, OUTPUT + 0x1000);
     reaches(bench, D, 3, IOVA + 0x1000, true, OUTPUT + 0x1000);
-    ipmmu_model_set_flush_polls(bench->model, M, 1);
+    piommu_ipmmu_model_set_flush_polls(bench->model, M, 1);
     flush(bench, M, 1);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     *entry_of(bench, root, IOVA, 3) = 0;
@@ -1460,7 +1488,7 @@ static void a_flush_covers_what_old_pointers_lead_to(void **state)
     map(bench, root, IOVA + 0x1000, OUTPUT + 0x1000);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     *entry_of(bench, root, IOVA, 2) = 0;
-    ipmmu_model_set_flush_polls(bench->model, M, 1);
+    piommu_ipmmu_model_set_flush_polls(bench->model, M, 1);
     flush(bench, M, 1);
     reaches(bench, D, 3, IOVA + 0x1000, true, OUTPUT + 0x1000);
     poll(bench, M, 1, 1);
@@ -1472,29 +1500,30 @@ static void a_flush_covers_what_old_pointers_lead_to(void **state)
 static void caches_flush_in_three_ways(void **state)
 {
     (void)state;
-    for (unsigned int i = IPMMU_MODEL_FLUSH_AT_WRITE; i <= IPMMU_MODEL_FLUSH_AT_END; i++) {
+    for (unsigned int i = PIOMMU_IPMMU_MODEL_FLUSH_AT_WRITE; i <= PIOMMU_IPMMU_MODEL_FLUSH_AT_END;
+         i++) {
         uint64_t root;
         struct bench *bench = bench_for_flush(&root);
 
-        ipmmu_model_readings(bench->model)->cache_flush = (enum ipmmu_model_flush)i;
-        ipmmu_model_set_flush_polls(bench->model, IPMMU_MODEL_ALL_UNITS, 2);
+        piommu_ipmmu_model_readings(bench->model)->cache_flush = (enum piommu_ipmmu_model_flush)i;
+        piommu_ipmmu_model_set_flush_polls(bench->model, PIOMMU_IPMMU_MODEL_ALL_UNITS, 2);
         reaches(bench, D, 3, IOVA, true, OUTPUT);
         *entry_of(bench, root, IOVA, 3) = 0;
         flush(bench, D, 1);
-        assert_int_equal(ipmmu_model_entries(bench->model, D, 1) == 0,
-                         i == IPMMU_MODEL_FLUSH_AT_WRITE);
+        assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 1) == 0,
+                         i == PIOMMU_IPMMU_MODEL_FLUSH_AT_WRITE);
         flush(bench, M, 1);
         poll(bench, M, 1, 2);
-        assert_int_equal(ipmmu_model_entries(bench->model, D, 1) == 0,
-                         i != IPMMU_MODEL_FLUSH_AT_END);
-        poll(bench, D, 1, i == IPMMU_MODEL_FLUSH_WITH_ROOT ? 0 : 2);
-        assert_int_equal(ipmmu_model_entries(bench->model, D, 1), 0);
+        assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 1) == 0,
+                         i != PIOMMU_IPMMU_MODEL_FLUSH_AT_END);
+        poll(bench, D, 1, i == PIOMMU_IPMMU_MODEL_FLUSH_WITH_ROOT ? 0 : 2);
+        assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 1), 0);
         is_blocked(bench, D, 3, IOVA, true);
         /* A FLUSH that comes behind the root's does not end with it. */
         flush(bench, M, 1);
         flush(bench, D, 1);
         poll(bench, M, 1, 2);
-        assert_true(ipmmu_model_is_flushing(bench->model, D, 1));
+        assert_true(piommu_ipmmu_model_is_flushing(bench->model, D, 1));
         bench_close(bench);
     }
 }
@@ -1508,7 +1537,7 @@ static void the_refill_race(void **state)
         uint64_t root;
         struct bench *bench = bench_ready(&root);
 
-        ipmmu_model_readings(bench->model)->root_flush_reaches_refills = is_reached;
+        piommu_ipmmu_model_readings(bench->model)->root_flush_reaches_refills = is_reached;
         reaches(bench, D, 3, IOVA, true, OUTPUT);
         *entry_of(bench, root, IOVA, 3) = 0;
         flush(bench, D, 1);
@@ -1533,9 +1562,9 @@ static void what_was_there_before_is_no_refill(void **state)
     struct bench *bench = bench_ready(&root);
 
     (void)state;
-    ipmmu_model_readings(bench->model)->root_flush_reaches_refills = true;
-    ipmmu_model_readings(bench->model)->cache_flush = IPMMU_MODEL_FLUSH_AT_END;
-    ipmmu_model_set_flush_polls(bench->model, D, 2);
+    piommu_ipmmu_model_readings(bench->model)->root_flush_reaches_refills = true;
+    piommu_ipmmu_model_readings(bench->model)->cache_flush = PIOMMU_IPMMU_MODEL_FLUSH_AT_END;
+    piommu_ipmmu_model_set_flush_polls(bench->model, D, 2);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     *entry_of(bench, root, IOVA, 3) = 0;
     flush(bench, D, 1);
@@ -1552,15 +1581,15 @@ static void what_the_root_keeps_is_no_refill(void **state)
     struct bench *bench = bench_ready(&root);
 
     (void)state;
-    ipmmu_model_readings(bench->model)->root_flush_reaches_refills = true;
-    ipmmu_model_set_flush_polls(bench->model, M, 1);
+    piommu_ipmmu_model_readings(bench->model)->root_flush_reaches_refills = true;
+    piommu_ipmmu_model_set_flush_polls(bench->model, M, 1);
     flush(bench, M, 1);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     flush(bench, D, 1);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     *entry_of(bench, root, IOVA, 3) = 0;
     poll(bench, M, 1, 1);
-    assert_int_not_equal(ipmmu_model_entries(bench->model, D, 1), 0);
+    assert_int_not_equal(piommu_ipmmu_model_entries(bench->model, D, 1), 0);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     bench_close(bench);
 }
@@ -1572,7 +1601,7 @@ static void reached_refills_excuse_nothing(void **state)
     struct bench *bench = bench_ready(&root);
 
     (void)state;
-    ipmmu_model_readings(bench->model)->root_flush_reaches_refills = true;
+    piommu_ipmmu_model_readings(bench->model)->root_flush_reaches_refills = true;
     flush(bench, D, 1);
     flush(bench, M, 1);
     flush(bench, D, 1);
@@ -1590,10 +1619,10 @@ static void a_second_flush_is_lost_or_begins_again(void **state)
         uint64_t root;
         struct bench *bench = bench_for_flush(&root);
 
-        ipmmu_model_readings(bench->model)->flush_restarts = i == 1;
-        ipmmu_model_set_flush_polls(bench->model, M, 3);
+        piommu_ipmmu_model_readings(bench->model)->flush_restarts = i == 1;
+        piommu_ipmmu_model_set_flush_polls(bench->model, M, 3);
         flush(bench, M, 1);
-        reg_read(bench, M, IPMMU_MODEL_IMCTR, 1);
+        reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1);
         reaches(bench, D, 3, IOVA, true, OUTPUT);
         *entry_of(bench, root, IOVA, 3) = 0;
         flush(bench, M, 1);
@@ -1604,7 +1633,7 @@ static void a_second_flush_is_lost_or_begins_again(void **state)
         } else {
             reaches(bench, D, 3, IOVA, true, OUTPUT);
         }
-        assert_int_equal(ipmmu_model_counters(bench->model, M).flushes_meanwhile, 1);
+        assert_int_equal(piommu_ipmmu_model_counters(bench->model, M).flushes_meanwhile, 1);
         bench_close(bench);
     }
 }
@@ -1615,14 +1644,14 @@ static void a_second_flush_that_acts_at_once_does_so(void **state)
     struct bench *bench = bench_for_flush(&root);
 
     (void)state;
-    ipmmu_model_set_flush_polls(bench->model, D, 3);
-    ipmmu_model_set_flush_polls(bench->model, M, 0);
+    piommu_ipmmu_model_set_flush_polls(bench->model, D, 3);
+    piommu_ipmmu_model_set_flush_polls(bench->model, M, 0);
     flush(bench, D, 1);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     *entry_of(bench, root, IOVA, 3) = 0;
     flush(bench, M, 1);
     flush(bench, D, 1);
-    assert_true(ipmmu_model_is_flushing(bench->model, D, 1));
+    assert_true(piommu_ipmmu_model_is_flushing(bench->model, D, 1));
     is_blocked(bench, D, 3, IOVA, true);
     bench_close(bench);
 }
@@ -1634,12 +1663,12 @@ static void other_writes_end_a_flush_or_not(void **state)
         uint64_t root;
         struct bench *bench = bench_for_flush(&root);
 
-        ipmmu_model_readings(bench->model)->flush_survives_writes = i == 1;
-        ipmmu_model_set_flush_polls(bench->model, M, 3);
+        piommu_ipmmu_model_readings(bench->model)->flush_survives_writes = i == 1;
+        piommu_ipmmu_model_set_flush_polls(bench->model, M, 3);
         reaches(bench, D, 3, IOVA, true, OUTPUT);
         *entry_of(bench, root, IOVA, 3) = 0;
         flush(bench, M, 1);
-        reg_write(bench, M, IPMMU_MODEL_IMCTR, 1, 5);
+        reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, 5);
         poll(bench, M, 1, i == 1 ? 3 : 0);
         flush(bench, D, 1);
         if (i == 1) {
@@ -1657,18 +1686,18 @@ static void a_flush_that_never_ends(void **state)
     struct bench *bench = bench_for_flush(&root);
 
     (void)state;
-    ipmmu_model_set_flush_polls(bench->model, M, IPMMU_MODEL_NEVER);
+    piommu_ipmmu_model_set_flush_polls(bench->model, M, PIOMMU_IPMMU_MODEL_NEVER);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     *entry_of(bench, root, IOVA, 3) = 0;
     flush(bench, D, 1);
     flush(bench, M, 1);
     for (unsigned int i = 0; i < 1000; i++) {
-        assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMCTR, 1), ENABLE);
+        assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1), ENABLE);
     }
     reaches(bench, D, 3, IOVA, true, OUTPUT);
-    ipmmu_model_set_flush_polls(bench->model, M, 0);
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMCTR, 1), ENABLE);
-    ipmmu_model_end_flushes(bench->model, M);
+    piommu_ipmmu_model_set_flush_polls(bench->model, M, 0);
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1), ENABLE);
+    piommu_ipmmu_model_end_flushes(bench->model, M);
     poll(bench, M, 1, 0);
     flush(bench, D, 1);
     is_blocked(bench, D, 3, IOVA, true);
@@ -1684,24 +1713,24 @@ static void interrupts_follow_status_and_enable(void **state)
 
     (void)state;
     open_context(bench, 2);
-    assert_false(ipmmu_model_interrupt(bench->model, M));
+    assert_false(piommu_ipmmu_model_interrupt(bench->model, M));
     is_blocked(bench, D, 3, 0, true);
-    assert_true(ipmmu_model_interrupt(bench->model, M));
-    ipmmu_model_report(bench->model, M, 2, 0x10, 0x12345678);
-    assert_int_equal(ipmmu_model_counters(bench->model, M).interrupts, 1);
-    reg_write(bench, M, IPMMU_MODEL_IMSTR, 1, 0);
-    assert_true(ipmmu_model_interrupt(bench->model, M));
+    assert_true(piommu_ipmmu_model_interrupt(bench->model, M));
+    piommu_ipmmu_model_report(bench->model, M, 2, 0x10, 0x12345678);
+    assert_int_equal(piommu_ipmmu_model_counters(bench->model, M).interrupts, 1);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 1, 0);
+    assert_true(piommu_ipmmu_model_interrupt(bench->model, M));
     fault_is(bench, 2, 0x10, 0x12345678);
-    assert_false(ipmmu_model_interrupt(bench->model, M));
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 2, MMUEN);
-    ipmmu_model_report(bench->model, M, 2, 4, 0);
-    assert_false(ipmmu_model_interrupt(bench->model, M));
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 2, 5);
-    assert_true(ipmmu_model_interrupt(bench->model, M));
-    reg_write(bench, M, IPMMU_MODEL_IMCTR, 2, 0);
-    assert_false(ipmmu_model_interrupt(bench->model, M));
-    assert_int_equal(ipmmu_model_counters(bench->model, M).interrupts, 2);
-    assert_int_equal(ipmmu_model_counters(bench->model, M).faults, 3);
+    assert_false(piommu_ipmmu_model_interrupt(bench->model, M));
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 2, MMUEN);
+    piommu_ipmmu_model_report(bench->model, M, 2, 4, 0);
+    assert_false(piommu_ipmmu_model_interrupt(bench->model, M));
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 2, 5);
+    assert_true(piommu_ipmmu_model_interrupt(bench->model, M));
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 2, 0);
+    assert_false(piommu_ipmmu_model_interrupt(bench->model, M));
+    assert_int_equal(piommu_ipmmu_model_counters(bench->model, M).interrupts, 2);
+    assert_int_equal(piommu_ipmmu_model_counters(bench->model, M).faults, 3);
     bench_close(bench);
 }
 
@@ -1711,8 +1740,8 @@ static void level_and_code_alone_are_no_fault(void **state)
     struct bench *bench = bench_ready(&root);
 
     (void)state;
-    ipmmu_model_report(bench->model, M, 1, 0x3100, 0);
-    assert_false(ipmmu_model_interrupt(bench->model, M));
+    piommu_ipmmu_model_report(bench->model, M, 1, 0x3100, 0);
+    assert_false(piommu_ipmmu_model_interrupt(bench->model, M));
     is_blocked(bench, D, 3, 0x5000, true);
     fault_is(bench, 1, 0x1101, 0x5000);
     bench_close(bench);
@@ -1720,7 +1749,7 @@ static void level_and_code_alone_are_no_fault(void **state)
 
 static void each_unit_of_gen2_is_its_own_root(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN2);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN2);
     uint64_t root = open_context(bench, 0);
 
     (void)state;
@@ -1729,13 +1758,13 @@ static void each_unit_of_gen2_is_its_own_root(void **state)
     reaches(bench, M, 0, IOVA, true, OUTPUT);
     passes(bench, 1, 0, IOVA);
     is_blocked(bench, M, 0, 0, true);
-    assert_true(ipmmu_model_interrupt(bench->model, 0));
-    assert_false(ipmmu_model_interrupt(bench->model, 1));
+    assert_true(piommu_ipmmu_model_interrupt(bench->model, 0));
+    assert_false(piommu_ipmmu_model_interrupt(bench->model, 1));
     *entry_of(bench, root, IOVA, 3) = 0;
     reaches(bench, M, 0, IOVA, true, OUTPUT);
     flush(bench, M, 0);
     is_blocked(bench, M, 0, IOVA, true);
-    assert_int_equal(ipmmu_model_read(bench->model, 0xff000044, 4), 0x4520);
+    assert_int_equal(piommu_ipmmu_model_read(bench->model, 0xff000044, 4), 0x4520);
     bench_close(bench);
 }
 
@@ -1743,29 +1772,29 @@ static void each_unit_of_gen2_is_its_own_root(void **state)
 
 static void roots_have_nothing_to_do_with_each_other(void **state)
 {
-    const struct ipmmu_model_unit units[] = {
+    const struct piommu_ipmmu_model_unit units[] = {
         {.name = "M", .base = 0x10000000, .root = 0},
         {.name = "D", .base = 0x20000000, .root = 0},
         {.name = "N", .base = 0x30000000, .root = 2},
         {.name = "E", .base = 0x40000000, .root = 2},
     };
-    const struct ipmmu_model_parameters parameters = {
-        .generation = IPMMU_MODEL_GEN3, .units = units, .unit_count = 4};
+    const struct piommu_ipmmu_model_parameters parameters = {
+        .generation = PIOMMU_IPMMU_MODEL_GEN3, .units = units, .unit_count = 4};
     struct bench *bench = bench_with(&parameters);
 
     (void)state;
-    ipmmu_model_readings(bench->model)->cache_flush = IPMMU_MODEL_FLUSH_WITH_ROOT;
-    ipmmu_model_set_flush_polls(bench->model, IPMMU_MODEL_ALL_UNITS, 1);
-    reg_write(bench, 0, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    piommu_ipmmu_model_readings(bench->model)->cache_flush = PIOMMU_IPMMU_MODEL_FLUSH_WITH_ROOT;
+    piommu_ipmmu_model_set_flush_polls(bench->model, PIOMMU_IPMMU_MODEL_ALL_UNITS, 1);
+    reg_write(bench, 0, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
     poll(bench, 0, 1, 1);
-    reg_write(bench, 2, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    reg_write(bench, 2, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
     poll(bench, 2, 1, 1);
-    reg_write(bench, 1, IPMMU_MODEL_IMCTR, 1, FLUSH);
-    reg_write(bench, 3, IPMMU_MODEL_IMCTR, 1, FLUSH);
-    reg_write(bench, 2, IPMMU_MODEL_IMCTR, 1, FLUSH);
+    reg_write(bench, 1, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
+    reg_write(bench, 3, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
+    reg_write(bench, 2, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
     poll(bench, 2, 1, 1);
-    assert_true(ipmmu_model_is_flushing(bench->model, 1, 1));
-    assert_false(ipmmu_model_is_flushing(bench->model, 3, 1));
+    assert_true(piommu_ipmmu_model_is_flushing(bench->model, 1, 1));
+    assert_false(piommu_ipmmu_model_is_flushing(bench->model, 3, 1));
     bench_close(bench);
 }
 
@@ -1776,55 +1805,56 @@ static void power_loss_forgets_all(void **state)
 
     (void)state;
     reaches(bench, D, 3, IOVA, true, OUTPUT);
-    ipmmu_model_power(bench->model, D, false);
-    assert_false(ipmmu_model_is_on(bench->model, D));
+    piommu_ipmmu_model_power(bench->model, D, false);
+    assert_false(piommu_ipmmu_model_is_on(bench->model, D));
     is_blocked(bench, D, 3, IOVA, true);
     reaches(bench, H, 2, IOVA, true, OUTPUT);
-    reg_read(bench, D, IPMMU_MODEL_IMUCTR, 3);
-    expect_violation(bench, IPMMU_MODEL_RULE_POWER, "D: read at offset 0x330 without power");
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0);
-    expect_violation(bench, IPMMU_MODEL_RULE_POWER, "D: write");
-    ipmmu_model_power(bench->model, D, true);
-    assert_int_equal(reg_read(bench, D, IPMMU_MODEL_IMUCTR, 3), 0);
-    assert_int_equal(reg_read(bench, D, IPMMU_MODEL_IMSCTLR, 0), 0x10000000);
-    assert_int_equal(ipmmu_model_entries(bench->model, D, 1), 0);
+    reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_POWER, "D: read at offset 0x330 without power");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_POWER, "D: write");
+    piommu_ipmmu_model_power(bench->model, D, true);
+    assert_int_equal(reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3), 0);
+    assert_int_equal(reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMSCTLR, 0), 0x10000000);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 1), 0);
     passes(bench, D, 3, IOVA);
-    ipmmu_model_set_flush_polls(bench->model, M, IPMMU_MODEL_NEVER);
+    piommu_ipmmu_model_set_flush_polls(bench->model, M, PIOMMU_IPMMU_MODEL_NEVER);
     flush(bench, M, 1);
-    ipmmu_model_power(bench->model, M, false);
+    piommu_ipmmu_model_power(bench->model, M, false);
     is_blocked(bench, H, 2, IOVA, true);
-    ipmmu_model_set(bench->model, M, IPMMU_MODEL_IMSCTLR, 0, 0);
+    piommu_ipmmu_model_set(bench->model, M, PIOMMU_IPMMU_MODEL_IMSCTLR, 0, 0);
     is_blocked(bench, H, 2, IOVA, true);
-    ipmmu_model_power(bench->model, M, true);
-    assert_false(ipmmu_model_is_flushing(bench->model, M, 1));
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMTTBCR, 1), 0);
-    assert_int_equal(ipmmu_model_entries(bench->model, M, 1), 0);
+    piommu_ipmmu_model_power(bench->model, M, true);
+    assert_false(piommu_ipmmu_model_is_flushing(bench->model, M, 1));
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMTTBCR, 1), 0);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, M, 1), 0);
     bench_close(bench);
 }
 
 static void units_may_start_without_power(void **state)
 {
-    const struct ipmmu_model_unit units[] = {{.name = "M", .base = 0x10000000, .root = 0},
-                                             {.name = "VC0", .base = 0x20000000, .is_off = true}};
-    const struct ipmmu_model_parameters parameters = {
-        .generation = IPMMU_MODEL_GEN3, .units = units, .unit_count = 2};
+    const struct piommu_ipmmu_model_unit units[] = {
+        {.name = "M", .base = 0x10000000, .root = 0},
+        {.name = "VC0", .base = 0x20000000, .is_off = true}};
+    const struct piommu_ipmmu_model_parameters parameters = {
+        .generation = PIOMMU_IPMMU_MODEL_GEN3, .units = units, .unit_count = 2};
     struct bench *bench = bench_with(&parameters);
 
     (void)state;
-    reg_read(bench, 1, IPMMU_MODEL_IMCTR, 0);
-    expect_violation(bench, IPMMU_MODEL_RULE_POWER, "VC0: read");
+    reg_read(bench, 1, PIOMMU_IPMMU_MODEL_IMCTR, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_POWER, "VC0: read");
     bench_close(bench);
 }
 
 static void errata_want_the_tlb_off(void **state)
 {
-    const struct ipmmu_model_unit units[] = {
+    const struct piommu_ipmmu_model_unit units[] = {
         {.name = "M", .base = 0x10000000, .root = 0},
         {.name = "D", .base = 0x20000000, .has_erratum = true},
         {.name = "H", .base = 0x30000000},
     };
-    const struct ipmmu_model_parameters parameters = {
-        .generation = IPMMU_MODEL_GEN3, .units = units, .unit_count = 3};
+    const struct piommu_ipmmu_model_parameters parameters = {
+        .generation = PIOMMU_IPMMU_MODEL_GEN3, .units = units, .unit_count = 3};
     struct bench *bench = bench_with(&parameters);
     uint64_t root;
 
@@ -1837,54 +1867,55 @@ static void errata_want_the_tlb_off(void **state)
     reaches(bench, H, 3, IOVA, true, OUTPUT);
     expect_violation(bench, NO_RULE, NULL);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
-    expect_violation(bench, IPMMU_MODEL_RULE_ERRATUM, "D: translates");
-    reg_write(bench, D, IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
-    expect_violation(bench, IPMMU_MODEL_RULE_ERRATUM, "while a context is enabled");
-    ipmmu_model_readings(bench->model)->micro_tlb_entries = IPMMU_MODEL_MICRO_TLB_EMPTY;
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_ERRATUM, "D: translates");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_ERRATUM, "while a context is enabled");
+    piommu_ipmmu_model_readings(bench->model)->micro_tlb_entries =
+        PIOMMU_IPMMU_MODEL_MICRO_TLB_EMPTY;
     reaches(bench, D, 3, IOVA, true, OUTPUT);
-    assert_int_equal(ipmmu_model_entries(bench->model, D, 1), 0);
+    assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 1), 0);
     bench_close(bench);
 }
 
 static void what_firmware_left_is_not_the_drivers_fault(void **state)
 {
-    const struct ipmmu_model_parameters parameters = {.generation = IPMMU_MODEL_GEN3};
+    const struct piommu_ipmmu_model_parameters parameters = {.generation = PIOMMU_IPMMU_MODEL_GEN3};
     struct bench *bench = bench_with(&parameters);
 
     (void)state;
-    ipmmu_model_set(bench->model, M, IPMMU_MODEL_IMCTR, 1, 0x7f);
-    ipmmu_model_set(bench->model, M, IPMMU_MODEL_IMSTR, 1, 1);
-    ipmmu_model_set(bench->model, D, IPMMU_MODEL_IMCTR, 1, 1);
-    ipmmu_model_set(bench->model, D, IPMMU_MODEL_IMUCTR, 7, 0x80ff0011);
-    assert_true(ipmmu_model_interrupt(bench->model, M));
-    assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMCTR, 1), 0x7d);
-    reg_write(bench, M, IPMMU_MODEL_IMTTLBR0, 1, 0x1000);
+    piommu_ipmmu_model_set(bench->model, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, 0x7f);
+    piommu_ipmmu_model_set(bench->model, M, PIOMMU_IPMMU_MODEL_IMSTR, 1, 1);
+    piommu_ipmmu_model_set(bench->model, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, 1);
+    piommu_ipmmu_model_set(bench->model, D, PIOMMU_IPMMU_MODEL_IMUCTR, 7, 0x80ff0011);
+    assert_true(piommu_ipmmu_model_interrupt(bench->model, M));
+    assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1), 0x7d);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMTTLBR0, 1, 0x1000);
     probe(bench);
-    assert_false(ipmmu_model_interrupt(bench->model, M));
-    assert_int_equal(reg_read(bench, D, IPMMU_MODEL_IMUCTR, 7), 0x80ff0011);
+    assert_false(piommu_ipmmu_model_interrupt(bench->model, M));
+    assert_int_equal(reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 7), 0x80ff0011);
     passes(bench, D, 7, 0x1000);
     bench_close(bench);
 }
 
 static void what_firmware_left_enabled_is_not_set_up(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
     uint64_t root = new_tables(bench, 1);
 
     (void)state;
     for (size_t i = M; i <= D; i++) {
-        ipmmu_model_set(bench->model, i, IPMMU_MODEL_IMCTR, 1, 0x20000001);
+        piommu_ipmmu_model_set(bench->model, i, PIOMMU_IPMMU_MODEL_IMCTR, 1, 0x20000001);
     }
     attach(bench, D, 3, 1);
-    expect_violation(bench, IPMMU_MODEL_RULE_DISABLED, "IMUCTR(3) enables");
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0);
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 5);
-    expect_violation(bench, IPMMU_MODEL_RULE_FLUSH, "D: context 1");
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, 0);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_DISABLED, "IMUCTR(3) enables");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, 5);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_FLUSH, "D: context 1");
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, 0);
     /* The low bits of the address are not looked at. */
     set_table(bench, 1, root, 0x80000080);
-    ipmmu_model_set(bench->model, M, IPMMU_MODEL_IMTTLBR0, 1,
-                    (uint32_t)(root & UINT32_MAX) | 0xabc);
+    piommu_ipmmu_model_set(bench->model, M, PIOMMU_IPMMU_MODEL_IMTTLBR0, 1,
+                           (uint32_t)(root & UINT32_MAX) | 0xabc);
     enable(bench, 1, 0);
     map(bench, root, IOVA, OUTPUT);
     attach(bench, D, 3, 1);
@@ -1895,17 +1926,18 @@ static void what_firmware_left_enabled_is_not_set_up(void **state)
 static void litter_is_everywhere(void **state)
 {
     (void)state;
-    for (unsigned int i = IPMMU_MODEL_GEN2; i <= IPMMU_MODEL_GEN4; i++) {
-        const struct ipmmu_model_parameters parameters = {.generation = (enum ipmmu_model_class)i};
+    for (unsigned int i = PIOMMU_IPMMU_MODEL_GEN2; i <= PIOMMU_IPMMU_MODEL_GEN4; i++) {
+        const struct piommu_ipmmu_model_parameters parameters = {
+            .generation = (enum piommu_ipmmu_model_class)i};
         struct bench *bench = bench_with(&parameters);
         unsigned int clean = 0;
 
         for (uint32_t seed = 0; seed < 8; seed++) {
-            ipmmu_model_litter(bench->model, seed);
-            clean += reg_read(bench, M, IPMMU_MODEL_IMTTBCR, 2) == 0;
-            clean += reg_read(bench, has_caches(bench) ? D : M, IPMMU_MODEL_IMUCTR, 5) == 0;
-            clean += reg_read(bench, 1, IPMMU_MODEL_IMCTR, 1) == 0;
-            assert_int_equal(reg_read(bench, M, IPMMU_MODEL_IMCTR, 1) & FLUSH, 0);
+            piommu_ipmmu_model_litter(bench->model, seed);
+            clean += reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMTTBCR, 2) == 0;
+            clean += reg_read(bench, has_caches(bench) ? D : M, PIOMMU_IPMMU_MODEL_IMUCTR, 5) == 0;
+            clean += reg_read(bench, 1, PIOMMU_IPMMU_MODEL_IMCTR, 1) == 0;
+            assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1) & FLUSH, 0);
         }
         assert_true(clean < 4);
         probe(bench);
@@ -1918,19 +1950,19 @@ static void litter_is_everywhere(void **state)
 struct watch {
     struct bench *bench;
     unsigned int count;
-    struct ipmmu_model_access last;
-    enum ipmmu_model_verdict verdict;
+    struct piommu_ipmmu_model_access last;
+    enum piommu_ipmmu_model_verdict verdict;
 };
 
-static void watch(void *ctx, const struct ipmmu_model_access *access)
+static void watch(void *ctx, const struct piommu_ipmmu_model_access *access)
 {
     struct watch *watching = ctx;
 
     watching->count++;
     watching->last = *access;
-    watching->verdict = ipmmu_model_dma(watching->bench->model, D, 3, IOVA, true, NULL);
+    watching->verdict = piommu_ipmmu_model_dma(watching->bench->model, D, 3, IOVA, true, NULL);
     /* Not told to itself. */
-    reg_read(watching->bench, M, IPMMU_MODEL_IMSTR, 1);
+    reg_read(watching->bench, M, PIOMMU_IPMMU_MODEL_IMSTR, 1);
 }
 
 static void observers_see_the_effect(void **state)
@@ -1940,23 +1972,23 @@ static void observers_see_the_effect(void **state)
     struct watch watching = {.bench = bench};
 
     (void)state;
-    ipmmu_model_observe(bench->model, watch, &watching);
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0);
+    piommu_ipmmu_model_observe(bench->model, watch, &watching);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0);
     assert_int_equal(watching.count, 1);
-    assert_int_equal(watching.verdict, IPMMU_MODEL_BYPASSED);
+    assert_int_equal(watching.verdict, PIOMMU_IPMMU_MODEL_BYPASSED);
     assert_int_equal(watching.last.unit, D);
-    assert_int_equal(watching.last.which, IPMMU_MODEL_IMUCTR);
+    assert_int_equal(watching.last.which, PIOMMU_IPMMU_MODEL_IMUCTR);
     assert_int_equal(watching.last.number, 3);
     assert_int_equal(watching.last.offset, 0x330);
     assert_true(watching.last.is_write);
-    reg_write(bench, D, IPMMU_MODEL_IMUCTR, 3, 0x13);
-    assert_int_equal(watching.verdict, IPMMU_MODEL_TRANSLATED);
-    reg_read(bench, D, IPMMU_MODEL_IMUCTR, 3);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0x13);
+    assert_int_equal(watching.verdict, PIOMMU_IPMMU_MODEL_TRANSLATED);
+    reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3);
     assert_int_equal(watching.count, 3);
     assert_false(watching.last.is_write);
     assert_int_equal(watching.last.value, 0x11);
-    ipmmu_model_observe(bench->model, NULL, NULL);
-    reg_read(bench, D, IPMMU_MODEL_IMUCTR, 3);
+    piommu_ipmmu_model_observe(bench->model, NULL, NULL);
+    reg_read(bench, D, PIOMMU_IPMMU_MODEL_IMUCTR, 3);
     assert_int_equal(watching.count, 3);
     bench_close(bench);
 }
@@ -1965,31 +1997,32 @@ static void accesses_are_counted(void **state)
 {
     uint64_t root;
     struct bench *bench = bench_ready(&root);
-    struct ipmmu_model_counters before = ipmmu_model_counters(bench->model, M);
-    struct ipmmu_model_counters after;
+    struct piommu_ipmmu_model_counters before = piommu_ipmmu_model_counters(bench->model, M);
+    struct piommu_ipmmu_model_counters after;
 
     (void)state;
-    assert_int_equal(ipmmu_model_writes(bench->model, D, IPMMU_MODEL_IMUCTR), 1);
-    assert_int_equal(ipmmu_model_writes(bench->model, IPMMU_MODEL_ALL_UNITS, IPMMU_MODEL_IMUCTR),
+    assert_int_equal(piommu_ipmmu_model_writes(bench->model, D, PIOMMU_IPMMU_MODEL_IMUCTR), 1);
+    assert_int_equal(piommu_ipmmu_model_writes(bench->model, PIOMMU_IPMMU_MODEL_ALL_UNITS,
+                                               PIOMMU_IPMMU_MODEL_IMUCTR),
                      2);
-    assert_int_equal(ipmmu_model_flushes(bench->model, D, 1), 1);
-    assert_int_equal(ipmmu_model_flushes(bench->model, D, 2), 0);
+    assert_int_equal(piommu_ipmmu_model_flushes(bench->model, D, 1), 1);
+    assert_int_equal(piommu_ipmmu_model_flushes(bench->model, D, 2), 0);
     flush(bench, D, 1);
     flush(bench, M, 1);
     poll(bench, M, 1, 0);
-    after = ipmmu_model_counters(bench->model, M);
+    after = piommu_ipmmu_model_counters(bench->model, M);
     assert_int_equal(after.writes - before.writes, 1);
     assert_int_equal(after.reads - before.reads, 1);
     assert_int_equal(after.flushes - before.flushes, 1);
-    assert_int_equal(ipmmu_model_flushes(bench->model, D, 1), 2);
+    assert_int_equal(piommu_ipmmu_model_flushes(bench->model, D, 1), 2);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     reaches(bench, H, 2, IOVA, true, OUTPUT);
     is_blocked(bench, H, 2, 0, true);
     passes(bench, H, 9, 0);
-    assert_int_equal(ipmmu_model_counters(bench->model, M).walks, 2);
-    assert_int_equal(ipmmu_model_counters(bench->model, D).dma_translated, 2);
-    after = ipmmu_model_counters(bench->model, IPMMU_MODEL_ALL_UNITS);
+    assert_int_equal(piommu_ipmmu_model_counters(bench->model, M).walks, 2);
+    assert_int_equal(piommu_ipmmu_model_counters(bench->model, D).dma_translated, 2);
+    after = piommu_ipmmu_model_counters(bench->model, PIOMMU_IPMMU_MODEL_ALL_UNITS);
     assert_int_equal(after.dma_translated, 3);
     assert_int_equal(after.dma_blocked, 1);
     assert_int_equal(after.dma_bypassed, 1);
@@ -1998,74 +2031,74 @@ static void accesses_are_counted(void **state)
 
 static void recordings_are_lines(void **state)
 {
-    struct bench *bench = bench_open(IPMMU_MODEL_GEN3);
-    struct bench *gen4 = bench_open(IPMMU_MODEL_GEN4);
-    char line[IPMMU_MODEL_LINE_SIZE];
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
+    struct bench *gen4 = bench_open(PIOMMU_IPMMU_MODEL_GEN4);
+    char line[PIOMMU_IPMMU_MODEL_LINE_SIZE];
 
     (void)state;
-    ipmmu_model_record(bench->model, true);
-    reg_write(bench, D, IPMMU_MODEL_IMCTR, 1, ENABLE);
-    reg_read(bench, M, IPMMU_MODEL_IMSCTLR, 0);
-    ipmmu_model_record(bench->model, false);
-    reg_read(bench, M, IPMMU_MODEL_IMSCTLR, 0);
-    assert_int_equal(ipmmu_model_recorded(bench->model), 2);
-    ipmmu_model_recorded_line(bench->model, 0, line);
+    piommu_ipmmu_model_record(bench->model, true);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, ENABLE);
+    reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSCTLR, 0);
+    piommu_ipmmu_model_record(bench->model, false);
+    reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSCTLR, 0);
+    assert_int_equal(piommu_ipmmu_model_recorded(bench->model), 2);
+    piommu_ipmmu_model_recorded_line(bench->model, 0, line);
     assert_string_equal(line, "D W IMCTR(1) 0x040 0x00000007");
-    ipmmu_model_recorded_line(bench->model, 1, line);
+    piommu_ipmmu_model_recorded_line(bench->model, 1, line);
     assert_string_equal(line, "M R IMSCTLR 0x500 0xc0000000");
-    ipmmu_model_recorded_line(bench->model, 2, line);
+    piommu_ipmmu_model_recorded_line(bench->model, 2, line);
     assert_string_equal(line, "");
-    assert_null(ipmmu_model_recorded_access(bench->model, 2));
-    ipmmu_model_record(gen4->model, true);
-    reg_write(gen4, D, IPMMU_MODEL_IMUASID, 34, 0);
-    ipmmu_model_recorded_line(gen4->model, 0, line);
+    assert_null(piommu_ipmmu_model_recorded_access(bench->model, 2));
+    piommu_ipmmu_model_record(gen4->model, true);
+    reg_write(gen4, D, PIOMMU_IPMMU_MODEL_IMUASID, 34, 0);
+    piommu_ipmmu_model_recorded_line(gen4->model, 0, line);
     assert_string_equal(line, "D W IMUASID(34) 0x3628 0x00000000");
-    ipmmu_model_forget_recording(gen4->model);
-    assert_int_equal(ipmmu_model_recorded(gen4->model), 0);
+    piommu_ipmmu_model_forget_recording(gen4->model);
+    assert_int_equal(piommu_ipmmu_model_recorded(gen4->model), 0);
     bench_close(bench);
     bench_close(gen4);
 }
 
 static void readings_vary_one_at_a_time(void **state)
 {
-    struct ipmmu_model_readings defaults;
-    struct ipmmu_model_readings readings;
+    struct piommu_ipmmu_model_readings defaults;
+    struct piommu_ipmmu_model_readings readings;
     const char *name;
     unsigned int count = 0;
 
     (void)state;
     memset(&defaults, 0, sizeof(defaults));
-    ipmmu_model_default_readings(&defaults);
-    while (ipmmu_model_readings_variant(count, &readings, &name)) {
+    piommu_ipmmu_model_default_readings(&defaults);
+    while (piommu_ipmmu_model_readings_variant(count, &readings, &name)) {
         assert_non_null(name);
         count++;
     }
     assert_int_equal(count, 23);
-    assert_true(ipmmu_model_readings_variant(count - 1, &readings, &name));
-    assert_int_equal(readings.disabled_micro_tlb, IPMMU_MODEL_ABORTS);
+    assert_true(piommu_ipmmu_model_readings_variant(count - 1, &readings, &name));
+    assert_int_equal(readings.disabled_micro_tlb, PIOMMU_IPMMU_MODEL_ABORTS);
     assert_true(readings.s2pte_for_all);
-    assert_int_equal(defaults.disabled_micro_tlb, IPMMU_MODEL_PASSES);
+    assert_int_equal(defaults.disabled_micro_tlb, PIOMMU_IPMMU_MODEL_PASSES);
 }
 
 static void nonsense_is_not_built(void **state)
 {
-    const struct ipmmu_model_unit lost = {.name = "D", .root = 1};
-    const struct ipmmu_model_unit chain[] = {
+    const struct piommu_ipmmu_model_unit lost = {.name = "D", .root = 1};
+    const struct piommu_ipmmu_model_unit chain[] = {
         {.name = "M", .root = 0}, {.name = "D", .root = 0}, {.name = "E", .root = 1}};
-    struct ipmmu_model_parameters parameters = {.generation = IPMMU_MODEL_GEN3};
-    const struct walker_memory memory = {.read64 = read64};
+    struct piommu_ipmmu_model_parameters parameters = {.generation = PIOMMU_IPMMU_MODEL_GEN3};
+    const struct piommu_walker_memory memory = {.read64 = read64};
 
     (void)state;
-    assert_null(ipmmu_model_create(&parameters, memory));
+    assert_null(piommu_ipmmu_model_create(&parameters, memory));
     parameters.units = &lost;
     parameters.unit_count = 1;
-    assert_null(ipmmu_model_create(&parameters, memory));
+    assert_null(piommu_ipmmu_model_create(&parameters, memory));
     parameters.units = chain;
     parameters.unit_count = 3;
-    assert_null(ipmmu_model_create(&parameters, memory));
+    assert_null(piommu_ipmmu_model_create(&parameters, memory));
     parameters.unit_count = 2;
-    parameters.generation = IPMMU_MODEL_GEN2;
-    assert_null(ipmmu_model_create(&parameters, memory));
+    parameters.generation = PIOMMU_IPMMU_MODEL_GEN2;
+    assert_null(piommu_ipmmu_model_create(&parameters, memory));
 }
 
 /* ---- on the fake OS ---- */
@@ -2076,9 +2109,9 @@ static void the_fake_os_leads_to_the_model(void **state)
         .non_coherent = true, .seed = 1, .memory_base = UINT64_C(0xff80000000)};
     struct fake_os *os = fake_os_create(&options);
     struct piommu_host host = fake_os_host(os);
-    const struct ipmmu_model_parameters parameters = {
-        .generation = IPMMU_MODEL_GEN3, .units = units_gen3, .unit_count = 3};
-    struct bench bench = {.generation = IPMMU_MODEL_GEN3, .units = units_gen3, .stage = 1};
+    const struct piommu_ipmmu_model_parameters parameters = {
+        .generation = PIOMMU_IPMMU_MODEL_GEN3, .units = units_gen3, .unit_count = 3};
+    struct bench bench = {.generation = PIOMMU_IPMMU_MODEL_GEN3, .units = units_gen3, .stage = 1};
     const struct piommu_dma_request request = {
         .size = 4096, .alignment = 4096, .max_physical = UINT64_MAX, .purpose = PIOMMU_DMA_TABLE};
     uintptr_t base;
@@ -2087,8 +2120,8 @@ static void the_fake_os_leads_to_the_model(void **state)
     uint64_t *table;
 
     (void)state;
-    bench.model = ipmmu_model_create(
-        &parameters, (struct walker_memory){.read64 = fake_os_device_read64, .ctx = os});
+    bench.model = piommu_ipmmu_model_create(
+        &parameters, (struct piommu_walker_memory){.read64 = fake_os_device_read64, .ctx = os});
     assert_non_null(bench.model);
     ipmmu_model_connect(bench.model, os);
     assert_int_equal(host.os->mmio_map(host.ctx, units_gen3[M].base, 0x1000, &base), 0);
@@ -2097,7 +2130,7 @@ static void the_fake_os_leads_to_the_model(void **state)
     host.os->mmio_write(host.ctx, base + 0x050, 4, 0x5000);
     assert_int_equal(host.os->mmio_read(host.ctx, base + 0x050, 4), 0x5000);
     host.os->mmio_read(host.ctx, base + 0x050, 2);
-    expect_violation(&bench, IPMMU_MODEL_RULE_WIDTH, "M: read of 2 bytes");
+    expect_violation(&bench, PIOMMU_IPMMU_MODEL_RULE_WIDTH, "M: read of 2 bytes");
 
     /* The walker sees what was cleaned, nothing else. */
     probe(&bench);
@@ -2122,7 +2155,7 @@ static void the_fake_os_leads_to_the_model(void **state)
     host.os->mmio_unmap(host.ctx, base, 0x1000);
     host.os->mmio_unmap(host.ctx, product, 4);
     ipmmu_model_assert_clean(bench.model);
-    ipmmu_model_destroy(bench.model);
+    piommu_ipmmu_model_destroy(bench.model);
     fake_os_destroy(os);
 }
 

@@ -6,8 +6,10 @@
  * notices what differs.
  */
 
-#include "ipmmu_model.h"
+#include "ipmmu_model_connect.h"
 #include "ipmmu_traces.h"
+
+#include <piommu/models/ipmmu-vmsa.h>
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,7 +21,7 @@
 
 #define TABLE UINT64_C(0x1480002000)
 
-static const struct ipmmu_model_unit units[] = {
+static const struct piommu_ipmmu_model_unit units[] = {
     {.name = "M", .base = 0xe67b0000, .root = 0},
     {.name = "D", .base = 0xe7740000, .root = 0},
     {.name = "H", .base = 0xe6570000, .root = 0},
@@ -35,23 +37,24 @@ static bool read64(void *ctx, uint64_t physical, uint64_t *value)
     return true;
 }
 
-static struct ipmmu_model *make_model(enum ipmmu_model_class generation)
+static struct piommu_ipmmu_model *make_model(enum piommu_ipmmu_model_class generation)
 {
-    const struct ipmmu_model_parameters parameters = {
+    const struct piommu_ipmmu_model_parameters parameters = {
         .generation = generation,
         .units = units,
-        .unit_count = generation == IPMMU_MODEL_GEN2 ? 1 : 4,
-        .stage2 =
-            generation == IPMMU_MODEL_GEN2 ? IPMMU_MODEL_STAGE2_ABSENT : IPMMU_MODEL_STAGE2_PRESENT,
+        .unit_count = generation == PIOMMU_IPMMU_MODEL_GEN2 ? 1 : 4,
+        .stage2 = generation == PIOMMU_IPMMU_MODEL_GEN2 ? PIOMMU_IPMMU_MODEL_STAGE2_ABSENT
+                                                        : PIOMMU_IPMMU_MODEL_STAGE2_PRESENT,
     };
-    struct ipmmu_model *model =
-        ipmmu_model_create(&parameters, (struct walker_memory){.read64 = read64});
+    struct piommu_ipmmu_model *model =
+        piommu_ipmmu_model_create(&parameters, (struct piommu_walker_memory){.read64 = read64});
 
     assert_non_null(model);
     return model;
 }
 
-static void replay(struct ipmmu_model *model, const char *name, struct ipmmu_trace_names *names)
+static void replay(struct piommu_ipmmu_model *model, const char *name,
+                   struct ipmmu_trace_names *names)
 {
     ipmmu_trace_replay(model, units, 4, ipmmu_trace_named(name), names);
 }
@@ -60,8 +63,9 @@ static void replay(struct ipmmu_model *model, const char *name, struct ipmmu_tra
 
 static void every_line_fits_the_layout(void **state)
 {
-    struct ipmmu_model *models[] = {make_model(IPMMU_MODEL_GEN2), make_model(IPMMU_MODEL_GEN3),
-                                    make_model(IPMMU_MODEL_GEN4)};
+    struct piommu_ipmmu_model *models[] = {make_model(PIOMMU_IPMMU_MODEL_GEN2),
+                                           make_model(PIOMMU_IPMMU_MODEL_GEN3),
+                                           make_model(PIOMMU_IPMMU_MODEL_GEN4)};
     const struct ipmmu_trace *trace;
     size_t count = 0;
 
@@ -74,7 +78,7 @@ static void every_line_fits_the_layout(void **state)
                 fail_msg("%s: %s", trace->name, trace->lines[i]);
             }
             if (line.offset !=
-                ipmmu_model_offset(models[trace->generation], line.which, line.number)) {
+                piommu_ipmmu_model_offset(models[trace->generation], line.which, line.number)) {
                 fail_msg("%s: wrong offset: %s", trace->name, trace->lines[i]);
             }
         }
@@ -82,7 +86,7 @@ static void every_line_fits_the_layout(void **state)
     }
     assert_true(count > 30);
     for (size_t i = 0; i < 3; i++) {
-        ipmmu_model_destroy(models[i]);
+        piommu_ipmmu_model_destroy(models[i]);
     }
 }
 
@@ -105,7 +109,7 @@ static void other_lines_are_refused(void **state)
     assert_true(line.any_order);
     assert_string_equal(line.unit, "D");
     assert_int_equal(line.access, 'W');
-    assert_int_equal(line.which, IPMMU_MODEL_IMCTR);
+    assert_int_equal(line.which, PIOMMU_IPMMU_MODEL_IMCTR);
     assert_int_equal(line.number, 12);
     assert_int_equal(line.offset, 0x40);
     assert_string_equal(line.value, "v|0x2&0x7");
@@ -120,7 +124,7 @@ struct scene {
     bool fault; /* micro-TLB 3 of D, or of a unit of Gen2, meets one first */
 };
 
-#define RESERVED IPMMU_MODEL_RULE_RESERVED
+#define RESERVED PIOMMU_IPMMU_MODEL_RULE_RESERVED
 
 static const struct scene linux_life[] = {
     {"T1 Linux", 0, false}, {"T2", 0, false}, {"T2b", 0, false},      {"T2d", 0, false},
@@ -151,7 +155,7 @@ static const struct scene xen_life[] = {
     {"T6", 0, true},
     {"T7 Xen suspend", 0, false},
     /* The device behind H has not left. */
-    {"T5 Xen", IPMMU_MODEL_RULE_DISABLED, false},
+    {"T5 Xen", PIOMMU_IPMMU_MODEL_RULE_DISABLED, false},
     {NULL, 0, false},
 };
 
@@ -192,27 +196,28 @@ static const struct scene manual_life[] = {
     {"T8", 0, false},       {NULL, 0, false},
 };
 
-static void meet_fault(struct ipmmu_model *model, enum ipmmu_model_class generation)
+static void meet_fault(struct piommu_ipmmu_model *model, enum piommu_ipmmu_model_class generation)
 {
-    size_t unit = generation == IPMMU_MODEL_GEN2 ? 0 : 1;
+    size_t unit = generation == PIOMMU_IPMMU_MODEL_GEN2 ? 0 : 1;
 
-    for (size_t i = 0; i < 4 && generation != IPMMU_MODEL_GEN2; i++) {
-        uint32_t value = ipmmu_model_get(model, i, IPMMU_MODEL_IMSCTLR, 0);
+    for (size_t i = 0; i < 4 && generation != PIOMMU_IPMMU_MODEL_GEN2; i++) {
+        uint32_t value = piommu_ipmmu_model_get(model, i, PIOMMU_IPMMU_MODEL_IMSCTLR, 0);
 
-        ipmmu_model_set(model, i, IPMMU_MODEL_IMSCTLR, 0, value & ~UINT32_C(0x10000000));
+        piommu_ipmmu_model_set(model, i, PIOMMU_IPMMU_MODEL_IMSCTLR, 0,
+                               value & ~UINT32_C(0x10000000));
     }
-    assert_int_equal(ipmmu_model_dma(model, unit, 3, UINT64_C(0x1234567000), true, NULL),
-                     IPMMU_MODEL_BLOCKED);
+    assert_int_equal(piommu_ipmmu_model_dma(model, unit, 3, UINT64_C(0x1234567000), true, NULL),
+                     PIOMMU_IPMMU_MODEL_BLOCKED);
 }
 
 static void live(const struct scene *scenes)
 {
-    enum ipmmu_model_class generation = ipmmu_trace_named(scenes[0].trace)->generation;
-    struct ipmmu_model *model = make_model(generation);
+    enum piommu_ipmmu_model_class generation = ipmmu_trace_named(scenes[0].trace)->generation;
+    struct piommu_ipmmu_model *model = make_model(generation);
     struct ipmmu_trace_names names = {.table = TABLE, .mair = 0x0004ff44};
 
     if (scenes == xt_life) {
-        ipmmu_model_readings(model)->stage2_start = IPMMU_MODEL_STAGE2_START_2;
+        piommu_ipmmu_model_readings(model)->stage2_start = PIOMMU_IPMMU_MODEL_STAGE2_START_2;
     }
     for (; scenes->trace != NULL; scenes++) {
         const struct ipmmu_trace *trace = ipmmu_trace_named(scenes->trace);
@@ -220,17 +225,17 @@ static void live(const struct scene *scenes)
         if (scenes->fault) {
             meet_fault(model, generation);
         }
-        ipmmu_model_record(model, true);
+        piommu_ipmmu_model_record(model, true);
         replay(model, scenes->trace, &names);
-        if (ipmmu_model_broken_rules(model) != scenes->broken) {
-            fail_msg("%s: rules 0x%x: %s", scenes->trace, ipmmu_model_broken_rules(model),
-                     ipmmu_model_violation(model, 0));
+        if (piommu_ipmmu_model_broken_rules(model) != scenes->broken) {
+            fail_msg("%s: rules 0x%x: %s", scenes->trace, piommu_ipmmu_model_broken_rules(model),
+                     piommu_ipmmu_model_violation(model, 0));
         }
-        ipmmu_model_forget_violations(model);
+        piommu_ipmmu_model_forget_violations(model);
         ipmmu_trace_compare(model, trace->lines, trace->count, &names);
         ipmmu_trace_compare_writes(model, trace->lines, trace->count, &names);
     }
-    ipmmu_model_destroy(model);
+    piommu_ipmmu_model_destroy(model);
 }
 
 static void the_model_follows_all_drivers(void **state)
@@ -251,7 +256,7 @@ static void the_model_follows_all_drivers(void **state)
 /* Resume of both, and the order that a later version put right: the root comes first. */
 static void the_model_follows_a_resume(void **state)
 {
-    struct ipmmu_model *model = make_model(IPMMU_MODEL_GEN3);
+    struct piommu_ipmmu_model *model = make_model(PIOMMU_IPMMU_MODEL_GEN3);
     struct ipmmu_trace_names names = {.table = TABLE};
 
     (void)state;
@@ -259,51 +264,51 @@ static void the_model_follows_a_resume(void **state)
     replay(model, "T3", &names);
     replay(model, "T7 Xen suspend", &names);
     for (size_t i = 0; i < 4; i++) {
-        ipmmu_model_power(model, i, false);
-        ipmmu_model_power(model, i, true);
+        piommu_ipmmu_model_power(model, i, false);
+        piommu_ipmmu_model_power(model, i, true);
     }
-    ipmmu_model_record(model, true);
+    piommu_ipmmu_model_record(model, true);
     replay(model, "T7 Xen resume", &names);
     ipmmu_model_assert_clean(model);
     ipmmu_trace_compare(model, ipmmu_trace_named("T7 Xen resume")->lines,
                         ipmmu_trace_named("T7 Xen resume")->count, &names);
-    assert_int_equal(ipmmu_model_get(model, 1, IPMMU_MODEL_IMUCTR, 34), 0x11);
+    assert_int_equal(piommu_ipmmu_model_get(model, 1, PIOMMU_IPMMU_MODEL_IMUCTR, 34), 0x11);
     for (size_t i = 0; i < 4; i++) {
-        ipmmu_model_power(model, i, false);
-        ipmmu_model_power(model, i, true);
+        piommu_ipmmu_model_power(model, i, false);
+        piommu_ipmmu_model_power(model, i, true);
     }
     replay(model, "T7 Linux", &names);
     ipmmu_model_assert_clean(model);
-    ipmmu_model_destroy(model);
+    piommu_ipmmu_model_destroy(model);
 }
 
 /* A micro-TLB of another guest is seen, and the call is undone. */
 static void the_model_follows_a_refusal(void **state)
 {
-    struct ipmmu_model *model = make_model(IPMMU_MODEL_GEN3);
+    struct piommu_ipmmu_model *model = make_model(PIOMMU_IPMMU_MODEL_GEN3);
     struct ipmmu_trace_names names = {.table = TABLE};
 
     (void)state;
     replay(model, "T1 Xen", &names);
     replay(model, "T3", &names);
-    ipmmu_model_set(model, 1, IPMMU_MODEL_IMUCTR, 3, 0x21);
-    ipmmu_model_set(model, 1, IPMMU_MODEL_IMUCTR, 34, 0);
-    ipmmu_model_record(model, true);
+    piommu_ipmmu_model_set(model, 1, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0x21);
+    piommu_ipmmu_model_set(model, 1, PIOMMU_IPMMU_MODEL_IMUCTR, 34, 0);
+    piommu_ipmmu_model_record(model, true);
     replay(model, "T3c", &names);
     ipmmu_model_assert_clean(model);
     ipmmu_trace_compare(model, ipmmu_trace_named("T3c")->lines, ipmmu_trace_named("T3c")->count,
                         &names);
-    ipmmu_model_destroy(model);
+    piommu_ipmmu_model_destroy(model);
 }
 
 /* ---- comparing ---- */
 
-static void record_lines(struct ipmmu_model *model, const char *const *lines, size_t count)
+static void record_lines(struct piommu_ipmmu_model *model, const char *const *lines, size_t count)
 {
-    const struct ipmmu_trace trace = {"", IPMMU_MODEL_GEN3, lines, count};
+    const struct ipmmu_trace trace = {"", PIOMMU_IPMMU_MODEL_GEN3, lines, count};
     struct ipmmu_trace_names names = {.table = TABLE};
 
-    ipmmu_model_record(model, true);
+    piommu_ipmmu_model_record(model, true);
     ipmmu_trace_replay(model, units, 4, &trace, &names);
 }
 
@@ -311,16 +316,16 @@ static void record_lines(struct ipmmu_model *model, const char *const *lines, si
 static bool is_same(const char *const *made, size_t made_count, const char *const *lines,
                     size_t count, bool writes_only)
 {
-    struct ipmmu_model *model = make_model(IPMMU_MODEL_GEN3);
+    struct piommu_ipmmu_model *model = make_model(PIOMMU_IPMMU_MODEL_GEN3);
     struct ipmmu_trace_names names = {.table = TABLE};
     char message[256] = "";
     bool same;
 
-    ipmmu_model_set_flush_polls(model, 0, 2);
+    piommu_ipmmu_model_set_flush_polls(model, 0, 2);
     record_lines(model, made, made_count);
     same = ipmmu_trace_matches(model, lines, count, writes_only, &names, message, sizeof(message));
     assert_int_equal(same, message[0] == '\0');
-    ipmmu_model_destroy(model);
+    piommu_ipmmu_model_destroy(model);
     return same;
 }
 

@@ -14,10 +14,11 @@
 #include <cmocka.h>
 
 #include <piommu/ipmmu-vmsa.h>
+#include <piommu/models/ipmmu-vmsa.h>
 #include <piommu/piommu.h>
 
 #include "fake_os.h"
-#include "ipmmu_model.h"
+#include "ipmmu_model_connect.h"
 
 #define PAGE    0x1000ull
 #define MEMORY  0x80000000ull
@@ -31,12 +32,12 @@ enum { ROOT, CACHE_1, CACHE_2, UNITS };
 
 /* What a kind of system is tested as. */
 struct variant {
-    enum ipmmu_model_class generation;
+    enum piommu_ipmmu_model_class generation;
     const char *compatible;
     unsigned int stage;
 };
 
-static const struct ipmmu_model_unit units[UNITS] = {
+static const struct piommu_ipmmu_model_unit units[UNITS] = {
     {.name = "M", .base = 0xe67b0000, .root = 0},
     {.name = "D", .base = 0xe7740000, .root = 0},
     {.name = "H", .base = 0xe6570000, .root = 0},
@@ -56,7 +57,7 @@ struct grant {
 
 struct bench {
     struct fake_os *os;
-    struct ipmmu_model *model;
+    struct piommu_ipmmu_model *model;
     struct piommu_context *context;
     struct piommu_instance *instances[UNITS];
     struct piommu_device *devices[MASTERS];
@@ -85,7 +86,7 @@ static bool may_reach(const struct bench *bench, unsigned int master, unsigned i
     return bench->passes[master];
 }
 
-static void probe(void *ctx, const struct ipmmu_model_access *access)
+static void probe(void *ctx, const struct piommu_ipmmu_model_access *access)
 {
     struct bench *bench = ctx;
 
@@ -99,8 +100,8 @@ static void probe(void *ctx, const struct ipmmu_model_access *access)
             uint64_t iova = IOVA + (page % PAGES) * PAGE;
 
             bench->probes++;
-            if (ipmmu_model_dma(bench->model, places[i].unit, places[i].id, iova, write,
-                                &physical) != IPMMU_MODEL_BLOCKED &&
+            if (piommu_ipmmu_model_dma(bench->model, places[i].unit, places[i].id, iova, write,
+                                       &physical) != PIOMMU_IPMMU_MODEL_BLOCKED &&
                 !may_reach(bench, i, page % PAGES, write, physical)) {
                 fail_msg("master %u reaches %#llx at %#llx", i, (unsigned long long)physical,
                          (unsigned long long)iova);
@@ -119,26 +120,27 @@ static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault
 }
 
 static struct bench *open_bench(const struct variant *variant,
-                                const struct ipmmu_model_readings *readings)
+                                const struct piommu_ipmmu_model_readings *readings)
 {
     const struct fake_os_options options = {.non_coherent = true, .seed = 7};
     struct bench *bench = calloc(1, sizeof(*bench));
-    struct ipmmu_model_parameters parameters = {
+    struct piommu_ipmmu_model_parameters parameters = {
         .generation = variant->generation,
         .units = units,
         .unit_count = UNITS,
-        .product = variant->generation == IPMMU_MODEL_GEN4 ? 0x5a00 : 0x4f30,
+        .product = variant->generation == PIOMMU_IPMMU_MODEL_GEN4 ? 0x5a00 : 0x4f30,
         .readings = readings,
     };
     struct piommu_context_config config = {.cookie = bench, .fault = on_fault};
 
     assert_non_null(bench);
     bench->os = fake_os_create(&options);
-    bench->model = ipmmu_model_create(
-        &parameters, (struct walker_memory){.read64 = fake_os_device_read64, .ctx = bench->os});
+    bench->model = piommu_ipmmu_model_create(
+        &parameters,
+        (struct piommu_walker_memory){.read64 = fake_os_device_read64, .ctx = bench->os});
     assert_non_null(bench->model);
     ipmmu_model_connect(bench->model, bench->os);
-    ipmmu_model_observe(bench->model, probe, bench);
+    piommu_ipmmu_model_observe(bench->model, probe, bench);
     assert_int_equal(piommu_context_create(fake_os_host(bench->os), &config, &bench->context), 0);
     for (unsigned int i = 0; i < UNITS; i++) {
         bench->places[i] = (struct piommu_ipmmu_vmsa_config){
@@ -146,7 +148,7 @@ static struct bench *open_bench(const struct variant *variant,
             .registers = units[i].base,
             .tables = i == ROOT && variant->stage == 2 ? PIOMMU_IPMMU_VMSA_STAGE2
                                                        : PIOMMU_IPMMU_VMSA_STAGE1,
-            .product_register = ipmmu_model_product_address(bench->model),
+            .product_register = piommu_ipmmu_model_product_address(bench->model),
         };
     }
     return bench;
@@ -200,7 +202,7 @@ static void close_bench(struct bench *bench)
     assert_int_equal(piommu_context_destroy(bench->context), 0);
     ipmmu_model_assert_clean(bench->model);
     fake_os_destroy(bench->os);
-    ipmmu_model_destroy(bench->model);
+    piommu_ipmmu_model_destroy(bench->model);
     free(bench);
 }
 
@@ -226,22 +228,22 @@ static bool reaches(struct bench *bench, unsigned int master, uint64_t iova, boo
 {
     uint64_t found = 0;
 
-    return ipmmu_model_dma(bench->model, places[master].unit, places[master].id, iova, write,
-                           &found) != IPMMU_MODEL_BLOCKED &&
+    return piommu_ipmmu_model_dma(bench->model, places[master].unit, places[master].id, iova, write,
+                                  &found) != PIOMMU_IPMMU_MODEL_BLOCKED &&
            found == physical;
 }
 
 static const struct variant variants[] = {
-    {IPMMU_MODEL_GEN3, "renesas,ipmmu-r8a7795", 1},
-    {IPMMU_MODEL_GEN3, "renesas,ipmmu-r8a7795", 2},
-    {IPMMU_MODEL_GEN4, "renesas,ipmmu-r8a779f0", 1},
-    {IPMMU_MODEL_GEN4, "renesas,ipmmu-r8a779f0", 2},
+    {PIOMMU_IPMMU_MODEL_GEN3, "renesas,ipmmu-r8a7795", 1},
+    {PIOMMU_IPMMU_MODEL_GEN3, "renesas,ipmmu-r8a7795", 2},
+    {PIOMMU_IPMMU_MODEL_GEN4, "renesas,ipmmu-r8a779f0", 1},
+    {PIOMMU_IPMMU_MODEL_GEN4, "renesas,ipmmu-r8a779f0", 2},
 };
 
 #define VARIANTS (sizeof(variants) / sizeof(variants[0]))
 
 /* The whole life of two domains over two cache units, under one reading of what is unknown. */
-static void live(const struct variant *variant, const struct ipmmu_model_readings *readings)
+static void live(const struct variant *variant, const struct piommu_ipmmu_model_readings *readings)
 {
     struct bench *bench = open_bench(variant, readings);
     struct piommu_gather gather;
@@ -286,11 +288,11 @@ static void live(const struct variant *variant, const struct ipmmu_model_reading
     assert_int_equal(piommu_instance_suspend(bench->instances[ROOT]), 0);
     bench->probing = false; /* the guarantee begins when resume returns */
     for (unsigned int i = 0; i < UNITS; i++) {
-        ipmmu_model_power(bench->model, i, false);
+        piommu_ipmmu_model_power(bench->model, i, false);
     }
     assert_int_equal(piommu_domain_map(bench->domains[0], IOVA + 3 * PAGE, MEMORY, PAGE, R), 0);
     for (unsigned int i = 0; i < UNITS; i++) {
-        ipmmu_model_power(bench->model, i, true);
+        piommu_ipmmu_model_power(bench->model, i, true);
         assert_int_equal(piommu_instance_resume(bench->instances[i]), 0);
     }
     bench->probing = true;
@@ -318,13 +320,13 @@ static void test_masters_reach_what_they_were_granted_and_nothing_else(void **st
 {
     (void)state;
     for (size_t i = 0; i < VARIANTS; i++) {
-        struct ipmmu_model_readings readings;
+        struct piommu_ipmmu_model_readings readings;
         const char *name;
 
-        for (unsigned int number = 0; ipmmu_model_readings_variant(number, &readings, &name);
+        for (unsigned int number = 0; piommu_ipmmu_model_readings_variant(number, &readings, &name);
              number++) {
             /* Of this one the driver has to choose: Xen's value is in the field. */
-            readings.stage2_start = IPMMU_MODEL_STAGE2_START_1;
+            readings.stage2_start = PIOMMU_IPMMU_MODEL_STAGE2_START_1;
             print_message("%s, stage %u: %s\n", variants[i].compatible, variants[i].stage, name);
             live(&variants[i], &readings);
         }
@@ -336,7 +338,7 @@ static void drain(struct bench *bench)
 {
     bench->probing = false;
     assert_true(piommu_instance_service(bench->instances[ROOT], 100) >= 0);
-    assert_false(ipmmu_model_interrupt(bench->model, ROOT));
+    assert_false(piommu_ipmmu_model_interrupt(bench->model, ROOT));
     bench->faults = 0;
 }
 
@@ -357,9 +359,9 @@ static void test_a_fault_is_told_with_its_domain_and_the_only_device_in_it(void 
         }
         drain(bench);
         assert_false(reaches(bench, 0, iova, false, MEMORY));
-        assert_true(ipmmu_model_interrupt(bench->model, ROOT));
+        assert_true(piommu_ipmmu_model_interrupt(bench->model, ROOT));
         assert_int_equal(piommu_instance_interrupt(bench->instances[ROOT], 8, &more), 1);
-        assert_false(ipmmu_model_interrupt(bench->model, ROOT));
+        assert_false(piommu_ipmmu_model_interrupt(bench->model, ROOT));
         assert_int_equal(bench->faults, 1);
         assert_true(bench->fault.iova_valid && bench->fault.iova == iova);
         assert_false(bench->fault.id_valid);
@@ -384,7 +386,7 @@ static void test_contexts_run_out_and_are_used_again(void **state)
 {
     (void)state;
     for (size_t i = 0; i < VARIANTS; i++) {
-        unsigned int limit = variants[i].generation == IPMMU_MODEL_GEN3 ? 6 : 14;
+        unsigned int limit = variants[i].generation == PIOMMU_IPMMU_MODEL_GEN3 ? 6 : 14;
         struct bench *bench = open_bench(&variants[i], NULL);
         struct piommu_domain *domains[16];
         struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_PAGING,
@@ -421,14 +423,14 @@ static void test_a_flush_that_does_not_end_fails_the_unit_and_blocks_its_masters
         assert_int_equal(piommu_device_attach(bench->devices[0], bench->domains[0]), 0);
         assert_true(reaches(bench, 0, IOVA, true, MEMORY));
         assert_int_equal(piommu_domain_unmap(bench->domains[0], IOVA, PAGE, &gather, NULL), 0);
-        ipmmu_model_set_flush_polls(bench->model, ROOT, IPMMU_MODEL_NEVER);
+        piommu_ipmmu_model_set_flush_polls(bench->model, ROOT, PIOMMU_IPMMU_MODEL_NEVER);
         assert_int_equal(piommu_domain_sync(bench->domains[0], &gather), -PIOMMU_EFAILED);
         assert_true(gather.pending);
         piommu_instance_get_info(bench->instances[CACHE_1], &info);
         assert_int_equal(info.state, PIOMMU_INSTANCE_FAILED);
         assert_false(reaches(bench, 0, IOVA, true, MEMORY));
-        ipmmu_model_set_flush_polls(bench->model, ROOT, 0);
-        ipmmu_model_end_flushes(bench->model, ROOT);
+        piommu_ipmmu_model_set_flush_polls(bench->model, ROOT, 0);
+        piommu_ipmmu_model_end_flushes(bench->model, ROOT);
         close_bench(bench);
     }
 }
@@ -440,7 +442,7 @@ static void test_what_firmware_has_left_does_not_matter(void **state)
         for (uint32_t seed = 1; seed < 20; seed++) {
             struct bench *bench = open_bench(&variants[i], NULL);
 
-            ipmmu_model_litter(bench->model, seed);
+            piommu_ipmmu_model_litter(bench->model, seed);
             start(bench);
             drain(bench);
             bench->probing = true;
@@ -571,7 +573,7 @@ static void test_what_cannot_be_driven_is_refused(void **state)
         }
         assert_int_equal(piommu_context_destroy(bench->context), 0);
         fake_os_destroy(bench->os);
-        ipmmu_model_destroy(bench->model);
+        piommu_ipmmu_model_destroy(bench->model);
         free(bench);
     }
 }

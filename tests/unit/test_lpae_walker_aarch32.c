@@ -14,7 +14,7 @@
 #define TTBCR_TOP (EAE | WALKS << 16)
 #define VTCR      (BIT(31) | WALKS)
 
-static const struct walker_hardware armv8 = {
+static const struct piommu_walker_hardware armv8 = {
     .physical_bits = 44,
     .has_small_tables = true,
     .has_access_flag_updates = true,
@@ -22,26 +22,26 @@ static const struct walker_hardware armv8 = {
     .break_before_make_level = 2,
 };
 
-static const struct walker_hardware armv7 = {
+static const struct piommu_walker_hardware armv7 = {
     .physical_bits = 40,
     .is_armv7 = true,
 };
 
-static enum walker_setup setup_lower(uint64_t ttbcr, uint64_t ttbr0)
+static enum piommu_walker_setup setup_lower(uint64_t ttbcr, uint64_t ttbr0)
 {
-    return walker_regime_from_ttbcr(&armv8, (uint32_t)ttbcr, ttbr0, 0x0004ff44, 0xf4, false,
-                                    &fixture.regime);
+    return piommu_walker_regime_from_ttbcr(&armv8, (uint32_t)ttbcr, ttbr0, 0x0004ff44, 0xf4, false,
+                                           &fixture.regime);
 }
 
-static enum walker_setup setup_upper(uint64_t ttbcr, uint64_t ttbr1)
+static enum piommu_walker_setup setup_upper(uint64_t ttbcr, uint64_t ttbr1)
 {
-    return walker_regime_from_ttbcr(&armv8, (uint32_t)ttbcr, ttbr1, 0x0004ff44, 0xf4, true,
-                                    &fixture.regime);
+    return piommu_walker_regime_from_ttbcr(&armv8, (uint32_t)ttbcr, ttbr1, 0x0004ff44, 0xf4, true,
+                                           &fixture.regime);
 }
 
-static enum walker_setup setup_stage2(uint64_t vtcr, uint64_t vttbr)
+static enum piommu_walker_setup setup_stage2(uint64_t vtcr, uint64_t vttbr)
 {
-    return walker_regime_from_aarch32_vtcr(&armv8, (uint32_t)vtcr, vttbr, &fixture.regime);
+    return piommu_walker_regime_from_aarch32_vtcr(&armv8, (uint32_t)vtcr, vttbr, &fixture.regime);
 }
 
 /* 32 - T0SZ bits, where T0SZ has a sign, which S repeats. */
@@ -58,7 +58,7 @@ static uint64_t build_three_levels(unsigned int stage, uint64_t leaf)
     memset(fixture.regions, 0, sizeof(fixture.regions));
     assert_int_equal(stage == 1 ? setup_lower(TTBCR, 0x10000)
                                 : setup_stage2(vtcr_of(40, 1), 0x10000),
-                     WALKER_SETUP_OK);
+                     PIOMMU_WALKER_SETUP_OK);
     put(0x10000 + 8 * root_entry, 0x30000 | TABLE);
     put(0x30000 + 8 * 3, 0x40000 | TABLE);
     put(0x40000 + 8 * 4, leaf | PAGE);
@@ -72,12 +72,12 @@ static uint64_t build_three_levels(unsigned int stage, uint64_t leaf)
 
 static void test_walker_decodes_ttbcr_fields(void **state)
 {
-    const struct walker_regime *regime = &fixture.regime;
+    const struct piommu_walker_regime *regime = &fixture.regime;
 
     (void)state;
     assert_int_equal(setup_lower(TTBCR | 3 | BIT(22), UINT64_C(0x0012000012345000)),
-                     WALKER_SETUP_OK);
-    assert_int_equal(regime->format, WALKER_FORMAT_AARCH32);
+                     PIOMMU_WALKER_SETUP_OK);
+    assert_int_equal(regime->format, PIOMMU_WALKER_FORMAT_AARCH32);
     assert_int_equal(regime->stage, 1);
     assert_int_equal(regime->granule_shift, 12);
     assert_int_equal(regime->input_bits, 29);
@@ -90,27 +90,27 @@ static void test_walker_decodes_ttbcr_fields(void **state)
     assert_int_equal(regime->walk_outer_cacheability, 1);
     assert_int_equal(regime->walk_shareability, 3);
     assert_true(regime->mair == UINT64_C(0x000000f40004ff44));
-    assert_int_equal(setup_lower(TTBCR | BIT(7), 0), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR | BIT(7), 0), PIOMMU_WALKER_SETUP_OK);
     assert_true(regime->is_disabled);
 }
 
 static void test_walker_decodes_the_upper_half_of_ttbcr(void **state)
 {
-    const struct walker_regime *regime = &fixture.regime;
+    const struct piommu_walker_regime *regime = &fixture.regime;
 
     (void)state;
     /* All fields of the lower half say something else. */
     assert_int_equal(setup_upper(EAE | 5 | BIT(7) | 2 << 8 | 2 << 10 | 2 << 12 | 3 << 16 | 1 << 24 |
                                      3 << 26 | 3 << 28,
                                  UINT64_C(0x0034000000001000)),
-                     WALKER_SETUP_OK);
+                     PIOMMU_WALKER_SETUP_OK);
     assert_int_equal(regime->input_bits, 29);
     assert_true(regime->is_upper_half && !regime->is_disabled);
     assert_int_equal(regime->identifier, 0x34);
     assert_int_equal(regime->walk_inner_cacheability, 1);
     assert_int_equal(regime->walk_outer_cacheability, 3);
     assert_int_equal(regime->walk_shareability, 3);
-    assert_int_equal(setup_upper(TTBCR_TOP | 1 << 16 | BIT(23), 0), WALKER_SETUP_OK);
+    assert_int_equal(setup_upper(TTBCR_TOP | 1 << 16 | BIT(23), 0), PIOMMU_WALKER_SETUP_OK);
     assert_true(regime->is_disabled);
 }
 
@@ -120,20 +120,22 @@ static void test_walker_refuses_reserved_ttbcr_values(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
-        assert_int_equal(setup_lower(TTBCR | BIT(reserved[i]), 0), WALKER_SETUP_RESERVED_BITS);
-        assert_int_equal(setup_upper(TTBCR_TOP | BIT(reserved[i]), 0), WALKER_SETUP_RESERVED_BITS);
+        assert_int_equal(setup_lower(TTBCR | BIT(reserved[i]), 0),
+                         PIOMMU_WALKER_SETUP_RESERVED_BITS);
+        assert_int_equal(setup_upper(TTBCR_TOP | BIT(reserved[i]), 0),
+                         PIOMMU_WALKER_SETUP_RESERVED_BITS);
     }
     /* Short descriptors, and TTBCR2. */
-    assert_int_equal(setup_lower(TTBCR & ~EAE, 0), WALKER_SETUP_UNSUPPORTED);
-    assert_int_equal(setup_lower(TTBCR | BIT(6), 0), WALKER_SETUP_UNSUPPORTED);
-    assert_int_equal(setup_lower(TTBCR & ~BIT(13), 0), WALKER_SETUP_RESERVED_BITS);
-    assert_int_equal(setup_lower(TTBCR, BIT(56)), WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_lower(TTBCR & ~EAE, 0), PIOMMU_WALKER_SETUP_UNSUPPORTED);
+    assert_int_equal(setup_lower(TTBCR | BIT(6), 0), PIOMMU_WALKER_SETUP_UNSUPPORTED);
+    assert_int_equal(setup_lower(TTBCR & ~BIT(13), 0), PIOMMU_WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_lower(TTBCR, BIT(56)), PIOMMU_WALKER_SETUP_RESERVED_BITS);
     /* Bit 0 of the root's register came with Armv8. */
-    assert_int_equal(setup_lower(TTBCR, BIT(0)), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR, BIT(0)), PIOMMU_WALKER_SETUP_OK);
     assert_true(fixture.regime.is_common_not_private && fixture.regime.root == 0);
-    assert_int_equal(
-        walker_regime_from_ttbcr(&armv7, (uint32_t)TTBCR, BIT(0), 0, 0, false, &fixture.regime),
-        WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(piommu_walker_regime_from_ttbcr(&armv7, (uint32_t)TTBCR, BIT(0), 0, 0, false,
+                                                     &fixture.regime),
+                     PIOMMU_WALKER_SETUP_RESERVED_BITS);
 }
 
 /* T0SZ or T1SZ, start level, entries of the root. */
@@ -152,18 +154,18 @@ static void test_walker_derives_start_level_and_root_of_stage1_from_ttbcr(void *
             uint64_t ttbcr = TTBCR | TTBCR_TOP | size << (upper ? 16 : 0);
 
             assert_int_equal(upper ? setup_upper(ttbcr, 0) : setup_lower(ttbcr, 0),
-                             WALKER_SETUP_OK);
+                             PIOMMU_WALKER_SETUP_OK);
             assert_int_equal(fixture.regime.start_level, cases[size].level);
             assert_int_equal(fixture.regime.input_bits, 32 - size);
-            assert_true(walker_root_size(&fixture.regime) == bytes);
+            assert_true(piommu_walker_root_size(&fixture.regime) == bytes);
             /* Aligned to its size, and no more than that. */
             assert_int_equal(upper ? setup_upper(ttbcr, 0x10000 + bytes)
                                    : setup_lower(ttbcr, 0x10000 + bytes),
-                             WALKER_SETUP_OK);
+                             PIOMMU_WALKER_SETUP_OK);
             assert_true(fixture.regime.root == 0x10000 + bytes);
             assert_int_equal(upper ? setup_upper(ttbcr, 0x10000 + bytes / 2)
                                    : setup_lower(ttbcr, 0x10000 + bytes / 2),
-                             WALKER_SETUP_ROOT_ALIGNMENT);
+                             PIOMMU_WALKER_SETUP_ROOT_ALIGNMENT);
         }
     }
 }
@@ -172,27 +174,28 @@ static void test_walker_decodes_aarch32_vtcr_fields(void **state)
 {
     static const unsigned int reserved[] = {5,  14, 15, 16, 17, 18, 19, 20, 21,
                                             22, 23, 24, 25, 26, 27, 28, 29, 30};
-    const struct walker_regime *regime = &fixture.regime;
+    const struct piommu_walker_regime *regime = &fixture.regime;
 
     (void)state;
-    assert_int_equal(setup_stage2(vtcr_of(40, 1), UINT64_C(0x00ab000000012000)), WALKER_SETUP_OK);
-    assert_int_equal(regime->format, WALKER_FORMAT_AARCH32);
+    assert_int_equal(setup_stage2(vtcr_of(40, 1), UINT64_C(0x00ab000000012000)),
+                     PIOMMU_WALKER_SETUP_OK);
+    assert_int_equal(regime->format, PIOMMU_WALKER_FORMAT_AARCH32);
     assert_int_equal(regime->stage, 2);
     assert_int_equal(regime->input_bits, 40);
     assert_int_equal(regime->output_bits, 40);
     assert_int_equal(regime->start_level, 1);
     assert_int_equal(regime->identifier, 0xab);
-    assert_true(regime->root == 0x12000 && walker_root_size(regime) == 0x2000);
+    assert_true(regime->root == 0x12000 && piommu_walker_root_size(regime) == 0x2000);
     assert_int_equal(regime->walk_shareability, 3);
     for (size_t i = 0; i < sizeof(reserved) / sizeof(reserved[0]); i++) {
         assert_int_equal(setup_stage2(vtcr_of(32, 1) | BIT(reserved[i]), 0),
-                         WALKER_SETUP_RESERVED_BITS);
+                         PIOMMU_WALKER_SETUP_RESERVED_BITS);
     }
-    assert_int_equal(setup_stage2(vtcr_of(32, 1) & ~BIT(31), 0), WALKER_SETUP_RESERVED_BITS);
-    assert_int_equal(setup_stage2(vtcr_of(40, 1), BIT(56)), WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_stage2(vtcr_of(32, 1) & ~BIT(31), 0), PIOMMU_WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_stage2(vtcr_of(40, 1), BIT(56)), PIOMMU_WALKER_SETUP_RESERVED_BITS);
     /* S has to be a copy of the sign of T0SZ. */
-    assert_int_equal(setup_stage2(vtcr_of(32, 1) | BIT(4), 0), WALKER_SETUP_RESERVED_BITS);
-    assert_int_equal(setup_stage2(vtcr_of(33, 1) & ~BIT(4), 0), WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_stage2(vtcr_of(32, 1) | BIT(4), 0), PIOMMU_WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_stage2(vtcr_of(33, 1) & ~BIT(4), 0), PIOMMU_WALKER_SETUP_RESERVED_BITS);
 }
 
 /* All of T0SZ and SL0. */
@@ -207,56 +210,56 @@ static void test_walker_accepts_exactly_the_legal_start_levels_of_aarch32_stage2
             uint64_t bytes;
 
             assert_int_equal(setup_stage2(vtcr_of(bits, start), 0),
-                             is_legal ? WALKER_SETUP_OK : WALKER_SETUP_START_LEVEL);
+                             is_legal ? PIOMMU_WALKER_SETUP_OK : PIOMMU_WALKER_SETUP_START_LEVEL);
             if (!is_legal) {
                 continue;
             }
             assert_int_equal(fixture.regime.input_bits, bits);
             assert_int_equal(fixture.regime.start_level, start ? 1 : 2);
             bytes = UINT64_C(8) << (bits - (start ? 30 : 21));
-            assert_true(walker_root_size(&fixture.regime) == bytes);
-            assert_int_equal(setup_stage2(vtcr_of(bits, start), bytes), WALKER_SETUP_OK);
+            assert_true(piommu_walker_root_size(&fixture.regime) == bytes);
+            assert_int_equal(setup_stage2(vtcr_of(bits, start), bytes), PIOMMU_WALKER_SETUP_OK);
             assert_int_equal(setup_stage2(vtcr_of(bits, start), bytes / 2),
-                             WALKER_SETUP_ROOT_ALIGNMENT);
+                             PIOMMU_WALKER_SETUP_ROOT_ALIGNMENT);
         }
     }
 }
 
 static void test_walker_refuses_what_aarch32_does_not_have(void **state)
 {
-    struct walker_regime good;
+    struct piommu_walker_regime good;
 
     (void)state;
-    assert_int_equal(setup_lower(TTBCR, 0x10000), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR, 0x10000), PIOMMU_WALKER_SETUP_OK);
     good = fixture.regime;
     fixture.regime.granule_shift = 14;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_GRANULE);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_GRANULE);
     fixture.regime = good;
     fixture.regime.output_bits = 42;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_OUTPUT_SIZE);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_OUTPUT_SIZE);
     fixture.regime = good;
     fixture.regime.input_bits = 33;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_INPUT_SIZE);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_INPUT_SIZE);
     fixture.regime.input_bits = 24;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_INPUT_SIZE);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_INPUT_SIZE);
     fixture.regime = good;
     fixture.regime.other_half_bits = 33;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_INPUT_SIZE);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_INPUT_SIZE);
     fixture.regime = good;
     fixture.regime.ignores_top_byte = true;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_UNSUPPORTED);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_UNSUPPORTED);
     fixture.regime = good;
     fixture.regime.access_flag_updates = true;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_UNSUPPORTED);
-    assert_int_equal(setup_stage2(vtcr_of(40, 1), 0x10000), WALKER_SETUP_OK);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_UNSUPPORTED);
+    assert_int_equal(setup_stage2(vtcr_of(40, 1), 0x10000), PIOMMU_WALKER_SETUP_OK);
     fixture.regime.forced_write_back = true;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_UNSUPPORTED);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_UNSUPPORTED);
     fixture.regime.forced_write_back = false;
     fixture.regime.input_bits = 41;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_INPUT_SIZE);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_INPUT_SIZE);
     fixture.regime.input_bits = 25;
     fixture.regime.start_level = 3;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_START_LEVEL);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_START_LEVEL);
 }
 
 static void test_walker_has_no_more_output_bits_than_hardware(void **state)
@@ -265,12 +268,12 @@ static void test_walker_has_no_more_output_bits_than_hardware(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        struct walker_hardware hardware = armv8;
+        struct piommu_walker_hardware hardware = armv8;
 
         hardware.physical_bits = sizes[i][0];
-        assert_int_equal(
-            walker_regime_from_ttbcr(&hardware, (uint32_t)TTBCR, 0, 0, 0, false, &fixture.regime),
-            WALKER_SETUP_OK);
+        assert_int_equal(piommu_walker_regime_from_ttbcr(&hardware, (uint32_t)TTBCR, 0, 0, 0, false,
+                                                         &fixture.regime),
+                         PIOMMU_WALKER_SETUP_OK);
         assert_int_equal(fixture.regime.output_bits, sizes[i][1]);
     }
 }
@@ -298,10 +301,10 @@ static void test_walker_translates_a_page_through_three_levels(void **state)
 static void test_walker_translates_aarch32_blocks(void **state)
 {
     (void)state;
-    assert_int_equal(setup_lower(TTBCR, 0x10000), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR, 0x10000), PIOMMU_WALKER_SETUP_OK);
     put(0x10008, UINT64_C(0xffc0000000) | S1_LEAF | BLOCK);
     assert_output(0x7fffffff, UINT64_C(0xffffffffff), 30);
-    assert_int_equal(setup_lower(TTBCR | 2, 0x20000), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR | 2, 0x20000), PIOMMU_WALKER_SETUP_OK);
     put(0x20008, UINT64_C(0xffffe00000) | S1_LEAF | BLOCK);
     assert_output(0x3fffff, UINT64_C(0xffffffffff), 21);
 }
@@ -310,15 +313,15 @@ static void test_walker_indexes_the_smallest_roots(void **state)
 {
     (void)state;
     /* Two entries, at an address that is aligned to them only. */
-    assert_int_equal(setup_lower(TTBCR | 1, 0x10010), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR | 1, 0x10010), PIOMMU_WALKER_SETUP_OK);
     put(0x10018, 0x40000000 | S1_LEAF | BLOCK);
     assert_output(0x7fffffff, 0x7fffffff, 30);
-    assert_fault(0x3fffffff, WALKER_FAULT_TRANSLATION, 1);
+    assert_fault(0x3fffffff, PIOMMU_WALKER_FAULT_TRANSLATION, 1);
     /* Sixteen entries of level 2. */
-    assert_int_equal(setup_lower(TTBCR | 7, 0x20080), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR | 7, 0x20080), PIOMMU_WALKER_SETUP_OK);
     put(0x200f8, 0x200000 | S1_LEAF | BLOCK);
     assert_output(0x1ffffff, 0x3fffff, 21);
-    assert_fault(0, WALKER_FAULT_TRANSLATION, 2);
+    assert_fault(0, PIOMMU_WALKER_FAULT_TRANSLATION, 2);
 }
 
 static void test_walker_indexes_concatenated_roots_of_aarch32(void **state)
@@ -331,8 +334,8 @@ static void test_walker_indexes_concatenated_roots_of_aarch32(void **state)
         uint64_t last;
 
         memset(fixture.regions, 0, sizeof(fixture.regions));
-        assert_int_equal(setup_stage2(vtcr_of(bits, cases[i][1]), 0x20000), WALKER_SETUP_OK);
-        last = walker_root_size(&fixture.regime) - 8;
+        assert_int_equal(setup_stage2(vtcr_of(bits, cases[i][1]), 0x20000), PIOMMU_WALKER_SETUP_OK);
+        last = piommu_walker_root_size(&fixture.regime) - 8;
         put(0x20000 + last, 0x40000000 | S2_LEAF | BLOCK);
         assert_output(BIT(bits) - 1, cases[i][1] ? 0x7fffffff : 0x401fffff, cases[i][1] ? 30 : 21);
         assert_true(fixture.result.steps[0].location == 0x20000 + last);
@@ -364,12 +367,13 @@ static void test_walker_divides_the_input_between_the_halves(void **state)
         for (size_t j = 0; j < sizeof(probes) / sizeof(probes[0]); j++) {
             uint64_t input = probes[j];
 
-            assert_int_equal(setup_lower(ttbcr, 0x20000), WALKER_SETUP_OK);
-            assert_int_equal(translate(input, reading), WALKER_FAULT_TRANSLATION);
+            assert_int_equal(setup_lower(ttbcr, 0x20000), PIOMMU_WALKER_SETUP_OK);
+            assert_int_equal(translate(input, reading), PIOMMU_WALKER_FAULT_TRANSLATION);
             assert_int_equal(fixture.result.step_count, input <= lower_last);
-            assert_int_equal(walker_input_is_in_range(&fixture.regime, input), input <= lower_last);
-            assert_int_equal(setup_upper(ttbcr, 0x20000), WALKER_SETUP_OK);
-            assert_int_equal(translate(input, reading), WALKER_FAULT_TRANSLATION);
+            assert_int_equal(piommu_walker_input_is_in_range(&fixture.regime, input),
+                             input <= lower_last);
+            assert_int_equal(setup_upper(ttbcr, 0x20000), PIOMMU_WALKER_SETUP_OK);
+            assert_int_equal(translate(input, reading), PIOMMU_WALKER_FAULT_TRANSLATION);
             assert_int_equal(fixture.result.step_count,
                              input >= upper_first && input <= UINT32_MAX);
         }
@@ -384,12 +388,12 @@ static void test_walker_translates_the_upper_half_of_32_bits(void **state)
         unsigned int shift = size == 1 ? 30 : 21;
 
         memset(fixture.regions, 0, sizeof(fixture.regions));
-        assert_int_equal(setup_upper(TTBCR_TOP | size << 16, 0x10000), WALKER_SETUP_OK);
+        assert_int_equal(setup_upper(TTBCR_TOP | size << 16, 0x10000), PIOMMU_WALKER_SETUP_OK);
         put(0x10000, 0x40000000 | S1_LEAF | BLOCK);
-        put(0x10000 + walker_root_size(&fixture.regime) - 8, 0x80000000 | S1_LEAF | BLOCK);
+        put(0x10000 + piommu_walker_root_size(&fixture.regime) - 8, 0x80000000 | S1_LEAF | BLOCK);
         assert_output(first, 0x40000000, shift);
         assert_output(UINT32_MAX, 0x80000000 + BIT(shift) - 1, shift);
-        assert_fault(first - 1, WALKER_FAULT_TRANSLATION, 1);
+        assert_fault(first - 1, PIOMMU_WALKER_FAULT_TRANSLATION, 1);
         assert_int_equal(fixture.result.step_count, 0);
     }
 }
@@ -400,29 +404,29 @@ static void test_walker_reports_aarch32_faults_at_their_level(void **state)
 
     (void)state;
     input = build_three_levels(2, 0x5000 | S2_LEAF);
-    assert_fault(0, WALKER_FAULT_TRANSLATION, 1);
-    assert_fault(input - 0x600000, WALKER_FAULT_TRANSLATION, 2);
-    assert_fault(input - 0x1000, WALKER_FAULT_TRANSLATION, 3);
+    assert_fault(0, PIOMMU_WALKER_FAULT_TRANSLATION, 1);
+    assert_fault(input - 0x600000, PIOMMU_WALKER_FAULT_TRANSLATION, 2);
+    assert_fault(input - 0x1000, PIOMMU_WALKER_FAULT_TRANSLATION, 3);
     put(0x40020, 0x5000 | S2_LEAF | BLOCK);
-    assert_fault(input, WALKER_FAULT_TRANSLATION, 3);
+    assert_fault(input, PIOMMU_WALKER_FAULT_TRANSLATION, 3);
     put(0x40020, (0x5000 | S2_LEAF | PAGE) & ~(AF | S2_R));
-    assert_fault(input, WALKER_FAULT_ACCESS_FLAG, 3);
+    assert_fault(input, PIOMMU_WALKER_FAULT_ACCESS_FLAG, 3);
     put(0x40020, (0x5000 | S2_LEAF | PAGE) & ~S2_R);
-    assert_fault(input, WALKER_FAULT_PERMISSION, 3);
+    assert_fault(input, PIOMMU_WALKER_FAULT_PERMISSION, 3);
     put(0x30018, 0xbad0000 | TABLE);
-    assert_fault(input, WALKER_FAULT_WALK_ABORT, 3);
+    assert_fault(input, PIOMMU_WALKER_FAULT_WALK_ABORT, 3);
     /* There is no level 0, not even for an input that no table covers. */
-    assert_fault(BIT(40), WALKER_FAULT_TRANSLATION, 1);
+    assert_fault(BIT(40), PIOMMU_WALKER_FAULT_TRANSLATION, 1);
     assert_int_equal(fixture.result.step_count, 0);
     fixture.regime.start_level = 2;
-    assert_fault(input, WALKER_FAULT_TRANSLATION, 1);
+    assert_fault(input, PIOMMU_WALKER_FAULT_TRANSLATION, 1);
     assert_int_equal(fixture.result.step_count, 0);
     build_three_levels(1, 0x5000 | S1_LEAF);
     fixture.regime.is_disabled = true;
-    assert_fault(0, WALKER_FAULT_TRANSLATION, 1);
+    assert_fault(0, PIOMMU_WALKER_FAULT_TRANSLATION, 1);
     fixture.regime.is_disabled = false;
     fixture.regime.root = BIT(40);
-    assert_fault(0, WALKER_FAULT_ADDRESS_SIZE, 0);
+    assert_fault(0, PIOMMU_WALKER_FAULT_ADDRESS_SIZE, 0);
 }
 
 static void test_walker_treats_high_address_bits_by_architecture_version(void **state)
@@ -431,17 +435,17 @@ static void test_walker_treats_high_address_bits_by_architecture_version(void **
     for (unsigned int bit = 40; bit < 48; bit++) {
         uint64_t input = build_three_levels(1, 0x5000 | S1_LEAF | BIT(bit));
 
-        assert_fault(input, WALKER_FAULT_ADDRESS_SIZE, 3);
+        assert_fault(input, PIOMMU_WALKER_FAULT_ADDRESS_SIZE, 3);
         put(0x30018, 0x40000 | TABLE | BIT(bit));
-        assert_fault(input, WALKER_FAULT_ADDRESS_SIZE, 2);
+        assert_fault(input, PIOMMU_WALKER_FAULT_ADDRESS_SIZE, 2);
         put(0x10010, 0x30000 | TABLE | BIT(bit));
-        assert_fault(input, WALKER_FAULT_ADDRESS_SIZE, 1);
+        assert_fault(input, PIOMMU_WALKER_FAULT_ADDRESS_SIZE, 1);
         fixture.regime.hardware = armv7;
         assert_output(input, 0x5000, 12);
-        assert_int_equal(setup_lower(TTBCR, BIT(bit)), WALKER_SETUP_ROOT_ADDRESS);
-        assert_int_equal(walker_regime_from_ttbcr(&armv7, (uint32_t)TTBCR, BIT(bit), 0, 0, false,
-                                                  &fixture.regime),
-                         WALKER_SETUP_RESERVED_BITS);
+        assert_int_equal(setup_lower(TTBCR, BIT(bit)), PIOMMU_WALKER_SETUP_ROOT_ADDRESS);
+        assert_int_equal(piommu_walker_regime_from_ttbcr(&armv7, (uint32_t)TTBCR, BIT(bit), 0, 0,
+                                                         false, &fixture.regime),
+                         PIOMMU_WALKER_SETUP_RESERVED_BITS);
     }
 }
 
@@ -532,7 +536,7 @@ static void test_walker_applies_the_permission_table_of_aarch32_stage2(void **st
 
 static void test_walker_decodes_aarch32_attributes(void **state)
 {
-    const struct walker_attributes *attributes = &fixture.result.attributes;
+    const struct piommu_walker_attributes *attributes = &fixture.result.attributes;
     uint64_t input;
 
     (void)state;
@@ -556,11 +560,11 @@ static void test_walker_knows_no_dirty_state_and_no_nt_bit_in_aarch32(void **sta
 
     (void)state;
     input = build_three_levels(1, 0x5000 | S1_LEAF | AP_RO | DBM);
-    assert_int_equal(translate(input, writing), WALKER_FAULT_PERMISSION);
+    assert_int_equal(translate(input, writing), PIOMMU_WALKER_FAULT_PERMISSION);
     assert_false(fixture.result.attributes.writable_clean);
     assert_false(fixture.result.attributes.dirty_bit_modifier);
     put(0x40020, 0x5000 | S1_LEAF | PAGE | DBM);
-    assert_int_equal(translate(input, writing), WALKER_FAULT_NONE);
+    assert_int_equal(translate(input, writing), PIOMMU_WALKER_FAULT_NONE);
     assert_false(fixture.result.attributes.dirty);
     put(0x10008, S1_LEAF | BLOCK | BIT(16));
     assert_output(0x40000000, 0, 30);
@@ -594,8 +598,9 @@ static void test_checker_finds_reserved_bits_of_aarch32(void **state)
         bool is_armv7 = i / 2;
 
         for (unsigned int bit = 40; bit <= 51; bit++) {
-            enum walker_problem_kind kind =
-                bit < 48 && !is_armv7 ? WALKER_PROBLEM_ADDRESS_SIZE : WALKER_PROBLEM_RESERVED_BITS;
+            enum piommu_walker_problem_kind kind = bit < 48 && !is_armv7
+                                                       ? PIOMMU_WALKER_PROBLEM_ADDRESS_SIZE
+                                                       : PIOMMU_WALKER_PROBLEM_RESERVED_BITS;
 
             build_three_levels(stage, leaf | BIT(bit));
             fixture.regime.hardware.is_armv7 = is_armv7;
@@ -606,11 +611,11 @@ static void test_checker_finds_reserved_bits_of_aarch32(void **state)
         }
         for (unsigned int bit = 59; bit <= 63; bit++) {
             build_three_levels(stage, leaf | BIT(bit));
-            assert_problem(WALKER_PROBLEM_RESERVED_BITS);
+            assert_problem(PIOMMU_WALKER_PROBLEM_RESERVED_BITS);
             put(0x40020, leaf | PAGE);
             put(0x30018, 0x40000 | TABLE | BIT(bit));
-            assert_problem(stage == 1 ? WALKER_PROBLEM_TABLE_ATTRIBUTES
-                                      : WALKER_PROBLEM_RESERVED_BITS);
+            assert_problem(stage == 1 ? PIOMMU_WALKER_PROBLEM_TABLE_ATTRIBUTES
+                                      : PIOMMU_WALKER_PROBLEM_RESERVED_BITS);
         }
     }
 }
@@ -620,17 +625,17 @@ static void test_checker_finds_bad_leaves_of_aarch32(void **state)
     static const struct {
         unsigned int stage;
         uint64_t clear, set;
-        enum walker_problem_kind kind;
+        enum piommu_walker_problem_kind kind;
     } cases[] = {
-        {1, AF, 0, WALKER_PROBLEM_ACCESS_FLAG},
-        {2, AF, 0, WALKER_PROBLEM_ACCESS_FLAG},
-        {1, SH_INNER, BIT(8), WALKER_PROBLEM_SHAREABILITY},
-        {1, 0, UINT64_C(7) << 2, WALKER_PROBLEM_MEMORY_TYPE},
-        {2, S2_WB, UINT64_C(4) << 2, WALKER_PROBLEM_MEMORY_TYPE},
-        {1, 2, 0, WALKER_PROBLEM_PAGE_TYPE},
-        {2, 0, BIT(11), WALKER_PROBLEM_RESERVED_BITS},
-        {2, UXN, BIT(53), WALKER_PROBLEM_RESERVED_BITS},
-        {2, 0, BIT(53), WALKER_PROBLEM_EXECUTE_NEVER},
+        {1, AF, 0, PIOMMU_WALKER_PROBLEM_ACCESS_FLAG},
+        {2, AF, 0, PIOMMU_WALKER_PROBLEM_ACCESS_FLAG},
+        {1, SH_INNER, BIT(8), PIOMMU_WALKER_PROBLEM_SHAREABILITY},
+        {1, 0, UINT64_C(7) << 2, PIOMMU_WALKER_PROBLEM_MEMORY_TYPE},
+        {2, S2_WB, UINT64_C(4) << 2, PIOMMU_WALKER_PROBLEM_MEMORY_TYPE},
+        {1, 2, 0, PIOMMU_WALKER_PROBLEM_PAGE_TYPE},
+        {2, 0, BIT(11), PIOMMU_WALKER_PROBLEM_RESERVED_BITS},
+        {2, UXN, BIT(53), PIOMMU_WALKER_PROBLEM_RESERVED_BITS},
+        {2, 0, BIT(53), PIOMMU_WALKER_PROBLEM_EXECUTE_NEVER},
     };
 
     (void)state;
@@ -648,19 +653,19 @@ static void test_checker_finds_bad_aarch32_blocks_and_groups(void **state)
     build_three_levels(1, 0x5000 | S1_LEAF);
     /* nT is for AArch64 alone. */
     put(0x10008, 0x40000000 | S1_LEAF | BLOCK | BIT(16));
-    assert_problem(WALKER_PROBLEM_RESERVED_BITS);
+    assert_problem(PIOMMU_WALKER_PROBLEM_RESERVED_BITS);
     put(0x10008, 0x40000000 | S1_LEAF | BLOCK | CONTIGUOUS);
-    assert_problem(WALKER_PROBLEM_CONTIGUOUS_RANGE);
+    assert_problem(PIOMMU_WALKER_PROBLEM_CONTIGUOUS_RANGE);
     put(0x10008, 0);
     build_group(16, 12, 0x40080, 0x80000, S1_LEAF | PAGE);
     build_group(16, 21, 0x30080, 0x4000000, S1_LEAF | BLOCK);
     assert_int_equal(check(), 0);
     put(0x30088, 0x4200000 | S1_LEAF | BLOCK);
-    assert_problem(WALKER_PROBLEM_CONTIGUOUS_MIXED);
+    assert_problem(PIOMMU_WALKER_PROBLEM_CONTIGUOUS_MIXED);
     put(0x30088, 0x4400000 | S1_LEAF | BLOCK | CONTIGUOUS);
-    assert_problem(WALKER_PROBLEM_CONTIGUOUS_ADDRESS);
+    assert_problem(PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ADDRESS);
     /* Stage 2 has room for groups of level 1. */
-    assert_int_equal(setup_stage2(vtcr_of(40, 1), 0x20000), WALKER_SETUP_OK);
+    assert_int_equal(setup_stage2(vtcr_of(40, 1), 0x20000), PIOMMU_WALKER_SETUP_OK);
     build_group(16, 30, 0x20080, UINT64_C(0xc00000000), S2_LEAF | BLOCK);
     assert_int_equal(check(), 0);
 }
@@ -670,7 +675,7 @@ static void test_checker_refuses_an_illegal_aarch32_regime(void **state)
     (void)state;
     build_three_levels(2, 0x5000 | S2_LEAF);
     fixture.regime.input_bits = 30;
-    assert_problem(WALKER_PROBLEM_REGIME);
+    assert_problem(PIOMMU_WALKER_PROBLEM_REGIME);
 }
 
 /*
@@ -680,7 +685,7 @@ static void test_checker_refuses_an_illegal_aarch32_regime(void **state)
 static uint64_t visited[4];
 static unsigned int visited_count;
 
-static bool note_input(void *ctx, const struct walker_leaf *leaf)
+static bool note_input(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     assert_ptr_equal(ctx, &visited_count);
     assert_true(visited_count < 4);
@@ -691,7 +696,8 @@ static bool note_input(void *ctx, const struct walker_leaf *leaf)
 static void visit_leaves(void)
 {
     visited_count = 0;
-    assert_true(walker_for_each_leaf(&fixture.regime, &fixture.memory, note_input, &visited_count));
+    assert_true(
+        piommu_walker_for_each_leaf(&fixture.regime, &fixture.memory, note_input, &visited_count));
 }
 
 static void test_walker_visits_the_leaves_that_its_half_can_reach(void **state)
@@ -700,18 +706,18 @@ static void test_walker_visits_the_leaves_that_its_half_can_reach(void **state)
     for (unsigned int i = 0; i < 4; i++) {
         put(0x10000 + 8 * i, (uint64_t)i << 30 | S1_LEAF | BLOCK);
     }
-    assert_int_equal(setup_upper(TTBCR_TOP | 1 << 16, 0x10000), WALKER_SETUP_OK);
+    assert_int_equal(setup_upper(TTBCR_TOP | 1 << 16, 0x10000), PIOMMU_WALKER_SETUP_OK);
     visit_leaves();
     assert_int_equal(visited_count, 2);
     assert_true(visited[0] == 0x80000000 && visited[1] == 0xc0000000);
     /* The upper half takes 1 GiB from the lower one, or only a part of the last block. */
-    assert_int_equal(setup_lower(TTBCR | 2 << 16, 0x10000), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR | 2 << 16, 0x10000), PIOMMU_WALKER_SETUP_OK);
     visit_leaves();
     assert_int_equal(visited_count, 3);
-    assert_int_equal(setup_lower(TTBCR | 3 << 16, 0x10000), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR | 3 << 16, 0x10000), PIOMMU_WALKER_SETUP_OK);
     visit_leaves();
     assert_int_equal(visited_count, 4);
-    assert_int_equal(setup_upper(TTBCR_TOP | 1, 0x10000), WALKER_SETUP_OK);
+    assert_int_equal(setup_upper(TTBCR_TOP | 1, 0x10000), PIOMMU_WALKER_SETUP_OK);
     visit_leaves();
     assert_int_equal(visited_count, 2);
     assert_true(visited[0] == 0x80000000 && visited[1] == 0xc0000000);
@@ -732,10 +738,10 @@ static void test_stale_tlb_works_with_aarch32_tables(void **state)
         put(0x30018, 0);
         assert_tlb_output(input + 5, 0x5005);
         stale_tlb_invalidate(fixture.tlb, input, input, true);
-        assert_int_equal(tlb_translate(input, reading), WALKER_FAULT_TRANSLATION);
+        assert_int_equal(tlb_translate(input, reading), PIOMMU_WALKER_FAULT_TRANSLATION);
         assert_int_equal(fixture.result.level, 3);
         stale_tlb_invalidate(fixture.tlb, input, input, false);
-        assert_int_equal(tlb_translate(input, reading), WALKER_FAULT_TRANSLATION);
+        assert_int_equal(tlb_translate(input, reading), PIOMMU_WALKER_FAULT_TRANSLATION);
         assert_int_equal(fixture.result.level, 2);
     }
 }
@@ -743,10 +749,10 @@ static void test_stale_tlb_works_with_aarch32_tables(void **state)
 static void test_stale_tlb_does_not_answer_for_the_other_half(void **state)
 {
     (void)state;
-    assert_int_equal(setup_lower(TTBCR | 7 << 16, 0x10000), WALKER_SETUP_OK);
+    assert_int_equal(setup_lower(TTBCR | 7 << 16, 0x10000), PIOMMU_WALKER_SETUP_OK);
     put(0x10018, 0xc0000000 | S1_LEAF | BLOCK);
     assert_tlb_output(0xfdffffff, 0xfdffffff);
-    assert_int_equal(tlb_translate(0xfe000000, reading), WALKER_FAULT_TRANSLATION);
+    assert_int_equal(tlb_translate(0xfe000000, reading), PIOMMU_WALKER_FAULT_TRANSLATION);
     assert_int_equal(fixture.result.step_count, 0);
 }
 

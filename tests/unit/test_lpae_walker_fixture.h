@@ -16,8 +16,9 @@
 #include <stdbool.h>
 #include <string.h>
 
-#include "../support/lpae_walker.h"
 #include "../support/stale_tlb.h"
+
+#include <piommu/models/lpae-walker.h>
 
 #define BIT(n) (UINT64_C(1) << (n))
 
@@ -55,9 +56,9 @@ struct region {
 };
 
 struct fixture {
-    struct walker_memory memory;
-    struct walker_regime regime;
-    struct walker_result result;
+    struct piommu_walker_memory memory;
+    struct piommu_walker_regime regime;
+    struct piommu_walker_result result;
     struct stale_tlb *tlb;
     unsigned int reads;
     /* A store that some other observer makes just before the next compare-and-exchange. */
@@ -65,8 +66,8 @@ struct fixture {
     uint64_t intruding_value;
     /* is_table() refuses ranges that hold this address. */
     uint64_t forbidden_table;
-    unsigned int problems[WALKER_PROBLEM_OUT_OF_MEMORY + 1];
-    struct walker_problem last_problem;
+    unsigned int problems[PIOMMU_WALKER_PROBLEM_OUT_OF_MEMORY + 1];
+    struct piommu_walker_problem last_problem;
     struct region regions[REGION_COUNT];
 };
 
@@ -148,7 +149,7 @@ static inline int tear_down(void **state)
     return 0;
 }
 
-static const struct walker_hardware everything = {
+static const struct piommu_walker_hardware everything = {
     .physical_bits = 52,
     .has_small_tables = true,
     .has_large_virtual_addresses = true,
@@ -158,11 +159,12 @@ static const struct walker_hardware everything = {
     .has_dirty_updates = true,
 };
 
-static inline struct walker_regime make_regime(unsigned int stage, unsigned int granule_shift,
-                                               unsigned int input_bits, int start_level,
-                                               uint64_t root)
+static inline struct piommu_walker_regime make_regime(unsigned int stage,
+                                                      unsigned int granule_shift,
+                                                      unsigned int input_bits, int start_level,
+                                                      uint64_t root)
 {
-    struct walker_regime regime;
+    struct piommu_walker_regime regime;
 
     memset(&regime, 0, sizeof(regime));
     regime.hardware = everything;
@@ -177,30 +179,32 @@ static inline struct walker_regime make_regime(unsigned int stage, unsigned int 
     return regime;
 }
 
-static const struct walker_access reading = {.read = true};
-static const struct walker_access writing = {.write = true};
-static const struct walker_access executing = {.execute = true};
-static const struct walker_access privileged_reading = {.read = true, .privileged = true};
-static const struct walker_access privileged_writing = {.write = true, .privileged = true};
-static const struct walker_access privileged_executing = {.execute = true, .privileged = true};
+static const struct piommu_walker_access reading = {.read = true};
+static const struct piommu_walker_access writing = {.write = true};
+static const struct piommu_walker_access executing = {.execute = true};
+static const struct piommu_walker_access privileged_reading = {.read = true, .privileged = true};
+static const struct piommu_walker_access privileged_writing = {.write = true, .privileged = true};
+static const struct piommu_walker_access privileged_executing = {.execute = true,
+                                                                 .privileged = true};
 
-static inline enum walker_fault translate(uint64_t input, struct walker_access access)
+static inline enum piommu_walker_fault translate(uint64_t input, struct piommu_walker_access access)
 {
-    walker_translate(&fixture.regime, &fixture.memory, input, &access, &fixture.result);
+    piommu_walker_translate(&fixture.regime, &fixture.memory, input, &access, &fixture.result);
     return fixture.result.fault;
 }
 
-static inline void assert_fault(uint64_t input, enum walker_fault fault, int level)
+static inline void assert_fault(uint64_t input, enum piommu_walker_fault fault, int level)
 {
     translate(input, reading);
-    assert_string_equal(walker_fault_name(fixture.result.fault), walker_fault_name(fault));
+    assert_string_equal(piommu_walker_fault_name(fixture.result.fault),
+                        piommu_walker_fault_name(fault));
     assert_int_equal(fixture.result.level, level);
 }
 
 static inline void assert_output(uint64_t input, uint64_t output, unsigned int leaf_shift)
 {
     translate(input, reading);
-    assert_string_equal(walker_fault_name(fixture.result.fault), "none");
+    assert_string_equal(piommu_walker_fault_name(fixture.result.fault), "none");
     assert_true(fixture.result.output == output);
     assert_int_equal(fixture.result.leaf_shift, leaf_shift);
 }
@@ -229,8 +233,8 @@ static inline void assert_rights_at(uint64_t input, const char *expected)
     rights[4] = translate(input, writing) ? '-' : 'w';
     rights[5] = translate(input, executing) ? '-' : 'x';
     assert_string_equal(rights, expected);
-    assert_true(fixture.result.fault == WALKER_FAULT_NONE ||
-                fixture.result.fault == WALKER_FAULT_PERMISSION);
+    assert_true(fixture.result.fault == PIOMMU_WALKER_FAULT_NONE ||
+                fixture.result.fault == PIOMMU_WALKER_FAULT_PERMISSION);
 }
 
 static inline void assert_rights(const char *expected)
@@ -238,7 +242,7 @@ static inline void assert_rights(const char *expected)
     assert_rights_at(FOUR_LEVEL_INPUT, expected);
 }
 
-static inline void count_problem(void *ctx, const struct walker_problem *problem)
+static inline void count_problem(void *ctx, const struct piommu_walker_problem *problem)
 {
     assert_ptr_equal(ctx, &fixture);
     fixture.problems[problem->kind]++;
@@ -254,17 +258,17 @@ static inline bool is_table(void *ctx, uint64_t physical, uint64_t size)
 static inline size_t check(void)
 {
     memset(fixture.problems, 0, sizeof(fixture.problems));
-    return walker_check(&fixture.regime, &fixture.memory, is_table, count_problem, &fixture);
+    return piommu_walker_check(&fixture.regime, &fixture.memory, is_table, count_problem, &fixture);
 }
 
-static inline void assert_problem(enum walker_problem_kind kind)
+static inline void assert_problem(enum piommu_walker_problem_kind kind)
 {
     size_t count = check();
 
     if (count != 1 || fixture.problems[kind] != 1) {
         fail_msg("expected only \"%s\", got %u problems, the last is \"%s\"",
-                 walker_problem_name(kind), (unsigned int)count,
-                 count ? walker_problem_name(fixture.last_problem.kind) : "none");
+                 piommu_walker_problem_name(kind), (unsigned int)count,
+                 count ? piommu_walker_problem_name(fixture.last_problem.kind) : "none");
     }
 }
 
@@ -276,7 +280,8 @@ static inline void build_group(unsigned int members, unsigned int shift, uint64_
     }
 }
 
-static inline enum walker_fault tlb_translate(uint64_t input, struct walker_access access)
+static inline enum piommu_walker_fault tlb_translate(uint64_t input,
+                                                     struct piommu_walker_access access)
 {
     stale_tlb_translate(fixture.tlb, &fixture.regime, &fixture.memory, input, &access,
                         &fixture.result);
@@ -285,7 +290,7 @@ static inline enum walker_fault tlb_translate(uint64_t input, struct walker_acce
 
 static inline void assert_tlb_output(uint64_t input, uint64_t output)
 {
-    assert_int_equal(tlb_translate(input, reading), WALKER_FAULT_NONE);
+    assert_int_equal(tlb_translate(input, reading), PIOMMU_WALKER_FAULT_NONE);
     assert_true(fixture.result.output == output);
 }
 

@@ -36,21 +36,22 @@ static uint64_t vtcr_of(unsigned int input_bits, unsigned int start, unsigned in
            (uint64_t)granule << 14 | (start > 3 ? VTCR_SL2 : 0);
 }
 
-static enum walker_setup setup_tcr(uint64_t tcr, uint64_t ttbr)
+static enum piommu_walker_setup setup_tcr(uint64_t tcr, uint64_t ttbr)
 {
-    return walker_regime_from_tcr(&everything, tcr, ttbr, 0xff44, false, &fixture.regime);
+    return piommu_walker_regime_from_tcr(&everything, tcr, ttbr, 0xff44, false, &fixture.regime);
 }
 
-static enum walker_setup setup_vtcr(uint64_t vtcr, uint64_t vttbr)
+static enum piommu_walker_setup setup_vtcr(uint64_t vtcr, uint64_t vttbr)
 {
-    return walker_regime_from_vtcr(&everything, vtcr, vttbr, &fixture.regime);
+    return piommu_walker_regime_from_vtcr(&everything, vtcr, vttbr, &fixture.regime);
 }
 
-static struct walker_regime make_large_regime(unsigned int stage, unsigned int granule_shift,
-                                              unsigned int input_bits, int start_level,
-                                              uint64_t root)
+static struct piommu_walker_regime make_large_regime(unsigned int stage, unsigned int granule_shift,
+                                                     unsigned int input_bits, int start_level,
+                                                     uint64_t root)
 {
-    struct walker_regime regime = make_regime(stage, granule_shift, input_bits, start_level, root);
+    struct piommu_walker_regime regime =
+        make_regime(stage, granule_shift, input_bits, start_level, root);
 
     regime.output_bits = 52;
     regime.uses_lpa2 = true;
@@ -88,29 +89,31 @@ static uint64_t build_five_levels(unsigned int stage, uint64_t output, uint64_t 
 
 static void test_walker_takes_ds_only_where_hardware_has_it(void **state)
 {
-    struct walker_hardware old = everything;
+    struct piommu_walker_hardware old = everything;
 
     (void)state;
     old.has_lpa2 = false;
-    assert_int_equal(setup_tcr(tcr_of(52, GRANULE_4K), 0), WALKER_SETUP_OK);
+    assert_int_equal(setup_tcr(tcr_of(52, GRANULE_4K), 0), PIOMMU_WALKER_SETUP_OK);
     assert_true(fixture.regime.uses_lpa2);
     assert_int_equal(fixture.regime.output_bits, 52);
     fixture.regime.hardware.has_lpa2 = false;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_UNSUPPORTED);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_UNSUPPORTED);
     assert_int_equal(
-        walker_regime_from_tcr(&old, tcr_of(48, GRANULE_4K), 0, 0, false, &fixture.regime),
-        WALKER_SETUP_RESERVED_BITS);
-    assert_int_equal(setup_vtcr(vtcr_of(52, 4, GRANULE_4K), 0), WALKER_SETUP_OK);
+        piommu_walker_regime_from_tcr(&old, tcr_of(48, GRANULE_4K), 0, 0, false, &fixture.regime),
+        PIOMMU_WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_vtcr(vtcr_of(52, 4, GRANULE_4K), 0), PIOMMU_WALKER_SETUP_OK);
     assert_true(fixture.regime.uses_lpa2);
-    assert_int_equal(walker_regime_from_vtcr(&old, vtcr_of(40, 1, GRANULE_4K), 0, &fixture.regime),
-                     WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(
+        piommu_walker_regime_from_vtcr(&old, vtcr_of(40, 1, GRANULE_4K), 0, &fixture.regime),
+        PIOMMU_WALKER_SETUP_RESERVED_BITS);
     /* Without DS, the same sizes are out of the question. */
-    assert_int_equal(setup_tcr(tcr_of(48, GRANULE_4K) & ~TCR_DS, 0), WALKER_SETUP_OUTPUT_SIZE);
+    assert_int_equal(setup_tcr(tcr_of(48, GRANULE_4K) & ~TCR_DS, 0),
+                     PIOMMU_WALKER_SETUP_OUTPUT_SIZE);
     assert_int_equal(setup_tcr((tcr_of(52, GRANULE_4K) & ~(TCR_DS | BIT(33))), 0),
-                     WALKER_SETUP_INPUT_SIZE);
+                     PIOMMU_WALKER_SETUP_INPUT_SIZE);
     fixture.regime = make_large_regime(1, 12, 48, 0, 0);
-    fixture.regime.format = WALKER_FORMAT_AARCH32;
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_UNSUPPORTED);
+    fixture.regime.format = PIOMMU_WALKER_FORMAT_AARCH32;
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_UNSUPPORTED);
 }
 
 static void test_walker_takes_ds_with_64k_only_for_the_sake_of_the_other_half(void **state)
@@ -119,19 +122,20 @@ static void test_walker_takes_ds_with_64k_only_for_the_sake_of_the_other_half(vo
     const uint64_t upper_64k = UINT64_C(3) << 30 | 16 << 16;
 
     (void)state;
-    assert_int_equal(setup_tcr(tcr_of(48, GRANULE_64K), 0), WALKER_SETUP_RESERVED_BITS);
-    assert_int_equal(setup_tcr(tcr_of(48, GRANULE_64K) | upper_64k, 0), WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_tcr(tcr_of(48, GRANULE_64K), 0), PIOMMU_WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_tcr(tcr_of(48, GRANULE_64K) | upper_64k, 0),
+                     PIOMMU_WALKER_SETUP_RESERVED_BITS);
     assert_int_equal(setup_tcr(tcr_of(48, GRANULE_64K) | upper_4k | BIT(23), 0),
-                     WALKER_SETUP_RESERVED_BITS);
-    assert_int_equal(setup_tcr(tcr_of(48, GRANULE_64K) | upper_4k, 0), WALKER_SETUP_OK);
+                     PIOMMU_WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_tcr(tcr_of(48, GRANULE_64K) | upper_4k, 0), PIOMMU_WALKER_SETUP_OK);
     assert_false(fixture.regime.uses_lpa2);
-    assert_int_equal(walker_regime_from_tcr(&everything, tcr_of(48, GRANULE_4K) | upper_64k, 0, 0,
-                                            true, &fixture.regime),
-                     WALKER_SETUP_OK);
+    assert_int_equal(piommu_walker_regime_from_tcr(&everything, tcr_of(48, GRANULE_4K) | upper_64k,
+                                                   0, 0, true, &fixture.regime),
+                     PIOMMU_WALKER_SETUP_OK);
     assert_false(fixture.regime.uses_lpa2);
-    assert_int_equal(setup_vtcr(vtcr_of(42, 1, GRANULE_64K), 0), WALKER_SETUP_RESERVED_BITS);
+    assert_int_equal(setup_vtcr(vtcr_of(42, 1, GRANULE_64K), 0), PIOMMU_WALKER_SETUP_RESERVED_BITS);
     fixture.regime = make_large_regime(1, 16, 48, 1, 0);
-    assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_GRANULE);
+    assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_GRANULE);
 }
 
 static void test_walker_derives_the_start_level_of_stage1_with_ds(void **state)
@@ -145,23 +149,23 @@ static void test_walker_derives_the_start_level_of_stage1_with_ds(void **state)
         {GRANULE_4K, 0, 40, 48},  {GRANULE_4K, -1, 49, 52}, {GRANULE_16K, 3, 16, 25},
         {GRANULE_16K, 2, 26, 36}, {GRANULE_16K, 1, 37, 47}, {GRANULE_16K, 0, 48, 52},
     };
-    struct walker_hardware large_tables = everything;
+    struct piommu_walker_hardware large_tables = everything;
     unsigned int accepted = 0, accepted_large = 0;
 
     (void)state;
     large_tables.has_small_tables = false;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         for (unsigned int bits = cases[i].first; bits <= cases[i].last; bits++) {
-            assert_int_equal(setup_tcr(tcr_of(bits, cases[i].granule), 0), WALKER_SETUP_OK);
+            assert_int_equal(setup_tcr(tcr_of(bits, cases[i].granule), 0), PIOMMU_WALKER_SETUP_OK);
             assert_int_equal(fixture.regime.start_level, cases[i].level);
         }
     }
     for (unsigned int i = 0; i < 128; i++) {
         uint64_t tcr = tcr_of(1 + i % 64, i / 64 ? GRANULE_16K : GRANULE_4K);
 
-        accepted += setup_tcr(tcr, 0) == WALKER_SETUP_OK;
-        accepted_large += walker_regime_from_tcr(&large_tables, tcr, 0, 0, false,
-                                                 &fixture.regime) == WALKER_SETUP_OK;
+        accepted += setup_tcr(tcr, 0) == PIOMMU_WALKER_SETUP_OK;
+        accepted_large += piommu_walker_regime_from_tcr(&large_tables, tcr, 0, 0, false,
+                                                        &fixture.regime) == PIOMMU_WALKER_SETUP_OK;
     }
     assert_int_equal(accepted, 2 * (52 - 16 + 1));
     assert_int_equal(accepted_large, 2 * (52 - 25 + 1));
@@ -179,8 +183,9 @@ static void test_walker_knows_the_root_size_of_stage1_with_ds(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        assert_int_equal(setup_tcr(tcr_of(cases[i].bits, cases[i].granule), 0), WALKER_SETUP_OK);
-        assert_true(walker_root_size(&fixture.regime) == cases[i].bytes);
+        assert_int_equal(setup_tcr(tcr_of(cases[i].bits, cases[i].granule), 0),
+                         PIOMMU_WALKER_SETUP_OK);
+        assert_true(piommu_walker_root_size(&fixture.regime) == cases[i].bytes);
     }
 }
 
@@ -207,7 +212,7 @@ static void test_walker_accepts_exactly_the_legal_start_levels_of_stage2_with_ds
     (void)state;
     for (size_t i = 0; i < 16 * 7 * 2 * 64; i++) {
         size_t c = i / (7 * 2 * 64);
-        struct walker_hardware hardware = everything;
+        struct piommu_walker_hardware hardware = everything;
         unsigned int bits = 1 + (unsigned int)i % 64;
         bool is_legal, is_accepted;
 
@@ -219,9 +224,9 @@ static void test_walker_accepts_exactly_the_legal_start_levels_of_stage2_with_ds
         if (!hardware.has_small_tables && (bits < 25 || cases[c].level == 3)) {
             is_legal = is_legal && bits >= 25 && cases[c].granule != GRANULE_4K;
         }
-        is_accepted =
-            walker_regime_from_vtcr(&hardware, vtcr_of(bits, cases[c].start, cases[c].granule), 0,
-                                    &fixture.regime) == WALKER_SETUP_OK;
+        is_accepted = piommu_walker_regime_from_vtcr(
+                          &hardware, vtcr_of(bits, cases[c].start, cases[c].granule), 0,
+                          &fixture.regime) == PIOMMU_WALKER_SETUP_OK;
         if (is_legal != is_accepted) {
             fail_msg("TG0 %u SL %u, %u input bits, %u physical bits: legal %d, accepted %d",
                      cases[c].granule, cases[c].start, bits, hardware.physical_bits, is_legal,
@@ -236,20 +241,23 @@ static void test_walker_accepts_exactly_the_legal_start_levels_of_stage2_with_ds
 static void test_walker_decodes_the_root_register_with_ds(void **state)
 {
     (void)state;
-    assert_int_equal(setup_tcr(tcr_of(52, GRANULE_4K), 0x10080 | 0xd << 2), WALKER_SETUP_OK);
+    assert_int_equal(setup_tcr(tcr_of(52, GRANULE_4K), 0x10080 | 0xd << 2), PIOMMU_WALKER_SETUP_OK);
     assert_true(fixture.regime.root == (UINT64_C(0xd) << 48 | 0x10080));
-    assert_int_equal(setup_tcr(tcr_of(52, GRANULE_4K), 0x10040), WALKER_SETUP_ROOT_ALIGNMENT);
+    assert_int_equal(setup_tcr(tcr_of(52, GRANULE_4K), 0x10040),
+                     PIOMMU_WALKER_SETUP_ROOT_ALIGNMENT);
     /* With fewer output bits, too, no root may sit where the register may hold address bits. */
     assert_int_equal(setup_tcr((tcr_of(49, GRANULE_4K) & ~BIT(33)) | BIT(32), 0x10040),
-                     WALKER_SETUP_OK);
+                     PIOMMU_WALKER_SETUP_OK);
     assert_int_equal(fixture.regime.output_bits, 48);
     assert_true(fixture.regime.root == 0x10040);
     assert_int_equal(setup_tcr((tcr_of(49, GRANULE_4K) & ~BIT(33)) | BIT(32), 0x10010),
-                     WALKER_SETUP_ROOT_ALIGNMENT);
-    assert_int_equal(setup_vtcr(vtcr_of(52, 2, GRANULE_4K), 0x20000 | 0xf << 2), WALKER_SETUP_OK);
+                     PIOMMU_WALKER_SETUP_ROOT_ALIGNMENT);
+    assert_int_equal(setup_vtcr(vtcr_of(52, 2, GRANULE_4K), 0x20000 | 0xf << 2),
+                     PIOMMU_WALKER_SETUP_OK);
     assert_true(fixture.regime.root == (UINT64_C(0xf) << 48 | 0x20000));
-    assert_true(walker_root_size(&fixture.regime) == 0x10000);
-    assert_int_equal(setup_vtcr(vtcr_of(52, 2, GRANULE_4K), 0x28000), WALKER_SETUP_ROOT_ALIGNMENT);
+    assert_true(piommu_walker_root_size(&fixture.regime) == 0x10000);
+    assert_int_equal(setup_vtcr(vtcr_of(52, 2, GRANULE_4K), 0x28000),
+                     PIOMMU_WALKER_SETUP_ROOT_ALIGNMENT);
 }
 
 /*
@@ -266,7 +274,7 @@ static void test_walker_translates_a_page_through_five_levels(void **state)
         assert_output(input + 0x345, UINT64_C(0xfabcdef012345), 12);
         assert_int_equal(fixture.result.step_count, 5);
         for (int i = 0; i < 5; i++) {
-            const struct walker_step *step = &fixture.result.steps[i];
+            const struct piommu_walker_step *step = &fixture.result.steps[i];
 
             assert_int_equal(step->level, i - 1);
             assert_true(step->location ==
@@ -334,25 +342,25 @@ static void test_walker_reports_faults_of_level_minus_1(void **state)
 
     (void)state;
     input = build_five_levels(1, 0x5000, S1_LARGE);
-    assert_fault(0, WALKER_FAULT_TRANSLATION, -1);
-    assert_int_equal(walker_fault_status(fixture.result.fault, fixture.result.level), 0x2b);
+    assert_fault(0, PIOMMU_WALKER_FAULT_TRANSLATION, -1);
+    assert_int_equal(piommu_walker_fault_status(fixture.result.fault, fixture.result.level), 0x2b);
     /* A block cannot be there. */
     put(HIGH_TABLES, S1_LARGE | BLOCK);
-    assert_fault(0, WALKER_FAULT_TRANSLATION, -1);
+    assert_fault(0, PIOMMU_WALKER_FAULT_TRANSLATION, -1);
     fixture.regime.output_bits = 48;
     fixture.regime.root = 0x10000;
     put(0x10008, address_field(BIT(51)) | TABLE);
-    assert_fault(input, WALKER_FAULT_ADDRESS_SIZE, -1);
-    assert_int_equal(walker_fault_status(fixture.result.fault, fixture.result.level), 0x29);
+    assert_fault(input, PIOMMU_WALKER_FAULT_ADDRESS_SIZE, -1);
+    assert_int_equal(piommu_walker_fault_status(fixture.result.fault, fixture.result.level), 0x29);
     fixture.regime.root = 0xbad0000;
-    assert_fault(input, WALKER_FAULT_WALK_ABORT, -1);
-    assert_int_equal(walker_fault_status(fixture.result.fault, fixture.result.level), 0x13);
+    assert_fault(input, PIOMMU_WALKER_FAULT_WALK_ABORT, -1);
+    assert_int_equal(piommu_walker_fault_status(fixture.result.fault, fixture.result.level), 0x13);
     /* What happens before the first read is a matter of level 0. */
     fixture.regime.root = BIT(48);
-    assert_fault(input, WALKER_FAULT_ADDRESS_SIZE, 0);
-    assert_fault(BIT(52), WALKER_FAULT_TRANSLATION, 0);
+    assert_fault(input, PIOMMU_WALKER_FAULT_ADDRESS_SIZE, 0);
+    assert_fault(BIT(52), PIOMMU_WALKER_FAULT_TRANSLATION, 0);
     assert_int_equal(fixture.result.step_count, 0);
-    assert_int_equal(walker_fault_status(WALKER_FAULT_NONE, -1), 0);
+    assert_int_equal(piommu_walker_fault_status(PIOMMU_WALKER_FAULT_NONE, -1), 0);
 }
 
 static void test_walker_knows_where_ds_allows_blocks(void **state)
@@ -372,13 +380,15 @@ static void test_walker_knows_where_ds_allows_blocks(void **state)
         fixture.regime = make_large_regime(1, cases[i].granule_shift, cases[i].input_bits,
                                            cases[i].level, 0x10000);
         put(0x10000, S1_LARGE | BLOCK);
-        assert_fault(0, cases[i].with_ds ? WALKER_FAULT_NONE : WALKER_FAULT_TRANSLATION,
+        assert_fault(0,
+                     cases[i].with_ds ? PIOMMU_WALKER_FAULT_NONE : PIOMMU_WALKER_FAULT_TRANSLATION,
                      cases[i].level);
         assert_int_equal(check(), !cases[i].with_ds);
         fixture.regime.uses_lpa2 = false;
         fixture.regime.output_bits = 48;
-        assert_fault(0, cases[i].without_ds ? WALKER_FAULT_NONE : WALKER_FAULT_TRANSLATION,
-                     cases[i].level);
+        assert_fault(
+            0, cases[i].without_ds ? PIOMMU_WALKER_FAULT_NONE : PIOMMU_WALKER_FAULT_TRANSLATION,
+            cases[i].level);
         assert_int_equal(check(), !cases[i].without_ds);
     }
 }
@@ -400,13 +410,18 @@ static void test_walker_reports_addresses_beyond_a_smaller_output_size_with_ds(v
             put(0x10008, 0x20000 | TABLE);
             put(0x20000, address_field(BIT(bit)) | S1_LARGE | PAGE);
             put(0x10010, address_field(BIT(bit)) | TABLE);
-            assert_fault(0, is_too_high ? WALKER_FAULT_ADDRESS_SIZE : WALKER_FAULT_NONE, 2);
-            assert_fault(BIT(21), is_too_high ? WALKER_FAULT_ADDRESS_SIZE : WALKER_FAULT_NONE, 3);
-            assert_fault(BIT(22), is_too_high ? WALKER_FAULT_ADDRESS_SIZE : WALKER_FAULT_WALK_ABORT,
+            assert_fault(
+                0, is_too_high ? PIOMMU_WALKER_FAULT_ADDRESS_SIZE : PIOMMU_WALKER_FAULT_NONE, 2);
+            assert_fault(BIT(21),
+                         is_too_high ? PIOMMU_WALKER_FAULT_ADDRESS_SIZE : PIOMMU_WALKER_FAULT_NONE,
+                         3);
+            assert_fault(BIT(22),
+                         is_too_high ? PIOMMU_WALKER_FAULT_ADDRESS_SIZE
+                                     : PIOMMU_WALKER_FAULT_WALK_ABORT,
                          is_too_high ? 2 : 3);
             if (is_too_high) {
                 assert_int_equal(check(), 3);
-                assert_int_equal(fixture.problems[WALKER_PROBLEM_ADDRESS_SIZE], 3);
+                assert_int_equal(fixture.problems[PIOMMU_WALKER_PROBLEM_ADDRESS_SIZE], 3);
             }
         }
     }
@@ -430,16 +445,17 @@ static void test_walker_indexes_concatenated_roots_with_ds(void **state)
         memset(fixture.regions, 0, sizeof(fixture.regions));
         fixture.regime = make_large_regime(2, cases[i].granule_shift, cases[i].input_bits,
                                            cases[i].start_level, BIT(24));
-        assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_OK);
-        assert_true(walker_root_size(&fixture.regime) == last + 8);
+        assert_int_equal(piommu_walker_validate(&fixture.regime), PIOMMU_WALKER_SETUP_OK);
+        assert_true(piommu_walker_root_size(&fixture.regime) == last + 8);
         put(BIT(24) + last, address_field(UINT64_C(0xdead000000000)) | TABLE);
         translate(BIT(cases[i].input_bits) - 1, reading);
-        assert_int_equal(fixture.result.fault, WALKER_FAULT_WALK_ABORT);
+        assert_int_equal(fixture.result.fault, PIOMMU_WALKER_FAULT_WALK_ABORT);
         assert_true(fixture.result.steps[0].location == BIT(24) + last);
         assert_true(fixture.result.steps[1].location ==
                     UINT64_C(0xdead000000000) + BIT(cases[i].granule_shift) - 8);
         fixture.regime.root += last + 8 > 64 ? (last + 8) / 2 : 32;
-        assert_int_equal(walker_validate(&fixture.regime), WALKER_SETUP_ROOT_ALIGNMENT);
+        assert_int_equal(piommu_walker_validate(&fixture.regime),
+                         PIOMMU_WALKER_SETUP_ROOT_ALIGNMENT);
     }
 }
 
@@ -451,9 +467,9 @@ static void test_walker_translates_the_upper_half_of_52_bits(void **state)
     put(0x10000 + 8 * 15, address_field(BIT(51) | 0x20000) | TABLE);
     put((BIT(51) | 0x20000) + 8 * 511, address_field(BIT(50)) | S1_LARGE | BLOCK);
     assert_output(UINT64_MAX, BIT(50) | (BIT(39) - 1), 39);
-    assert_fault(~(BIT(52) - 1), WALKER_FAULT_TRANSLATION, -1);
-    assert_fault(~(BIT(52) - 1) - 1, WALKER_FAULT_TRANSLATION, 0);
-    assert_fault(BIT(52) - 1, WALKER_FAULT_TRANSLATION, 0);
+    assert_fault(~(BIT(52) - 1), PIOMMU_WALKER_FAULT_TRANSLATION, -1);
+    assert_fault(~(BIT(52) - 1) - 1, PIOMMU_WALKER_FAULT_TRANSLATION, 0);
+    assert_fault(BIT(52) - 1, PIOMMU_WALKER_FAULT_TRANSLATION, 0);
 }
 
 /*
@@ -478,13 +494,14 @@ static void test_walker_takes_the_shareability_from_the_regime_with_ds(void **st
         }
     }
     assert_int_equal(setup_tcr((tcr_of(48, GRANULE_4K) & ~BIT(12)) | UINT64_C(3) << 28, 0),
-                     WALKER_SETUP_OK);
+                     PIOMMU_WALKER_SETUP_OK);
     assert_int_equal(fixture.regime.walk_shareability, 2);
-    assert_int_equal(walker_regime_from_tcr(&everything,
-                                            (tcr_of(48, GRANULE_4K) & ~BIT(12)) |
-                                                UINT64_C(3) << 28 | UINT64_C(2) << 30 | 16 << 16,
-                                            0, 0, true, &fixture.regime),
-                     WALKER_SETUP_OK);
+    assert_int_equal(piommu_walker_regime_from_tcr(&everything,
+                                                   (tcr_of(48, GRANULE_4K) & ~BIT(12)) |
+                                                       UINT64_C(3) << 28 | UINT64_C(2) << 30 |
+                                                       16 << 16,
+                                                   0, 0, true, &fixture.regime),
+                     PIOMMU_WALKER_SETUP_OK);
     assert_true(fixture.regime.uses_lpa2);
     assert_int_equal(fixture.regime.walk_shareability, 3);
 }
@@ -498,12 +515,12 @@ static void test_walker_updates_descriptors_with_ds(void **state)
     fixture.memory.compare_exchange64 = compare_exchange64;
     input = build_five_levels(1, output, (S1_LARGE & ~AF) | AP_RO | DBM);
     fixture.regime.access_flag_updates = fixture.regime.dirty_updates = true;
-    assert_int_equal(translate(input, writing), WALKER_FAULT_NONE);
+    assert_int_equal(translate(input, writing), PIOMMU_WALKER_FAULT_NONE);
     assert_true(fixture.result.output == output);
     assert_true(get(LAST_LEVEL_ENTRY) == (address_field(output) | S1_LARGE | DBM | PAGE));
     input = build_five_levels(2, output, (S2_LARGE & ~S2_W) | DBM);
     fixture.regime.access_flag_updates = fixture.regime.dirty_updates = true;
-    assert_int_equal(translate(input, writing), WALKER_FAULT_NONE);
+    assert_int_equal(translate(input, writing), PIOMMU_WALKER_FAULT_NONE);
     assert_true(get(LAST_LEVEL_ENTRY) == (address_field(output) | S2_LARGE | DBM | PAGE));
 }
 
@@ -535,21 +552,21 @@ static void test_checker_finds_reserved_bits_with_ds(void **state)
             uint64_t bad = bit == 64 ? BIT(50) : BIT(bit);
 
             build_five_levels(stage, 0x5000, leaf | bad);
-            assert_problem(WALKER_PROBLEM_RESERVED_BITS);
+            assert_problem(PIOMMU_WALKER_PROBLEM_RESERVED_BITS);
             build_five_levels(stage, 0x5000, leaf);
             put(HIGH_TABLES + 8, get(HIGH_TABLES + 8) | bad);
-            assert_problem(stage == 1 && bit < 64 ? WALKER_PROBLEM_TABLE_ATTRIBUTES
-                                                  : WALKER_PROBLEM_RESERVED_BITS);
+            assert_problem(stage == 1 && bit < 64 ? PIOMMU_WALKER_PROBLEM_TABLE_ATTRIBUTES
+                                                  : PIOMMU_WALKER_PROBLEM_RESERVED_BITS);
         }
     }
     /* Address bits below those of the block. */
     build_five_levels(1, 0x5000, S1_LARGE);
     put(HIGH_TABLES + 0x1000, BIT(39) | BIT(38) | S1_LARGE | BLOCK);
-    assert_problem(WALKER_PROBLEM_RESERVED_BITS);
+    assert_problem(PIOMMU_WALKER_PROBLEM_RESERVED_BITS);
     put(HIGH_TABLES + 0x1000, BIT(39) | S1_LARGE | BLOCK);
     assert_int_equal(check(), 0);
     put(HIGH_TABLES, BIT(39) | S1_LARGE | BLOCK);
-    assert_problem(WALKER_PROBLEM_BLOCK_LEVEL);
+    assert_problem(PIOMMU_WALKER_PROBLEM_BLOCK_LEVEL);
     assert_int_equal(fixture.last_problem.level, -1);
 }
 
@@ -581,11 +598,11 @@ static void test_checker_accepts_contiguous_groups_above_48_bits(void **state)
         assert_int_equal(check(), 0);
         /* What is wrong is the address, not the shareability. */
         put(member, get(member) ^ BIT(8));
-        assert_problem(WALKER_PROBLEM_CONTIGUOUS_ADDRESS);
+        assert_problem(PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ADDRESS);
         put(member, get(member) ^ BIT(8) ^ BIT(48));
-        assert_problem(WALKER_PROBLEM_CONTIGUOUS_ADDRESS);
+        assert_problem(PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ADDRESS);
         put(member, get(member) ^ BIT(48) ^ AP_RO);
-        assert_problem(WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES);
+        assert_problem(PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES);
     }
 }
 
@@ -607,13 +624,13 @@ static void test_checker_lets_hardware_update_single_members_above_48_bits(void 
                                                clean[stage - 1] | CONTIGUOUS | PAGE);
         }
         assert_int_equal(check(), 0);
-        assert_int_equal(translate(0x3000, writing), WALKER_FAULT_NONE);
+        assert_int_equal(translate(0x3000, writing), PIOMMU_WALKER_FAULT_NONE);
         assert_true(fixture.result.attributes.dirty && fixture.result.attributes.contiguous);
         assert_true(get(0x10018) == (address_field(output + 0x3000) |
                                      (stage == 1 ? S1_LARGE : S2_LARGE) | DBM | CONTIGUOUS | PAGE));
         assert_int_equal(check(), 0);
         put(0x10018, get(0x10018) & ~DBM);
-        assert_problem(WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES);
+        assert_problem(PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES);
     }
 }
 
@@ -623,10 +640,10 @@ static void test_checker_knows_that_the_new_blocks_have_no_groups(void **state)
     fixture.forbidden_table = UINT64_MAX;
     fixture.regime = make_large_regime(1, 12, 48, 0, 0x10000);
     put(0x10000, S1_LARGE | BLOCK | CONTIGUOUS);
-    assert_problem(WALKER_PROBLEM_CONTIGUOUS_LEVEL);
+    assert_problem(PIOMMU_WALKER_PROBLEM_CONTIGUOUS_LEVEL);
     fixture.regime = make_large_regime(1, 14, 47, 1, 0x20000);
     put(0x20000, S1_LARGE | BLOCK | CONTIGUOUS);
-    assert_problem(WALKER_PROBLEM_CONTIGUOUS_LEVEL);
+    assert_problem(PIOMMU_WALKER_PROBLEM_CONTIGUOUS_LEVEL);
 }
 
 /*
@@ -648,10 +665,10 @@ static void test_stale_tlb_works_with_five_levels(void **state)
     put(HIGH_TABLES + 8, 0);
     assert_tlb_output(input + 5, output + 5);
     stale_tlb_invalidate(fixture.tlb, input, input, true);
-    assert_int_equal(tlb_translate(input, reading), WALKER_FAULT_TRANSLATION);
+    assert_int_equal(tlb_translate(input, reading), PIOMMU_WALKER_FAULT_TRANSLATION);
     assert_int_equal(fixture.result.level, 3);
     stale_tlb_invalidate(fixture.tlb, input, input, false);
-    assert_int_equal(tlb_translate(input, reading), WALKER_FAULT_TRANSLATION);
+    assert_int_equal(tlb_translate(input, reading), PIOMMU_WALKER_FAULT_TRANSLATION);
     assert_int_equal(fixture.result.level, -1);
 }
 
@@ -665,7 +682,7 @@ static void test_stale_tlb_keeps_the_largest_blocks(void **state)
     assert_tlb_output(BIT(40) - 1, BIT(51) + BIT(39) - 1);
     assert_true(stale_tlb_leaf_reaches(fixture.tlb, BIT(51) + BIT(39) - 1, UINT64_MAX));
     stale_tlb_invalidate(fixture.tlb, BIT(40) - 1, BIT(40) - 1, true);
-    assert_int_equal(tlb_translate(BIT(39), reading), WALKER_FAULT_TRANSLATION);
+    assert_int_equal(tlb_translate(BIT(39), reading), PIOMMU_WALKER_FAULT_TRANSLATION);
     /* Another shareability is another register, not a descriptor that changed. */
     assert_int_equal(stale_tlb_conflicts(fixture.tlb), 0);
 }

@@ -346,16 +346,16 @@ struct intrusion {
 
 static void intrude(void *ctx)
 {
-    static const struct walker_access write = {.write = true, .privileged = true};
+    static const struct piommu_walker_access write = {.write = true, .privileged = true};
     struct intrusion *intrusion = ctx;
-    struct walker_result result;
+    struct piommu_walker_result result;
 
     if (intrusion->countdown == 0 || --intrusion->countdown != 0) {
         return;
     }
-    walker_translate(&intrusion->run->h->regime, &intrusion->run->h->memory, intrusion->address,
-                     &write, &result);
-    intrusion->allowed = result.fault == WALKER_FAULT_NONE;
+    piommu_walker_translate(&intrusion->run->h->regime, &intrusion->run->h->memory,
+                            intrusion->address, &write, &result);
+    intrusion->allowed = result.fault == PIOMMU_WALKER_FAULT_NONE;
 }
 
 enum tracked_call { READ_AND_CLEAR, STOP, START_AGAIN, PROTECT_SOFTWARE, PROTECT_WRITE };
@@ -398,11 +398,11 @@ static bool make_tracked_call(struct pgtable_run *run, enum tracked_call call, u
 static bool try_moment(struct pgtable_run *run, enum tracked_call call, uint64_t moment,
                        uint64_t size)
 {
-    static const struct walker_access nothing = {.privileged = true};
+    static const struct piommu_walker_access nothing = {.privileged = true};
     uint64_t granule = run->rules->config.granule;
     uint64_t iova = middle_of(run) - size;
     struct intrusion intrusion = {.run = run, .address = iova + granule + 8, .countdown = moment};
-    struct walker_result result;
+    struct piommu_walker_result result;
     uint64_t mapped;
     bool told;
 
@@ -411,8 +411,8 @@ static bool try_moment(struct pgtable_run *run, enum tracked_call call, uint64_t
     store_watch_before(intrude, &intrusion);
     told = make_tracked_call(run, call, iova, size);
     store_watch_before(NULL, NULL);
-    walker_translate(&run->h->regime, &run->h->memory, intrusion.address, &nothing, &result);
-    CHECK(result.fault == WALKER_FAULT_NONE);
+    piommu_walker_translate(&run->h->regime, &run->h->memory, intrusion.address, &nothing, &result);
+    CHECK(result.fault == PIOMMU_WALKER_FAULT_NONE);
     CHECK(result.output == size + granule + 8);
     if (intrusion.countdown == 0 && intrusion.allowed) {
         switch (call) {

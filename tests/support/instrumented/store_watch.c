@@ -68,8 +68,8 @@ struct probe {
     uint64_t address;
     enum probe_class class;
     unsigned int changes;
-    struct walker_result before; /* the call */
-    struct walker_result last;
+    struct piommu_walker_result before; /* the call */
+    struct piommu_walker_result last;
 };
 
 /* A descriptor that has changed, one for each contiguous group. */
@@ -90,7 +90,7 @@ struct call {
     bool replaces; /* a cut that needs no break */
     bool invalidated;
     /* The leaves at the ends of a cut, as they were. */
-    struct walker_result ends[2];
+    struct piommu_walker_result ends[2];
     struct probe probes[PROBES];
     size_t probe_count;
     uint64_t changes;
@@ -281,7 +281,7 @@ enum meaning { NOTHING, LEAF, LINK };
 
 struct decoded {
     enum meaning meaning;
-    struct walker_result leaf;
+    struct piommu_walker_result leaf;
     uint64_t table;
 };
 
@@ -300,42 +300,42 @@ static bool read_one_word(void *ctx, uint64_t physical, uint64_t *value)
     return true;
 }
 
-static void report_problem(void *ctx, const struct walker_problem *problem)
+static void report_problem(void *ctx, const struct piommu_walker_problem *problem)
 {
     const struct watch *w = ctx;
     uint32_t flags = w->h->rules.config.flags;
 
-    if (problem->kind == WALKER_PROBLEM_TABLE_ATTRIBUTES &&
+    if (problem->kind == PIOMMU_WALKER_PROBLEM_TABLE_ATTRIBUTES &&
         (flags & PIOMMU_PGTABLE_NON_SECURE) != 0 && problem->descriptor >> 59 == 0x10) {
         return; /* NSTable, as was asked for */
     }
-    if (problem->kind == WALKER_PROBLEM_EXECUTE_NEVER && (flags & PIOMMU_PGTABLE_XNX) != 0) {
+    if (problem->kind == PIOMMU_WALKER_PROBLEM_EXECUTE_NEVER && (flags & PIOMMU_PGTABLE_XNX) != 0) {
         return; /* the privileged alone may execute */
     }
     fprintf(stderr, "a store: %s at level %d, input 0x%llx: descriptor 0x%llx\n",
-            walker_problem_name(problem->kind), problem->level, (unsigned long long)problem->input,
-            (unsigned long long)problem->descriptor);
+            piommu_walker_problem_name(problem->kind), problem->level,
+            (unsigned long long)problem->input, (unsigned long long)problem->descriptor);
     abort();
 }
 
 static struct decoded decode(struct watch *w, int level, uint64_t input, uint64_t descriptor)
 {
-    static const struct walker_access nothing = {.privileged = true};
-    const struct walker_position start = {level, 0, 0};
+    static const struct piommu_walker_access nothing = {.privileged = true};
+    const struct piommu_walker_position start = {level, 0, 0};
     struct decoded decoded = {.meaning = NOTHING};
     struct one_word word = {.value = descriptor};
-    const struct walker_memory memory = {.read64 = read_one_word, .ctx = &word};
+    const struct piommu_walker_memory memory = {.read64 = read_one_word, .ctx = &word};
 
     if ((descriptor & 1) == 0) {
         return decoded;
     }
-    walker_check_descriptor(&w->h->regime, level, input, descriptor, report_problem, w);
-    walker_translate_from(&w->h->regime, &memory, input, &nothing, &start, &decoded.leaf);
+    piommu_walker_check_descriptor(&w->h->regime, level, input, descriptor, report_problem, w);
+    piommu_walker_translate_from(&w->h->regime, &memory, input, &nothing, &start, &decoded.leaf);
     if (decoded.leaf.step_count != 0 && decoded.leaf.steps[0].is_table) {
         decoded.meaning = LINK;
         decoded.table = decoded.leaf.steps[0].next_table;
     } else {
-        CHECK(decoded.leaf.fault == WALKER_FAULT_NONE);
+        CHECK(decoded.leaf.fault == PIOMMU_WALKER_FAULT_NONE);
         decoded.meaning = LEAF;
     }
     return decoded;
@@ -359,17 +359,19 @@ static bool looks_the_same(const struct watch *w, int level, uint64_t one, uint6
 
 static uint64_t span_of(const struct watch *w, int level)
 {
-    return 1ull << walker_level_shift(&w->h->regime, level);
+    return 1ull << piommu_walker_level_shift(&w->h->regime, level);
 }
 
-static bool same_rights(const struct walker_attributes *one, const struct walker_attributes *other)
+static bool same_rights(const struct piommu_walker_attributes *one,
+                        const struct piommu_walker_attributes *other)
 {
     return memcmp(&one->privileged, &other->privileged, sizeof(one->privileged)) == 0 &&
            memcmp(&one->unprivileged, &other->unprivileged, sizeof(one->unprivileged)) == 0;
 }
 
 /* The same memory, in the same way, whoever may use it for what. */
-static bool same_nature(const struct walker_attributes *one, const struct walker_attributes *other)
+static bool same_nature(const struct piommu_walker_attributes *one,
+                        const struct piommu_walker_attributes *other)
 {
     return one->memory_index == other->memory_index && one->shareability == other->shareability &&
            one->access_flag == other->access_flag && one->not_global == other->not_global &&
@@ -387,22 +389,24 @@ static bool has_halves(void)
 #endif
 }
 
-static bool same_answer(const struct walker_result *one, const struct walker_result *other)
+static bool same_answer(const struct piommu_walker_result *one,
+                        const struct piommu_walker_result *other)
 {
-    if (one->fault != WALKER_FAULT_NONE || other->fault != WALKER_FAULT_NONE) {
+    if (one->fault != PIOMMU_WALKER_FAULT_NONE || other->fault != PIOMMU_WALKER_FAULT_NONE) {
         return one->fault == other->fault;
     }
     return one->output == other->output && same_nature(&one->attributes, &other->attributes) &&
            same_rights(&one->attributes, &other->attributes);
 }
 
-static void judge_probe(struct watch *w, struct probe *probe, const struct walker_result *now)
+static void judge_probe(struct watch *w, struct probe *probe,
+                        const struct piommu_walker_result *now)
 {
     const struct call *call = &w->call;
-    bool fault = now->fault != WALKER_FAULT_NONE;
-    bool was_fault = probe->last.fault != WALKER_FAULT_NONE;
+    bool fault = now->fault != PIOMMU_WALKER_FAULT_NONE;
+    bool was_fault = probe->last.fault != PIOMMU_WALKER_FAULT_NONE;
 
-    CHECK(now->fault == WALKER_FAULT_NONE || now->fault == WALKER_FAULT_TRANSLATION);
+    CHECK(now->fault == PIOMMU_WALKER_FAULT_NONE || now->fault == PIOMMU_WALKER_FAULT_TRANSLATION);
     if (same_answer(now, &probe->last)) {
         return;
     }
@@ -438,7 +442,7 @@ static void judge_probe(struct watch *w, struct probe *probe, const struct walke
 static void walk_probes(struct watch *w)
 {
     for (size_t i = 0; i < w->call.probe_count; i++) {
-        struct walker_result now;
+        struct piommu_walker_result now;
 
         host_walk_as_cpu(w->h, w->call.probes[i].address, &now);
         counts.walks++;
@@ -481,7 +485,7 @@ static void judge_group(struct watch *w, const struct piece *piece, size_t index
                         bool is_complete)
 {
     const uint64_t hint = 1ull << 52;
-    size_t members = walker_contiguous_entries(&w->h->regime, level);
+    size_t members = piommu_walker_contiguous_entries(&w->h->regime, level);
     size_t start = index & ~(members - 1);
     uint64_t leader = piece->known[index];
     bool is_leaf = (leader & 1) != 0 && (level == 3 || (leader & 2) == 0);
@@ -494,7 +498,7 @@ static void judge_group(struct watch *w, const struct piece *piece, size_t index
     }
     for (size_t i = start; i < start + members; i++) {
         uint64_t other = piece->known[i];
-        uint64_t distance = (i - index) << walker_level_shift(&w->h->regime, level);
+        uint64_t distance = (i - index) << piommu_walker_level_shift(&w->h->regime, level);
 
         if ((other & 1) == 0 || (level < 3 && (other & 2) != 0)) {
             continue;
@@ -534,7 +538,7 @@ static uint64_t expected_output(const struct call *call, uint64_t input)
 
 /* A translation that was not there. */
 static void judge_new_leaf(struct watch *w, uint64_t first, uint64_t last,
-                           const struct walker_result *leaf)
+                           const struct piommu_walker_result *leaf)
 {
     const struct call *call = &w->call;
 
@@ -549,7 +553,7 @@ static void judge_new_leaf(struct watch *w, uint64_t first, uint64_t last,
                                    leaf->attributes.contiguous, tracked));
     } else {
         bool is_front = first < call->first;
-        const struct walker_result *old = &call->ends[!is_front];
+        const struct piommu_walker_result *old = &call->ends[!is_front];
         uint64_t end = is_front ? call->whole.first : call->whole.last;
 
         CHECK(call->operation == CUT);
@@ -557,7 +561,7 @@ static void judge_new_leaf(struct watch *w, uint64_t first, uint64_t last,
         CHECK(call->invalidated || call->replaces);
         CHECK(is_front ? is_in(first, last, call->whole.first, call->first - 1)
                        : is_in(first, last, call->last + 1, call->whole.last));
-        CHECK(old->fault == WALKER_FAULT_NONE);
+        CHECK(old->fault == PIOMMU_WALKER_FAULT_NONE);
         CHECK(leaf->output - first == old->output - end);
         CHECK(same_nature(&leaf->attributes, &old->attributes));
         CHECK(old->attributes.dirty_bit_modifier ||
@@ -615,7 +619,8 @@ static void let_go(struct watch *w, struct piece *piece)
 }
 
 static void judge_leaf_change(struct watch *w, uint64_t first, uint64_t last,
-                              const struct walker_result *before, const struct walker_result *now)
+                              const struct piommu_walker_result *before,
+                              const struct piommu_walker_result *now)
 {
     const struct call *call = &w->call;
     bool hint_goes = before->attributes.contiguous && !now->attributes.contiguous;
@@ -674,7 +679,7 @@ static void judge_split(struct watch *w, uint64_t first, uint64_t last, struct p
 
 static void note_group(struct watch *w, const struct piece *piece, size_t index, int level)
 {
-    size_t members = walker_contiguous_entries(&w->h->regime, level);
+    size_t members = piommu_walker_contiguous_entries(&w->h->regime, level);
     struct call *call = &w->call;
 
     if (!w->has_groups || members == 0 || call->group_count == TOUCHED_ROOM) {
@@ -742,8 +747,9 @@ static void judge_change(struct watch *w, struct piece *piece, size_t index, uin
  * may do neither before nor after, and what can be written is not executable, unless the old leaf
  * or the new one says so.
  */
-static void judge_rights_between(struct walker_rights middle, struct walker_rights before,
-                                 struct walker_rights now, bool execution_reads)
+static void judge_rights_between(struct piommu_walker_rights middle,
+                                 struct piommu_walker_rights before,
+                                 struct piommu_walker_rights now, bool execution_reads)
 {
     if (execution_reads) {
         middle.execute = middle.execute && middle.read;
@@ -793,9 +799,10 @@ static void judge_half(struct watch *w, const struct piece *piece, size_t index,
 /* Hardware takes up what can be found at an address, and forgets nothing by itself. */
 static void fill_tlb(struct watch *w, uint64_t input)
 {
-    static const struct walker_access nothing = {.privileged = true};
-    const struct walker_memory silent = {.read64 = w->h->memory.read64, .ctx = w->h->memory.ctx};
-    struct walker_result result;
+    static const struct piommu_walker_access nothing = {.privileged = true};
+    const struct piommu_walker_memory silent = {.read64 = w->h->memory.read64,
+                                                .ctx = w->h->memory.ctx};
+    struct piommu_walker_result result;
 
     if (stale_tlb_leaf_count(w->h->tlb) < TLB_ROOM && stale_tlb_table_count(w->h->tlb) < TLB_ROOM) {
         stale_tlb_translate(w->h->tlb, &w->h->regime, &silent, input, &nothing, &result);
@@ -1158,18 +1165,18 @@ static struct watch *watching(const struct piommu_pgtable *table)
     return watch != NULL && watch->h->table == table && !watch->is_torn_down ? watch : NULL;
 }
 
-static void widen(struct watch *w, uint64_t address, struct walker_result *leaf, bool is_end)
+static void widen(struct watch *w, uint64_t address, struct piommu_walker_result *leaf, bool is_end)
 {
     struct call *call = &w->call;
     uint64_t size;
 
     host_walk_as_cpu(w->h, address, leaf);
-    if (leaf->fault != WALKER_FAULT_NONE) {
+    if (leaf->fault != PIOMMU_WALKER_FAULT_NONE) {
         return;
     }
     size = 1ull << leaf->leaf_shift;
     if (leaf->attributes.contiguous) {
-        size *= walker_contiguous_entries(&w->h->regime, leaf->level);
+        size *= piommu_walker_contiguous_entries(&w->h->regime, leaf->level);
     }
     /* What is kept of a leaf leads from its end. */
     if (is_end) {
@@ -1234,7 +1241,7 @@ static void end(struct watch *w, int result, bool is_visible)
 
         if (probe->class == BESIDE && result == 0) {
             /* What was to stay is there again. */
-            CHECK(probe->last.fault == WALKER_FAULT_NONE);
+            CHECK(probe->last.fault == PIOMMU_WALKER_FAULT_NONE);
         }
     }
     for (size_t i = 0; i < call->group_count; i++) {
@@ -1379,8 +1386,8 @@ static int watched_invalidate(void *cookie, const struct piommu_range *range)
 
     /* Hardware is told to forget what it cannot find any more. */
     check_arrived(w);
-    CHECK(w->call.ends[0].fault != WALKER_FAULT_NONE || range->first <= w->call.whole.first);
-    CHECK(w->call.ends[1].fault != WALKER_FAULT_NONE || range->last >= w->call.whole.last);
+    CHECK(w->call.ends[0].fault != PIOMMU_WALKER_FAULT_NONE || range->first <= w->call.whole.first);
+    CHECK(w->call.ends[1].fault != PIOMMU_WALKER_FAULT_NONE || range->last >= w->call.whole.last);
     for (uint64_t i = 0; i < 2; i++) {
         fill_tlb(w, i == 0 ? w->call.first : w->call.last);
     }

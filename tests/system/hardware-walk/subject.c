@@ -268,7 +268,7 @@ static void set_regime(struct subject *subject)
 static void set_walker(struct subject *subject)
 {
     const struct cpu_regime *regime = &subject->regime;
-    const struct walker_hardware hardware = {
+    const struct piommu_walker_hardware hardware = {
         .physical_bits = cpu_physical_bits(),
         .has_small_tables = true,
         .has_large_virtual_addresses = true,
@@ -278,30 +278,30 @@ static void set_walker(struct subject *subject)
         .has_dirty_updates = true,
         .is_armv7 = sizeof(void *) == 4,
     };
-    struct walker_regime *walker = &subject->walker;
-    enum walker_setup setup;
+    struct piommu_walker_regime *walker = &subject->walker;
+    enum piommu_walker_setup setup;
 
     if (is_32_bit(subject)) {
         setup = is_stage2(subject)
-                    ? walker_regime_from_aarch32_vtcr(&hardware, (uint32_t)regime->vtcr,
-                                                      regime->vttbr, walker)
-                    : walker_regime_from_ttbcr(
+                    ? piommu_walker_regime_from_aarch32_vtcr(&hardware, (uint32_t)regime->vtcr,
+                                                             regime->vttbr, walker)
+                    : piommu_walker_regime_from_ttbcr(
                           &hardware, (uint32_t)regime->tcr,
                           is_upper(subject) ? regime->ttbr1 : regime->ttbr0, (uint32_t)regime->mair,
                           (uint32_t)(regime->mair >> 32), is_upper(subject), walker);
     } else {
         setup = is_stage2(subject)
-                    ? walker_regime_from_vtcr(&hardware, regime->vtcr, regime->vttbr, walker)
-                    : walker_regime_from_tcr(&hardware, regime->tcr,
-                                             is_upper(subject) ? regime->ttbr1 : regime->ttbr0,
-                                             regime->mair, is_upper(subject), walker);
+                    ? piommu_walker_regime_from_vtcr(&hardware, regime->vtcr, regime->vttbr, walker)
+                    : piommu_walker_regime_from_tcr(
+                          &hardware, regime->tcr, is_upper(subject) ? regime->ttbr1 : regime->ttbr0,
+                          regime->mair, is_upper(subject), walker);
     }
     walker->forced_write_back = regime->force_write_back;
     walker->mair_slots_in_use = 7;
-    subject->has_walker = setup == WALKER_SETUP_OK;
-    if (setup != WALKER_SETUP_OK) {
+    subject->has_walker = setup == PIOMMU_WALKER_SETUP_OK;
+    if (setup != PIOMMU_WALKER_SETUP_OK) {
         subject_fail(subject, "the software walker refuses the registers: %s",
-                     walker_setup_name(setup));
+                     piommu_walker_setup_name(setup));
     }
 }
 
@@ -501,22 +501,22 @@ static bool walker_read(void *ctx, uint64_t physical, uint64_t *value)
     return memory_walker_read(physical, value);
 }
 
-static const struct walker_memory walker_memory = {walker_read, NULL, NULL};
+static const struct piommu_walker_memory walker_memory = {walker_read, NULL, NULL};
 
 /* What the software walker says that PAR should be. */
 static uint64_t walker_par(const struct subject *subject, uint64_t address, enum cpu_access access)
 {
-    const struct walker_access wanted = {
+    const struct piommu_walker_access wanted = {
         .read = !cpu_access_is_write(access),
         .write = cpu_access_is_write(access),
         .privileged = cpu_access_is_privileged(access),
     };
-    struct walker_result result;
+    struct piommu_walker_result result;
 
     walker_queries++;
-    walker_translate(&subject->walker, &walker_memory, address, &wanted, &result);
-    if (result.fault != WALKER_FAULT_NONE) {
-        return par_of_fault(subject, walker_fault_status(result.fault, result.level));
+    piommu_walker_translate(&subject->walker, &walker_memory, address, &wanted, &result);
+    if (result.fault != PIOMMU_WALKER_FAULT_NONE) {
+        return par_of_fault(subject, piommu_walker_fault_status(result.fault, result.level));
     }
     /* Stage 1 of a stage 2 alone is Normal Write-Back. */
     return par_of_memory(result.output,
@@ -527,12 +527,12 @@ static uint64_t walker_par(const struct subject *subject, uint64_t address, enum
 
 bool subject_walker_executes(const struct subject *subject, uint64_t address, bool privileged)
 {
-    const struct walker_access wanted = {.execute = true, .privileged = privileged};
-    struct walker_result result;
+    const struct piommu_walker_access wanted = {.execute = true, .privileged = privileged};
+    struct piommu_walker_result result;
 
     walker_queries++;
-    walker_translate(&subject->walker, &walker_memory, address, &wanted, &result);
-    return result.fault == WALKER_FAULT_NONE;
+    piommu_walker_translate(&subject->walker, &walker_memory, address, &wanted, &result);
+    return result.fault == PIOMMU_WALKER_FAULT_NONE;
 }
 
 void subject_judge_lookup(struct subject *subject, uint64_t address,
@@ -682,23 +682,23 @@ void subject_judge_runs(struct subject *subject, unsigned int count)
     }
 }
 
-static void complain(void *ctx, const struct walker_problem *problem)
+static void complain(void *ctx, const struct piommu_walker_problem *problem)
 {
     const struct subject *subject = ctx;
 
     /* NSTable is what some IOMMUs want, though other makers of tables leave it alone. */
-    if (problem->kind == WALKER_PROBLEM_TABLE_ATTRIBUTES &&
+    if (problem->kind == PIOMMU_WALKER_PROBLEM_TABLE_ATTRIBUTES &&
         (subject->config.flags & PIOMMU_PGTABLE_NON_SECURE) != 0 &&
         problem->descriptor >> 59 == 0x10) {
         return;
     }
     /* What is a mistake elsewhere has been asked for here. */
-    if (problem->kind == WALKER_PROBLEM_EXECUTE_NEVER &&
+    if (problem->kind == PIOMMU_WALKER_PROBLEM_EXECUTE_NEVER &&
         (subject->config.flags & PIOMMU_PGTABLE_XNX) != 0) {
         return;
     }
     subject_fail(subject, "the walker finds: %s, level %d, input 0x%llx, descriptor 0x%llx",
-                 walker_problem_name(problem->kind), problem->level,
+                 piommu_walker_problem_name(problem->kind), problem->level,
                  (unsigned long long)problem->input, (unsigned long long)problem->descriptor);
 }
 
@@ -716,7 +716,7 @@ void subject_check_structure(struct subject *subject)
 
     expect(subject, "the result of verify", (uint64_t)error, 0);
     if (subject->has_walker) {
-        (void)walker_check(&subject->walker, &walker_memory, NULL, complain, subject);
+        (void)piommu_walker_check(&subject->walker, &walker_memory, NULL, complain, subject);
     }
 }
 

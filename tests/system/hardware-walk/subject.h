@@ -10,11 +10,11 @@
  */
 
 #include "cpu.h"
-#include "lpae_walker.h"
 #include "model.h"
 #include "random.h"
 
 #include <piommu/io-pgtable.h>
+#include <piommu/models/lpae-walker.h>
 
 struct subject {
     const char *group; /* of the test */
@@ -31,7 +31,7 @@ struct subject {
     bool is_starving;    /* memory and hardware fail now and then */
     bool is_beyond_ram;  /* the tables, so that the CPU cannot be asked */
     bool has_walker;     /* the software walker has this format */
-    struct walker_regime walker;
+    struct piommu_walker_regime walker;
     struct model model;
 };
 

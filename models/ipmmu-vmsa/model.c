@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-#include "ipmmu_model_internal.h"
+#include "internal.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -11,14 +11,14 @@
 
 /* ---- readings ---- */
 
-void ipmmu_model_default_readings(struct ipmmu_model_readings *readings)
+void piommu_ipmmu_model_default_readings(struct piommu_ipmmu_model_readings *readings)
 {
-    *readings = (struct ipmmu_model_readings){
-        .disabled_micro_tlb = IPMMU_MODEL_PASSES,
-        .disabled_context = IPMMU_MODEL_PASSES,
-        .root_flush = IPMMU_MODEL_FLUSH_AT_END,
-        .cache_flush = IPMMU_MODEL_FLUSH_AT_WRITE,
-        .micro_tlb_entries = IPMMU_MODEL_MICRO_TLB_UNTAGGED,
+    *readings = (struct piommu_ipmmu_model_readings){
+        .disabled_micro_tlb = PIOMMU_IPMMU_MODEL_PASSES,
+        .disabled_context = PIOMMU_IPMMU_MODEL_PASSES,
+        .root_flush = PIOMMU_IPMMU_MODEL_FLUSH_AT_END,
+        .cache_flush = PIOMMU_IPMMU_MODEL_FLUSH_AT_WRITE,
+        .micro_tlb_entries = PIOMMU_IPMMU_MODEL_MICRO_TLB_UNTAGGED,
         .translation_code = 1,
     };
 }
@@ -75,23 +75,23 @@ static const char *const variant_names[] = {
     [VARIANT_ALL] = "everything else than by default",
 };
 
-static void apply_variant(enum variant variant, struct ipmmu_model_readings *readings)
+static void apply_variant(enum variant variant, struct piommu_ipmmu_model_readings *readings)
 {
     switch (variant) {
     case VARIANT_MICRO_TLB_ABORTS:
-        readings->disabled_micro_tlb = IPMMU_MODEL_ABORTS;
+        readings->disabled_micro_tlb = PIOMMU_IPMMU_MODEL_ABORTS;
         break;
     case VARIANT_CONTEXT_ABORTS:
-        readings->disabled_context = IPMMU_MODEL_ABORTS;
+        readings->disabled_context = PIOMMU_IPMMU_MODEL_ABORTS;
         break;
     case VARIANT_ROOT_AT_WRITE:
-        readings->root_flush = IPMMU_MODEL_FLUSH_AT_WRITE;
+        readings->root_flush = PIOMMU_IPMMU_MODEL_FLUSH_AT_WRITE;
         break;
     case VARIANT_CACHE_WITH_ROOT:
-        readings->cache_flush = IPMMU_MODEL_FLUSH_WITH_ROOT;
+        readings->cache_flush = PIOMMU_IPMMU_MODEL_FLUSH_WITH_ROOT;
         break;
     case VARIANT_CACHE_AT_END:
-        readings->cache_flush = IPMMU_MODEL_FLUSH_AT_END;
+        readings->cache_flush = PIOMMU_IPMMU_MODEL_FLUSH_AT_END;
         break;
     case VARIANT_REFILLS_REACHED:
         readings->root_flush_reaches_refills = true;
@@ -103,10 +103,10 @@ static void apply_variant(enum variant variant, struct ipmmu_model_readings *rea
         readings->flush_survives_writes = true;
         break;
     case VARIANT_MICRO_TLB_EMPTY:
-        readings->micro_tlb_entries = IPMMU_MODEL_MICRO_TLB_EMPTY;
+        readings->micro_tlb_entries = PIOMMU_IPMMU_MODEL_MICRO_TLB_EMPTY;
         break;
     case VARIANT_MICRO_TLB_TAGGED:
-        readings->micro_tlb_entries = IPMMU_MODEL_MICRO_TLB_TAGGED;
+        readings->micro_tlb_entries = PIOMMU_IPMMU_MODEL_MICRO_TLB_TAGGED;
         break;
     case VARIANT_MICRO_TLB_FLUSH_READS_BACK:
         readings->micro_tlb_flush_reads_back = true;
@@ -138,7 +138,7 @@ static void apply_variant(enum variant variant, struct ipmmu_model_readings *rea
         readings->walks_not_kept = true;
         break;
     case VARIANT_STAGE2_START:
-        readings->stage2_start = IPMMU_MODEL_STAGE2_START_2;
+        readings->stage2_start = PIOMMU_IPMMU_MODEL_STAGE2_START_2;
         break;
     case VARIANT_S2PTE_FOR_ALL:
         readings->s2pte_for_all = true;
@@ -149,13 +149,14 @@ static void apply_variant(enum variant variant, struct ipmmu_model_readings *rea
     }
 }
 
-bool ipmmu_model_readings_variant(unsigned int number, struct ipmmu_model_readings *readings,
-                                  const char **name)
+bool piommu_ipmmu_model_readings_variant(unsigned int number,
+                                         struct piommu_ipmmu_model_readings *readings,
+                                         const char **name)
 {
     if (number > VARIANT_ALL) {
         return false;
     }
-    ipmmu_model_default_readings(readings);
+    piommu_ipmmu_model_default_readings(readings);
     if (number != VARIANT_ALL) {
         apply_variant((enum variant)number, readings);
     } else {
@@ -167,14 +168,14 @@ bool ipmmu_model_readings_variant(unsigned int number, struct ipmmu_model_readin
     return true;
 }
 
-struct ipmmu_model_readings *ipmmu_model_readings(struct ipmmu_model *model)
+struct piommu_ipmmu_model_readings *piommu_ipmmu_model_readings(struct piommu_ipmmu_model *model)
 {
     return &model->readings;
 }
 
 /* ---- making ---- */
 
-void *model_grow(void *array, size_t *room, size_t element_size)
+void *piommu_ipmmu_model_grow_(void *array, size_t *room, size_t element_size)
 {
     *room = *room != 0 ? 2 * *room : 64;
     array = realloc(array, *room * element_size);
@@ -184,12 +185,12 @@ void *model_grow(void *array, size_t *room, size_t element_size)
     return array;
 }
 
-static uint32_t default_product(enum ipmmu_model_class generation)
+static uint32_t default_product(enum piommu_ipmmu_model_class generation)
 {
     static const uint32_t products[] = {
-        [IPMMU_MODEL_GEN2] = 0x4520, /* H2 */
-        [IPMMU_MODEL_GEN3] = 0x4f30, /* H3 ES3.0 */
-        [IPMMU_MODEL_GEN4] = 0x5c00, /* V4H */
+        [PIOMMU_IPMMU_MODEL_GEN2] = 0x4520, /* H2 */
+        [PIOMMU_IPMMU_MODEL_GEN3] = 0x4f30, /* H3 ES3.0 */
+        [PIOMMU_IPMMU_MODEL_GEN4] = 0x5c00, /* V4H */
     };
 
     return products[generation];
@@ -212,24 +213,24 @@ static bool product_has_stage2(uint32_t product)
     }
 }
 
-static bool unit_makes_sense(const struct ipmmu_model_parameters *parameters, size_t number)
+static bool unit_makes_sense(const struct piommu_ipmmu_model_parameters *parameters, size_t number)
 {
-    const struct ipmmu_model_unit *unit = &parameters->units[number];
+    const struct piommu_ipmmu_model_unit *unit = &parameters->units[number];
 
     if (unit->name == NULL || strlen(unit->name) > 12 || unit->root >= parameters->unit_count ||
         parameters->units[unit->root].root != unit->root ||
-        unit->contexts > IPMMU_MODEL_MAX_CONTEXTS ||
-        unit->micro_tlbs > IPMMU_MODEL_MAX_MICRO_TLBS) {
+        unit->contexts > PIOMMU_IPMMU_MODEL_MAX_CONTEXTS ||
+        unit->micro_tlbs > PIOMMU_IPMMU_MODEL_MAX_MICRO_TLBS) {
         return false;
     }
-    return parameters->generation != IPMMU_MODEL_GEN2 || unit->root == number;
+    return parameters->generation != PIOMMU_IPMMU_MODEL_GEN2 || unit->root == number;
 }
 
-static void make_unit(struct ipmmu_model *model, size_t number)
+static void make_unit(struct piommu_ipmmu_model *model, size_t number)
 {
     static const unsigned int contexts[] = {4, 8, 16};
     static const unsigned int micro_tlbs[] = {32, 48, 64};
-    enum ipmmu_model_class generation = model->parameters.generation;
+    enum piommu_ipmmu_model_class generation = model->parameters.generation;
     struct model_unit *unit = &model->units[number];
 
     unit->is = model->parameters.units[number];
@@ -241,18 +242,20 @@ static void make_unit(struct ipmmu_model *model, size_t number)
     if (unit->is.micro_tlbs == 0) {
         unit->is.micro_tlbs = micro_tlbs[generation];
     }
-    model_reset_unit(model, unit);
-    if (unit->is_on && unit->is_root && generation == IPMMU_MODEL_GEN3) {
+    piommu_ipmmu_model_reset_unit_(model, unit);
+    if (unit->is_on && unit->is_root && generation == PIOMMU_IPMMU_MODEL_GEN3) {
         unit->imsctlr |= UINT32_C(0xc0000000);
         unit->imsauxctlr = UINT32_C(0x01000000);
     }
 }
 
-static void place(struct ipmmu_model *model, enum ipmmu_model_register which, unsigned int number)
+static void place(struct piommu_ipmmu_model *model, enum piommu_ipmmu_model_register which,
+                  unsigned int number)
 {
-    uint32_t offset = ipmmu_model_offset(model, which, number);
+    uint32_t offset = piommu_ipmmu_model_offset(model, which, number);
 
-    if (offset < ipmmu_model_size(model) && model->map[offset / 4].which == IPMMU_MODEL_REGISTERS) {
+    if (offset < piommu_ipmmu_model_size(model) &&
+        model->map[offset / 4].which == PIOMMU_IPMMU_MODEL_REGISTERS) {
         model->map[offset / 4] = (struct model_place){(uint8_t)which, (uint8_t)number};
     }
 }
@@ -261,38 +264,38 @@ static void place(struct ipmmu_model *model, enum ipmmu_model_register which, un
  * Also where a class has no such context or micro-TLB, so that a violation can name what software
  * took it for. What the formulas of two registers claim belongs to the lower number.
  */
-static void make_map(struct ipmmu_model *model)
+static void make_map(struct piommu_ipmmu_model *model)
 {
     for (size_t i = 0; i < MODEL_LARGEST_SPACE / 4; i++) {
-        model->map[i].which = IPMMU_MODEL_REGISTERS;
+        model->map[i].which = PIOMMU_IPMMU_MODEL_REGISTERS;
     }
-    if (model->parameters.generation != IPMMU_MODEL_GEN2) {
-        place(model, IPMMU_MODEL_IMSCTLR, 0);
-        place(model, IPMMU_MODEL_IMSAUXCTLR, 0);
+    if (model->parameters.generation != PIOMMU_IPMMU_MODEL_GEN2) {
+        place(model, PIOMMU_IPMMU_MODEL_IMSCTLR, 0);
+        place(model, PIOMMU_IPMMU_MODEL_IMSAUXCTLR, 0);
     }
-    for (unsigned int n = 0; n < IPMMU_MODEL_MAX_CONTEXTS; n++) {
-        for (unsigned int which = 0; which < IPMMU_MODEL_IMUCTR; which++) {
-            bool is_gen2 = model->parameters.generation == IPMMU_MODEL_GEN2;
+    for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_CONTEXTS; n++) {
+        for (unsigned int which = 0; which < PIOMMU_IPMMU_MODEL_IMUCTR; which++) {
+            bool is_gen2 = model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN2;
 
-            if ((which != IPMMU_MODEL_IMBUSCR || is_gen2) &&
-                (which != IPMMU_MODEL_IMEUAR || !is_gen2)) {
-                place(model, (enum ipmmu_model_register)which, n);
+            if ((which != PIOMMU_IPMMU_MODEL_IMBUSCR || is_gen2) &&
+                (which != PIOMMU_IPMMU_MODEL_IMEUAR || !is_gen2)) {
+                place(model, (enum piommu_ipmmu_model_register)which, n);
             }
         }
     }
-    for (unsigned int n = 0; n < IPMMU_MODEL_MAX_MICRO_TLBS; n++) {
-        place(model, IPMMU_MODEL_IMUCTR, n);
-        place(model, IPMMU_MODEL_IMUASID, n);
+    for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_MICRO_TLBS; n++) {
+        place(model, PIOMMU_IPMMU_MODEL_IMUCTR, n);
+        place(model, PIOMMU_IPMMU_MODEL_IMUASID, n);
     }
 }
 
-struct ipmmu_model *ipmmu_model_create(const struct ipmmu_model_parameters *parameters,
-                                       struct walker_memory memory)
+struct piommu_ipmmu_model *piommu_ipmmu_model_create(
+    const struct piommu_ipmmu_model_parameters *parameters, struct piommu_walker_memory memory)
 {
-    struct ipmmu_model *model;
+    struct piommu_ipmmu_model *model;
 
-    if (parameters->unit_count == 0 || parameters->unit_count > IPMMU_MODEL_MAX_UNITS ||
-        parameters->generation > IPMMU_MODEL_GEN4) {
+    if (parameters->unit_count == 0 || parameters->unit_count > PIOMMU_IPMMU_MODEL_MAX_UNITS ||
+        parameters->generation > PIOMMU_IPMMU_MODEL_GEN4) {
         return NULL;
     }
     for (size_t i = 0; i < parameters->unit_count; i++) {
@@ -316,13 +319,13 @@ struct ipmmu_model *ipmmu_model_create(const struct ipmmu_model_parameters *para
     if (model->parameters.product == 0) {
         model->parameters.product = default_product(parameters->generation);
     }
-    model->has_stage2 = parameters->stage2 == IPMMU_MODEL_STAGE2_BY_PRODUCT
+    model->has_stage2 = parameters->stage2 == PIOMMU_IPMMU_MODEL_STAGE2_BY_PRODUCT
                             ? product_has_stage2(model->parameters.product)
-                            : parameters->stage2 == IPMMU_MODEL_STAGE2_PRESENT;
+                            : parameters->stage2 == PIOMMU_IPMMU_MODEL_STAGE2_PRESENT;
     if (parameters->readings != NULL) {
         model->readings = *parameters->readings;
     } else {
-        ipmmu_model_default_readings(&model->readings);
+        piommu_ipmmu_model_default_readings(&model->readings);
     }
     make_map(model);
     for (size_t i = 0; i < model->unit_count; i++) {
@@ -334,68 +337,69 @@ struct ipmmu_model *ipmmu_model_create(const struct ipmmu_model_parameters *para
     return model;
 }
 
-void ipmmu_model_destroy(struct ipmmu_model *model)
+void piommu_ipmmu_model_destroy(struct piommu_ipmmu_model *model)
 {
     if (model == NULL) {
         return;
     }
     for (size_t i = 0; i < model->unit_count; i++) {
-        model_free_tlbs(&model->units[i]);
+        piommu_ipmmu_model_free_tlbs_(&model->units[i]);
     }
     free(model->units);
     free(model->recording);
     free(model);
 }
 
-void model_reset_unit(struct ipmmu_model *model, struct model_unit *unit)
+void piommu_ipmmu_model_reset_unit_(struct piommu_ipmmu_model *model, struct model_unit *unit)
 {
     memset(unit->context_registers, 0, sizeof(unit->context_registers));
     memset(unit->is_left_over, 0, sizeof(unit->is_left_over));
     memset(unit->imuctr, 0, sizeof(unit->imuctr));
     memset(unit->imuasid, 0, sizeof(unit->imuasid));
     memset(unit->micro_tlb_is_left_over, 0, sizeof(unit->micro_tlb_is_left_over));
-    for (unsigned int i = 0; i < IPMMU_MODEL_MAX_CONTEXTS; i++) {
+    for (unsigned int i = 0; i < PIOMMU_IPMMU_MODEL_MAX_CONTEXTS; i++) {
         unit->flush[i].is_running = false;
     }
-    unit->imsctlr =
-        model->parameters.generation == IPMMU_MODEL_GEN2 || model->readings.secgrp_clear_at_reset
-            ? 0
-            : IMSCTLR_SECGRP;
+    unit->imsctlr = model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN2 ||
+                            model->readings.secgrp_clear_at_reset
+                        ? 0
+                        : IMSCTLR_SECGRP;
     unit->imsauxctlr = 0;
     unit->was_written = false;
-    model_drop_all(unit);
-    model_update_interrupt(unit);
+    piommu_ipmmu_model_drop_all_(unit);
+    piommu_ipmmu_model_update_interrupt_(unit);
 }
 
-void ipmmu_model_power(struct ipmmu_model *model, size_t number, bool on)
+void piommu_ipmmu_model_power(struct piommu_ipmmu_model *model, size_t number, bool on)
 {
     struct model_unit *unit = &model->units[number];
 
     if (unit->is_on != on) {
         unit->is_on = on;
-        model_reset_unit(model, unit);
+        piommu_ipmmu_model_reset_unit_(model, unit);
     }
 }
 
-bool ipmmu_model_is_on(const struct ipmmu_model *model, size_t unit)
+bool piommu_ipmmu_model_is_on(const struct piommu_ipmmu_model *model, size_t unit)
 {
     return model->units[unit].is_on;
 }
 
-uint64_t ipmmu_model_product_address(const struct ipmmu_model *model)
+uint64_t piommu_ipmmu_model_product_address(const struct piommu_ipmmu_model *model)
 {
-    return model->parameters.generation == IPMMU_MODEL_GEN2 ? UINT64_C(0xff000044)
-                                                            : UINT64_C(0xfff00044);
+    return model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN2 ? UINT64_C(0xff000044)
+                                                                   : UINT64_C(0xfff00044);
 }
 
-uint32_t ipmmu_model_product(const struct ipmmu_model *model)
+uint32_t piommu_ipmmu_model_product(const struct piommu_ipmmu_model *model)
 {
     return model->parameters.product;
 }
 
 /* ---- violations ---- */
 
-void model_violation(struct ipmmu_model *model, enum ipmmu_model_rule rule, const char *format, ...)
+void piommu_ipmmu_model_violation_(struct piommu_ipmmu_model *model,
+                                   enum piommu_ipmmu_model_rule rule, const char *format, ...)
 {
     va_list arguments;
 
@@ -403,7 +407,7 @@ void model_violation(struct ipmmu_model *model, enum ipmmu_model_rule rule, cons
     if ((model->parameters.forgiven & (uint32_t)rule) != 0) {
         return;
     }
-    if (model->violation_count < IPMMU_MODEL_KEPT_VIOLATIONS) {
+    if (model->violation_count < PIOMMU_IPMMU_MODEL_KEPT_VIOLATIONS) {
         va_start(arguments, format);
         (void)vsnprintf(model->violations[model->violation_count], MODEL_MESSAGE_SIZE, format,
                         arguments);
@@ -412,30 +416,30 @@ void model_violation(struct ipmmu_model *model, enum ipmmu_model_rule rule, cons
     model->violation_count++;
 }
 
-void ipmmu_model_forgive(struct ipmmu_model *model, uint32_t rules)
+void piommu_ipmmu_model_forgive(struct piommu_ipmmu_model *model, uint32_t rules)
 {
     model->parameters.forgiven = rules;
 }
 
-size_t ipmmu_model_violations(const struct ipmmu_model *model)
+size_t piommu_ipmmu_model_violations(const struct piommu_ipmmu_model *model)
 {
     return model->violation_count;
 }
 
-const char *ipmmu_model_violation(const struct ipmmu_model *model, size_t index)
+const char *piommu_ipmmu_model_violation(const struct piommu_ipmmu_model *model, size_t index)
 {
-    if (index >= model->violation_count || index >= IPMMU_MODEL_KEPT_VIOLATIONS) {
+    if (index >= model->violation_count || index >= PIOMMU_IPMMU_MODEL_KEPT_VIOLATIONS) {
         return NULL;
     }
     return model->violations[index];
 }
 
-uint32_t ipmmu_model_broken_rules(const struct ipmmu_model *model)
+uint32_t piommu_ipmmu_model_broken_rules(const struct piommu_ipmmu_model *model)
 {
     return model->broken;
 }
 
-void ipmmu_model_forget_violations(struct ipmmu_model *model)
+void piommu_ipmmu_model_forget_violations(struct piommu_ipmmu_model *model)
 {
     model->violation_count = 0;
     model->broken = 0;
@@ -443,7 +447,8 @@ void ipmmu_model_forget_violations(struct ipmmu_model *model)
 
 /* ---- counters ---- */
 
-static void add_counters(struct ipmmu_model_counters *sum, const struct ipmmu_model_counters *one)
+static void add_counters(struct piommu_ipmmu_model_counters *sum,
+                         const struct piommu_ipmmu_model_counters *one)
 {
     sum->reads += one->reads;
     sum->writes += one->writes;
@@ -459,11 +464,12 @@ static void add_counters(struct ipmmu_model_counters *sum, const struct ipmmu_mo
     sum->conflicts += one->conflicts;
 }
 
-struct ipmmu_model_counters ipmmu_model_counters(const struct ipmmu_model *model, size_t unit)
+struct piommu_ipmmu_model_counters piommu_ipmmu_model_counters(
+    const struct piommu_ipmmu_model *model, size_t unit)
 {
-    struct ipmmu_model_counters sum = {0};
+    struct piommu_ipmmu_model_counters sum = {0};
 
-    if (unit != IPMMU_MODEL_ALL_UNITS) {
+    if (unit != PIOMMU_IPMMU_MODEL_ALL_UNITS) {
         return model->units[unit].counters;
     }
     for (size_t i = 0; i < model->unit_count; i++) {
@@ -472,12 +478,12 @@ struct ipmmu_model_counters ipmmu_model_counters(const struct ipmmu_model *model
     return sum;
 }
 
-uint64_t ipmmu_model_writes(const struct ipmmu_model *model, size_t unit,
-                            enum ipmmu_model_register which)
+uint64_t piommu_ipmmu_model_writes(const struct piommu_ipmmu_model *model, size_t unit,
+                                   enum piommu_ipmmu_model_register which)
 {
     uint64_t sum = 0;
 
-    if (unit != IPMMU_MODEL_ALL_UNITS) {
+    if (unit != PIOMMU_IPMMU_MODEL_ALL_UNITS) {
         return model->units[unit].writes[which];
     }
     for (size_t i = 0; i < model->unit_count; i++) {
@@ -486,22 +492,24 @@ uint64_t ipmmu_model_writes(const struct ipmmu_model *model, size_t unit,
     return sum;
 }
 
-uint64_t ipmmu_model_flushes(const struct ipmmu_model *model, size_t unit, unsigned int context)
+uint64_t piommu_ipmmu_model_flushes(const struct piommu_ipmmu_model *model, size_t unit,
+                                    unsigned int context)
 {
     return model->units[unit].flush[context].count;
 }
 
 /* ---- watching ---- */
 
-void ipmmu_model_observe(struct ipmmu_model *model,
-                         void (*observer)(void *ctx, const struct ipmmu_model_access *access),
-                         void *ctx)
+void piommu_ipmmu_model_observe(struct piommu_ipmmu_model *model,
+                                void (*observer)(void *ctx,
+                                                 const struct piommu_ipmmu_model_access *access),
+                                void *ctx)
 {
     model->observer = observer;
     model->observer_ctx = ctx;
 }
 
-void ipmmu_model_record(struct ipmmu_model *model, bool on)
+void piommu_ipmmu_model_record(struct piommu_ipmmu_model *model, bool on)
 {
     if (on) {
         model->recorded = 0;
@@ -509,31 +517,32 @@ void ipmmu_model_record(struct ipmmu_model *model, bool on)
     model->is_recording = on;
 }
 
-void ipmmu_model_forget_recording(struct ipmmu_model *model)
+void piommu_ipmmu_model_forget_recording(struct piommu_ipmmu_model *model)
 {
     model->recorded = 0;
 }
 
-size_t ipmmu_model_recorded(const struct ipmmu_model *model)
+size_t piommu_ipmmu_model_recorded(const struct piommu_ipmmu_model *model)
 {
     return model->recorded;
 }
 
-const struct ipmmu_model_access *ipmmu_model_recorded_access(const struct ipmmu_model *model,
-                                                             size_t index)
+const struct piommu_ipmmu_model_access *piommu_ipmmu_model_recorded_access(
+    const struct piommu_ipmmu_model *model, size_t index)
 {
     return index < model->recorded ? &model->recording[index] : NULL;
 }
 
-static bool has_number(enum ipmmu_model_register which)
+static bool has_number(enum piommu_ipmmu_model_register which)
 {
-    return which != IPMMU_MODEL_IMSCTLR && which != IPMMU_MODEL_IMSAUXCTLR;
+    return which != PIOMMU_IPMMU_MODEL_IMSCTLR && which != PIOMMU_IPMMU_MODEL_IMSAUXCTLR;
 }
 
-void ipmmu_model_recorded_line(const struct ipmmu_model *model, size_t index,
-                               char line[IPMMU_MODEL_LINE_SIZE])
+void piommu_ipmmu_model_recorded_line(const struct piommu_ipmmu_model *model, size_t index,
+                                      char line[PIOMMU_IPMMU_MODEL_LINE_SIZE])
 {
-    const struct ipmmu_model_access *access = ipmmu_model_recorded_access(model, index);
+    const struct piommu_ipmmu_model_access *access =
+        piommu_ipmmu_model_recorded_access(model, index);
     char number[16] = "";
 
     line[0] = '\0';
@@ -543,7 +552,8 @@ void ipmmu_model_recorded_line(const struct ipmmu_model *model, size_t index,
     if (has_number(access->which)) {
         (void)snprintf(number, sizeof(number), "(%u)", access->number);
     }
-    (void)snprintf(line, IPMMU_MODEL_LINE_SIZE, "%s %c %s%s 0x%03" PRIx32 " 0x%08" PRIx32,
+    (void)snprintf(line, PIOMMU_IPMMU_MODEL_LINE_SIZE, "%s %c %s%s 0x%03" PRIx32 " 0x%08" PRIx32,
                    model->units[access->unit].is.name, access->is_write ? 'W' : 'R',
-                   ipmmu_model_register_name(access->which), number, access->offset, access->value);
+                   piommu_ipmmu_model_register_name(access->which), number, access->offset,
+                   access->value);
 }

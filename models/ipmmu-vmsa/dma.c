@@ -3,7 +3,7 @@
 
 /* TLBs, walks, and the masters that cause them. */
 
-#include "ipmmu_model_internal.h"
+#include "internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +19,7 @@ enum source {
 
 /* What becomes of an access, and what hardware learns on the way. */
 struct answer {
-    enum ipmmu_model_verdict verdict;
+    enum piommu_ipmmu_model_verdict verdict;
     uint64_t physical;
     uint32_t status; /* for IMSTR, if it is a fault that the root reports */
     unsigned int context;
@@ -27,7 +27,7 @@ struct answer {
     bool has_leaf;
     struct model_leaf leaf;
     /* Of the walk. */
-    struct model_pointer pointers[WALKER_MAXIMUM_STEPS];
+    struct model_pointer pointers[PIOMMU_WALKER_MAXIMUM_STEPS];
     size_t pointer_count;
 };
 
@@ -36,8 +36,8 @@ static bool overlaps(uint64_t first, uint64_t last, uint64_t other_first, uint64
     return first <= other_last && other_first <= last;
 }
 
-static bool is_set(const struct model_unit *unit, enum ipmmu_model_register which, unsigned int n,
-                   uint32_t bit)
+static bool is_set(const struct model_unit *unit, enum piommu_ipmmu_model_register which,
+                   unsigned int n, uint32_t bit)
 {
     return (unit->context_registers[which][n] & bit) != 0;
 }
@@ -56,7 +56,7 @@ static void drop_leaves(struct model_tlb *tlb, unsigned int context, uint64_t en
     tlb->leaf_count = kept;
 }
 
-void model_drop(struct model_unit *unit, unsigned int context, uint64_t started)
+void piommu_ipmmu_model_drop_(struct model_unit *unit, unsigned int context, uint64_t started)
 {
     struct model_tlb *tlb = &unit->tlb[context];
     size_t kept = 0;
@@ -90,7 +90,8 @@ static void drop_refills(struct model_tlb *tlb, unsigned int context, uint64_t f
     tlb->leaf_count = kept;
 }
 
-void model_drop_refills(struct model_unit *unit, unsigned int context, uint64_t started)
+void piommu_ipmmu_model_drop_refills_(struct model_unit *unit, unsigned int context,
+                                      uint64_t started)
 {
     uint64_t flushed = unit->flush[context].started;
 
@@ -100,29 +101,29 @@ void model_drop_refills(struct model_unit *unit, unsigned int context, uint64_t 
     }
 }
 
-void model_drop_micro_tlb(struct model_unit *unit, unsigned int micro_tlb)
+void piommu_ipmmu_model_drop_micro_tlb_(struct model_unit *unit, unsigned int micro_tlb)
 {
     unit->micro_tlb[micro_tlb].leaf_count = 0;
 }
 
-void model_drop_all(struct model_unit *unit)
+void piommu_ipmmu_model_drop_all_(struct model_unit *unit)
 {
-    for (unsigned int n = 0; n < IPMMU_MODEL_MAX_CONTEXTS; n++) {
+    for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_CONTEXTS; n++) {
         unit->tlb[n].leaf_count = 0;
         unit->tlb[n].pointer_count = 0;
     }
-    for (unsigned int n = 0; n < IPMMU_MODEL_MAX_MICRO_TLBS; n++) {
+    for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_MICRO_TLBS; n++) {
         unit->micro_tlb[n].leaf_count = 0;
     }
 }
 
-void model_free_tlbs(struct model_unit *unit)
+void piommu_ipmmu_model_free_tlbs_(struct model_unit *unit)
 {
-    for (unsigned int n = 0; n < IPMMU_MODEL_MAX_CONTEXTS; n++) {
+    for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_CONTEXTS; n++) {
         free(unit->tlb[n].leaves);
         free(unit->tlb[n].pointers);
     }
-    for (unsigned int n = 0; n < IPMMU_MODEL_MAX_MICRO_TLBS; n++) {
+    for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_MICRO_TLBS; n++) {
         free(unit->micro_tlb[n].leaves);
     }
 }
@@ -137,7 +138,7 @@ static bool has_leaf_after(const struct model_tlb *tlb, unsigned int context, ui
     return false;
 }
 
-bool model_holds_uncovered(const struct model_unit *unit, unsigned int context)
+bool piommu_ipmmu_model_holds_uncovered_(const struct model_unit *unit, unsigned int context)
 {
     const struct model_tlb *tlb = &unit->tlb[context];
     uint64_t covered = unit->flush[context].is_running ? unit->flush[context].started : 0;
@@ -169,7 +170,7 @@ static void keep_leaf(struct model_unit *unit, struct model_tlb *tlb, const stru
         }
     }
     if (tlb->leaf_count == tlb->leaf_room) {
-        tlb->leaves = model_grow(tlb->leaves, &tlb->leaf_room, sizeof(*tlb->leaves));
+        tlb->leaves = piommu_ipmmu_model_grow_(tlb->leaves, &tlb->leaf_room, sizeof(*tlb->leaves));
     }
     tlb->leaves[tlb->leaf_count++] = *leaf;
 }
@@ -182,7 +183,8 @@ static void keep_pointer(struct model_tlb *tlb, const struct model_pointer *poin
         }
     }
     if (tlb->pointer_count == tlb->pointer_room) {
-        tlb->pointers = model_grow(tlb->pointers, &tlb->pointer_room, sizeof(*tlb->pointers));
+        tlb->pointers =
+            piommu_ipmmu_model_grow_(tlb->pointers, &tlb->pointer_room, sizeof(*tlb->pointers));
     }
     tlb->pointers[tlb->pointer_count++] = *pointer;
 }
@@ -192,7 +194,7 @@ static bool cache_is_off(const struct model_unit *unit)
     return !unit->is_root && (unit->imsctlr & IMSCTLR_DISCACHE) == IMSCTLR_DISCACHE;
 }
 
-static void learn(struct ipmmu_model *model, struct model_unit *unit, unsigned int micro_tlb,
+static void learn(struct piommu_ipmmu_model *model, struct model_unit *unit, unsigned int micro_tlb,
                   const struct answer *answer)
 {
     struct model_unit *root = &model->units[unit->is.root];
@@ -216,7 +218,7 @@ static void learn(struct ipmmu_model *model, struct model_unit *unit, unsigned i
         }
     }
     if (answer->source != SOURCE_MICRO_TLB &&
-        model->readings.micro_tlb_entries != IPMMU_MODEL_MICRO_TLB_EMPTY) {
+        model->readings.micro_tlb_entries != PIOMMU_IPMMU_MODEL_MICRO_TLB_EMPTY) {
         keep_leaf(unit, &unit->micro_tlb[micro_tlb], &leaf);
     }
 }
@@ -239,11 +241,11 @@ static const struct model_pointer *deepest_pointer(const struct model_tlb *tlb, 
 }
 
 /* The input that one TLB entry covers: a contiguous group is kept as one. */
-static unsigned int entry_shift(const struct walker_regime *regime,
-                                const struct walker_result *result)
+static unsigned int entry_shift(const struct piommu_walker_regime *regime,
+                                const struct piommu_walker_result *result)
 {
     unsigned int shift = result->leaf_shift;
-    unsigned int entries = walker_contiguous_entries(regime, result->level);
+    unsigned int entries = piommu_walker_contiguous_entries(regime, result->level);
 
     if (!result->attributes.contiguous) {
         return shift;
@@ -259,16 +261,17 @@ static uint32_t status_of(uint32_t bit, int level, unsigned int code)
     return bit | (uint32_t)(level < 0 ? 0 : level) << 12 | (uint32_t)code << 8;
 }
 
-static uint32_t fault_status(const struct ipmmu_model *model, const struct walker_result *result)
+static uint32_t fault_status(const struct piommu_ipmmu_model *model,
+                             const struct piommu_walker_result *result)
 {
     switch (result->fault) {
-    case WALKER_FAULT_NONE:
+    case PIOMMU_WALKER_FAULT_NONE:
         return 0;
-    case WALKER_FAULT_PERMISSION:
+    case PIOMMU_WALKER_FAULT_PERMISSION:
         return status_of(IMSTR_PF, result->level, 4);
-    case WALKER_FAULT_WALK_ABORT:
+    case PIOMMU_WALKER_FAULT_WALK_ABORT:
         return status_of(IMSTR_ABORT, result->level, model->readings.abort_code);
-    case WALKER_FAULT_ACCESS_FLAG:
+    case PIOMMU_WALKER_FAULT_ACCESS_FLAG:
         if (model->readings.access_flag_is_permission) {
             return status_of(IMSTR_PF, result->level, 4);
         }
@@ -279,23 +282,24 @@ static uint32_t fault_status(const struct ipmmu_model *model, const struct walke
     return status_of(IMSTR_TF, result->level, model->readings.translation_code);
 }
 
-static struct walker_access access_of(bool write)
+static struct piommu_walker_access access_of(bool write)
 {
     /* Leaves for the privileged only are of use to masters. */
-    return (struct walker_access){.read = !write, .write = write, .privileged = true};
+    return (struct piommu_walker_access){.read = !write, .write = write, .privileged = true};
 }
 
 /*
  * Is what was found through a kept pointer what a walk from the root finds as well? Then a clear
  * that comes later has not been seen, whatever FLUSH covers the pointer.
  */
-static bool is_fresh(const struct ipmmu_model *model, const struct walker_regime *regime,
-                     uint64_t input, const struct walker_access *access,
-                     const struct walker_result *result)
+static bool is_fresh(const struct piommu_ipmmu_model *model,
+                     const struct piommu_walker_regime *regime, uint64_t input,
+                     const struct piommu_walker_access *access,
+                     const struct piommu_walker_result *result)
 {
-    struct walker_result fresh;
+    struct piommu_walker_result fresh;
 
-    walker_translate(regime, &model->memory, input, access, &fresh);
+    piommu_walker_translate(regime, &model->memory, input, access, &fresh);
     return fresh.step_count > 0 && result->step_count > 0 &&
            fresh.steps[fresh.step_count - 1].location ==
                result->steps[result->step_count - 1].location;
@@ -305,12 +309,13 @@ static bool is_fresh(const struct ipmmu_model *model, const struct walker_regime
  * Stage 1 is refused unless all tables are marked as non-secure. Notes the table pointers up to
  * there. Returns the level of the descriptor at fault, or -1.
  */
-static int take_tables(const struct walker_regime *regime, const struct walker_result *result,
-                       uint64_t input, uint64_t learned, struct answer *answer)
+static int take_tables(const struct piommu_walker_regime *regime,
+                       const struct piommu_walker_result *result, uint64_t input, uint64_t learned,
+                       struct answer *answer)
 {
     for (unsigned int i = 0; i < result->step_count; i++) {
-        const struct walker_step *step = &result->steps[i];
-        uint64_t mask = (UINT64_C(1) << walker_level_shift(regime, step->level)) - 1;
+        const struct piommu_walker_step *step = &result->steps[i];
+        uint64_t mask = (UINT64_C(1) << piommu_walker_level_shift(regime, step->level)) - 1;
 
         if (!step->is_table) {
             continue;
@@ -326,15 +331,17 @@ static int take_tables(const struct walker_regime *regime, const struct walker_r
         };
     }
     if (regime->stage == 1 &&
-        (result->fault == WALKER_FAULT_NONE || result->fault == WALKER_FAULT_PERMISSION) &&
+        (result->fault == PIOMMU_WALKER_FAULT_NONE ||
+         result->fault == PIOMMU_WALKER_FAULT_PERMISSION) &&
         !result->attributes.non_secure) {
         return result->level;
     }
     return -1;
 }
 
-static void take_leaf(const struct walker_regime *regime, const struct walker_result *result,
-                      uint64_t input, uint64_t learned, struct answer *answer)
+static void take_leaf(const struct piommu_walker_regime *regime,
+                      const struct piommu_walker_result *result, uint64_t input, uint64_t learned,
+                      struct answer *answer)
 {
     uint64_t mask = (UINT64_C(1) << entry_shift(regime, result)) - 1;
 
@@ -351,27 +358,28 @@ static void take_leaf(const struct walker_regime *regime, const struct walker_re
     };
 }
 
-static void walk(const struct ipmmu_model *model, const struct model_unit *root, uint64_t input,
-                 const struct walker_access *access, struct answer *answer)
+static void walk(const struct piommu_ipmmu_model *model, const struct model_unit *root,
+                 uint64_t input, const struct piommu_walker_access *access, struct answer *answer)
 {
     const struct model_pointer *pointer = deepest_pointer(&root->tlb[answer->context], input);
-    struct walker_regime regime;
-    struct walker_result result;
+    struct piommu_walker_regime regime;
+    struct piommu_walker_result result;
     uint64_t learned = model->now;
     int insecure;
 
     answer->source = SOURCE_WALK;
-    if (model_setup(model, root, answer->context, &regime) != NULL) {
+    if (piommu_ipmmu_model_setup_(model, root, answer->context, &regime) != NULL) {
         answer->status = status_of(IMSTR_TF, 1, model->readings.translation_code);
         return;
     }
     if (pointer != NULL) {
-        walker_translate_from(&regime, &model->memory, input, access, &pointer->position, &result);
+        piommu_walker_translate_from(&regime, &model->memory, input, access, &pointer->position,
+                                     &result);
         if (!is_fresh(model, &regime, input, access, &result)) {
             learned = pointer->learned;
         }
     } else {
-        walker_translate(&regime, &model->memory, input, access, &result);
+        piommu_walker_translate(&regime, &model->memory, input, access, &result);
     }
     insecure = take_tables(&regime, &result, input, learned, answer);
     if (insecure >= 0) {
@@ -379,11 +387,12 @@ static void walk(const struct ipmmu_model *model, const struct model_unit *root,
         return;
     }
     answer->status = fault_status(model, &result);
-    if (result.fault == WALKER_FAULT_NONE || result.fault == WALKER_FAULT_PERMISSION) {
+    if (result.fault == PIOMMU_WALKER_FAULT_NONE ||
+        result.fault == PIOMMU_WALKER_FAULT_PERMISSION) {
         take_leaf(&regime, &result, input, learned, answer);
     }
-    if (result.fault == WALKER_FAULT_NONE) {
-        answer->verdict = IPMMU_MODEL_TRANSLATED;
+    if (result.fault == PIOMMU_WALKER_FAULT_NONE) {
+        answer->verdict = PIOMMU_IPMMU_MODEL_TRANSLATED;
         answer->physical = result.output;
     }
 }
@@ -391,9 +400,9 @@ static void walk(const struct ipmmu_model *model, const struct model_unit *root,
 /* ---- lookups ---- */
 
 /* True if the TLB answers. Without `only_context`, entries of others are as good. */
-static bool look_up(const struct ipmmu_model *model, const struct model_tlb *tlb, bool only_context,
-                    uint64_t input, const struct walker_access *access, enum source source,
-                    struct answer *answer)
+static bool look_up(const struct piommu_ipmmu_model *model, const struct model_tlb *tlb,
+                    bool only_context, uint64_t input, const struct piommu_walker_access *access,
+                    enum source source, struct answer *answer)
 {
     const struct model_leaf *found = NULL;
 
@@ -420,8 +429,8 @@ static bool look_up(const struct ipmmu_model *model, const struct model_tlb *tlb
     answer->source = source;
     answer->has_leaf = true;
     answer->leaf = *found;
-    if (walker_permits(&found->attributes, access)) {
-        answer->verdict = IPMMU_MODEL_TRANSLATED;
+    if (piommu_walker_permits(&found->attributes, access)) {
+        answer->verdict = PIOMMU_IPMMU_MODEL_TRANSLATED;
         answer->physical = found->output + (input - found->first);
     } else {
         answer->status = status_of(IMSTR_PF, found->level, 4);
@@ -429,29 +438,30 @@ static bool look_up(const struct ipmmu_model *model, const struct model_tlb *tlb
     return true;
 }
 
-static void pass_or_abort(enum ipmmu_model_disabled reading, uint64_t iova, struct answer *answer)
+static void pass_or_abort(enum piommu_ipmmu_model_disabled reading, uint64_t iova,
+                          struct answer *answer)
 {
-    if (reading == IPMMU_MODEL_PASSES) {
-        answer->verdict = IPMMU_MODEL_BYPASSED;
+    if (reading == PIOMMU_IPMMU_MODEL_PASSES) {
+        answer->verdict = PIOMMU_IPMMU_MODEL_BYPASSED;
         answer->physical = iova;
     }
 }
 
-static unsigned int selected_context(const struct ipmmu_model *model, uint32_t imuctr)
+static unsigned int selected_context(const struct piommu_ipmmu_model *model, uint32_t imuctr)
 {
-    uint32_t mask = model->parameters.generation == IPMMU_MODEL_GEN4 ? 0x1f : 0xf;
+    uint32_t mask = model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN4 ? 0x1f : 0xf;
 
     return imuctr >> IMUCTR_TTSEL_SHIFT & mask;
 }
 
-static void find(const struct ipmmu_model *model, const struct model_unit *unit,
-                 unsigned int micro_tlb, uint64_t iova, const struct walker_access *access,
+static void find(const struct piommu_ipmmu_model *model, const struct model_unit *unit,
+                 unsigned int micro_tlb, uint64_t iova, const struct piommu_walker_access *access,
                  struct answer *answer)
 {
     const struct model_unit *root = &model->units[unit->is.root];
     uint32_t imuctr = unit->imuctr[micro_tlb];
     unsigned int context = selected_context(model, imuctr);
-    bool is_tagged = model->readings.micro_tlb_entries != IPMMU_MODEL_MICRO_TLB_UNTAGGED;
+    bool is_tagged = model->readings.micro_tlb_entries != PIOMMU_IPMMU_MODEL_MICRO_TLB_UNTAGGED;
 
     memset(answer, 0, sizeof(*answer));
     answer->context = context;
@@ -468,8 +478,8 @@ static void find(const struct ipmmu_model *model, const struct model_unit *unit,
     }
     /* What does not exist is as good as disabled; that covers left-overs which select the PMB. */
     if (context >= unit->is.contexts || context >= root->is.contexts ||
-        !is_set(unit, IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN) ||
-        !is_set(root, IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN)) {
+        !is_set(unit, PIOMMU_IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN) ||
+        !is_set(root, PIOMMU_IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN)) {
         pass_or_abort(model->readings.disabled_context, iova, answer);
         return;
     }
@@ -489,30 +499,33 @@ static void find(const struct ipmmu_model *model, const struct model_unit *unit,
 /* ---- masters ---- */
 
 /* A master that does not exist is a mistake of the test, not of the driver. */
-static void check_master(const struct ipmmu_model *model, size_t unit, unsigned int micro_tlb)
+static void check_master(const struct piommu_ipmmu_model *model, size_t unit,
+                         unsigned int micro_tlb)
 {
     if (unit >= model->unit_count || micro_tlb >= model->units[unit].is.micro_tlbs ||
-        (model->units[unit].is_root && model->parameters.generation != IPMMU_MODEL_GEN2)) {
-        fprintf(stderr, "IPMMU model: unit %zu has no micro-TLB %u\n", unit, micro_tlb);
+        (model->units[unit].is_root && model->parameters.generation != PIOMMU_IPMMU_MODEL_GEN2)) {
+        (void)fprintf(stderr, "IPMMU model: unit %zu has no micro-TLB %u\n", unit, micro_tlb);
         abort();
     }
 }
 
-static void check_erratum(struct ipmmu_model *model, const struct model_unit *unit,
+static void check_erratum(struct piommu_ipmmu_model *model, const struct model_unit *unit,
                           const struct answer *answer)
 {
-    if (answer->verdict == IPMMU_MODEL_TRANSLATED && unit->is.has_erratum && !cache_is_off(unit)) {
-        model_violation(model, IPMMU_MODEL_RULE_ERRATUM,
-                        "%s: translates, but its TLB has to be switched off for an erratum",
-                        unit->is.name);
+    if (answer->verdict == PIOMMU_IPMMU_MODEL_TRANSLATED && unit->is.has_erratum &&
+        !cache_is_off(unit)) {
+        piommu_ipmmu_model_violation_(
+            model, PIOMMU_IPMMU_MODEL_RULE_ERRATUM,
+            "%s: translates, but its TLB has to be switched off for an erratum", unit->is.name);
     }
 }
 
-enum ipmmu_model_verdict ipmmu_model_dma(struct ipmmu_model *model, size_t number,
-                                         unsigned int micro_tlb, uint64_t iova, bool write,
-                                         uint64_t *physical)
+enum piommu_ipmmu_model_verdict piommu_ipmmu_model_dma(struct piommu_ipmmu_model *model,
+                                                       size_t number, unsigned int micro_tlb,
+                                                       uint64_t iova, bool write,
+                                                       uint64_t *physical)
 {
-    const struct walker_access access = access_of(write);
+    const struct piommu_walker_access access = access_of(write);
     struct model_unit *unit;
     struct answer answer;
 
@@ -526,13 +539,14 @@ enum ipmmu_model_verdict ipmmu_model_dma(struct ipmmu_model *model, size_t numbe
     learn(model, unit, micro_tlb, &answer);
     check_erratum(model, unit, &answer);
     if (answer.status != 0) {
-        model_report(model, &model->units[unit->is.root], answer.context, answer.status, iova);
+        piommu_ipmmu_model_set_status_(model, &model->units[unit->is.root], answer.context,
+                                       answer.status, iova);
     }
-    if (answer.verdict == IPMMU_MODEL_BLOCKED) {
+    if (answer.verdict == PIOMMU_IPMMU_MODEL_BLOCKED) {
         unit->counters.dma_blocked++;
         return answer.verdict;
     }
-    if (answer.verdict == IPMMU_MODEL_TRANSLATED) {
+    if (answer.verdict == PIOMMU_IPMMU_MODEL_TRANSLATED) {
         unit->counters.dma_translated++;
     } else {
         unit->counters.dma_bypassed++;
@@ -543,55 +557,57 @@ enum ipmmu_model_verdict ipmmu_model_dma(struct ipmmu_model *model, size_t numbe
     return answer.verdict;
 }
 
-enum ipmmu_model_verdict ipmmu_model_look(const struct ipmmu_model *model, size_t unit,
-                                          unsigned int micro_tlb, uint64_t iova, bool write,
-                                          uint64_t *physical)
+enum piommu_ipmmu_model_verdict piommu_ipmmu_model_look(const struct piommu_ipmmu_model *model,
+                                                        size_t unit, unsigned int micro_tlb,
+                                                        uint64_t iova, bool write,
+                                                        uint64_t *physical)
 {
-    const struct walker_access access = access_of(write);
+    const struct piommu_walker_access access = access_of(write);
     struct answer answer;
 
     check_master(model, unit, micro_tlb);
     find(model, &model->units[unit], micro_tlb, iova, &access, &answer);
-    if (physical != NULL && answer.verdict != IPMMU_MODEL_BLOCKED) {
+    if (physical != NULL && answer.verdict != PIOMMU_IPMMU_MODEL_BLOCKED) {
         *physical = answer.physical;
     }
     return answer.verdict;
 }
 
 struct prefetch {
-    struct ipmmu_model *model;
+    struct piommu_ipmmu_model *model;
     size_t unit;
     unsigned int micro_tlb;
 };
 
 static void prefetch_one(const struct prefetch *prefetch, uint64_t iova)
 {
-    static const struct walker_access nothing = {.privileged = true};
+    static const struct piommu_walker_access nothing = {.privileged = true};
     struct model_unit *unit = &prefetch->model->units[prefetch->unit];
     struct answer answer;
 
     find(prefetch->model, unit, prefetch->micro_tlb, iova, &nothing, &answer);
-    if (answer.verdict == IPMMU_MODEL_TRANSLATED || answer.source == SOURCE_WALK) {
+    if (answer.verdict == PIOMMU_IPMMU_MODEL_TRANSLATED || answer.source == SOURCE_WALK) {
         learn(prefetch->model, unit, prefetch->micro_tlb, &answer);
     }
 }
 
-static bool prefetch_leaf(void *ctx, const struct walker_leaf *leaf)
+static bool prefetch_leaf(void *ctx, const struct piommu_walker_leaf *leaf)
 {
     prefetch_one(ctx, leaf->input);
     return true;
 }
 
-static bool prefetch_link(void *ctx, const struct walker_link *link)
+static bool prefetch_link(void *ctx, const struct piommu_walker_link *link)
 {
     prefetch_one(ctx, link->input);
     return true;
 }
 
-void ipmmu_model_prefetch(struct ipmmu_model *model, size_t number, unsigned int micro_tlb)
+void piommu_ipmmu_model_prefetch(struct piommu_ipmmu_model *model, size_t number,
+                                 unsigned int micro_tlb)
 {
     struct prefetch prefetch = {model, number, micro_tlb};
-    struct walker_regime regime;
+    struct piommu_walker_regime regime;
     uint32_t imuctr;
     unsigned int context;
 
@@ -599,12 +615,12 @@ void ipmmu_model_prefetch(struct ipmmu_model *model, size_t number, unsigned int
     imuctr = model->units[number].imuctr[micro_tlb];
     context = selected_context(model, imuctr);
     if ((imuctr & IMUCTR_MMUEN) == 0 || context >= model->units[number].is.contexts ||
-        !ipmmu_model_regime(model, model->units[number].is.root, context, &regime)) {
+        !piommu_ipmmu_model_regime(model, model->units[number].is.root, context, &regime)) {
         return;
     }
     model->now++;
-    walker_for_each_link(&regime, &model->memory, prefetch_link, &prefetch);
-    walker_for_each_leaf(&regime, &model->memory, prefetch_leaf, &prefetch);
+    piommu_walker_for_each_link(&regime, &model->memory, prefetch_link, &prefetch);
+    piommu_walker_for_each_leaf(&regime, &model->memory, prefetch_leaf, &prefetch);
 }
 
 /* ---- looking inside ---- */
@@ -619,7 +635,8 @@ static size_t count_leaves(const struct model_tlb *tlb, unsigned int context)
     return count;
 }
 
-size_t ipmmu_model_entries(const struct ipmmu_model *model, size_t number, unsigned int context)
+size_t piommu_ipmmu_model_entries(const struct piommu_ipmmu_model *model, size_t number,
+                                  unsigned int context)
 {
     const struct model_unit *unit = &model->units[number];
     size_t count = count_leaves(&unit->tlb[context], context) + unit->tlb[context].pointer_count;
@@ -642,17 +659,18 @@ static bool tlb_reaches(const struct model_tlb *tlb, uint64_t first, uint64_t la
     return false;
 }
 
-bool ipmmu_model_leaf_reaches(const struct ipmmu_model *model, uint64_t physical, uint64_t size)
+bool piommu_ipmmu_model_leaf_reaches(const struct piommu_ipmmu_model *model, uint64_t physical,
+                                     uint64_t size)
 {
     for (size_t i = 0; i < model->unit_count && size != 0; i++) {
         const struct model_unit *unit = &model->units[i];
 
-        for (unsigned int n = 0; n < IPMMU_MODEL_MAX_CONTEXTS; n++) {
+        for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_CONTEXTS; n++) {
             if (tlb_reaches(&unit->tlb[n], physical, physical + (size - 1))) {
                 return true;
             }
         }
-        for (unsigned int n = 0; n < IPMMU_MODEL_MAX_MICRO_TLBS; n++) {
+        for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_MICRO_TLBS; n++) {
             if (tlb_reaches(&unit->micro_tlb[n], physical, physical + (size - 1))) {
                 return true;
             }
@@ -661,27 +679,29 @@ bool ipmmu_model_leaf_reaches(const struct ipmmu_model *model, uint64_t physical
     return false;
 }
 
-static bool context_reaches(const struct ipmmu_model *model, size_t root, unsigned int context,
-                            uint64_t first, uint64_t last)
+static bool context_reaches(const struct piommu_ipmmu_model *model, size_t root,
+                            unsigned int context, uint64_t first, uint64_t last)
 {
     const struct model_tlb *tlb = &model->units[root].tlb[context];
-    struct walker_regime regime;
+    struct piommu_walker_regime regime;
 
     for (size_t i = 0; i < tlb->pointer_count; i++) {
         uint64_t table = tlb->pointers[i].position.table;
 
-        if (overlaps(table, table + 0xfff, first, last)) {
+        if (overlaps(first, last, table, table + 0xfff)) {
             return true;
         }
     }
-    return ipmmu_model_regime(model, root, context, &regime) &&
-           overlaps(regime.root, regime.root + walker_root_size(&regime) - 1, first, last);
+    return piommu_ipmmu_model_regime(model, root, context, &regime) &&
+           overlaps(regime.root, regime.root + piommu_walker_root_size(&regime) - 1, first, last);
 }
 
-bool ipmmu_model_table_reaches(const struct ipmmu_model *model, uint64_t physical, uint64_t size)
+bool piommu_ipmmu_model_table_reaches(const struct piommu_ipmmu_model *model, uint64_t physical,
+                                      uint64_t size)
 {
     for (size_t i = 0; i < model->unit_count && size != 0; i++) {
-        for (unsigned int n = 0; n < IPMMU_MODEL_MAX_CONTEXTS && model->units[i].is_root; n++) {
+        for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_CONTEXTS && model->units[i].is_root;
+             n++) {
             if (context_reaches(model, i, n, physical, physical + (size - 1))) {
                 return true;
             }

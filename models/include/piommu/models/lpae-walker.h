@@ -12,23 +12,27 @@
  * Not modelled: permission indirection, regimes with a single privilege level, and what TTBCR2 adds
  * to 32-bit LPAE.
  */
-#ifndef TESTS_SUPPORT_LPAE_WALKER_H
-#define TESTS_SUPPORT_LPAE_WALKER_H
+#ifndef PIOMMU_MODELS_LPAE_WALKER_H
+#define PIOMMU_MODELS_LPAE_WALKER_H
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* One descriptor per level: levels -1 to 3. */
-#define WALKER_MAXIMUM_STEPS 5
+#ifdef __cplusplus
+extern "C" {
+#endif
 
-enum walker_format {
-    WALKER_FORMAT_AARCH64,
-    WALKER_FORMAT_AARCH32, /* 32-bit LPAE: granule 4K, output addresses of 40 bits */
+/* One descriptor per level: levels -1 to 3. */
+#define PIOMMU_WALKER_MAXIMUM_STEPS 5
+
+enum piommu_walker_format {
+    PIOMMU_WALKER_FORMAT_AARCH64,
+    PIOMMU_WALKER_FORMAT_AARCH32, /* 32-bit LPAE: granule 4K, output addresses of 40 bits */
 };
 
 /* What the simulated hardware implements, as opposed to what software programmed into it. */
-struct walker_hardware {
+struct piommu_walker_hardware {
     unsigned int physical_bits;           /* 32, 36, 40, 42, 44, 48 or 52 */
     bool has_small_tables;                /* FEAT_TTST: input sizes below 25 bits */
     bool has_large_virtual_addresses;     /* FEAT_LVA: 52-bit stage-1 input with 64K */
@@ -45,7 +49,7 @@ struct walker_hardware {
  * Simulated physical memory. Addresses are multiples of 8. The values are descriptors as numbers
  * of the host: whoever implements read64 converts from the table's little-endian byte order.
  */
-struct walker_memory {
+struct piommu_walker_memory {
     /* Returns false where there is nothing: the walk ends in an external abort. */
     bool (*read64)(void *ctx, uint64_t physical, uint64_t *value);
     /*
@@ -58,9 +62,9 @@ struct walker_memory {
 };
 
 /* How the tables are to be read. Fill it by hand or from register values with the helpers below. */
-struct walker_regime {
-    enum walker_format format;
-    struct walker_hardware hardware;
+struct piommu_walker_regime {
+    enum piommu_walker_format format;
+    struct piommu_walker_hardware hardware;
     unsigned int stage;         /* 1 or 2 */
     unsigned int granule_shift; /* 12, 14 or 16 */
     unsigned int input_bits;
@@ -111,16 +115,16 @@ struct walker_regime {
     unsigned int walk_shareability;       /* SH: 0 non, 2 outer, 3 inner */
 };
 
-enum walker_setup {
-    WALKER_SETUP_OK,
-    WALKER_SETUP_UNSUPPORTED,    /* a mode that this model does not have */
-    WALKER_SETUP_RESERVED_BITS,  /* a reserved bit or field value in a register */
-    WALKER_SETUP_GRANULE,        /* not a granule */
-    WALKER_SETUP_INPUT_SIZE,     /* T0SZ or T1SZ out of the range of granule and hardware */
-    WALKER_SETUP_OUTPUT_SIZE,    /* IPS or PS not possible with this granule */
-    WALKER_SETUP_START_LEVEL,    /* the start level does not fit the input size */
-    WALKER_SETUP_ROOT_ALIGNMENT, /* root not aligned to its size */
-    WALKER_SETUP_ROOT_ADDRESS,   /* root beyond the output size */
+enum piommu_walker_setup {
+    PIOMMU_WALKER_SETUP_OK,
+    PIOMMU_WALKER_SETUP_UNSUPPORTED,    /* a mode that this model does not have */
+    PIOMMU_WALKER_SETUP_RESERVED_BITS,  /* a reserved bit or field value in a register */
+    PIOMMU_WALKER_SETUP_GRANULE,        /* not a granule */
+    PIOMMU_WALKER_SETUP_INPUT_SIZE,     /* T0SZ or T1SZ out of the range of granule and hardware */
+    PIOMMU_WALKER_SETUP_OUTPUT_SIZE,    /* IPS or PS not possible with this granule */
+    PIOMMU_WALKER_SETUP_START_LEVEL,    /* the start level does not fit the input size */
+    PIOMMU_WALKER_SETUP_ROOT_ALIGNMENT, /* root not aligned to its size */
+    PIOMMU_WALKER_SETUP_ROOT_ADDRESS,   /* root beyond the output size */
 };
 
 /*
@@ -128,67 +132,68 @@ enum walker_setup {
  * is_upper_half. All eight MAIR slots count as in use; clear the others' bits in the regime. On
  * error, the regime holds what was decoded so far and must not be used.
  */
-enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware, uint64_t tcr,
-                                         uint64_t root_register, uint64_t mair, bool is_upper_half,
-                                         struct walker_regime *regime);
+enum piommu_walker_setup piommu_walker_regime_from_tcr(
+    const struct piommu_walker_hardware *hardware, uint64_t tcr, uint64_t root_register,
+    uint64_t mair, bool is_upper_half, struct piommu_walker_regime *regime);
 
 /* Stage 2, from VTCR_EL2 and VTTBR_EL2. Set forced_write_back afterwards where it applies. */
-enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware, uint64_t vtcr,
-                                          uint64_t vttbr, struct walker_regime *regime);
+enum piommu_walker_setup piommu_walker_regime_from_vtcr(
+    const struct piommu_walker_hardware *hardware, uint64_t vtcr, uint64_t vttbr,
+    struct piommu_walker_regime *regime);
 
 /*
  * The same for AArch32, from TTBCR (with EAE = 1), TTBR0 or TTBR1, MAIR0 and MAIR1. The output size
  * in force is 40 bits, or what hardware has if that is less.
  */
-enum walker_setup walker_regime_from_ttbcr(const struct walker_hardware *hardware, uint32_t ttbcr,
-                                           uint64_t root_register, uint32_t mair0, uint32_t mair1,
-                                           bool is_upper_half, struct walker_regime *regime);
+enum piommu_walker_setup piommu_walker_regime_from_ttbcr(
+    const struct piommu_walker_hardware *hardware, uint32_t ttbcr, uint64_t root_register,
+    uint32_t mair0, uint32_t mair1, bool is_upper_half, struct piommu_walker_regime *regime);
 
 /* Stage 2 with AArch32: VTCR and VTTBR. */
-enum walker_setup walker_regime_from_aarch32_vtcr(const struct walker_hardware *hardware,
-                                                  uint32_t vtcr, uint64_t vttbr,
-                                                  struct walker_regime *regime);
+enum piommu_walker_setup piommu_walker_regime_from_aarch32_vtcr(
+    const struct piommu_walker_hardware *hardware, uint32_t vtcr, uint64_t vttbr,
+    struct piommu_walker_regime *regime);
 
 /* Is this a regime that the architecture permits on this hardware? */
-enum walker_setup walker_validate(const struct walker_regime *regime);
+enum piommu_walker_setup piommu_walker_validate(const struct piommu_walker_regime *regime);
 
 /* log2 of the bytes of input that one descriptor of the level covers. */
-unsigned int walker_level_shift(const struct walker_regime *regime, int level);
+unsigned int piommu_walker_level_shift(const struct piommu_walker_regime *regime, int level);
 /* Bytes of the root, all concatenated tables together. */
-uint64_t walker_root_size(const struct walker_regime *regime);
+uint64_t piommu_walker_root_size(const struct piommu_walker_regime *regime);
 /* Entries in a group that the Contiguous bit describes; 0 if the level has no such groups. */
-unsigned int walker_contiguous_entries(const struct walker_regime *regime, int level);
+unsigned int piommu_walker_contiguous_entries(const struct piommu_walker_regime *regime, int level);
 
 /* The address that is translated: without the tag that TBI lets the top byte carry. */
-uint64_t walker_untagged_input(const struct walker_regime *regime, uint64_t input);
+uint64_t piommu_walker_untagged_input(const struct piommu_walker_regime *regime, uint64_t input);
 /* Is this an untagged address that the tables translate? */
-bool walker_input_is_in_range(const struct walker_regime *regime, uint64_t input);
+bool piommu_walker_input_is_in_range(const struct piommu_walker_regime *regime, uint64_t input);
 
-struct walker_access {
+struct piommu_walker_access {
     bool read;
     bool write;
     bool execute;
     bool privileged;
 };
 
-enum walker_fault {
-    WALKER_FAULT_NONE,
-    WALKER_FAULT_TRANSLATION,
-    WALKER_FAULT_ADDRESS_SIZE,
-    WALKER_FAULT_ACCESS_FLAG,
-    WALKER_FAULT_PERMISSION,
-    WALKER_FAULT_WALK_ABORT, /* external abort on the read of a descriptor */
+enum piommu_walker_fault {
+    PIOMMU_WALKER_FAULT_NONE,
+    PIOMMU_WALKER_FAULT_TRANSLATION,
+    PIOMMU_WALKER_FAULT_ADDRESS_SIZE,
+    PIOMMU_WALKER_FAULT_ACCESS_FLAG,
+    PIOMMU_WALKER_FAULT_PERMISSION,
+    PIOMMU_WALKER_FAULT_WALK_ABORT, /* external abort on the read of a descriptor */
 };
 
-struct walker_rights {
+struct piommu_walker_rights {
     bool read;
     bool write;
     bool execute;
 };
 
-struct walker_attributes {
-    struct walker_rights privileged; /* table attributes, DBM and WXN taken into account */
-    struct walker_rights unprivileged;
+struct piommu_walker_attributes {
+    struct piommu_walker_rights privileged; /* table attributes, DBM and WXN taken into account */
+    struct piommu_walker_rights unprivileged;
     unsigned int memory_index;     /* AttrIndx (stage 1) or MemAttr (stage 2) as it stands */
     uint8_t memory_type;           /* what it means, as a MAIR byte */
     bool memory_type_is_reserved;  /* memory_type has no meaning: a reserved encoding */
@@ -206,7 +211,7 @@ struct walker_attributes {
 };
 
 /* One descriptor that a walk read. */
-struct walker_step {
+struct piommu_walker_step {
     int level;
     uint64_t location; /* physical address of the descriptor */
     uint64_t descriptor;
@@ -215,84 +220,88 @@ struct walker_step {
     uint64_t inherited;  /* bits 63:59 collected down to and including this descriptor */
 };
 
-struct walker_result {
-    enum walker_fault fault;
+struct piommu_walker_result {
+    enum piommu_walker_fault fault;
     int level; /* of the leaf, or of the fault */
     /* Descriptors read. After a walk abort, steps[step_count] names the read that failed. */
     unsigned int step_count;
-    struct walker_step steps[WALKER_MAXIMUM_STEPS]; /* in the order of the walk */
+    struct piommu_walker_step steps[PIOMMU_WALKER_MAXIMUM_STEPS]; /* in the order of the walk */
 
     /* The rest is filled in without a fault and for access-flag and permission faults. */
     uint64_t output;
     unsigned int leaf_shift;
     uint64_t descriptor; /* of the leaf, hardware updates included */
-    struct walker_attributes attributes;
+    struct piommu_walker_attributes attributes;
 };
 
 /*
  * Translates one address. An access that asks for nothing is permitted wherever there is a leaf.
- * A regime that walker_validate() refuses gives what hardware gives: faults at level 0. These, and
- * those for input out of range or a disabled half, are reported at level 1 with AArch32.
+ * A regime that piommu_walker_validate() refuses gives what hardware gives: faults at level 0.
+ * These, and those for input out of range or a disabled half, are reported at level 1 with AArch32.
  */
-void walker_translate(const struct walker_regime *regime, const struct walker_memory *memory,
-                      uint64_t input, const struct walker_access *access,
-                      struct walker_result *result);
+void piommu_walker_translate(const struct piommu_walker_regime *regime,
+                             const struct piommu_walker_memory *memory, uint64_t input,
+                             const struct piommu_walker_access *access,
+                             struct piommu_walker_result *result);
 
 /* A table on the way down, from which a walk may start: what a walk cache holds. */
-struct walker_position {
+struct piommu_walker_position {
     int level;
     uint64_t table;
-    uint64_t inherited; /* see struct walker_step */
+    uint64_t inherited; /* see struct piommu_walker_step */
 };
 
-void walker_translate_from(const struct walker_regime *regime, const struct walker_memory *memory,
-                           uint64_t input, const struct walker_access *access,
-                           const struct walker_position *start, struct walker_result *result);
+void piommu_walker_translate_from(const struct piommu_walker_regime *regime,
+                                  const struct piommu_walker_memory *memory, uint64_t input,
+                                  const struct piommu_walker_access *access,
+                                  const struct piommu_walker_position *start,
+                                  struct piommu_walker_result *result);
 
 /* Do the attributes of a leaf permit the access? */
-bool walker_permits(const struct walker_attributes *attributes, const struct walker_access *access);
+bool piommu_walker_permits(const struct piommu_walker_attributes *attributes,
+                           const struct piommu_walker_access *access);
 
 /* The fault status code of PAR_EL1 and ESR_ELx; 0 for no fault. */
-unsigned int walker_fault_status(enum walker_fault fault, int level);
+unsigned int piommu_walker_fault_status(enum piommu_walker_fault fault, int level);
 
-const char *walker_fault_name(enum walker_fault fault);
-const char *walker_setup_name(enum walker_setup setup);
+const char *piommu_walker_fault_name(enum piommu_walker_fault fault);
+const char *piommu_walker_setup_name(enum piommu_walker_setup setup);
 
-enum walker_problem_kind {
-    WALKER_PROBLEM_REGIME,             /* refused by walker_validate(); nothing else is checked */
-    WALKER_PROBLEM_BLOCK_LEVEL,        /* a block where only tables are allowed */
-    WALKER_PROBLEM_PAGE_TYPE,          /* type 01 at level 3 */
-    WALKER_PROBLEM_RESERVED_BITS,      /* bits that must be zero; PBHA counts as such */
-    WALKER_PROBLEM_TABLE_ATTRIBUTES,   /* stage 1: bits 63:59 of a table descriptor */
-    WALKER_PROBLEM_ADDRESS_SIZE,       /* table or any part of a leaf beyond the output size */
-    WALKER_PROBLEM_TABLE_SHARED,       /* table reached a second time, or overlapping the root */
-    WALKER_PROBLEM_TABLE_OUTSIDE,      /* table not in the memory allowed for tables */
-    WALKER_PROBLEM_TABLE_UNREADABLE,   /* nothing there */
-    WALKER_PROBLEM_ACCESS_FLAG,        /* AF = 0 without hardware updates */
-    WALKER_PROBLEM_SHAREABILITY,       /* SH = 1 */
-    WALKER_PROBLEM_MEMORY_TYPE,        /* AttrIndx not in use, reserved MemAttr */
-    WALKER_PROBLEM_EXECUTE_NEVER,      /* stage 2: XN = 11, which lets the privileged execute */
-    WALKER_PROBLEM_WRITABLE_CLEAN,     /* DBM = 1 and not writable, without HD: never writable */
-    WALKER_PROBLEM_CONTIGUOUS_LEVEL,   /* Contiguous where the level has no groups */
-    WALKER_PROBLEM_CONTIGUOUS_RANGE,   /* the group reaches out of the input range */
-    WALKER_PROBLEM_CONTIGUOUS_MIXED,   /* not all members are leaves with the bit set */
-    WALKER_PROBLEM_CONTIGUOUS_ADDRESS, /* output not consecutive or not aligned to the group */
-    WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES, /* members differ */
-    WALKER_PROBLEM_OUT_OF_MEMORY,         /* the checker itself could not go on */
+enum piommu_walker_problem_kind {
+    PIOMMU_WALKER_PROBLEM_REGIME, /* refused by piommu_walker_validate(); nothing else is checked */
+    PIOMMU_WALKER_PROBLEM_BLOCK_LEVEL,      /* a block where only tables are allowed */
+    PIOMMU_WALKER_PROBLEM_PAGE_TYPE,        /* type 01 at level 3 */
+    PIOMMU_WALKER_PROBLEM_RESERVED_BITS,    /* bits that must be zero; PBHA counts as such */
+    PIOMMU_WALKER_PROBLEM_TABLE_ATTRIBUTES, /* stage 1: bits 63:59 of a table descriptor */
+    PIOMMU_WALKER_PROBLEM_ADDRESS_SIZE,     /* table or any part of a leaf beyond the output size */
+    PIOMMU_WALKER_PROBLEM_TABLE_SHARED,  /* table reached a second time, or overlapping the root */
+    PIOMMU_WALKER_PROBLEM_TABLE_OUTSIDE, /* table not in the memory allowed for tables */
+    PIOMMU_WALKER_PROBLEM_TABLE_UNREADABLE, /* nothing there */
+    PIOMMU_WALKER_PROBLEM_ACCESS_FLAG,      /* AF = 0 without hardware updates */
+    PIOMMU_WALKER_PROBLEM_SHAREABILITY,     /* SH = 1 */
+    PIOMMU_WALKER_PROBLEM_MEMORY_TYPE,      /* AttrIndx not in use, reserved MemAttr */
+    PIOMMU_WALKER_PROBLEM_EXECUTE_NEVER,  /* stage 2: XN = 11, which lets the privileged execute */
+    PIOMMU_WALKER_PROBLEM_WRITABLE_CLEAN, /* DBM = 1 and not writable, without HD: never writable */
+    PIOMMU_WALKER_PROBLEM_CONTIGUOUS_LEVEL,      /* Contiguous where the level has no groups */
+    PIOMMU_WALKER_PROBLEM_CONTIGUOUS_RANGE,      /* the group reaches out of the input range */
+    PIOMMU_WALKER_PROBLEM_CONTIGUOUS_MIXED,      /* not all members are leaves with the bit set */
+    PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ADDRESS,    /* output not consecutive, or not aligned */
+    PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES, /* members differ */
+    PIOMMU_WALKER_PROBLEM_OUT_OF_MEMORY,         /* the checker itself could not go on */
 };
 
-struct walker_problem {
-    enum walker_problem_kind kind;
+struct piommu_walker_problem {
+    enum piommu_walker_problem_kind kind;
     int level;           /* of the descriptor; for the root: the start level */
     uint64_t input;      /* first input address that the descriptor covers */
     uint64_t location;   /* physical address of the descriptor; for the root: of the root */
     uint64_t descriptor; /* 0 for the root */
 };
 
-const char *walker_problem_name(enum walker_problem_kind kind);
+const char *piommu_walker_problem_name(enum piommu_walker_problem_kind kind);
 
-typedef bool (*walker_is_table)(void *ctx, uint64_t physical, uint64_t size);
-typedef void (*walker_report)(void *ctx, const struct walker_problem *problem);
+typedef bool (*piommu_walker_is_table)(void *ctx, uint64_t physical, uint64_t size);
+typedef void (*piommu_walker_report)(void *ctx, const struct piommu_walker_problem *problem);
 
 /*
  * Checks every descriptor of the tree, and reports what no table maker should leave behind even if
@@ -300,56 +309,65 @@ typedef void (*walker_report)(void *ctx, const struct walker_problem *problem);
  * is_table (may be NULL: all memory is allowed) and report (may be NULL) get `ctx`. Tables
  * that are shared, outside or too high are not descended into. Returns the number of problems.
  */
-size_t walker_check(const struct walker_regime *regime, const struct walker_memory *memory,
-                    walker_is_table is_table, walker_report report, void *ctx);
+size_t piommu_walker_check(const struct piommu_walker_regime *regime,
+                           const struct piommu_walker_memory *memory,
+                           piommu_walker_is_table is_table, piommu_walker_report report, void *ctx);
 
 /*
- * Checks one descriptor of a table of the level as walker_check() does, without what lies beyond
- * it: no table that it leads to, no other member of its group. The location is reported as 0.
+ * Checks one descriptor of a table of the level as piommu_walker_check() does, without what lies
+ * beyond it: no table that it leads to, no other member of its group. The location is reported
+ * as 0.
  */
-size_t walker_check_descriptor(const struct walker_regime *regime, int level, uint64_t input,
-                               uint64_t descriptor, walker_report report, void *ctx);
+size_t piommu_walker_check_descriptor(const struct piommu_walker_regime *regime, int level,
+                                      uint64_t input, uint64_t descriptor,
+                                      piommu_walker_report report, void *ctx);
 
-struct walker_leaf {
+struct piommu_walker_leaf {
     uint64_t input; /* first address */
     uint64_t output;
     unsigned int shift;
     int level;
     uint64_t location; /* physical address of the descriptor */
     uint64_t descriptor;
-    struct walker_attributes attributes;
+    struct piommu_walker_attributes attributes;
 };
 
 /* Returns false to end the sweep. */
-typedef bool (*walker_visit)(void *ctx, const struct walker_leaf *leaf);
+typedef bool (*piommu_walker_visit)(void *ctx, const struct piommu_walker_leaf *leaf);
 
 /* A descriptor that leads to a table. */
-struct walker_link {
+struct piommu_walker_link {
     uint64_t input; /* first address */
     int level;
     uint64_t location; /* physical address of the descriptor */
     uint64_t descriptor;
-    struct walker_position next; /* the table that it leads to */
+    struct piommu_walker_position next; /* the table that it leads to */
 };
 
 /* Return false to end the sweep. */
-typedef bool (*walker_visit_link)(void *ctx, const struct walker_link *link);
+typedef bool (*piommu_walker_visit_link)(void *ctx, const struct piommu_walker_link *link);
 
 /*
  * Visits all descriptors that a walk could follow to a table, each before those below, whether or
- * not there is a leaf further down. Otherwise as walker_for_each_leaf().
+ * not there is a leaf further down. Otherwise as piommu_walker_for_each_leaf().
  */
-bool walker_for_each_link(const struct walker_regime *regime, const struct walker_memory *memory,
-                          walker_visit_link visit, void *ctx);
+bool piommu_walker_for_each_link(const struct piommu_walker_regime *regime,
+                                 const struct piommu_walker_memory *memory,
+                                 piommu_walker_visit_link visit, void *ctx);
 
 /*
  * Visits all leaves in ascending order of input, those without access flag included. Descriptors
  * that fault for another reason are skipped, and so are those that only the other half can reach.
  * Returns false if the visitor ended the sweep, the regime is not valid or a table could not be
  * read, which then counts as empty. Tables that are reached by several ways are visited each time;
- * walker_check() tells whether there are any.
+ * piommu_walker_check() tells whether there are any.
  */
-bool walker_for_each_leaf(const struct walker_regime *regime, const struct walker_memory *memory,
-                          walker_visit visit, void *ctx);
+bool piommu_walker_for_each_leaf(const struct piommu_walker_regime *regime,
+                                 const struct piommu_walker_memory *memory,
+                                 piommu_walker_visit visit, void *ctx);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-#include "lpae_walker.h"
+#include <piommu/models/lpae-walker.h>
 
 #include <stdlib.h>
 #include <string.h>
@@ -52,27 +52,28 @@ static unsigned int field(uint64_t value, unsigned int high, unsigned int low)
     return (unsigned int)((value & bits_between(high, low)) >> low);
 }
 
-static bool is_aarch32(const struct walker_regime *regime)
+static bool is_aarch32(const struct piommu_walker_regime *regime)
 {
-    return regime->format == WALKER_FORMAT_AARCH32;
+    return regime->format == PIOMMU_WALKER_FORMAT_AARCH32;
 }
 
-static unsigned int index_bits(const struct walker_regime *regime)
+static unsigned int index_bits(const struct piommu_walker_regime *regime)
 {
     return regime->granule_shift - 3;
 }
 
-unsigned int walker_level_shift(const struct walker_regime *regime, int level)
+unsigned int piommu_walker_level_shift(const struct piommu_walker_regime *regime, int level)
 {
     return regime->granule_shift + (unsigned int)(3 - level) * index_bits(regime);
 }
 
-uint64_t walker_root_size(const struct walker_regime *regime)
+uint64_t piommu_walker_root_size(const struct piommu_walker_regime *regime)
 {
-    return UINT64_C(8) << (regime->input_bits - walker_level_shift(regime, regime->start_level));
+    return UINT64_C(8) << (regime->input_bits -
+                           piommu_walker_level_shift(regime, regime->start_level));
 }
 
-unsigned int walker_contiguous_entries(const struct walker_regime *regime, int level)
+unsigned int piommu_walker_contiguous_entries(const struct piommu_walker_regime *regime, int level)
 {
     switch (regime->granule_shift) {
     case 12:
@@ -94,7 +95,7 @@ static bool output_size_exists(unsigned int bits)
            bits == 52;
 }
 
-static int lowest_level(const struct walker_regime *regime)
+static int lowest_level(const struct piommu_walker_regime *regime)
 {
     if (is_aarch32(regime)) {
         return 1;
@@ -109,7 +110,7 @@ static int lowest_level(const struct walker_regime *regime)
     }
 }
 
-static unsigned int largest_input(const struct walker_regime *regime)
+static unsigned int largest_input(const struct piommu_walker_regime *regime)
 {
     if (is_aarch32(regime)) {
         return regime->stage == 1 ? AARCH32_INPUT_BITS : AARCH32_OUTPUT_BITS;
@@ -123,7 +124,7 @@ static unsigned int largest_input(const struct walker_regime *regime)
     return regime->hardware.physical_bits == 52 ? 52 : 48;
 }
 
-static unsigned int smallest_input(const struct walker_regime *regime)
+static unsigned int smallest_input(const struct piommu_walker_regime *regime)
 {
     if (is_aarch32(regime) || !regime->hardware.has_small_tables) {
         return 25;
@@ -132,21 +133,21 @@ static unsigned int smallest_input(const struct walker_regime *regime)
 }
 
 /* Stage 1 has no choice: it starts as far down as a single table can cover the input. */
-static int stage1_start_level(const struct walker_regime *regime)
+static int stage1_start_level(const struct piommu_walker_regime *regime)
 {
     int level = 3;
 
     while (level > lowest_level(regime) &&
-           regime->input_bits > walker_level_shift(regime, level) + index_bits(regime)) {
+           regime->input_bits > piommu_walker_level_shift(regime, level) + index_bits(regime)) {
         level--;
     }
     return level;
 }
 
 /* Stage 2 says where it starts, and up to 16 tables may lie side by side there. */
-static bool stage2_start_level_is_legal(const struct walker_regime *regime)
+static bool stage2_start_level_is_legal(const struct piommu_walker_regime *regime)
 {
-    unsigned int shift = walker_level_shift(regime, regime->start_level);
+    unsigned int shift = piommu_walker_level_shift(regime, regime->start_level);
     unsigned int physical_bits = regime->hardware.physical_bits;
 
     if (regime->input_bits < shift + 1 || regime->input_bits > shift + index_bits(regime) + 4) {
@@ -172,9 +173,9 @@ static bool stage2_start_level_is_legal(const struct walker_regime *regime)
     }
 }
 
-static enum walker_setup validate_root(const struct walker_regime *regime)
+static enum piommu_walker_setup validate_root(const struct piommu_walker_regime *regime)
 {
-    uint64_t alignment = walker_root_size(regime);
+    uint64_t alignment = piommu_walker_root_size(regime);
 
     /*
      * With 52-bit addresses the low bits of the root's register hold address bits 51:48. Whether
@@ -188,47 +189,48 @@ static enum walker_setup validate_root(const struct walker_regime *regime)
         alignment = 16;
     }
     if (regime->root & (alignment - 1)) {
-        return WALKER_SETUP_ROOT_ALIGNMENT;
+        return PIOMMU_WALKER_SETUP_ROOT_ALIGNMENT;
     }
-    return regime->root >> regime->output_bits ? WALKER_SETUP_ROOT_ADDRESS : WALKER_SETUP_OK;
+    return regime->root >> regime->output_bits ? PIOMMU_WALKER_SETUP_ROOT_ADDRESS
+                                               : PIOMMU_WALKER_SETUP_OK;
 }
 
-static enum walker_setup validate_sizes(const struct walker_regime *regime)
+static enum piommu_walker_setup validate_sizes(const struct piommu_walker_regime *regime)
 {
     if (!output_size_exists(regime->hardware.physical_bits) ||
         !output_size_exists(regime->output_bits) ||
         regime->output_bits > regime->hardware.physical_bits ||
         (regime->output_bits == 52 && regime->granule_shift != 16 && !regime->uses_lpa2)) {
-        return WALKER_SETUP_OUTPUT_SIZE;
+        return PIOMMU_WALKER_SETUP_OUTPUT_SIZE;
     }
     if (regime->input_bits < smallest_input(regime) || regime->input_bits > largest_input(regime)) {
-        return WALKER_SETUP_INPUT_SIZE;
+        return PIOMMU_WALKER_SETUP_INPUT_SIZE;
     }
     if (is_aarch32(regime)) {
         if (regime->other_half_bits > AARCH32_INPUT_BITS) {
-            return WALKER_SETUP_INPUT_SIZE;
+            return PIOMMU_WALKER_SETUP_INPUT_SIZE;
         }
-        return regime->output_bits > AARCH32_OUTPUT_BITS ? WALKER_SETUP_OUTPUT_SIZE
-                                                         : WALKER_SETUP_OK;
+        return regime->output_bits > AARCH32_OUTPUT_BITS ? PIOMMU_WALKER_SETUP_OUTPUT_SIZE
+                                                         : PIOMMU_WALKER_SETUP_OK;
     }
     /* The input of stage 2 is a physical address in the eyes of the guest. */
     if (regime->stage == 2 && regime->input_bits > regime->output_bits) {
-        return WALKER_SETUP_INPUT_SIZE;
+        return PIOMMU_WALKER_SETUP_INPUT_SIZE;
     }
-    return WALKER_SETUP_OK;
+    return PIOMMU_WALKER_SETUP_OK;
 }
 
 /* What only one of the formats or stages has. */
-static bool mode_exists(const struct walker_regime *regime)
+static bool mode_exists(const struct piommu_walker_regime *regime)
 {
     if (regime->stage < 1 || regime->stage > 2 || (regime->stage == 2 && regime->is_upper_half)) {
         return false;
     }
     switch (regime->format) {
-    case WALKER_FORMAT_AARCH64:
+    case PIOMMU_WALKER_FORMAT_AARCH64:
         return regime->other_half_bits == 0 && !regime->unprivileged_write_implies_no_execute &&
                (!regime->uses_lpa2 || regime->hardware.has_lpa2);
-    case WALKER_FORMAT_AARCH32:
+    case PIOMMU_WALKER_FORMAT_AARCH32:
         return !regime->uses_lpa2 && !regime->ignores_top_byte && !regime->access_flag_updates &&
                !regime->dirty_updates && !regime->forced_write_back &&
                (regime->stage == 1 || regime->other_half_bits == 0);
@@ -236,76 +238,80 @@ static bool mode_exists(const struct walker_regime *regime)
     return false;
 }
 
-enum walker_setup walker_validate(const struct walker_regime *regime)
+enum piommu_walker_setup piommu_walker_validate(const struct piommu_walker_regime *regime)
 {
-    enum walker_setup setup;
+    enum piommu_walker_setup setup;
 
     if (!mode_exists(regime)) {
-        return WALKER_SETUP_UNSUPPORTED;
+        return PIOMMU_WALKER_SETUP_UNSUPPORTED;
     }
     if ((is_aarch32(regime) && regime->granule_shift != 12) ||
         (regime->uses_lpa2 && regime->granule_shift == 16)) {
-        return WALKER_SETUP_GRANULE;
+        return PIOMMU_WALKER_SETUP_GRANULE;
     }
     if (regime->granule_shift != 12 && regime->granule_shift != 14 && regime->granule_shift != 16) {
-        return WALKER_SETUP_GRANULE;
+        return PIOMMU_WALKER_SETUP_GRANULE;
     }
     setup = validate_sizes(regime);
-    if (setup != WALKER_SETUP_OK) {
+    if (setup != PIOMMU_WALKER_SETUP_OK) {
         return setup;
     }
     if (regime->start_level < lowest_level(regime) || regime->start_level > 3) {
-        return WALKER_SETUP_START_LEVEL;
+        return PIOMMU_WALKER_SETUP_START_LEVEL;
     }
     if (regime->stage == 1 ? regime->start_level != stage1_start_level(regime)
                            : !stage2_start_level_is_legal(regime)) {
-        return WALKER_SETUP_START_LEVEL;
+        return PIOMMU_WALKER_SETUP_START_LEVEL;
     }
     return validate_root(regime);
 }
 
 /* IPS and PS; a value above what hardware has acts as the largest that it has. */
-static enum walker_setup decode_output_size(struct walker_regime *regime, unsigned int value)
+static enum piommu_walker_setup decode_output_size(struct piommu_walker_regime *regime,
+                                                   unsigned int value)
 {
     static const unsigned int sizes[] = {32, 36, 40, 42, 44, 48, 52};
 
     if (value >= sizeof(sizes) / sizeof(sizes[0])) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
     if (sizes[value] == 52 && regime->granule_shift != 16 && !regime->uses_lpa2) {
-        return WALKER_SETUP_OUTPUT_SIZE;
+        return PIOMMU_WALKER_SETUP_OUTPUT_SIZE;
     }
     regime->output_bits = sizes[value];
     if (regime->output_bits > regime->hardware.physical_bits) {
         regime->output_bits = regime->hardware.physical_bits;
     }
-    return WALKER_SETUP_OK;
+    return PIOMMU_WALKER_SETUP_OK;
 }
 
-static enum walker_setup decode_root_register(struct walker_regime *regime, uint64_t value)
+static enum piommu_walker_setup decode_root_register(struct piommu_walker_regime *regime,
+                                                     uint64_t value)
 {
     regime->identifier = field(value, 63, 48);
     if (!regime->has_wide_identifiers && regime->identifier > 0xff) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
     regime->is_common_not_private = value & 1;
     if (regime->output_bits == 52) {
         if (value & BIT(1)) {
-            return WALKER_SETUP_RESERVED_BITS;
+            return PIOMMU_WALKER_SETUP_RESERVED_BITS;
         }
         regime->root = (value & bits_between(47, 6)) | (uint64_t)field(value, 5, 2) << 48;
     } else {
         regime->root = value & bits_between(47, 1);
     }
-    return WALKER_SETUP_OK;
+    return PIOMMU_WALKER_SETUP_OK;
 }
 
-static enum walker_setup decode_walk_attributes(struct walker_regime *regime, unsigned int value)
+static enum piommu_walker_setup decode_walk_attributes(struct piommu_walker_regime *regime,
+                                                       unsigned int value)
 {
     regime->walk_inner_cacheability = field(value, 1, 0);
     regime->walk_outer_cacheability = field(value, 3, 2);
     regime->walk_shareability = field(value, 5, 4);
-    return regime->walk_shareability == 1 ? WALKER_SETUP_RESERVED_BITS : WALKER_SETUP_OK;
+    return regime->walk_shareability == 1 ? PIOMMU_WALKER_SETUP_RESERVED_BITS
+                                          : PIOMMU_WALKER_SETUP_OK;
 }
 
 /* TG0 and TG1 number the granules differently; 0 stands for a reserved value. */
@@ -317,9 +323,9 @@ static unsigned int decode_granule(unsigned int value, bool is_upper_half)
     return is_upper_half ? upper[value] : lower[value];
 }
 
-static void decode_updates(struct walker_regime *regime, bool access_flag, bool dirty)
+static void decode_updates(struct piommu_walker_regime *regime, bool access_flag, bool dirty)
 {
-    const struct walker_hardware *hardware = &regime->hardware;
+    const struct piommu_walker_hardware *hardware = &regime->hardware;
 
     regime->access_flag_updates =
         access_flag && (hardware->has_access_flag_updates || hardware->has_dirty_updates);
@@ -327,33 +333,33 @@ static void decode_updates(struct walker_regime *regime, bool access_flag, bool 
 }
 
 /* DS serves both halves: one with 64K, which has no use for it, may stand beside one with 4K. */
-static enum walker_setup decode_tcr_ds(struct walker_regime *regime, uint64_t tcr)
+static enum piommu_walker_setup decode_tcr_ds(struct piommu_walker_regime *regime, uint64_t tcr)
 {
     const unsigned int other = regime->is_upper_half ? 0 : 16;
     unsigned int other_granule =
         decode_granule(field(tcr, 15 + other, 14 + other), !regime->is_upper_half);
 
     if (!(tcr & BIT(59))) {
-        return WALKER_SETUP_OK;
+        return PIOMMU_WALKER_SETUP_OK;
     }
     if (!regime->hardware.has_lpa2) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
     if (regime->granule_shift != 16) {
         regime->uses_lpa2 = true;
-        return WALKER_SETUP_OK;
+        return PIOMMU_WALKER_SETUP_OK;
     }
     return field(tcr, 7 + other, 7 + other) || other_granule == 0 || other_granule == 16
-               ? WALKER_SETUP_RESERVED_BITS
-               : WALKER_SETUP_OK;
+               ? PIOMMU_WALKER_SETUP_RESERVED_BITS
+               : PIOMMU_WALKER_SETUP_OK;
 }
 
-enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware, uint64_t tcr,
-                                         uint64_t root_register, uint64_t mair, bool is_upper_half,
-                                         struct walker_regime *regime)
+enum piommu_walker_setup piommu_walker_regime_from_tcr(
+    const struct piommu_walker_hardware *hardware, uint64_t tcr, uint64_t root_register,
+    uint64_t mair, bool is_upper_half, struct piommu_walker_regime *regime)
 {
     const unsigned int half = is_upper_half ? 16 : 0; /* distance of the T1SZ group of fields */
-    enum walker_setup setup;
+    enum piommu_walker_setup setup;
 
     memset(regime, 0, sizeof(*regime));
     regime->hardware = *hardware;
@@ -362,12 +368,12 @@ enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware,
     regime->mair = mair;
     regime->mair_slots_in_use = 0xff;
     if (tcr & (BIT(6) | BIT(35) | bits_between(58, 51) | bits_between(63, 60))) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
 
     regime->granule_shift = decode_granule(field(tcr, 15 + half, 14 + half), is_upper_half);
     if (regime->granule_shift == 0) {
-        return WALKER_SETUP_GRANULE;
+        return PIOMMU_WALKER_SETUP_GRANULE;
     }
     regime->input_bits = 64 - field(tcr, 5 + half, half);
     regime->is_disabled = field(tcr, 7 + half, 7 + half);
@@ -377,24 +383,24 @@ enum walker_setup walker_regime_from_tcr(const struct walker_hardware *hardware,
     regime->ignores_table_attributes = tcr & (is_upper_half ? BIT(42) : BIT(41));
     decode_updates(regime, field(tcr, 39, 39), field(tcr, 40, 40));
     setup = decode_tcr_ds(regime, tcr);
-    if (setup == WALKER_SETUP_OK) {
+    if (setup == PIOMMU_WALKER_SETUP_OK) {
         setup = decode_walk_attributes(regime, field(tcr, 13 + half, 8 + half));
     }
-    if (setup == WALKER_SETUP_OK) {
+    if (setup == PIOMMU_WALKER_SETUP_OK) {
         setup = decode_output_size(regime, field(tcr, 34, 32));
     }
-    if (setup == WALKER_SETUP_OK) {
+    if (setup == PIOMMU_WALKER_SETUP_OK) {
         setup = decode_root_register(regime, root_register);
     }
-    if (setup != WALKER_SETUP_OK) {
+    if (setup != PIOMMU_WALKER_SETUP_OK) {
         return setup;
     }
     regime->start_level = stage1_start_level(regime);
-    return walker_validate(regime);
+    return piommu_walker_validate(regime);
 }
 
 /* SL2 and SL0: level numbers per granule. */
-static int decode_start_level(const struct walker_regime *regime, unsigned int sl2,
+static int decode_start_level(const struct piommu_walker_regime *regime, unsigned int sl2,
                               unsigned int sl0)
 {
     static const int with_4k[4] = {2, 1, 0, 3};
@@ -411,48 +417,49 @@ static int decode_start_level(const struct walker_regime *regime, unsigned int s
     return regime->granule_shift == 14 ? with_16k[sl0] : with_64k[sl0];
 }
 
-enum walker_setup walker_regime_from_vtcr(const struct walker_hardware *hardware, uint64_t vtcr,
-                                          uint64_t vttbr, struct walker_regime *regime)
+enum piommu_walker_setup piommu_walker_regime_from_vtcr(
+    const struct piommu_walker_hardware *hardware, uint64_t vtcr, uint64_t vttbr,
+    struct piommu_walker_regime *regime)
 {
-    enum walker_setup setup;
+    enum piommu_walker_setup setup;
 
     memset(regime, 0, sizeof(*regime));
     regime->hardware = *hardware;
     regime->stage = 2;
     if (vtcr & (BIT(20) | bits_between(24, 23) | bits_between(63, 34)) || !(vtcr & BIT(31))) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
 
     regime->granule_shift = decode_granule(field(vtcr, 15, 14), false);
     if (regime->granule_shift == 0) {
-        return WALKER_SETUP_GRANULE;
+        return PIOMMU_WALKER_SETUP_GRANULE;
     }
     regime->input_bits = 64 - field(vtcr, 5, 0);
     regime->uses_lpa2 = field(vtcr, 32, 32);
     if (regime->uses_lpa2 && (!hardware->has_lpa2 || regime->granule_shift == 16)) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
     regime->has_wide_identifiers = field(vtcr, 19, 19);
     decode_updates(regime, field(vtcr, 21, 21), field(vtcr, 22, 22));
     setup = decode_walk_attributes(regime, field(vtcr, 13, 8));
-    if (setup == WALKER_SETUP_OK) {
+    if (setup == PIOMMU_WALKER_SETUP_OK) {
         setup = decode_output_size(regime, field(vtcr, 18, 16));
     }
-    if (setup == WALKER_SETUP_OK) {
+    if (setup == PIOMMU_WALKER_SETUP_OK) {
         setup = decode_root_register(regime, vttbr);
     }
-    if (setup != WALKER_SETUP_OK) {
+    if (setup != PIOMMU_WALKER_SETUP_OK) {
         return setup;
     }
     regime->start_level = decode_start_level(regime, field(vtcr, 33, 33), field(vtcr, 7, 6));
-    return walker_validate(regime);
+    return piommu_walker_validate(regime);
 }
 
-static void begin_aarch32(struct walker_regime *regime, const struct walker_hardware *hardware,
-                          unsigned int stage)
+static void begin_aarch32(struct piommu_walker_regime *regime,
+                          const struct piommu_walker_hardware *hardware, unsigned int stage)
 {
     memset(regime, 0, sizeof(*regime));
-    regime->format = WALKER_FORMAT_AARCH32;
+    regime->format = PIOMMU_WALKER_FORMAT_AARCH32;
     regime->hardware = *hardware;
     regime->stage = stage;
     regime->granule_shift = 12;
@@ -461,18 +468,19 @@ static void begin_aarch32(struct walker_regime *regime, const struct walker_hard
 }
 
 /* Identifiers have 8 bits, in 55:48 of the root's register. */
-static enum walker_setup finish_aarch32(struct walker_regime *regime, uint64_t root_register)
+static enum piommu_walker_setup finish_aarch32(struct piommu_walker_regime *regime,
+                                               uint64_t root_register)
 {
-    enum walker_setup setup = decode_root_register(regime, root_register);
+    enum piommu_walker_setup setup = decode_root_register(regime, root_register);
 
-    if (setup != WALKER_SETUP_OK) {
+    if (setup != PIOMMU_WALKER_SETUP_OK) {
         return setup;
     }
     if (regime->hardware.is_armv7 &&
         (regime->is_common_not_private || regime->root >> AARCH32_OUTPUT_BITS)) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
-    return walker_validate(regime);
+    return piommu_walker_validate(regime);
 }
 
 /*
@@ -488,13 +496,13 @@ static unsigned int decode_other_half(unsigned int own_field, unsigned int other
     return AARCH32_INPUT_BITS - other_field;
 }
 
-enum walker_setup walker_regime_from_ttbcr(const struct walker_hardware *hardware, uint32_t ttbcr,
-                                           uint64_t root_register, uint32_t mair0, uint32_t mair1,
-                                           bool is_upper_half, struct walker_regime *regime)
+enum piommu_walker_setup piommu_walker_regime_from_ttbcr(
+    const struct piommu_walker_hardware *hardware, uint32_t ttbcr, uint64_t root_register,
+    uint32_t mair0, uint32_t mair1, bool is_upper_half, struct piommu_walker_regime *regime)
 {
     const unsigned int half = is_upper_half ? 16 : 0; /* distance of the T1SZ group of fields */
     const unsigned int size_field = field(ttbcr, 2 + half, half);
-    enum walker_setup setup;
+    enum piommu_walker_setup setup;
 
     begin_aarch32(regime, hardware, 1);
     regime->is_upper_half = is_upper_half;
@@ -502,10 +510,10 @@ enum walker_setup walker_regime_from_ttbcr(const struct walker_hardware *hardwar
     regime->mair_slots_in_use = 0xff;
     /* EAE = 0: short descriptors. T2E: there is more in TTBCR2. */
     if (!(ttbcr & BIT(31)) || ttbcr & BIT(6)) {
-        return WALKER_SETUP_UNSUPPORTED;
+        return PIOMMU_WALKER_SETUP_UNSUPPORTED;
     }
     if (ttbcr & (bits_between(5, 3) | bits_between(15, 14) | bits_between(21, 19) | BIT(30))) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
     regime->input_bits = AARCH32_INPUT_BITS - size_field;
     regime->other_half_bits =
@@ -513,31 +521,31 @@ enum walker_setup walker_regime_from_ttbcr(const struct walker_hardware *hardwar
     regime->is_disabled = field(ttbcr, 7 + half, 7 + half);
     regime->identifier_is_upper = field(ttbcr, 22, 22);
     setup = decode_walk_attributes(regime, field(ttbcr, 13 + half, 8 + half));
-    if (setup != WALKER_SETUP_OK) {
+    if (setup != PIOMMU_WALKER_SETUP_OK) {
         return setup;
     }
     regime->start_level = stage1_start_level(regime);
     return finish_aarch32(regime, root_register);
 }
 
-enum walker_setup walker_regime_from_aarch32_vtcr(const struct walker_hardware *hardware,
-                                                  uint32_t vtcr, uint64_t vttbr,
-                                                  struct walker_regime *regime)
+enum piommu_walker_setup piommu_walker_regime_from_aarch32_vtcr(
+    const struct piommu_walker_hardware *hardware, uint32_t vtcr, uint64_t vttbr,
+    struct piommu_walker_regime *regime)
 {
     const unsigned int size_field = field(vtcr, 3, 0); /* T0SZ: two's complement of four bits */
-    enum walker_setup setup;
+    enum piommu_walker_setup setup;
 
     begin_aarch32(regime, hardware, 2);
     if (vtcr & (BIT(5) | bits_between(30, 14)) || !(vtcr & BIT(31))) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
     /* S has to repeat the sign of T0SZ. */
     if (field(vtcr, 4, 4) != field(vtcr, 3, 3)) {
-        return WALKER_SETUP_RESERVED_BITS;
+        return PIOMMU_WALKER_SETUP_RESERVED_BITS;
     }
     regime->input_bits = AARCH32_INPUT_BITS + (size_field & 8) - (size_field & 7);
     setup = decode_walk_attributes(regime, field(vtcr, 13, 8));
-    if (setup != WALKER_SETUP_OK) {
+    if (setup != PIOMMU_WALKER_SETUP_OK) {
         return setup;
     }
     /* The other two values of SL0 come out as levels that this format does not have. */
@@ -545,18 +553,18 @@ enum walker_setup walker_regime_from_aarch32_vtcr(const struct walker_hardware *
     return finish_aarch32(regime, vttbr);
 }
 
-const char *walker_setup_name(enum walker_setup setup)
+const char *piommu_walker_setup_name(enum piommu_walker_setup setup)
 {
     static const char *const names[] = {
-        [WALKER_SETUP_OK] = "ok",
-        [WALKER_SETUP_UNSUPPORTED] = "unsupported mode",
-        [WALKER_SETUP_RESERVED_BITS] = "reserved register bits",
-        [WALKER_SETUP_GRANULE] = "illegal granule",
-        [WALKER_SETUP_INPUT_SIZE] = "illegal input size",
-        [WALKER_SETUP_OUTPUT_SIZE] = "illegal output size",
-        [WALKER_SETUP_START_LEVEL] = "illegal start level",
-        [WALKER_SETUP_ROOT_ALIGNMENT] = "root not aligned",
-        [WALKER_SETUP_ROOT_ADDRESS] = "root beyond the output size",
+        [PIOMMU_WALKER_SETUP_OK] = "ok",
+        [PIOMMU_WALKER_SETUP_UNSUPPORTED] = "unsupported mode",
+        [PIOMMU_WALKER_SETUP_RESERVED_BITS] = "reserved register bits",
+        [PIOMMU_WALKER_SETUP_GRANULE] = "illegal granule",
+        [PIOMMU_WALKER_SETUP_INPUT_SIZE] = "illegal input size",
+        [PIOMMU_WALKER_SETUP_OUTPUT_SIZE] = "illegal output size",
+        [PIOMMU_WALKER_SETUP_START_LEVEL] = "illegal start level",
+        [PIOMMU_WALKER_SETUP_ROOT_ALIGNMENT] = "root not aligned",
+        [PIOMMU_WALKER_SETUP_ROOT_ADDRESS] = "root beyond the output size",
     };
 
     return names[setup];
@@ -580,7 +588,7 @@ struct entry {
 };
 
 /* The highest bit of a descriptor that is address bit of the same number. */
-static unsigned int highest_address_bit(const struct walker_regime *regime)
+static unsigned int highest_address_bit(const struct piommu_walker_regime *regime)
 {
     if (is_aarch32(regime) && regime->hardware.is_armv7) {
         return AARCH32_OUTPUT_BITS - 1;
@@ -588,7 +596,7 @@ static unsigned int highest_address_bit(const struct walker_regime *regime)
     return regime->uses_lpa2 ? 49 : 47;
 }
 
-static bool level_allows_blocks(const struct walker_regime *regime, int level)
+static bool level_allows_blocks(const struct piommu_walker_regime *regime, int level)
 {
     switch (regime->granule_shift) {
     case 12:
@@ -600,7 +608,7 @@ static bool level_allows_blocks(const struct walker_regime *regime, int level)
     }
 }
 
-static enum entry_kind decode_kind(const struct walker_regime *regime, int level,
+static enum entry_kind decode_kind(const struct piommu_walker_regime *regime, int level,
                                    uint64_t descriptor)
 {
     switch (descriptor & 3) {
@@ -613,11 +621,12 @@ static enum entry_kind decode_kind(const struct walker_regime *regime, int level
     }
 }
 
-static struct entry decode_entry(const struct walker_regime *regime, int level, uint64_t descriptor)
+static struct entry decode_entry(const struct piommu_walker_regime *regime, int level,
+                                 uint64_t descriptor)
 {
     struct entry entry = {decode_kind(regime, level, descriptor), false, 0};
     unsigned int shift =
-        entry.kind == ENTRY_LEAF ? walker_level_shift(regime, level) : regime->granule_shift;
+        entry.kind == ENTRY_LEAF ? piommu_walker_level_shift(regime, level) : regime->granule_shift;
 
     if (entry.kind != ENTRY_TABLE && entry.kind != ENTRY_LEAF) {
         return entry;
@@ -642,9 +651,9 @@ static struct entry decode_entry(const struct walker_regime *regime, int level, 
 }
 
 /* In AArch32, one XN bit is for both sides, and execution takes the right to read. */
-static void decode_aarch32_execution(const struct walker_regime *regime, uint64_t descriptor,
-                                     uint64_t inherited, struct walker_rights *privileged,
-                                     struct walker_rights *unprivileged)
+static void decode_aarch32_execution(const struct piommu_walker_regime *regime, uint64_t descriptor,
+                                     uint64_t inherited, struct piommu_walker_rights *privileged,
+                                     struct piommu_walker_rights *unprivileged)
 {
     bool is_executable = !(descriptor & LEAF_XN) && !(inherited & TABLE_NO_EXECUTE);
 
@@ -658,8 +667,8 @@ static void decode_aarch32_execution(const struct walker_regime *regime, uint64_
 
 /* What unprivileged code can write, privileged code never executes. */
 static void decode_aarch64_execution(uint64_t descriptor, uint64_t inherited,
-                                     struct walker_rights *privileged,
-                                     struct walker_rights *unprivileged)
+                                     struct piommu_walker_rights *privileged,
+                                     struct piommu_walker_rights *unprivileged)
 {
     privileged->execute = !(descriptor & LEAF_PRIVILEGED_XN) &&
                           !(inherited & TABLE_NO_PRIVILEGED_EXECUTE) && !unprivileged->write;
@@ -667,11 +676,11 @@ static void decode_aarch64_execution(uint64_t descriptor, uint64_t inherited,
         !(descriptor & LEAF_UNPRIVILEGED_XN) && !(inherited & TABLE_NO_UNPRIVILEGED_EXECUTE);
 }
 
-static void decode_stage1_rights(const struct walker_regime *regime, uint64_t descriptor,
-                                 uint64_t inherited, struct walker_attributes *attributes)
+static void decode_stage1_rights(const struct piommu_walker_regime *regime, uint64_t descriptor,
+                                 uint64_t inherited, struct piommu_walker_attributes *attributes)
 {
-    struct walker_rights *privileged = &attributes->privileged;
-    struct walker_rights *unprivileged = &attributes->unprivileged;
+    struct piommu_walker_rights *privileged = &attributes->privileged;
+    struct piommu_walker_rights *unprivileged = &attributes->unprivileged;
     bool is_writable = !(descriptor & LEAF_AP_READ_ONLY);
 
     attributes->writable_clean = attributes->dirty_bit_modifier && !is_writable;
@@ -700,17 +709,17 @@ static void decode_stage1_rights(const struct walker_regime *regime, uint64_t de
 }
 
 /* FEAT_XNX came long after Armv7. */
-static bool has_execute_never_by_privilege(const struct walker_regime *regime)
+static bool has_execute_never_by_privilege(const struct piommu_walker_regime *regime)
 {
     return regime->hardware.has_execute_never_by_privilege &&
            !(is_aarch32(regime) && regime->hardware.is_armv7);
 }
 
-static void decode_stage2_rights(const struct walker_regime *regime, uint64_t descriptor,
-                                 struct walker_attributes *attributes)
+static void decode_stage2_rights(const struct piommu_walker_regime *regime, uint64_t descriptor,
+                                 struct piommu_walker_attributes *attributes)
 {
-    struct walker_rights *privileged = &attributes->privileged;
-    struct walker_rights *unprivileged = &attributes->unprivileged;
+    struct piommu_walker_rights *privileged = &attributes->privileged;
+    struct piommu_walker_rights *unprivileged = &attributes->unprivileged;
     bool is_writable = descriptor & LEAF_S2AP_WRITE;
 
     attributes->writable_clean = attributes->dirty_bit_modifier && !is_writable;
@@ -737,7 +746,7 @@ static void decode_stage2_rights(const struct walker_regime *regime, uint64_t de
     }
 }
 
-static void decode_forced_memory_type(struct walker_attributes *attributes)
+static void decode_forced_memory_type(struct piommu_walker_attributes *attributes)
 {
     switch (attributes->memory_index) {
     case 0:
@@ -762,8 +771,8 @@ static void decode_forced_memory_type(struct walker_attributes *attributes)
 }
 
 /* Stage 2 names the type directly; it is turned into the MAIR byte that means the same. */
-static void decode_stage2_memory_type(const struct walker_regime *regime,
-                                      struct walker_attributes *attributes)
+static void decode_stage2_memory_type(const struct piommu_walker_regime *regime,
+                                      struct piommu_walker_attributes *attributes)
 {
     static const unsigned int cacheability[4] = {0, 0x4, 0xb, 0xf};
     unsigned int outer = attributes->memory_index >> 2;
@@ -781,13 +790,14 @@ static void decode_stage2_memory_type(const struct walker_regime *regime,
 }
 
 /* Does the level have the nT bit? AArch32 never has. */
-static bool level_has_no_translation(const struct walker_regime *regime, int level)
+static bool level_has_no_translation(const struct piommu_walker_regime *regime, int level)
 {
     return level < 3 && !is_aarch32(regime) && regime->hardware.break_before_make_level >= 1;
 }
 
-static void decode_attributes(const struct walker_regime *regime, int level, uint64_t descriptor,
-                              uint64_t inherited, struct walker_attributes *attributes)
+static void decode_attributes(const struct piommu_walker_regime *regime, int level,
+                              uint64_t descriptor, uint64_t inherited,
+                              struct piommu_walker_attributes *attributes)
 {
     memset(attributes, 0, sizeof(*attributes));
     attributes->shareability =
@@ -812,7 +822,7 @@ static void decode_attributes(const struct walker_regime *regime, int level, uin
 }
 
 /* Bits 63:59 of a table descriptor restrict everything below, in stage 1 and unless disabled. */
-static uint64_t table_attributes(const struct walker_regime *regime, uint64_t descriptor)
+static uint64_t table_attributes(const struct piommu_walker_regime *regime, uint64_t descriptor)
 {
     if (regime->stage != 1 || regime->ignores_table_attributes) {
         return 0;
@@ -820,9 +830,10 @@ static uint64_t table_attributes(const struct walker_regime *regime, uint64_t de
     return descriptor & bits_between(63, 59);
 }
 
-bool walker_permits(const struct walker_attributes *attributes, const struct walker_access *access)
+bool piommu_walker_permits(const struct piommu_walker_attributes *attributes,
+                           const struct piommu_walker_access *access)
 {
-    const struct walker_rights *rights =
+    const struct piommu_walker_rights *rights =
         access->privileged ? &attributes->privileged : &attributes->unprivileged;
 
     return (!access->read || rights->read) && (!access->write || rights->write) &&
@@ -833,7 +844,7 @@ bool walker_permits(const struct walker_attributes *attributes, const struct wal
  * One walk.
  */
 
-uint64_t walker_untagged_input(const struct walker_regime *regime, uint64_t input)
+uint64_t piommu_walker_untagged_input(const struct piommu_walker_regime *regime, uint64_t input)
 {
     if (!regime->ignores_top_byte) {
         return input;
@@ -841,7 +852,7 @@ uint64_t walker_untagged_input(const struct walker_regime *regime, uint64_t inpu
     return regime->is_upper_half ? input | bits_between(63, 56) : input & bits_below(56);
 }
 
-bool walker_input_is_in_range(const struct walker_regime *regime, uint64_t input)
+bool piommu_walker_input_is_in_range(const struct piommu_walker_regime *regime, uint64_t input)
 {
     /* The distance from that end of the input range which always is this half's. */
     uint64_t distance = regime->is_upper_half ? ~input : input;
@@ -860,17 +871,18 @@ bool walker_input_is_in_range(const struct walker_regime *regime, uint64_t input
 }
 
 /* Does the other half have all of this range? It lies at the end, so the ends tell. */
-static bool is_out_of_reach(const struct walker_regime *regime, uint64_t input, unsigned int shift)
+static bool is_out_of_reach(const struct piommu_walker_regime *regime, uint64_t input,
+                            unsigned int shift)
 {
-    return !walker_input_is_in_range(regime, input) &&
-           !walker_input_is_in_range(regime, input | bits_below(shift));
+    return !piommu_walker_input_is_in_range(regime, input) &&
+           !piommu_walker_input_is_in_range(regime, input | bits_below(shift));
 }
 
-static uint64_t entry_location(const struct walker_regime *regime,
-                               const struct walker_position *position, uint64_t input)
+static uint64_t entry_location(const struct piommu_walker_regime *regime,
+                               const struct piommu_walker_position *position, uint64_t input)
 {
-    uint64_t index =
-        (input & bits_below(regime->input_bits)) >> walker_level_shift(regime, position->level);
+    uint64_t index = (input & bits_below(regime->input_bits)) >>
+                     piommu_walker_level_shift(regime, position->level);
 
     /* Only the root may be larger than a granule: its index takes all the bits that are left. */
     if (position->level != regime->start_level) {
@@ -880,9 +892,9 @@ static uint64_t entry_location(const struct walker_regime *regime,
 }
 
 /* The descriptor as it stands after the updates that hardware makes for a permitted access. */
-static uint64_t updated_descriptor(const struct walker_regime *regime, uint64_t descriptor,
-                                   const struct walker_attributes *attributes,
-                                   const struct walker_access *access)
+static uint64_t updated_descriptor(const struct piommu_walker_regime *regime, uint64_t descriptor,
+                                   const struct piommu_walker_attributes *attributes,
+                                   const struct piommu_walker_access *access)
 {
     if (regime->access_flag_updates) {
         descriptor |= LEAF_ACCESS_FLAG;
@@ -898,26 +910,27 @@ static uint64_t updated_descriptor(const struct walker_regime *regime, uint64_t 
 }
 
 /* Returns false if the descriptor changed under the walk, which has to start again. */
-static bool finish_at_leaf(const struct walker_regime *regime, const struct walker_memory *memory,
-                           uint64_t input, const struct walker_access *access,
-                           const struct walker_step *step, const struct entry *entry,
-                           struct walker_result *result)
+static bool finish_at_leaf(const struct piommu_walker_regime *regime,
+                           const struct piommu_walker_memory *memory, uint64_t input,
+                           const struct piommu_walker_access *access,
+                           const struct piommu_walker_step *step, const struct entry *entry,
+                           struct piommu_walker_result *result)
 {
     uint64_t updated;
 
-    result->leaf_shift = walker_level_shift(regime, step->level);
+    result->leaf_shift = piommu_walker_level_shift(regime, step->level);
     result->output = entry->address | (input & bits_below(result->leaf_shift));
     result->descriptor = step->descriptor;
     decode_attributes(regime, step->level, step->descriptor, step->inherited, &result->attributes);
     if (!result->attributes.access_flag && !regime->access_flag_updates) {
-        result->fault = WALKER_FAULT_ACCESS_FLAG;
+        result->fault = PIOMMU_WALKER_FAULT_ACCESS_FLAG;
         return true;
     }
-    if (!walker_permits(&result->attributes, access)) {
-        result->fault = WALKER_FAULT_PERMISSION;
+    if (!piommu_walker_permits(&result->attributes, access)) {
+        result->fault = PIOMMU_WALKER_FAULT_PERMISSION;
         return true;
     }
-    result->fault = WALKER_FAULT_NONE;
+    result->fault = PIOMMU_WALKER_FAULT_NONE;
     updated = updated_descriptor(regime, step->descriptor, &result->attributes, access);
     if (updated == step->descriptor) {
         return true;
@@ -931,31 +944,32 @@ static bool finish_at_leaf(const struct walker_regime *regime, const struct walk
     return true;
 }
 
-static bool walk_once(const struct walker_regime *regime, const struct walker_memory *memory,
-                      uint64_t input, const struct walker_access *access,
-                      struct walker_position position, struct walker_result *result)
+static bool walk_once(const struct piommu_walker_regime *regime,
+                      const struct piommu_walker_memory *memory, uint64_t input,
+                      const struct piommu_walker_access *access,
+                      struct piommu_walker_position position, struct piommu_walker_result *result)
 {
     memset(result, 0, sizeof(*result));
     for (;; position.level++) {
-        struct walker_step *step = &result->steps[result->step_count];
+        struct piommu_walker_step *step = &result->steps[result->step_count];
         struct entry entry;
 
         step->level = position.level;
         step->location = entry_location(regime, &position, input);
         result->level = position.level;
         if (!memory->read64(memory->ctx, step->location, &step->descriptor)) {
-            result->fault = WALKER_FAULT_WALK_ABORT;
+            result->fault = PIOMMU_WALKER_FAULT_WALK_ABORT;
             return true;
         }
         result->step_count++;
         step->inherited = position.inherited;
         entry = decode_entry(regime, position.level, step->descriptor);
         if (entry.kind == ENTRY_INVALID || entry.kind == ENTRY_RESERVED) {
-            result->fault = WALKER_FAULT_TRANSLATION;
+            result->fault = PIOMMU_WALKER_FAULT_TRANSLATION;
             return true;
         }
         if (entry.is_too_high) {
-            result->fault = WALKER_FAULT_ADDRESS_SIZE;
+            result->fault = PIOMMU_WALKER_FAULT_ADDRESS_SIZE;
             return true;
         }
         if (entry.kind == ENTRY_LEAF) {
@@ -969,24 +983,26 @@ static bool walk_once(const struct walker_regime *regime, const struct walker_me
     }
 }
 
-void walker_translate_from(const struct walker_regime *regime, const struct walker_memory *memory,
-                           uint64_t input, const struct walker_access *access,
-                           const struct walker_position *start, struct walker_result *result)
+void piommu_walker_translate_from(const struct piommu_walker_regime *regime,
+                                  const struct piommu_walker_memory *memory, uint64_t input,
+                                  const struct piommu_walker_access *access,
+                                  const struct piommu_walker_position *start,
+                                  struct piommu_walker_result *result)
 {
-    enum walker_setup setup = walker_validate(regime);
+    enum piommu_walker_setup setup = piommu_walker_validate(regime);
     bool is_done = false;
 
-    input = walker_untagged_input(regime, input);
+    input = piommu_walker_untagged_input(regime, input);
     memset(result, 0, sizeof(*result));
-    result->fault = WALKER_FAULT_TRANSLATION;
+    result->fault = PIOMMU_WALKER_FAULT_TRANSLATION;
     /* AArch32 has no fault status for a translation fault at level 0. */
     result->level = is_aarch32(regime) ? 1 : 0;
-    if ((setup != WALKER_SETUP_OK && setup != WALKER_SETUP_ROOT_ADDRESS) || regime->is_disabled ||
-        !walker_input_is_in_range(regime, input)) {
+    if ((setup != PIOMMU_WALKER_SETUP_OK && setup != PIOMMU_WALKER_SETUP_ROOT_ADDRESS) ||
+        regime->is_disabled || !piommu_walker_input_is_in_range(regime, input)) {
         return;
     }
-    if (setup == WALKER_SETUP_ROOT_ADDRESS) {
-        result->fault = WALKER_FAULT_ADDRESS_SIZE;
+    if (setup == PIOMMU_WALKER_SETUP_ROOT_ADDRESS) {
+        result->fault = PIOMMU_WALKER_FAULT_ADDRESS_SIZE;
         result->level = 0;
         return;
     }
@@ -995,47 +1011,48 @@ void walker_translate_from(const struct walker_regime *regime, const struct walk
     }
 }
 
-void walker_translate(const struct walker_regime *regime, const struct walker_memory *memory,
-                      uint64_t input, const struct walker_access *access,
-                      struct walker_result *result)
+void piommu_walker_translate(const struct piommu_walker_regime *regime,
+                             const struct piommu_walker_memory *memory, uint64_t input,
+                             const struct piommu_walker_access *access,
+                             struct piommu_walker_result *result)
 {
-    const struct walker_position root = {regime->start_level, regime->root, 0};
+    const struct piommu_walker_position root = {regime->start_level, regime->root, 0};
 
-    walker_translate_from(regime, memory, input, access, &root, result);
+    piommu_walker_translate_from(regime, memory, input, access, &root, result);
 }
 
-unsigned int walker_fault_status(enum walker_fault fault, int level)
+unsigned int piommu_walker_fault_status(enum piommu_walker_fault fault, int level)
 {
     static const unsigned int base[] = {
-        [WALKER_FAULT_NONE] = 0,         [WALKER_FAULT_TRANSLATION] = 4,
-        [WALKER_FAULT_ADDRESS_SIZE] = 0, [WALKER_FAULT_ACCESS_FLAG] = 8,
-        [WALKER_FAULT_PERMISSION] = 12,  [WALKER_FAULT_WALK_ABORT] = 20,
+        [PIOMMU_WALKER_FAULT_NONE] = 0,         [PIOMMU_WALKER_FAULT_TRANSLATION] = 4,
+        [PIOMMU_WALKER_FAULT_ADDRESS_SIZE] = 0, [PIOMMU_WALKER_FAULT_ACCESS_FLAG] = 8,
+        [PIOMMU_WALKER_FAULT_PERMISSION] = 12,  [PIOMMU_WALKER_FAULT_WALK_ABORT] = 20,
     };
     /* Level -1 has codes of its own, and none for leaves, which it cannot have. */
     static const unsigned int below[] = {
-        [WALKER_FAULT_NONE] = 0,
-        [WALKER_FAULT_TRANSLATION] = 0x2b,
-        [WALKER_FAULT_ADDRESS_SIZE] = 0x29,
-        [WALKER_FAULT_ACCESS_FLAG] = 0,
-        [WALKER_FAULT_PERMISSION] = 0,
-        [WALKER_FAULT_WALK_ABORT] = 0x13,
+        [PIOMMU_WALKER_FAULT_NONE] = 0,
+        [PIOMMU_WALKER_FAULT_TRANSLATION] = 0x2b,
+        [PIOMMU_WALKER_FAULT_ADDRESS_SIZE] = 0x29,
+        [PIOMMU_WALKER_FAULT_ACCESS_FLAG] = 0,
+        [PIOMMU_WALKER_FAULT_PERMISSION] = 0,
+        [PIOMMU_WALKER_FAULT_WALK_ABORT] = 0x13,
     };
 
     if (level < 0) {
         return below[fault];
     }
-    return fault == WALKER_FAULT_NONE ? 0 : base[fault] + (unsigned int)level;
+    return fault == PIOMMU_WALKER_FAULT_NONE ? 0 : base[fault] + (unsigned int)level;
 }
 
-const char *walker_fault_name(enum walker_fault fault)
+const char *piommu_walker_fault_name(enum piommu_walker_fault fault)
 {
     static const char *const names[] = {
-        [WALKER_FAULT_NONE] = "none",
-        [WALKER_FAULT_TRANSLATION] = "translation",
-        [WALKER_FAULT_ADDRESS_SIZE] = "address size",
-        [WALKER_FAULT_ACCESS_FLAG] = "access flag",
-        [WALKER_FAULT_PERMISSION] = "permission",
-        [WALKER_FAULT_WALK_ABORT] = "external abort on walk",
+        [PIOMMU_WALKER_FAULT_NONE] = "none",
+        [PIOMMU_WALKER_FAULT_TRANSLATION] = "translation",
+        [PIOMMU_WALKER_FAULT_ADDRESS_SIZE] = "address size",
+        [PIOMMU_WALKER_FAULT_ACCESS_FLAG] = "access flag",
+        [PIOMMU_WALKER_FAULT_PERMISSION] = "permission",
+        [PIOMMU_WALKER_FAULT_WALK_ABORT] = "external abort on walk",
     };
 
     return names[fault];
@@ -1053,10 +1070,10 @@ struct table_set {
 };
 
 struct check {
-    const struct walker_regime *regime;
-    const struct walker_memory *memory;
-    walker_is_table is_table;
-    walker_report report;
+    const struct piommu_walker_regime *regime;
+    const struct piommu_walker_memory *memory;
+    piommu_walker_is_table is_table;
+    piommu_walker_report report;
     void *ctx;
     size_t problems;
     struct table_set seen;
@@ -1064,7 +1081,7 @@ struct check {
 
 /* A table being swept, and the input address of its first entry. */
 struct sweep {
-    struct walker_position position;
+    struct piommu_walker_position position;
     uint64_t input;
     size_t entries;
 };
@@ -1098,10 +1115,10 @@ static bool table_set_grow(struct table_set *set)
     return true;
 }
 
-static void report_problem(struct check *check, enum walker_problem_kind kind, int level,
+static void report_problem(struct check *check, enum piommu_walker_problem_kind kind, int level,
                            uint64_t input, uint64_t location, uint64_t descriptor)
 {
-    const struct walker_problem problem = {kind, level, input, location, descriptor};
+    const struct piommu_walker_problem problem = {kind, level, input, location, descriptor};
 
     check->problems++;
     if (check->report != NULL) {
@@ -1117,22 +1134,23 @@ struct spot {
     uint64_t descriptor;
 };
 
-static void report_at(struct check *check, enum walker_problem_kind kind, const struct spot *spot)
+static void report_at(struct check *check, enum piommu_walker_problem_kind kind,
+                      const struct spot *spot)
 {
     report_problem(check, kind, spot->level, spot->input, spot->location, spot->descriptor);
 }
 
-static struct spot spot_at(const struct walker_regime *regime, const struct sweep *sweep,
+static struct spot spot_at(const struct piommu_walker_regime *regime, const struct sweep *sweep,
                            size_t index)
 {
     struct spot spot = {sweep->position.level, sweep->input, 0, 0};
 
-    spot.input += (uint64_t)index << walker_level_shift(regime, spot.level);
+    spot.input += (uint64_t)index << piommu_walker_level_shift(regime, spot.level);
     spot.location = sweep->position.table + 8 * (uint64_t)index;
     return spot;
 }
 
-static struct sweep root_sweep(const struct walker_regime *regime)
+static struct sweep root_sweep(const struct piommu_walker_regime *regime)
 {
     struct sweep sweep = {{regime->start_level, regime->root, 0}, 0, 0};
 
@@ -1142,12 +1160,12 @@ static struct sweep root_sweep(const struct walker_regime *regime)
     if (is_aarch32(regime)) {
         sweep.input &= bits_below(AARCH32_INPUT_BITS);
     }
-    sweep.entries = (size_t)(walker_root_size(regime) / 8);
+    sweep.entries = (size_t)(piommu_walker_root_size(regime) / 8);
     return sweep;
 }
 
-static struct sweep child_sweep(const struct walker_regime *regime, const struct sweep *parent,
-                                const struct spot *spot, uint64_t table)
+static struct sweep child_sweep(const struct piommu_walker_regime *regime,
+                                const struct sweep *parent, const struct spot *spot, uint64_t table)
 {
     struct sweep sweep = {{spot->level + 1, table, parent->position.inherited}, spot->input, 0};
 
@@ -1157,13 +1175,13 @@ static struct sweep child_sweep(const struct walker_regime *regime, const struct
 }
 
 /* Bits between the address and the upper attributes, with which AArch32 begins at bit 52. */
-static uint64_t reserved_high_bits(const struct walker_regime *regime)
+static uint64_t reserved_high_bits(const struct piommu_walker_regime *regime)
 {
     return bits_between(is_aarch32(regime) ? 51 : 50, highest_address_bit(regime) + 1);
 }
 
 /* Address bits below the granule, where the 64K granule may keep address bits 51:48. */
-static uint64_t reserved_low_bits(const struct walker_regime *regime, unsigned int shift)
+static uint64_t reserved_low_bits(const struct piommu_walker_regime *regime, unsigned int shift)
 {
     uint64_t reserved = bits_below(shift) & ~bits_below(12);
 
@@ -1173,9 +1191,9 @@ static uint64_t reserved_low_bits(const struct walker_regime *regime, unsigned i
     return reserved;
 }
 
-static uint64_t leaf_reserved_bits(const struct walker_regime *regime, int level)
+static uint64_t leaf_reserved_bits(const struct piommu_walker_regime *regime, int level)
 {
-    uint64_t reserved = reserved_low_bits(regime, walker_level_shift(regime, level));
+    uint64_t reserved = reserved_low_bits(regime, piommu_walker_level_shift(regime, level));
 
     if (level_has_no_translation(regime, level)) {
         reserved &= ~LEAF_NO_TRANSLATION;
@@ -1196,68 +1214,69 @@ static uint64_t leaf_reserved_bits(const struct walker_regime *regime, int level
 
 static void check_leaf_attributes(struct check *check, const struct spot *spot)
 {
-    const struct walker_regime *regime = check->regime;
-    struct walker_attributes attributes;
+    const struct piommu_walker_regime *regime = check->regime;
+    struct piommu_walker_attributes attributes;
     uint64_t reserved = leaf_reserved_bits(regime, spot->level);
 
     decode_attributes(regime, spot->level, spot->descriptor, 0, &attributes);
     if (regime->stage == 2 && field(spot->descriptor, 54, 53) == 3) {
-        report_at(check, WALKER_PROBLEM_EXECUTE_NEVER, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_EXECUTE_NEVER, spot);
         reserved &= ~BIT(53);
     }
     if (spot->descriptor & reserved) {
-        report_at(check, WALKER_PROBLEM_RESERVED_BITS, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_RESERVED_BITS, spot);
     }
     if (!attributes.access_flag && !regime->access_flag_updates) {
-        report_at(check, WALKER_PROBLEM_ACCESS_FLAG, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_ACCESS_FLAG, spot);
     }
     if (attributes.shareability == 1 && !regime->uses_lpa2) {
-        report_at(check, WALKER_PROBLEM_SHAREABILITY, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_SHAREABILITY, spot);
     }
     if (attributes.memory_type_is_reserved ||
         (regime->stage == 1 && !(regime->mair_slots_in_use >> attributes.memory_index & 1))) {
-        report_at(check, WALKER_PROBLEM_MEMORY_TYPE, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_MEMORY_TYPE, spot);
     }
     if (attributes.writable_clean && !regime->dirty_updates) {
-        report_at(check, WALKER_PROBLEM_WRITABLE_CLEAN, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_WRITABLE_CLEAN, spot);
     }
 }
 
 static void check_leaf(struct check *check, const struct spot *spot, const struct entry *entry)
 {
-    uint64_t last = entry->address | bits_below(walker_level_shift(check->regime, spot->level));
+    uint64_t last =
+        entry->address | bits_below(piommu_walker_level_shift(check->regime, spot->level));
 
     check_leaf_attributes(check, spot);
     if (entry->is_too_high || last >> check->regime->output_bits) {
-        report_at(check, WALKER_PROBLEM_ADDRESS_SIZE, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_ADDRESS_SIZE, spot);
     }
     if ((spot->descriptor & LEAF_CONTIGUOUS) &&
-        walker_contiguous_entries(check->regime, spot->level) == 0) {
-        report_at(check, WALKER_PROBLEM_CONTIGUOUS_LEVEL, spot);
+        piommu_walker_contiguous_entries(check->regime, spot->level) == 0) {
+        report_at(check, PIOMMU_WALKER_PROBLEM_CONTIGUOUS_LEVEL, spot);
     }
 }
 
 /* May the checker go down into this table? Reports the reason if not. */
 static bool check_child_table(struct check *check, const struct spot *spot, uint64_t table)
 {
-    const struct walker_regime *regime = check->regime;
+    const struct piommu_walker_regime *regime = check->regime;
     uint64_t size = BIT(regime->granule_shift);
-    uint64_t root_last = regime->root + walker_root_size(regime) - 1;
+    uint64_t root_last = regime->root + piommu_walker_root_size(regime) - 1;
     uint64_t *slot;
 
     if (2 * (check->seen.count + 1) > check->seen.capacity && !table_set_grow(&check->seen)) {
-        report_at(check, WALKER_PROBLEM_OUT_OF_MEMORY, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_OUT_OF_MEMORY, spot);
         return false;
     }
     slot = table_set_find(&check->seen, table);
     if (*slot != 0 || (table <= root_last && regime->root <= table + size - 1)) {
-        report_at(check, WALKER_PROBLEM_TABLE_SHARED, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_TABLE_SHARED, spot);
         return false;
     }
     *slot = table + 1;
     check->seen.count++;
     if (check->is_table != NULL && !check->is_table(check->ctx, table, size)) {
-        report_at(check, WALKER_PROBLEM_TABLE_OUTSIDE, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_TABLE_OUTSIDE, spot);
         return false;
     }
     return true;
@@ -1265,7 +1284,7 @@ static bool check_child_table(struct check *check, const struct spot *spot, uint
 
 static void check_table_descriptor(struct check *check, const struct spot *spot)
 {
-    const struct walker_regime *regime = check->regime;
+    const struct piommu_walker_regime *regime = check->regime;
     uint64_t attributes = bits_between(63, 59);
     uint64_t reserved =
         reserved_high_bits(regime) | reserved_low_bits(regime, regime->granule_shift);
@@ -1273,15 +1292,15 @@ static void check_table_descriptor(struct check *check, const struct spot *spot)
     if (regime->stage == 2) {
         reserved |= attributes;
     } else if (spot->descriptor & attributes) {
-        report_at(check, WALKER_PROBLEM_TABLE_ATTRIBUTES, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_TABLE_ATTRIBUTES, spot);
     }
     if (spot->descriptor & reserved) {
-        report_at(check, WALKER_PROBLEM_RESERVED_BITS, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_RESERVED_BITS, spot);
     }
 }
 
 /* What all members of a contiguous group have in common. */
-static uint64_t group_attribute_bits(const struct walker_regime *regime, int level,
+static uint64_t group_attribute_bits(const struct piommu_walker_regime *regime, int level,
                                      uint64_t descriptor)
 {
     uint64_t bits = bits_between(11, 2) | bits_between(63, highest_address_bit(regime) + 1);
@@ -1298,7 +1317,7 @@ static uint64_t group_attribute_bits(const struct walker_regime *regime, int lev
         bits &= ~LEAF_ACCESS_FLAG;
     }
     if (regime->dirty_updates && (descriptor & LEAF_DIRTY_MODIFIER)) {
-        bits &= regime->stage == 1 ? ~LEAF_AP_READ_ONLY : ~LEAF_S2AP_WRITE;
+        bits &= ~LEAF_AP_READ_ONLY; /* and the same bit of stage 2, LEAF_S2AP_WRITE */
     }
     return bits;
 }
@@ -1314,9 +1333,9 @@ struct group_verdict {
 static bool judge_group(const struct check *check, const struct sweep *sweep, size_t first,
                         size_t count, struct group_verdict *verdict)
 {
-    const struct walker_regime *regime = check->regime;
+    const struct piommu_walker_regime *regime = check->regime;
     int level = sweep->position.level;
-    unsigned int shift = walker_level_shift(regime, level);
+    unsigned int shift = piommu_walker_level_shift(regime, level);
 
     memset(verdict, 0, sizeof(*verdict));
     for (size_t i = 0; i < count; i++) {
@@ -1351,7 +1370,7 @@ static bool judge_group(const struct check *check, const struct sweep *sweep, si
 
 static void check_groups(struct check *check, const struct sweep *sweep)
 {
-    size_t size = walker_contiguous_entries(check->regime, sweep->position.level);
+    size_t size = piommu_walker_contiguous_entries(check->regime, sweep->position.level);
 
     for (size_t first = 0; size != 0 && first < sweep->entries; first += size) {
         struct spot spot = spot_at(check->regime, sweep, first);
@@ -1366,25 +1385,27 @@ static void check_groups(struct check *check, const struct sweep *sweep)
         }
         spot.descriptor = verdict.leader;
         if (count < size) {
-            report_at(check, WALKER_PROBLEM_CONTIGUOUS_RANGE, &spot);
+            report_at(check, PIOMMU_WALKER_PROBLEM_CONTIGUOUS_RANGE, &spot);
         } else if (verdict.is_mixed) {
-            report_at(check, WALKER_PROBLEM_CONTIGUOUS_MIXED, &spot);
+            report_at(check, PIOMMU_WALKER_PROBLEM_CONTIGUOUS_MIXED, &spot);
         }
         if (verdict.is_mixed || count < size) {
             continue;
         }
         if (verdict.has_wrong_address) {
-            report_at(check, WALKER_PROBLEM_CONTIGUOUS_ADDRESS, &spot);
+            report_at(check, PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ADDRESS, &spot);
         }
         if (verdict.has_wrong_attributes) {
-            report_at(check, WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES, &spot);
+            report_at(check, PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES, &spot);
         }
     }
 }
 
 static void check_reserved(struct check *check, const struct spot *spot)
 {
-    report_at(check, spot->level == 3 ? WALKER_PROBLEM_PAGE_TYPE : WALKER_PROBLEM_BLOCK_LEVEL,
+    report_at(check,
+              spot->level == 3 ? PIOMMU_WALKER_PROBLEM_PAGE_TYPE
+                               : PIOMMU_WALKER_PROBLEM_BLOCK_LEVEL,
               spot);
 }
 
@@ -1393,7 +1414,7 @@ static bool check_link(struct check *check, const struct spot *spot, const struc
 {
     check_table_descriptor(check, spot);
     if (entry->is_too_high) {
-        report_at(check, WALKER_PROBLEM_ADDRESS_SIZE, spot);
+        report_at(check, PIOMMU_WALKER_PROBLEM_ADDRESS_SIZE, spot);
     }
     return !entry->is_too_high;
 }
@@ -1431,7 +1452,7 @@ static void check_table(struct check *check, const struct sweep *sweep)
         struct spot spot = spot_at(check->regime, sweep, i);
 
         if (!check->memory->read64(check->memory->ctx, spot.location, &spot.descriptor)) {
-            report_at(check, WALKER_PROBLEM_TABLE_UNREADABLE, &spot);
+            report_at(check, PIOMMU_WALKER_PROBLEM_TABLE_UNREADABLE, &spot);
             return;
         }
         check_entry(check, sweep, &spot);
@@ -1439,19 +1460,21 @@ static void check_table(struct check *check, const struct sweep *sweep)
     check_groups(check, sweep);
 }
 
-size_t walker_check(const struct walker_regime *regime, const struct walker_memory *memory,
-                    walker_is_table is_table, walker_report report, void *ctx)
+size_t piommu_walker_check(const struct piommu_walker_regime *regime,
+                           const struct piommu_walker_memory *memory,
+                           piommu_walker_is_table is_table, piommu_walker_report report, void *ctx)
 {
     struct check check = {regime, memory, is_table, report, ctx, 0, {NULL, 0, 0}};
     struct sweep root;
 
-    if (walker_validate(regime) != WALKER_SETUP_OK) {
-        report_problem(&check, WALKER_PROBLEM_REGIME, regime->start_level, 0, regime->root, 0);
+    if (piommu_walker_validate(regime) != PIOMMU_WALKER_SETUP_OK) {
+        report_problem(&check, PIOMMU_WALKER_PROBLEM_REGIME, regime->start_level, 0, regime->root,
+                       0);
         return check.problems;
     }
     root = root_sweep(regime);
-    if (is_table != NULL && !is_table(ctx, regime->root, walker_root_size(regime))) {
-        report_problem(&check, WALKER_PROBLEM_TABLE_OUTSIDE, regime->start_level, root.input,
+    if (is_table != NULL && !is_table(ctx, regime->root, piommu_walker_root_size(regime))) {
+        report_problem(&check, PIOMMU_WALKER_PROBLEM_TABLE_OUTSIDE, regime->start_level, root.input,
                        regime->root, 0);
     } else {
         check_table(&check, &root);
@@ -1460,8 +1483,9 @@ size_t walker_check(const struct walker_regime *regime, const struct walker_memo
     return check.problems;
 }
 
-size_t walker_check_descriptor(const struct walker_regime *regime, int level, uint64_t input,
-                               uint64_t descriptor, walker_report report, void *ctx)
+size_t piommu_walker_check_descriptor(const struct piommu_walker_regime *regime, int level,
+                                      uint64_t input, uint64_t descriptor,
+                                      piommu_walker_report report, void *ctx)
 {
     struct check check = {regime, NULL, NULL, report, ctx, 0, {NULL, 0, 0}};
     struct spot spot = {level, input, 0, descriptor};
@@ -1483,29 +1507,31 @@ size_t walker_check_descriptor(const struct walker_regime *regime, int level, ui
     return check.problems;
 }
 
-const char *walker_problem_name(enum walker_problem_kind kind)
+const char *piommu_walker_problem_name(enum piommu_walker_problem_kind kind)
 {
     static const char *const names[] = {
-        [WALKER_PROBLEM_REGIME] = "illegal regime",
-        [WALKER_PROBLEM_BLOCK_LEVEL] = "block at a level without blocks",
-        [WALKER_PROBLEM_PAGE_TYPE] = "reserved descriptor type at level 3",
-        [WALKER_PROBLEM_RESERVED_BITS] = "reserved bits set",
-        [WALKER_PROBLEM_TABLE_ATTRIBUTES] = "attributes in a table descriptor",
-        [WALKER_PROBLEM_ADDRESS_SIZE] = "address beyond the output size",
-        [WALKER_PROBLEM_TABLE_SHARED] = "table reached twice",
-        [WALKER_PROBLEM_TABLE_OUTSIDE] = "table outside of table memory",
-        [WALKER_PROBLEM_TABLE_UNREADABLE] = "table not readable",
-        [WALKER_PROBLEM_ACCESS_FLAG] = "access flag clear",
-        [WALKER_PROBLEM_SHAREABILITY] = "reserved shareability",
-        [WALKER_PROBLEM_MEMORY_TYPE] = "memory type not in use or reserved",
-        [WALKER_PROBLEM_EXECUTE_NEVER] = "XN = 11 in stage 2",
-        [WALKER_PROBLEM_WRITABLE_CLEAN] = "writable-clean without dirty updates",
-        [WALKER_PROBLEM_CONTIGUOUS_LEVEL] = "contiguous at a level without groups",
-        [WALKER_PROBLEM_CONTIGUOUS_RANGE] = "contiguous group beyond the input range",
-        [WALKER_PROBLEM_CONTIGUOUS_MIXED] = "contiguous group incomplete",
-        [WALKER_PROBLEM_CONTIGUOUS_ADDRESS] = "contiguous group not consecutive or not aligned",
-        [WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES] = "contiguous group with differing attributes",
-        [WALKER_PROBLEM_OUT_OF_MEMORY] = "checker out of memory",
+        [PIOMMU_WALKER_PROBLEM_REGIME] = "illegal regime",
+        [PIOMMU_WALKER_PROBLEM_BLOCK_LEVEL] = "block at a level without blocks",
+        [PIOMMU_WALKER_PROBLEM_PAGE_TYPE] = "reserved descriptor type at level 3",
+        [PIOMMU_WALKER_PROBLEM_RESERVED_BITS] = "reserved bits set",
+        [PIOMMU_WALKER_PROBLEM_TABLE_ATTRIBUTES] = "attributes in a table descriptor",
+        [PIOMMU_WALKER_PROBLEM_ADDRESS_SIZE] = "address beyond the output size",
+        [PIOMMU_WALKER_PROBLEM_TABLE_SHARED] = "table reached twice",
+        [PIOMMU_WALKER_PROBLEM_TABLE_OUTSIDE] = "table outside of table memory",
+        [PIOMMU_WALKER_PROBLEM_TABLE_UNREADABLE] = "table not readable",
+        [PIOMMU_WALKER_PROBLEM_ACCESS_FLAG] = "access flag clear",
+        [PIOMMU_WALKER_PROBLEM_SHAREABILITY] = "reserved shareability",
+        [PIOMMU_WALKER_PROBLEM_MEMORY_TYPE] = "memory type not in use or reserved",
+        [PIOMMU_WALKER_PROBLEM_EXECUTE_NEVER] = "XN = 11 in stage 2",
+        [PIOMMU_WALKER_PROBLEM_WRITABLE_CLEAN] = "writable-clean without dirty updates",
+        [PIOMMU_WALKER_PROBLEM_CONTIGUOUS_LEVEL] = "contiguous at a level without groups",
+        [PIOMMU_WALKER_PROBLEM_CONTIGUOUS_RANGE] = "contiguous group beyond the input range",
+        [PIOMMU_WALKER_PROBLEM_CONTIGUOUS_MIXED] = "contiguous group incomplete",
+        [PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ADDRESS] =
+            "contiguous group not consecutive or not aligned",
+        [PIOMMU_WALKER_PROBLEM_CONTIGUOUS_ATTRIBUTES] =
+            "contiguous group with differing attributes",
+        [PIOMMU_WALKER_PROBLEM_OUT_OF_MEMORY] = "checker out of memory",
     };
 
     return names[kind];
@@ -1516,11 +1542,11 @@ const char *walker_problem_name(enum walker_problem_kind kind)
  */
 
 struct tour {
-    const struct walker_regime *regime;
-    const struct walker_memory *memory;
+    const struct piommu_walker_regime *regime;
+    const struct piommu_walker_memory *memory;
     /* Either may be NULL. */
-    walker_visit visit_leaf;
-    walker_visit_link visit_link;
+    piommu_walker_visit visit_leaf;
+    piommu_walker_visit_link visit_link;
     void *ctx;
     bool is_incomplete; /* a table could not be read */
 };
@@ -1528,7 +1554,7 @@ struct tour {
 static bool visit_leaf(const struct tour *tour, const struct sweep *sweep, const struct spot *spot,
                        uint64_t output)
 {
-    struct walker_leaf leaf;
+    struct piommu_walker_leaf leaf;
 
     if (tour->visit_leaf == NULL) {
         return true;
@@ -1536,7 +1562,7 @@ static bool visit_leaf(const struct tour *tour, const struct sweep *sweep, const
     memset(&leaf, 0, sizeof(leaf));
     leaf.input = spot->input;
     leaf.output = output;
-    leaf.shift = walker_level_shift(tour->regime, spot->level);
+    leaf.shift = piommu_walker_level_shift(tour->regime, spot->level);
     leaf.level = spot->level;
     leaf.location = spot->location;
     leaf.descriptor = spot->descriptor;
@@ -1547,8 +1573,8 @@ static bool visit_leaf(const struct tour *tour, const struct sweep *sweep, const
 
 static bool visit_link(const struct tour *tour, const struct sweep *child, const struct spot *spot)
 {
-    const struct walker_link link = {spot->input, spot->level, spot->location, spot->descriptor,
-                                     child->position};
+    const struct piommu_walker_link link = {spot->input, spot->level, spot->location,
+                                            spot->descriptor, child->position};
 
     return tour->visit_link == NULL || tour->visit_link(tour->ctx, &link);
 }
@@ -1556,7 +1582,7 @@ static bool visit_link(const struct tour *tour, const struct sweep *child, const
 /* Calls itself one level further down each time. Returns false if a visitor ended the sweep. */
 static bool visit_table(struct tour *tour, const struct sweep *sweep)
 {
-    unsigned int shift = walker_level_shift(tour->regime, sweep->position.level);
+    unsigned int shift = piommu_walker_level_shift(tour->regime, sweep->position.level);
 
     for (size_t i = 0; i < sweep->entries; i++) {
         struct spot spot = spot_at(tour->regime, sweep, i);
@@ -1589,7 +1615,7 @@ static bool make_tour(struct tour *tour)
 {
     struct sweep root;
 
-    if (walker_validate(tour->regime) != WALKER_SETUP_OK) {
+    if (piommu_walker_validate(tour->regime) != PIOMMU_WALKER_SETUP_OK) {
         return false;
     }
     if (tour->regime->is_disabled) {
@@ -1599,16 +1625,18 @@ static bool make_tour(struct tour *tour)
     return visit_table(tour, &root) && !tour->is_incomplete;
 }
 
-bool walker_for_each_link(const struct walker_regime *regime, const struct walker_memory *memory,
-                          walker_visit_link visit, void *ctx)
+bool piommu_walker_for_each_link(const struct piommu_walker_regime *regime,
+                                 const struct piommu_walker_memory *memory,
+                                 piommu_walker_visit_link visit, void *ctx)
 {
     struct tour tour = {regime, memory, NULL, visit, ctx, false};
 
     return make_tour(&tour);
 }
 
-bool walker_for_each_leaf(const struct walker_regime *regime, const struct walker_memory *memory,
-                          walker_visit visit, void *ctx)
+bool piommu_walker_for_each_leaf(const struct piommu_walker_regime *regime,
+                                 const struct piommu_walker_memory *memory,
+                                 piommu_walker_visit visit, void *ctx)
 {
     struct tour tour = {regime, memory, visit, NULL, ctx, false};
 

@@ -3,7 +3,11 @@
 #ifndef VIRTIO_IOMMU_MODEL_INTERNAL_H
 #define VIRTIO_IOMMU_MODEL_INTERNAL_H
 
-/* What the device half (virtio_iommu_model.c) and the transport half (virtio_pci_model.c) share. */
+/*
+ * What the files of the model share: the device itself (virtio_iommu_model.c), its side of the rings
+ * (virtio_ring_model.c), what all transports have (virtio_transport_model.c), and virtio-pci
+ * (virtio_pci_model.c).
+ */
 
 #include "virtio_iommu_model.h"
 
@@ -30,6 +34,9 @@ enum {
     STATUS_FEATURES_OK = 8,
     STATUS_NEEDS_RESET = 64,
     STATUS_FAILED = 128,
+
+    MODEL_ISR_QUEUE = 1,
+    MODEL_ISR_CONFIG = 2,
 };
 
 struct model_mapping {
@@ -155,7 +162,7 @@ struct viommu_model {
     uint32_t device_feature_select;
     uint32_t driver_feature_select;
     uint64_t accepted;
-    uint16_t queue_select;
+    uint32_t queue_select;
     uint8_t isr;
     uint8_t generation;
     uint64_t generation_reads_left;
@@ -182,15 +189,45 @@ void viommu_model_put64(uint8_t *bytes, uint64_t value);
 void viommu_model_violate(struct viommu_model *model, const char *format, ...)
     VIOMMU_MODEL_PRINTF(2, 3);
 
-/* The transport half. */
-void viommu_model_transport_init(struct viommu_model *model);
+/* What all transports have. */
 void viommu_model_transport_reset(struct viommu_model *model);
 void viommu_model_transport_destroy(struct viommu_model *model);
+uint32_t viommu_model_all_ones(unsigned int width);
+bool viommu_model_misbehaves(const struct viommu_model *model, enum viommu_model_misbehaviour what);
+uint64_t viommu_model_argument_of(const struct viommu_model *model,
+                                  enum viommu_model_misbehaviour what);
+/* Whether a misbehaviour applies to the event that is happening now; counts down. */
+bool viommu_model_strikes(struct viommu_model *model, enum viommu_model_misbehaviour what);
+void viommu_model_raise_interrupt(struct viommu_model *model, uint8_t cause);
+void viommu_model_need_reset(struct viommu_model *model);
+uint8_t viommu_model_read_status(struct viommu_model *model);
+void viommu_model_write_status(struct viommu_model *model, uint8_t value);
+/* The halves that the driver has selected. */
+uint32_t viommu_model_read_features(struct viommu_model *model);
+void viommu_model_write_features(struct viommu_model *model, uint32_t value);
+uint32_t viommu_model_read_generation(struct viommu_model *model);
+/* The low half of a value if the offset is a multiple of 8, else the high one. */
+uint32_t viommu_model_half(uint64_t value, uint64_t offset);
+void viommu_model_set_half(uint64_t *value, uint64_t offset, uint32_t part);
+uint16_t viommu_model_offered_size(const struct viommu_model *model, unsigned int number);
+/* The selected queue, if its registers may be written now; else NULL, and that is recorded. */
+struct model_queue *viommu_model_queue_to_set(struct viommu_model *model, uint64_t offset);
+void viommu_model_set_queue_size(struct viommu_model *model, struct model_queue *queue,
+                                 uint32_t value);
+void viommu_model_enable_queue(struct viommu_model *model, struct model_queue *queue);
+
+/* One transport. */
+void viommu_model_transport_init(struct viommu_model *model);
+void viommu_model_build_capabilities(struct viommu_model *model);
+bool viommu_model_is_master(const struct viommu_model *model);
+
+/* The rings. */
+bool viommu_model_read_word(struct viommu_model *model, uint64_t physical, uint16_t *value);
+void viommu_model_reset_queue(struct model_queue *queue);
+void viommu_model_doorbell(struct viommu_model *model, unsigned int number);
 /* Delivers, holds or drops a report. */
 bool viommu_model_send_event(struct viommu_model *model, const uint8_t *bytes, size_t size,
                              uint32_t length, bool may_hold);
-/* Whether a misbehaviour applies to the event that is happening now; counts down. */
-bool viommu_model_strikes(struct viommu_model *model, enum viommu_model_misbehaviour what);
 
 /* The device half. */
 uint32_t viommu_model_device_read(struct viommu_model *model, uint64_t offset, unsigned int width);

@@ -1,0 +1,614 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/* The device's side of the split rings. See virtio_iommu_model.h. */
+
+#include "virtio_iommu_model.h"
+#include "virtio_iommu_model_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    DESCRIPTOR_SIZE = 16,
+    DESCRIPTOR_NEXT = 1,
+    DESCRIPTOR_WRITE = 2,
+
+    AVAILABLE_NO_INTERRUPT = 1,
+};
+
+/* ---- rings ----------------------------------------------------------------------------------- */
+
+/* Whether the device may touch the memory of a queue at all. */
+static bool queue_works(const struct viommu_model *model, const struct model_queue *queue)
+{
+    return queue->enabled && (model->status & STATUS_DRIVER_OK) != 0 &&
+           (model->status & STATUS_NEEDS_RESET) == 0 &&
+           !viommu_model_misbehaves(model, VIOMMU_MODEL_GONE) &&
+           model->processing != VIOMMU_MODEL_NEVER && viommu_model_is_master(model);
+}
+
+static bool read_memory(struct viommu_model *model, uint64_t physical, void *buffer, size_t size)
+{
+    return model->memory.read(model->memory.ctx, physical, buffer, size);
+}
+
+static bool write_memory(struct viommu_model *model, uint64_t physical, const void *buffer,
+                         size_t size)
+{
+    return model->memory.write(model->memory.ctx, physical, buffer, size);
+}
+
+bool viommu_model_read_word(struct viommu_model *model, uint64_t physical, uint16_t *value)
+{
+    uint8_t bytes[2];
+
+    if (!read_memory(model, physical, bytes, sizeof bytes)) {
+        return false;
+    }
+    *value = viommu_model_get16(bytes);
+    return true;
+}
+
+/* A mistake after which the ring cannot be trusted any more. */
+static void break_queue(struct viommu_model *model, unsigned int number, const char *why)
+{
+    viommu_model_violate(model, "queue %u: %s", number, why);
+    viommu_model_need_reset(model);
+}
+
+/* Looks at one descriptor. NULL, or what is wrong with it. */
+static const char *add_descriptor(struct viommu_model *model, struct model_queue *queue,
+                                  struct model_chain *chain, uint16_t id)
+{
+    uint8_t *bytes = chain->descriptors[chain->count];
+    struct model_segment segment;
+    uint16_t flags;
+
+    if (!read_memory(model, queue->descriptors + (uint64_t)id * DESCRIPTOR_SIZE, bytes,
+                     DESCRIPTOR_SIZE)) {
+        return "the descriptor table is not in memory";
+    }
+    queue->in_flight[id] = true;
+    chain->ids[chain->count++] = id;
+    segment.address = viommu_model_get64(bytes);
+    segment.length = viommu_model_get32(bytes + 8);
+    flags = viommu_model_get16(bytes + 12);
+    if ((flags & ~(DESCRIPTOR_NEXT | DESCRIPTOR_WRITE)) != 0) {
+        return "descriptor flags that were not negotiated";
+    }
+    if (segment.length == 0) {
+        return "a descriptor of length 0";
+    }
+    if ((flags & DESCRIPTOR_WRITE) != 0) {
+        chain->writable[chain->writable_count++] = segment;
+        chain->writable_length += segment.length;
+    } else if (chain->writable_count > 0) {
+        return "a readable descriptor behind a writable one";
+    } else {
+        chain->readable[chain->readable_count++] = segment;
+        chain->readable_length += segment.length;
+    }
+    return NULL;
+}
+
+static const char *fetch_chain(struct viommu_model *model, struct model_queue *queue,
+                               struct model_chain *chain)
+{
+    uint16_t id;
+    uint64_t slot = queue->fetched % queue->size;
+
+    if (!viommu_model_read_word(model, queue->driver + 4 + 2 * slot, &id)) {
+        return "the available ring is not in memory";
+    }
+    for (;;) {
+        const uint8_t *bytes;
+        const char *mistake;
+
+        if (id >= queue->size) {
+            return "a descriptor number that does not exist";
+        }
+        if (queue->in_flight[id]) {
+            return "a descriptor that is in flight already";
+        }
+        if (chain->count == MODEL_MAX_CHAIN) {
+            return "a chain of more than 16 descriptors";
+        }
+        mistake = add_descriptor(model, queue, chain, id);
+        if (mistake != NULL) {
+            return mistake;
+        }
+        bytes = chain->descriptors[chain->count - 1];
+        if ((viommu_model_get16(bytes + 12) & DESCRIPTOR_NEXT) == 0) {
+            return NULL;
+        }
+        id = viommu_model_get16(bytes + 14);
+    }
+}
+
+/* Copies the start of a request. false: it is not in memory. */
+static bool read_request(struct viommu_model *model, const struct model_chain *chain,
+                         uint8_t *bytes, size_t *length)
+{
+    *length = 0;
+    for (size_t i = 0; i < chain->readable_count && *length < MODEL_MAX_READABLE; i++) {
+        size_t part = chain->readable[i].length;
+
+        if (part > MODEL_MAX_READABLE - *length) {
+            part = MODEL_MAX_READABLE - *length;
+        }
+        if (!read_memory(model, chain->readable[i].address, bytes + *length, part)) {
+            return false;
+        }
+        *length += part;
+    }
+    return true;
+}
+
+static void check_event_buffer(struct viommu_model *model, const struct model_chain *chain)
+{
+    if (chain->readable_count != 0 || chain->writable_count != 1) {
+        viommu_model_violate(model, "an event buffer of %zu readable and %zu writable descriptors",
+                             chain->readable_count, chain->writable_count);
+    }
+    if (chain->writable_length < MODEL_EVENT_SIZE) {
+        viommu_model_violate(model, "an event buffer of %" PRIu64 " bytes", chain->writable_length);
+    }
+}
+
+/* Takes what a doorbell has announced. */
+static void fetch(struct viommu_model *model, unsigned int number)
+{
+    struct model_queue *queue = &model->queues[number];
+    struct model_pending **end = &queue->first;
+
+    while (*end != NULL) {
+        end = &(*end)->next;
+    }
+    while (queue_works(model, queue) && queue->fetched != queue->announced) {
+        struct model_pending *pending = calloc(1, sizeof *pending);
+        const char *mistake;
+
+        if (pending == NULL) {
+            abort(); /* a test machine without memory proves nothing */
+        }
+        mistake = fetch_chain(model, queue, &pending->chain);
+        queue->fetched++;
+        if (mistake == NULL &&
+            !read_request(model, &pending->chain, pending->request, &pending->request_length)) {
+            mistake = "a request that is not in memory";
+        }
+        if (mistake != NULL) {
+            free(pending);
+            break_queue(model, number, mistake);
+            return;
+        }
+        *end = pending;
+        end = &pending->next;
+        if (number == VIOMMU_MODEL_EVENT_QUEUE) {
+            check_event_buffer(model, &pending->chain);
+        } else if (model->effect == VIOMMU_MODEL_EFFECT_AT_DOORBELL) {
+            viommu_model_perform(model, pending);
+        }
+    }
+}
+
+static void free_pending(struct model_pending *pending)
+{
+    free(pending->answer);
+    free(pending);
+}
+
+static void unlink_pending(struct model_queue *queue, struct model_pending *pending)
+{
+    struct model_pending **link = &queue->first;
+
+    while (*link != pending) {
+        link = &(*link)->next;
+    }
+    *link = pending->next;
+}
+
+static void release_chain(struct model_queue *queue, const struct model_chain *chain)
+{
+    for (size_t i = 0; i < chain->count; i++) {
+        queue->in_flight[chain->ids[i]] = false;
+    }
+}
+
+/* Picks the next chain to give back, by the order that the test has set. */
+static struct model_pending *pick(struct viommu_model *model, struct model_queue *queue)
+{
+    struct model_pending *picked = NULL;
+    uint32_t candidates = 0;
+
+    for (struct model_pending *pending = queue->first; pending != NULL; pending = pending->next) {
+        if (pending->stuck) {
+            continue;
+        }
+        candidates++;
+        if (picked == NULL || model->order == VIOMMU_MODEL_REVERSED) {
+            picked = pending;
+        } else if (model->order == VIOMMU_MODEL_SHUFFLED) {
+            model->random ^= model->random << 13;
+            model->random ^= model->random >> 17;
+            model->random ^= model->random << 5;
+            if (model->random % candidates == 0) {
+                picked = pending;
+            }
+        }
+    }
+    return picked;
+}
+
+static bool write_buffer(struct viommu_model *model, const struct model_chain *chain, size_t offset,
+                         const uint8_t *bytes, size_t size)
+{
+    for (size_t i = 0; i < chain->writable_count && size > 0; i++) {
+        size_t length = chain->writable[i].length;
+        size_t part;
+
+        if (offset >= length) {
+            offset -= length;
+            continue;
+        }
+        part = length - offset < size ? length - offset : size;
+        if (!write_memory(model, chain->writable[i].address + offset, bytes, part)) {
+            return false;
+        }
+        bytes += part;
+        size -= part;
+        offset = 0;
+    }
+    return true;
+}
+
+static void write_used_entry(struct viommu_model *model, struct model_queue *queue, uint32_t id,
+                             uint32_t length)
+{
+    uint8_t bytes[8];
+    uint64_t slot = queue->used % queue->size;
+
+    viommu_model_put32(bytes, id);
+    viommu_model_put32(bytes + 4, length);
+    (void)write_memory(model, queue->device + 4 + 8 * slot, bytes, sizeof bytes);
+    queue->used++;
+}
+
+static void publish_used(struct viommu_model *model, struct model_queue *queue)
+{
+    uint8_t bytes[2];
+    uint16_t flags = 0;
+
+    viommu_model_put16(bytes, queue->used);
+    (void)write_memory(model, queue->device + 2, bytes, sizeof bytes);
+    (void)viommu_model_read_word(model, queue->driver, &flags);
+    if ((flags & AVAILABLE_NO_INTERRUPT) == 0) {
+        viommu_model_raise_interrupt(model, MODEL_ISR_QUEUE);
+    }
+}
+
+/* What was announced belongs to the device: the driver must not have changed it since. */
+static void check_untouched(struct viommu_model *model, const struct model_queue *queue,
+                            const struct model_pending *pending)
+{
+    uint8_t request[MODEL_MAX_READABLE];
+    uint8_t descriptor[DESCRIPTOR_SIZE];
+    size_t length;
+
+    for (size_t i = 0; i < pending->chain.count; i++) {
+        uint64_t id = pending->chain.ids[i];
+
+        if (!read_memory(model, queue->descriptors + id * DESCRIPTOR_SIZE, descriptor,
+                         sizeof descriptor) ||
+            memcmp(descriptor, pending->chain.descriptors[i], sizeof descriptor) != 0) {
+            viommu_model_violate(model, "descriptor %" PRIu64 " was changed in flight", id);
+        }
+    }
+    if (!read_request(model, &pending->chain, request, &length) ||
+        length != pending->request_length || memcmp(request, pending->request, length) != 0) {
+        viommu_model_violate(model, "a request of type %u was changed in flight",
+                             pending->request[0]);
+    }
+}
+
+static uint32_t id_not_in_flight(const struct model_queue *queue)
+{
+    for (uint32_t i = 0; i < queue->size; i++) {
+        if (!queue->in_flight[i]) {
+            return i;
+        }
+    }
+    return queue->size;
+}
+
+static uint32_t used_id(struct viommu_model *model, const struct model_queue *queue,
+                        const struct model_chain *chain, bool *lie)
+{
+    *lie = true;
+    if (viommu_model_misbehaves(model, VIOMMU_MODEL_USED_ID_OUT_OF_RANGE)) {
+        uint64_t argument = viommu_model_argument_of(model, VIOMMU_MODEL_USED_ID_OUT_OF_RANGE);
+
+        if (viommu_model_strikes(model, VIOMMU_MODEL_USED_ID_OUT_OF_RANGE)) {
+            return argument != 0 ? (uint32_t)argument : queue->size;
+        }
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_USED_ID_NOT_IN_FLIGHT)) {
+        return id_not_in_flight(queue);
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_USED_ID_MIDDLE)) {
+        return chain->ids[chain->count > 1 ? 1 : 0];
+    }
+    *lie = false;
+    return chain->ids[0];
+}
+
+/* Writes the answer, as honestly as the test wants. Returns the used length. */
+static uint32_t write_answer(struct viommu_model *model, struct model_pending *pending)
+{
+    uint64_t value = viommu_model_argument_of(model, VIOMMU_MODEL_STATUS_VALUE);
+    uint64_t length = viommu_model_argument_of(model, VIOMMU_MODEL_USED_LENGTH);
+    bool untouched = viommu_model_strikes(model, VIOMMU_MODEL_STATUS_UNTOUCHED);
+    uint32_t used_length = (uint32_t)pending->answer_length;
+
+    if (viommu_model_strikes(model, VIOMMU_MODEL_ANSWER_EMPTY) || pending->status < 0) {
+        model->counters.empty_answers++;
+        return 0;
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_STATUS_VALUE)) {
+        pending->answer[pending->status_offset] = (uint8_t)(value & 0xff);
+    }
+    if (untouched) {
+        model->counters.odd_answers++;
+    } else {
+        uint8_t status = pending->answer[pending->status_offset];
+
+        if (status <= VIOMMU_MODEL_S_NOMEM) {
+            model->counters.answers[status]++;
+        } else {
+            model->counters.odd_answers++;
+        }
+    }
+    if (!write_buffer(model, &pending->chain, 0, pending->answer, pending->status_offset) ||
+        (!untouched && !write_buffer(model, &pending->chain, pending->status_offset,
+                                     pending->answer + pending->status_offset,
+                                     pending->answer_length - pending->status_offset))) {
+        viommu_model_violate(model, "a writable buffer that is not in memory");
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_USED_LENGTH)) {
+        used_length = (uint32_t)(length & UINT32_MAX);
+    }
+    return used_length;
+}
+
+static void scribble(struct viommu_model *model, const struct model_queue *queue,
+                     const struct model_chain *chain)
+{
+    uint8_t bytes[DESCRIPTOR_SIZE];
+
+    memset(bytes, 0xff, sizeof bytes);
+    for (size_t i = 0; i < chain->count; i++) {
+        (void)write_memory(model, queue->descriptors + (uint64_t)chain->ids[i] * DESCRIPTOR_SIZE,
+                           bytes, sizeof bytes);
+    }
+}
+
+/* Completes one request, or leaves it hanging if that is the misbehaviour. */
+static void complete(struct viommu_model *model, struct model_pending *pending)
+{
+    struct model_queue *queue = &model->queues[VIOMMU_MODEL_REQUEST_QUEUE];
+    uint64_t jump = viommu_model_argument_of(model, VIOMMU_MODEL_USED_INDEX_JUMPS);
+    uint32_t length;
+    uint32_t id;
+    bool lie;
+
+    check_untouched(model, queue, pending);
+    if (!pending->performed) {
+        viommu_model_perform(model, pending);
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_NOT_COMPLETED)) {
+        pending->stuck = true;
+        return;
+    }
+    viommu_model_completed(model, pending);
+    length = write_answer(model, pending);
+    id = used_id(model, queue, &pending->chain, &lie);
+    write_used_entry(model, queue, id, length);
+    if (viommu_model_strikes(model, VIOMMU_MODEL_USED_ID_REPEATED)) {
+        write_used_entry(model, queue, id, length);
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_SCRIBBLE)) {
+        scribble(model, queue, &pending->chain);
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_USED_INDEX_JUMPS)) {
+        queue->used = (uint16_t)((queue->used + jump) & 0xffff);
+    }
+    publish_used(model, queue);
+    if (lie) {
+        pending->stuck = true; /* never returned under its own number */
+    } else {
+        release_chain(queue, &pending->chain);
+        unlink_pending(queue, pending);
+        free_pending(pending);
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_NEEDS_RESET_AFTER)) {
+        viommu_model_need_reset(model);
+    }
+}
+
+size_t viommu_model_run(struct viommu_model *model, size_t max_requests)
+{
+    struct model_queue *queue = &model->queues[VIOMMU_MODEL_REQUEST_QUEUE];
+    size_t done = 0;
+
+    fetch(model, VIOMMU_MODEL_REQUEST_QUEUE);
+    while (done < max_requests && queue_works(model, queue)) {
+        struct model_pending *pending = pick(model, queue);
+
+        if (pending == NULL) {
+            break;
+        }
+        complete(model, pending);
+        done++;
+    }
+    return done;
+}
+
+static size_t queue_length(const struct model_queue *queue, bool with_stuck)
+{
+    size_t count = 0;
+
+    for (const struct model_pending *pending = queue->first; pending != NULL;
+         pending = pending->next) {
+        count += with_stuck || !pending->stuck ? 1 : 0;
+    }
+    return count;
+}
+
+size_t viommu_model_pending(const struct viommu_model *model)
+{
+    const struct model_queue *queue = &model->queues[VIOMMU_MODEL_REQUEST_QUEUE];
+
+    return queue_length(queue, true) + (uint16_t)(queue->announced - queue->fetched);
+}
+
+size_t viommu_model_event_buffers(const struct viommu_model *model)
+{
+    const struct model_queue *queue = &model->queues[VIOMMU_MODEL_EVENT_QUEUE];
+
+    return queue_length(queue, false) + (uint16_t)(queue->announced - queue->fetched);
+}
+
+size_t viommu_model_unannounced(struct viommu_model *model, unsigned int number)
+{
+    const struct model_queue *queue = &model->queues[number];
+    uint16_t index;
+
+    if (!queue->enabled || !viommu_model_read_word(model, queue->driver + 2, &index)) {
+        return 0;
+    }
+    return (uint16_t)(index - queue->announced);
+}
+
+/* Writes a report into the next event buffer. false: there is none. */
+static bool deliver_event(struct viommu_model *model, const uint8_t *bytes, size_t size,
+                          uint32_t length)
+{
+    struct model_queue *queue = &model->queues[VIOMMU_MODEL_EVENT_QUEUE];
+    struct model_pending *pending;
+
+    fetch(model, VIOMMU_MODEL_EVENT_QUEUE);
+    if (!queue_works(model, queue)) {
+        return false;
+    }
+    pending = pick(model, queue);
+    if (pending == NULL) {
+        return false;
+    }
+    check_untouched(model, queue, pending);
+    if (!write_buffer(model, &pending->chain, 0, bytes, size)) {
+        viommu_model_violate(model, "an event buffer that is not in memory");
+    }
+    write_used_entry(model, queue, pending->chain.ids[0], length);
+    publish_used(model, queue);
+    model->counters.events_sent++;
+    release_chain(queue, &pending->chain);
+    unlink_pending(queue, pending);
+    free_pending(pending);
+    return true;
+}
+
+bool viommu_model_send_event(struct viommu_model *model, const uint8_t *bytes, size_t size,
+                             uint32_t length, bool may_hold)
+{
+    if (model->held_count == 0 && deliver_event(model, bytes, size, length)) {
+        return true;
+    }
+    if (may_hold && model->parameters.hold_events && model->held_count < MODEL_HELD_EVENTS &&
+        size == MODEL_EVENT_SIZE) {
+        memcpy(model->held[model->held_count++], bytes, size);
+    } else {
+        model->counters.events_dropped++;
+    }
+    return false;
+}
+
+static void deliver_held_events(struct viommu_model *model)
+{
+    while (model->held_count > 0 &&
+           deliver_event(model, model->held[0], MODEL_EVENT_SIZE, MODEL_EVENT_SIZE)) {
+        model->held_count--;
+        memmove(model->held[0], model->held[1], model->held_count * MODEL_EVENT_SIZE);
+    }
+}
+
+void viommu_model_inject_used_event(struct viommu_model *model, uint32_t id, uint32_t length)
+{
+    struct model_queue *queue = &model->queues[VIOMMU_MODEL_EVENT_QUEUE];
+
+    if (queue_works(model, queue)) {
+        write_used_entry(model, queue, id, length);
+        publish_used(model, queue);
+    }
+}
+
+/* A doorbell: looks at what is new in the available ring. */
+static void announce(struct viommu_model *model, unsigned int number)
+{
+    struct model_queue *queue = &model->queues[number];
+    uint16_t flags = 0;
+    uint16_t index;
+
+    if (!viommu_model_read_word(model, queue->driver, &flags) ||
+        !viommu_model_read_word(model, queue->driver + 2, &index)) {
+        break_queue(model, number, "the available ring is not in memory");
+        return;
+    }
+    if ((flags & ~AVAILABLE_NO_INTERRUPT) != 0) {
+        viommu_model_violate(model, "queue %u: available ring flags 0x%x", number, flags);
+    }
+    if ((uint16_t)(index - queue->fetched) > queue->size ||
+        (uint16_t)(index - queue->fetched) < (uint16_t)(queue->announced - queue->fetched)) {
+        break_queue(model, number, "the available index went back or moved too far");
+        return;
+    }
+    queue->announced = index;
+    fetch(model, number);
+    if (number == VIOMMU_MODEL_EVENT_QUEUE) {
+        deliver_held_events(model);
+    } else if (model->processing == VIOMMU_MODEL_AT_DOORBELL) {
+        (void)viommu_model_run(model, SIZE_MAX);
+    }
+}
+
+void viommu_model_doorbell(struct viommu_model *model, unsigned int number)
+{
+    model->counters.doorbells[number]++;
+    if ((model->status & STATUS_DRIVER_OK) == 0) {
+        viommu_model_violate(model, "notification before DRIVER_OK");
+        return;
+    }
+    if (!model->queues[number].enabled) {
+        viommu_model_violate(model, "notification of queue %u, which is off", number);
+        return;
+    }
+    if (!viommu_model_is_master(model)) {
+        viommu_model_violate(model, "notification while bus master is off");
+        return;
+    }
+    if ((model->status & STATUS_NEEDS_RESET) == 0) {
+        announce(model, number);
+    }
+}
+
+void viommu_model_reset_queue(struct model_queue *queue)
+{
+    while (queue->first != NULL) {
+        struct model_pending *next = queue->first->next;
+
+        free_pending(queue->first);
+        queue->first = next;
+    }
+    memset(queue, 0, sizeof *queue);
+}

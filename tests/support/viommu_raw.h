@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef VIOMMU_RAW_H
+#define VIOMMU_RAW_H
+
+/**
+ * @file viommu_raw.h
+ * A driver for tests of the virtio-iommu model itself. It is as raw as can be, with ring code of its
+ * own, so that the model is not judged by the library that it is to judge.
+ */
+
+#include "virtio_iommu_model.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define RAW_MEMORY_BASE UINT64_C(0x40000000)
+#define RAW_MEMORY_SIZE 0x40000u
+
+enum {
+    RAW_QUEUE_SIZE = 64,
+    RAW_RINGS = 0x0000,   /* 0x1000 for each queue */
+    RAW_BUFFERS = 0x2000, /* 0x400 for each request slot */
+    RAW_BUFFER_SIZE = 0x400,
+    RAW_EVENTS = 0x30000, /* 32 for each event buffer */
+    RAW_DATA = 0x38000,   /* what DMA reads and writes */
+
+    RAW_COMMON_DEVICE_SELECT = 0,
+    RAW_COMMON_DEVICE_FEATURES = 4,
+    RAW_COMMON_DRIVER_SELECT = 8,
+    RAW_COMMON_DRIVER_FEATURES = 12,
+    RAW_COMMON_STATUS = 20,
+    RAW_COMMON_GENERATION = 21,
+    RAW_COMMON_QUEUE_SELECT = 22,
+    RAW_COMMON_QUEUE_SIZE = 24,
+    RAW_COMMON_QUEUE_ENABLE = 28,
+    RAW_COMMON_NOTIFY_OFF = 30,
+    RAW_COMMON_DESCRIPTORS = 32,
+    RAW_COMMON_DRIVER = 40,
+    RAW_COMMON_DEVICE = 48,
+
+    RAW_READ = 1,
+    RAW_WRITE = 2,
+
+    RAW_ENDPOINT = 0x10,
+    RAW_OTHER = 0x18,
+    RAW_THIRD = 0x20, /* has an MSI window and a reserved region */
+    RAW_STRANGER = 0x99,
+
+    RAW_POISON = 0xee,
+};
+
+#define RAW_MSI_START      UINT64_C(0x08000000)
+#define RAW_MSI_END        UINT64_C(0x080fffff)
+#define RAW_RESERVED_START UINT64_C(0x10000000)
+#define RAW_RESERVED_END   UINT64_C(0x10000fff)
+
+struct raw_ring {
+    uint64_t base; /* descriptors at 0, available at 0x400, used at 0x600 */
+    uint16_t available;
+    uint16_t seen; /* used entries that were looked at */
+};
+
+struct raw {
+    struct viommu_model_parameters parameters;
+    struct viommu_model *model;
+    struct raw_ring rings[2];
+    uint8_t memory[RAW_MEMORY_SIZE];
+};
+
+struct raw_answer {
+    uint32_t id;
+    uint32_t length;
+    uint8_t status;
+};
+
+void raw_put(uint8_t *at, unsigned int size, uint64_t value);
+uint64_t raw_get(const uint8_t *at, unsigned int size);
+uint32_t raw_common_read(struct raw *raw, uint64_t offset, unsigned int width);
+void raw_common_write(struct raw *raw, uint64_t offset, unsigned int width, uint32_t value);
+void raw_set_status(struct raw *raw, uint8_t bits);
+void raw_notify(struct raw *raw, unsigned int queue);
+void raw_write_bypass(struct raw *raw, uint8_t value);
+void raw_enable_device(struct raw *raw);
+void raw_write_features(struct raw *raw, uint64_t features);
+uint64_t raw_read_features(struct raw *raw);
+/* Reset, ACKNOWLEDGE, DRIVER, features. Returns whether FEATURES_OK stayed. */
+bool raw_negotiate(struct raw *raw, uint64_t features);
+void raw_write_address(struct raw *raw, uint64_t offset, uint64_t value);
+void raw_set_queue(struct raw *raw, unsigned int number);
+void raw_start_with(struct raw *raw, uint64_t features);
+void raw_start(struct raw *raw);
+uint8_t *raw_at(struct raw *raw, uint64_t physical);
+void raw_set_descriptor(struct raw *raw, unsigned int queue, unsigned int id, uint64_t address,
+                        uint32_t length, uint16_t flags, uint16_t next);
+void raw_publish(struct raw *raw, unsigned int queue, unsigned int head);
+bool raw_next_used(struct raw *raw, unsigned int queue, struct raw_answer *answer);
+uint64_t raw_slot_address(unsigned int slot);
+/* Puts a request in a slot (descriptors 2 * slot and the next) and makes it available. */
+void raw_post(struct raw *raw, unsigned int slot, const uint8_t *request, uint32_t readable,
+              uint32_t writable);
+/* Posts in slot 0, notifies and returns the answer, which has to be there. */
+struct raw_answer raw_ask(struct raw *raw, const uint8_t *request, uint32_t readable,
+                          uint32_t writable);
+void raw_build_attach(uint8_t *request, uint32_t domain, uint32_t endpoint, uint32_t flags);
+void raw_build_detach(uint8_t *request, uint32_t domain, uint32_t endpoint);
+void raw_build_map(uint8_t *request, uint32_t domain, uint64_t first, uint64_t last,
+                   uint64_t physical, uint32_t flags);
+void raw_build_unmap(uint8_t *request, uint32_t domain, uint64_t first, uint64_t last);
+int raw_attach(struct raw *raw, uint32_t domain, uint32_t endpoint, uint32_t flags);
+int raw_detach(struct raw *raw, uint32_t domain, uint32_t endpoint);
+int raw_map(struct raw *raw, uint32_t domain, uint64_t first, uint64_t last, uint64_t physical,
+            uint32_t flags);
+int raw_unmap(struct raw *raw, uint32_t domain, uint64_t first, uint64_t last);
+struct raw_answer raw_probe(struct raw *raw, uint32_t endpoint);
+void raw_post_event_buffer(struct raw *raw, unsigned int id, uint32_t size);
+void raw_post_event_buffers(struct raw *raw, unsigned int count);
+void raw_expect_event(struct raw *raw, uint8_t reason, uint32_t flags, uint32_t endpoint,
+                      uint64_t address);
+enum viommu_model_verdict raw_verdict(struct raw *raw, uint32_t endpoint, uint64_t iova,
+                                      bool write);
+/* The test has provoked exactly one violation, whose text contains `part`. */
+void raw_expect_violation(struct raw *raw, const char *part);
+void raw_make_model(struct raw *raw);
+int raw_set_up(void **state);
+/* A violation that a test did not expect fails it. */
+int raw_tear_down(void **state);
+
+#endif

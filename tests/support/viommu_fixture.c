@@ -66,6 +66,27 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned int width, uint32_t 
     }
 }
 
+/* Where in the registers of virtio-mmio an address lies. */
+static uint64_t slot_offset(const struct viommu_fixture *fixture, uint64_t physical)
+{
+    uint64_t first = viommu_model_mmio_address(fixture->model);
+
+    if (physical < first || physical - first >= VIOMMU_MODEL_MMIO_SIZE) {
+        fail_msg("access to 0x%" PRIx64 ", where the device is not", physical);
+    }
+    return physical - first;
+}
+
+static uint32_t slot_read(void *ctx, uint64_t physical, unsigned int width)
+{
+    return mmio_read(ctx, slot_offset(ctx, physical), width);
+}
+
+static void slot_write(void *ctx, uint64_t physical, unsigned int width, uint32_t value)
+{
+    mmio_write(ctx, slot_offset(ctx, physical), width, value);
+}
+
 static void progress(void *ctx)
 {
     struct viommu_fixture *fixture = ctx;
@@ -133,9 +154,14 @@ void viommu_fixture_default_options(struct viommu_fixture_options *options)
     options->run_per_wait = 1;
 }
 
-struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options *options)
+static void connect_device(struct viommu_fixture *fixture)
 {
-    struct viommu_fixture *fixture = calloc(1, sizeof(*fixture));
+    struct fake_os_bus bus = {
+        .ctx = fixture,
+        .read = slot_read,
+        .write = slot_write,
+        .progress = progress,
+    };
     struct fake_os_device device = {
         .ctx = fixture,
         .config_read = config_read,
@@ -145,8 +171,20 @@ struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options
         .mmio_read = mmio_read,
         .mmio_write = mmio_write,
         .progress = progress,
+        .bdf = viommu_model_bdf(fixture->model),
         .bar = VIOMMU_MODEL_BAR,
     };
+
+    if (fixture->options.model.transport == VIOMMU_MODEL_MMIO) {
+        fake_os_connect_bus(fixture->os, &bus);
+    } else {
+        fake_os_connect(fixture->os, &device);
+    }
+}
+
+struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options *options)
+{
+    struct viommu_fixture *fixture = calloc(1, sizeof(*fixture));
     struct viommu_model_memory memory = {.read = memory_read, .write = memory_write};
 
     assert_non_null(fixture);
@@ -161,8 +199,7 @@ struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options
     assert_non_null(fixture->model);
     viommu_model_set_processing(fixture->model, fixture->options.processing);
     viommu_model_observe(fixture->model, observe, fixture);
-    device.bdf = viommu_model_bdf(fixture->model);
-    fake_os_connect(fixture->os, &device);
+    connect_device(fixture);
     fake_os_on_dma_free(fixture->os, on_dma_free, fixture);
     fixture->memory = fake_os_test_pages(fixture->os, VIOMMU_FIXTURE_PAGES);
     viommu_fixture_look(fixture, 0);
@@ -174,10 +211,17 @@ struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options
 
 int viommu_fixture_start(struct viommu_fixture *fixture)
 {
-    struct piommu_context_config context = {.fault = on_fault, .cookie = fixture};
     struct piommu_virtio_iommu_config where = {
         .pci = {.bdf = viommu_model_bdf(fixture->model)},
     };
+
+    return viommu_fixture_start_at(fixture, &where);
+}
+
+int viommu_fixture_start_at(struct viommu_fixture *fixture,
+                            const struct piommu_virtio_iommu_config *where)
+{
+    struct piommu_context_config context = {.fault = on_fault, .cookie = fixture};
     struct piommu_instance_config config = {
         .name = "viommu",
         .owner = fixture,
@@ -189,7 +233,7 @@ int viommu_fixture_start(struct viommu_fixture *fixture)
         assert_int_equal(
             piommu_context_create(fake_os_host(fixture->os), &context, &fixture->context), 0);
     }
-    return piommu_instance_create(fixture->context, piommu_virtio_iommu_backend(), &where, &config,
+    return piommu_instance_create(fixture->context, piommu_virtio_iommu_backend(), where, &config,
                                   &fixture->instance);
 }
 

@@ -93,13 +93,19 @@ struct viommu_fixture {
 /** Options: the model's defaults, BLOCK, requests done at the doorbell. */
 void viommu_fixture_default_options(struct viommu_fixture_options *options);
 
-/** Fake OS and model, connected; no context yet. NULL: defaults. */
+/**
+ * Fake OS and model, connected; no context yet. NULL: defaults. With virtio-mmio the registers are at
+ * viommu_model_mmio_address, and an access to what is beside them fails the test.
+ */
 struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options *options);
 /**
  * Creates context and instance with what the options say; returns what creating the instance did.
  */
 int viommu_fixture_start(struct viommu_fixture *fixture);
-/** Both, which must succeed. */
+/** The same, with the words of the caller on where the device is. */
+int viommu_fixture_start_at(struct viommu_fixture *fixture,
+                            const struct piommu_virtio_iommu_config *where);
+/** Creates and starts, which must succeed. */
 struct viommu_fixture *viommu_fixture_started(const struct viommu_fixture_options *options);
 
 /**

@@ -54,91 +54,166 @@ uint64_t raw_get(const uint8_t *at, unsigned int size)
     return value;
 }
 
-/* ---- the raw driver ------------------------------------------------------------------------ */
+/* ---- registers ----------------------------------------------------------------------------- */
+
+static const struct raw_registers pci_registers = {
+    .device_select = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_DEVICE_SELECT,
+    .device_features = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_DEVICE_FEATURES,
+    .driver_select = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_DRIVER_SELECT,
+    .driver_features = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_DRIVER_FEATURES,
+    .status = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_STATUS,
+    .status_width = 1,
+    .queue_select = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_QUEUE_SELECT,
+    .queue_max = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_QUEUE_SIZE,
+    .queue_size = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_QUEUE_SIZE,
+    .queue_enable = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_QUEUE_ENABLE,
+    .queue_width = 2,
+    .descriptors = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_DESCRIPTORS,
+    .driver = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_DRIVER,
+    .device = VIOMMU_MODEL_COMMON_OFFSET + RAW_COMMON_DEVICE,
+    .config = VIOMMU_MODEL_DEVICE_OFFSET,
+};
+
+static const struct raw_registers mmio_registers = {
+    .device_select = RAW_MMIO_DEVICE_SELECT,
+    .device_features = RAW_MMIO_DEVICE_FEATURES,
+    .driver_select = RAW_MMIO_DRIVER_SELECT,
+    .driver_features = RAW_MMIO_DRIVER_FEATURES,
+    .status = RAW_MMIO_STATUS,
+    .status_width = 4,
+    .queue_select = RAW_MMIO_QUEUE_SELECT,
+    .queue_max = RAW_MMIO_QUEUE_MAX,
+    .queue_size = RAW_MMIO_QUEUE_SIZE,
+    .queue_enable = RAW_MMIO_QUEUE_READY,
+    .queue_width = 4,
+    .descriptors = RAW_MMIO_DESCRIPTORS,
+    .driver = RAW_MMIO_DRIVER,
+    .device = RAW_MMIO_DEVICE,
+    .config = RAW_MMIO_CONFIG,
+};
+
+static bool is_mmio(const struct raw *raw)
+{
+    return raw->parameters.transport == VIOMMU_MODEL_MMIO;
+}
+
+uint32_t raw_read(struct raw *raw, uint64_t offset, unsigned int width)
+{
+    return viommu_model_mmio_read(raw->model, offset, width);
+}
+
+void raw_write(struct raw *raw, uint64_t offset, unsigned int width, uint32_t value)
+{
+    viommu_model_mmio_write(raw->model, offset, width, value);
+}
 
 uint32_t raw_common_read(struct raw *raw, uint64_t offset, unsigned int width)
 {
-    return viommu_model_mmio_read(raw->model, VIOMMU_MODEL_COMMON_OFFSET + offset, width);
+    return raw_read(raw, VIOMMU_MODEL_COMMON_OFFSET + offset, width);
 }
 
 void raw_common_write(struct raw *raw, uint64_t offset, unsigned int width, uint32_t value)
 {
-    viommu_model_mmio_write(raw->model, VIOMMU_MODEL_COMMON_OFFSET + offset, width, value);
+    raw_write(raw, VIOMMU_MODEL_COMMON_OFFSET + offset, width, value);
+}
+
+uint8_t raw_status(struct raw *raw)
+{
+    return (uint8_t)raw_read(raw, raw->registers->status, raw->registers->status_width);
+}
+
+void raw_write_status(struct raw *raw, uint8_t value)
+{
+    raw_write(raw, raw->registers->status, raw->registers->status_width, value);
 }
 
 void raw_set_status(struct raw *raw, uint8_t bits)
 {
-    raw_common_write(raw, RAW_COMMON_STATUS, 1, raw_common_read(raw, RAW_COMMON_STATUS, 1) | bits);
+    raw_write_status(raw, raw_status(raw) | bits);
 }
 
 void raw_notify(struct raw *raw, unsigned int queue)
 {
-    viommu_model_mmio_write(
-        raw->model, VIOMMU_MODEL_NOTIFY_OFFSET + (uint64_t)queue * VIOMMU_MODEL_NOTIFY_MULTIPLIER,
-        2, queue);
+    if (is_mmio(raw)) {
+        raw_write(raw, RAW_MMIO_NOTIFY, 4, queue);
+    } else {
+        raw_write(raw,
+                  VIOMMU_MODEL_NOTIFY_OFFSET + (uint64_t)queue * VIOMMU_MODEL_NOTIFY_MULTIPLIER, 2,
+                  queue);
+    }
 }
 
 void raw_write_bypass(struct raw *raw, uint8_t value)
 {
-    viommu_model_mmio_write(raw->model, VIOMMU_MODEL_DEVICE_OFFSET + 36, 1, value);
+    raw_write(raw, raw->registers->config + 36, 1, value);
 }
 
 void raw_enable_device(struct raw *raw)
 {
-    viommu_model_config_write(raw->model, 4, 2, 6);
+    if (is_mmio(raw)) {
+        (void)raw_read(raw, RAW_MMIO_MAGIC, 4);
+        (void)raw_read(raw, RAW_MMIO_VERSION, 4);
+        (void)raw_read(raw, RAW_MMIO_DEVICE_ID, 4);
+    } else {
+        viommu_model_config_write(raw->model, 4, 2, 6);
+    }
 }
 
 void raw_write_features(struct raw *raw, uint64_t features)
 {
-    raw_common_write(raw, RAW_COMMON_DRIVER_SELECT, 4, 0);
-    raw_common_write(raw, RAW_COMMON_DRIVER_FEATURES, 4, (uint32_t)(features & UINT32_MAX));
-    raw_common_write(raw, RAW_COMMON_DRIVER_SELECT, 4, 1);
-    raw_common_write(raw, RAW_COMMON_DRIVER_FEATURES, 4, (uint32_t)(features >> 32));
+    const struct raw_registers *registers = raw->registers;
+
+    raw_write(raw, registers->driver_select, 4, 0);
+    raw_write(raw, registers->driver_features, 4, (uint32_t)(features & UINT32_MAX));
+    raw_write(raw, registers->driver_select, 4, 1);
+    raw_write(raw, registers->driver_features, 4, (uint32_t)(features >> 32));
 }
 
 uint64_t raw_read_features(struct raw *raw)
 {
+    const struct raw_registers *registers = raw->registers;
     uint64_t features;
 
-    raw_common_write(raw, RAW_COMMON_DEVICE_SELECT, 4, 0);
-    features = raw_common_read(raw, RAW_COMMON_DEVICE_FEATURES, 4);
-    raw_common_write(raw, RAW_COMMON_DEVICE_SELECT, 4, 1);
-    return features | (uint64_t)raw_common_read(raw, RAW_COMMON_DEVICE_FEATURES, 4) << 32;
+    raw_write(raw, registers->device_select, 4, 0);
+    features = raw_read(raw, registers->device_features, 4);
+    raw_write(raw, registers->device_select, 4, 1);
+    return features | (uint64_t)raw_read(raw, registers->device_features, 4) << 32;
 }
 
-/* Reset, ACKNOWLEDGE, DRIVER, features. Returns whether FEATURES_OK stayed. */
 bool raw_negotiate(struct raw *raw, uint64_t features)
 {
     raw_enable_device(raw);
-    raw_common_write(raw, RAW_COMMON_STATUS, 1, 0);
-    assert_int_equal(raw_common_read(raw, RAW_COMMON_STATUS, 1), 0);
+    raw_write_status(raw, 0);
+    assert_int_equal(raw_status(raw), 0);
     raw_set_status(raw, 1);
     raw_set_status(raw, 2);
     raw_write_features(raw, raw_read_features(raw) & features);
     raw_set_status(raw, 8);
-    return (raw_common_read(raw, RAW_COMMON_STATUS, 1) & 8) != 0;
+    return (raw_status(raw) & 8) != 0;
 }
 
 void raw_write_address(struct raw *raw, uint64_t offset, uint64_t value)
 {
-    raw_common_write(raw, offset, 4, (uint32_t)(value & UINT32_MAX));
-    raw_common_write(raw, offset + 4, 4, (uint32_t)(value >> 32));
+    raw_write(raw, offset, 4, (uint32_t)(value & UINT32_MAX));
+    raw_write(raw, offset + 4, 4, (uint32_t)(value >> 32));
 }
 
 void raw_set_queue(struct raw *raw, unsigned int number)
 {
+    const struct raw_registers *registers = raw->registers;
     struct raw_ring *ring = &raw->rings[number];
 
     ring->base = RAW_MEMORY_BASE + RAW_RINGS + UINT64_C(0x1000) * number;
     ring->available = 0;
     ring->seen = 0;
     memset(raw->memory + RAW_RINGS + 0x1000u * number, 0, 0x1000);
-    raw_common_write(raw, RAW_COMMON_QUEUE_SELECT, 2, number);
-    raw_common_write(raw, RAW_COMMON_QUEUE_SIZE, 2, RAW_QUEUE_SIZE);
-    raw_write_address(raw, RAW_COMMON_DESCRIPTORS, ring->base);
-    raw_write_address(raw, RAW_COMMON_DRIVER, ring->base + 0x400);
-    raw_write_address(raw, RAW_COMMON_DEVICE, ring->base + 0x600);
-    raw_common_write(raw, RAW_COMMON_QUEUE_ENABLE, 2, 1);
+    raw_write(raw, registers->queue_select, registers->queue_width, number);
+    assert_true(raw_read(raw, registers->queue_max, registers->queue_width) >= RAW_QUEUE_SIZE);
+    raw_write(raw, registers->queue_size, registers->queue_width, RAW_QUEUE_SIZE);
+    raw_write_address(raw, registers->descriptors, ring->base);
+    raw_write_address(raw, registers->driver, ring->base + 0x400);
+    raw_write_address(raw, registers->device, ring->base + 0x600);
+    raw_write(raw, registers->queue_enable, registers->queue_width, 1);
 }
 
 void raw_start_with(struct raw *raw, uint64_t features)
@@ -153,6 +228,8 @@ void raw_start(struct raw *raw)
 {
     raw_start_with(raw, UINT64_MAX);
 }
+
+/* ---- rings --------------------------------------------------------------------------------- */
 
 uint8_t *raw_at(struct raw *raw, uint64_t physical)
 {
@@ -378,6 +455,7 @@ void raw_make_model(struct raw *raw)
                                                          {RAW_RESERVED_START, RAW_RESERVED_END, 0}};
     struct viommu_model_memory memory = {memory_read, memory_write, raw};
 
+    raw->registers = is_mmio(raw) ? &mmio_registers : &pci_registers;
     viommu_model_destroy(raw->model);
     raw->model = viommu_model_create(&raw->parameters, memory);
     assert_non_null(raw->model);
@@ -386,19 +464,29 @@ void raw_make_model(struct raw *raw)
     assert_true(viommu_model_add_endpoint(raw->model, RAW_THIRD, regions, 2));
 }
 
-int raw_set_up(void **state)
+static int set_up_behind(void **state, enum viommu_model_transport transport)
 {
     static struct raw raw;
 
     memset(&raw, 0, sizeof raw);
     viommu_model_default_parameters(&raw.parameters);
+    raw.parameters.transport = transport;
     raw.parameters.initial_bypass = 0;
     raw_make_model(&raw);
     *state = &raw;
     return 0;
 }
 
-/* A violation that a test did not expect fails it. */
+int raw_set_up(void **state)
+{
+    return set_up_behind(state, VIOMMU_MODEL_PCI);
+}
+
+int raw_set_up_mmio(void **state)
+{
+    return set_up_behind(state, VIOMMU_MODEL_MMIO);
+}
+
 int raw_tear_down(void **state)
 {
     struct raw *raw = *state;

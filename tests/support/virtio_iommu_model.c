@@ -95,6 +95,7 @@ static bool all_zero(const uint8_t *bytes, size_t size)
 void viommu_model_default_parameters(struct viommu_model_parameters *parameters)
 {
     *parameters = (struct viommu_model_parameters){
+        .mmio_address = 0x0a003e00,
         .bdf = 0x0008,
         .offered_features = VIOMMU_MODEL_F_INPUT_RANGE | VIOMMU_MODEL_F_DOMAIN_RANGE |
                             VIOMMU_MODEL_F_MAP_UNMAP | VIOMMU_MODEL_F_PROBE | VIOMMU_MODEL_F_MMIO |

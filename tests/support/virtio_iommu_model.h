@@ -5,9 +5,9 @@
 
 /**
  * @file virtio_iommu_model.h
- * A behavioural model of a virtio-iommu behind the modern virtio-pci transport, for tests in user
- * space. It is written from the virtio-iommu specification alone and shares nothing with the driver
- * under test.
+ * A behavioural model of a virtio-iommu behind the modern virtio-pci transport, or behind
+ * virtio-mmio, for tests in user space. It is written from the virtio specification alone and shares
+ * nothing with the driver under test.
  *
  * Whatever a driver does against the specification is recorded as a violation and then answered as
  * a device may answer it; a test ends with `assert_int_equal(viommu_model_violations(model), 0)`.
@@ -72,6 +72,15 @@ enum {
     VIOMMU_MODEL_NOTIFY_MULTIPLIER = 4,
 };
 
+/** How big the registers of virtio-mmio are: as much as the platforms that have them give a slot. */
+#define VIOMMU_MODEL_MMIO_SIZE 0x200u
+
+/** What stands between the driver and the device. */
+enum viommu_model_transport {
+    VIOMMU_MODEL_PCI,  /**< virtio-pci, the modern interface alone */
+    VIOMMU_MODEL_MMIO, /**< virtio-mmio, version 2; there is no PCI function then */
+};
+
 /** Guest memory by physical address. false: there is no memory there. */
 struct viommu_model_memory {
     bool (*read)(void *ctx, uint64_t physical, void *buffer, size_t size);
@@ -106,6 +115,8 @@ enum viommu_model_effect {
  * as it is, nonsense too.
  */
 struct viommu_model_parameters {
+    enum viommu_model_transport transport; /**< default VIOMMU_MODEL_PCI */
+    uint64_t mmio_address;      /**< where the registers of virtio-mmio are; default 0x0a003e00 */
     uint16_t bdf;               /**< the device's own address; default 0x0008 */
     uint64_t offered_features;  /**< default: device bits 0, 1, 2, 4, 5, 6 and VERSION_1 */
     uint64_t demanded_features; /**< FEATURES_OK is refused without these; default VERSION_1 */
@@ -190,12 +201,21 @@ uint64_t viommu_model_bar_size(const struct viommu_model *model, unsigned int nu
 /** What the BAR registers hold, flags removed. */
 uint64_t viommu_model_bar_address(const struct viommu_model *model, unsigned int number);
 
-/** Registers in BAR 4. Memory decode must be on: else all ones are read and writes are lost. */
+/** Where the registers of virtio-mmio are. */
+uint64_t viommu_model_mmio_address(const struct viommu_model *model);
+
+/**
+ * Registers: with virtio-pci those in BAR 4, for which memory decode must be on, as else all ones are
+ * read and writes are lost; with virtio-mmio all there are.
+ */
 uint32_t viommu_model_mmio_read(struct viommu_model *model, uint64_t offset, unsigned int width);
 void viommu_model_mmio_write(struct viommu_model *model, uint64_t offset, unsigned int width,
                              uint32_t value);
 
-/** Whether INTx is asserted. The driver's read of the ISR register clears it. */
+/**
+ * Whether the interrupt line (INTx) is asserted. The driver's read of the ISR register clears it, or
+ * with virtio-mmio its write to InterruptACK.
+ */
 bool viommu_model_interrupt_pending(const struct viommu_model *model);
 
 /* ---- time ---------------------------------------------------------------------------------- */
@@ -339,7 +359,13 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_RESET_HANGS,          /**< device_status never goes back to 0 */
     VIOMMU_MODEL_GENERATION_CHANGES,   /**< for `argument` reads of it; 0: always */
     VIOMMU_MODEL_QUEUE_SIZE,           /**< both queues offer size `argument` (0, 3, 1, ...) */
-    VIOMMU_MODEL_QUEUE_COUNT,          /**< num_queues reads as `argument` */
+    VIOMMU_MODEL_QUEUE_COUNT,          /**< num_queues reads as `argument`; with virtio-mmio, queues
+                                            from there on have QueueNumMax 0 */
+    VIOMMU_MODEL_QUEUE_READY,          /**< QueueReady (queue_enable) reads as `argument`: 1 stays
+                                            set, whatever is written; 0 never gets set */
+    VIOMMU_MODEL_MMIO_MAGIC,           /**< MagicValue is `argument` */
+    VIOMMU_MODEL_MMIO_VERSION,         /**< Version is `argument` (1: the legacy interface) */
+    VIOMMU_MODEL_MMIO_DEVICE_ID,       /**< DeviceID is `argument` (0: an empty slot) */
     VIOMMU_MODEL_CAPABILITY_LOOP,      /**< the last capability points back to the first */
     VIOMMU_MODEL_CAPABILITY_POINTER,   /**< the capability pointer in 0x34 is `argument` */
     VIOMMU_MODEL_CAPABILITY_BAR,       /**< all capabilities name BAR `argument` (6, 255) */

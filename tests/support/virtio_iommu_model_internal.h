@@ -5,8 +5,8 @@
 
 /*
  * What the files of the model share: the device itself (virtio_iommu_model.c), its side of the rings
- * (virtio_ring_model.c), what all transports have (virtio_transport_model.c), and virtio-pci
- * (virtio_pci_model.c).
+ * (virtio_ring_model.c), what all transports have (virtio_transport_model.c), virtio-pci
+ * (virtio_pci_model.c), and virtio-mmio (virtio_mmio_model.c).
  */
 
 #include "virtio_iommu_model.h"
@@ -110,6 +110,8 @@ struct model_pending {
 struct model_queue {
     uint16_t size;
     bool enabled;
+    bool stop_unread; /* switched off, which the driver has not read back yet */
+    uint8_t known;    /* what virtio-mmio has been told and asked of it */
     uint64_t descriptors;
     uint64_t driver;
     uint64_t device;
@@ -164,6 +166,9 @@ struct viommu_model {
     uint64_t accepted;
     uint32_t queue_select;
     uint8_t isr;
+    uint8_t isr_seen;      /* by the driver, of virtio-mmio */
+    uint8_t mmio_known;    /* what the driver knows of virtio-mmio */
+    uint8_t mmio_selected; /* selectors that it has written */
     uint8_t generation;
     uint64_t generation_reads_left;
     struct model_queue queues[MODEL_QUEUES];
@@ -190,6 +195,7 @@ void viommu_model_violate(struct viommu_model *model, const char *format, ...)
     VIOMMU_MODEL_PRINTF(2, 3);
 
 /* What all transports have. */
+void viommu_model_transport_init(struct viommu_model *model);
 void viommu_model_transport_reset(struct viommu_model *model);
 void viommu_model_transport_destroy(struct viommu_model *model);
 uint32_t viommu_model_all_ones(unsigned int width);
@@ -215,11 +221,26 @@ struct model_queue *viommu_model_queue_to_set(struct viommu_model *model, uint64
 void viommu_model_set_queue_size(struct viommu_model *model, struct model_queue *queue,
                                  uint32_t value);
 void viommu_model_enable_queue(struct viommu_model *model, struct model_queue *queue);
-
-/* One transport. */
-void viommu_model_transport_init(struct viommu_model *model);
-void viommu_model_build_capabilities(struct viommu_model *model);
+/* What queue_enable or QueueReady reads as. */
+uint32_t viommu_model_queue_ready(const struct viommu_model *model,
+                                  const struct model_queue *queue);
+/* Whether the device may touch memory. */
 bool viommu_model_is_master(const struct viommu_model *model);
+
+/* virtio-pci. */
+void viommu_model_pci_init(struct viommu_model *model);
+void viommu_model_build_capabilities(struct viommu_model *model);
+bool viommu_model_bus_master_is_on(const struct viommu_model *model);
+bool viommu_model_intx_is_on(const struct viommu_model *model);
+uint32_t viommu_model_bar_read(struct viommu_model *model, uint64_t offset, unsigned int width);
+void viommu_model_bar_write(struct viommu_model *model, uint64_t offset, unsigned int width,
+                            uint32_t value);
+
+/* virtio-mmio. */
+uint32_t viommu_model_registers_read(struct viommu_model *model, uint64_t offset,
+                                     unsigned int width);
+void viommu_model_registers_write(struct viommu_model *model, uint64_t offset, unsigned int width,
+                                  uint32_t value);
 
 /* The rings. */
 bool viommu_model_read_word(struct viommu_model *model, uint64_t physical, uint16_t *value);

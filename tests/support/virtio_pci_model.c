@@ -70,16 +70,14 @@ enum {
     NO_VECTOR = 0xffff,
 };
 
-bool viommu_model_is_master(const struct viommu_model *model)
+bool viommu_model_bus_master_is_on(const struct viommu_model *model)
 {
     return (viommu_model_get16(model->config + PCI_COMMAND) & PCI_COMMAND_MASTER) != 0;
 }
 
-bool viommu_model_interrupt_pending(const struct viommu_model *model)
+bool viommu_model_intx_is_on(const struct viommu_model *model)
 {
-    return model->isr != 0 &&
-           (viommu_model_get16(model->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX) == 0 &&
-           !viommu_model_misbehaves(model, VIOMMU_MODEL_GONE);
+    return (viommu_model_get16(model->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX) == 0;
 }
 
 /* ---- the common registers -------------------------------------------------------------------- */
@@ -117,7 +115,7 @@ static uint32_t read_queue_register(struct viommu_model *model, uint64_t offset)
     case COMMON_QUEUE_VECTOR:
         return NO_VECTOR;
     case COMMON_QUEUE_ENABLE:
-        return queue->enabled ? 1 : 0;
+        return viommu_model_queue_ready(model, queue);
     case COMMON_QUEUE_NOTIFY_OFF:
         return viommu_model_misbehaves(model, VIOMMU_MODEL_NOTIFY_OFF)
                    ? (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_NOTIFY_OFF) & 0xffff)
@@ -282,7 +280,7 @@ static bool mmio_access_is_fine(struct viommu_model *model, uint64_t offset, uns
     return true;
 }
 
-uint32_t viommu_model_mmio_read(struct viommu_model *model, uint64_t offset, unsigned int width)
+uint32_t viommu_model_bar_read(struct viommu_model *model, uint64_t offset, unsigned int width)
 {
     uint8_t isr;
 
@@ -306,8 +304,8 @@ uint32_t viommu_model_mmio_read(struct viommu_model *model, uint64_t offset, uns
     return viommu_model_all_ones(width);
 }
 
-void viommu_model_mmio_write(struct viommu_model *model, uint64_t offset, unsigned int width,
-                             uint32_t value)
+void viommu_model_bar_write(struct viommu_model *model, uint64_t offset, unsigned int width,
+                            uint32_t value)
 {
     if (!mmio_access_is_fine(model, offset, width)) {
         return;
@@ -407,7 +405,7 @@ void viommu_model_build_capabilities(struct viommu_model *model)
     }
 }
 
-void viommu_model_transport_init(struct viommu_model *model)
+void viommu_model_pci_init(struct viommu_model *model)
 {
     uint8_t *config = model->config;
 
@@ -438,7 +436,8 @@ uint64_t viommu_model_bar_address(const struct viommu_model *model, unsigned int
 static bool config_access_is_fine(struct viommu_model *model, unsigned int offset,
                                   unsigned int width)
 {
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_GONE)) {
+    if (model->parameters.transport != VIOMMU_MODEL_PCI ||
+        viommu_model_misbehaves(model, VIOMMU_MODEL_GONE)) {
         return false;
     }
     if ((width != 1 && width != 2 && width != 4) || offset % width != 0 ||
@@ -470,7 +469,7 @@ uint32_t viommu_model_config_read(struct viommu_model *model, unsigned int offse
     viommu_model_put32(config + PCI_BAR4, viommu_model_half(model->bar_address, 0) | PCI_BAR_FLAGS);
     viommu_model_put32(config + PCI_BAR5, viommu_model_half(model->bar_address, 4));
     if (offset == WINDOW_DATA && window_is_open(model, width)) {
-        return viommu_model_mmio_read(model, viommu_model_get32(config + WINDOW_OFFSET), width);
+        return viommu_model_bar_read(model, viommu_model_get32(config + WINDOW_OFFSET), width);
     }
     if (width == 4) {
         return viommu_model_get32(config + offset);
@@ -506,7 +505,7 @@ void viommu_model_config_write(struct viommu_model *model, unsigned int offset, 
     }
     viommu_model_put32(bytes, value);
     if (offset == WINDOW_DATA && window_is_open(model, width)) {
-        viommu_model_mmio_write(model, viommu_model_get32(config + WINDOW_OFFSET), width, value);
+        viommu_model_bar_write(model, viommu_model_get32(config + WINDOW_OFFSET), width, value);
     } else if (offset >= PCI_BARS && offset <= PCI_BAR5) {
         write_bar(model, offset, width, value);
     } else if (offset == PCI_COMMAND) {

@@ -82,12 +82,59 @@ void viommu_model_transport_reset(struct viommu_model *model)
     model->accepted = 0;
     model->queue_select = 0;
     model->isr = 0;
+    model->isr_seen = 0;
+    model->mmio_selected = 0;
     model->held_count = 0;
 }
 
 void viommu_model_transport_destroy(struct viommu_model *model)
 {
     viommu_model_transport_reset(model);
+}
+
+void viommu_model_transport_init(struct viommu_model *model)
+{
+    model->mmio_known = 0;
+    viommu_model_pci_init(model);
+}
+
+/* ---- registers ------------------------------------------------------------------------------- */
+
+static bool has_pci(const struct viommu_model *model)
+{
+    return model->parameters.transport == VIOMMU_MODEL_PCI;
+}
+
+bool viommu_model_is_master(const struct viommu_model *model)
+{
+    return !has_pci(model) || viommu_model_bus_master_is_on(model);
+}
+
+bool viommu_model_interrupt_pending(const struct viommu_model *model)
+{
+    return model->isr != 0 && !viommu_model_misbehaves(model, VIOMMU_MODEL_GONE) &&
+           (!has_pci(model) || viommu_model_intx_is_on(model));
+}
+
+uint64_t viommu_model_mmio_address(const struct viommu_model *model)
+{
+    return model->parameters.mmio_address;
+}
+
+uint32_t viommu_model_mmio_read(struct viommu_model *model, uint64_t offset, unsigned int width)
+{
+    return has_pci(model) ? viommu_model_bar_read(model, offset, width)
+                          : viommu_model_registers_read(model, offset, width);
+}
+
+void viommu_model_mmio_write(struct viommu_model *model, uint64_t offset, unsigned int width,
+                             uint32_t value)
+{
+    if (has_pci(model)) {
+        viommu_model_bar_write(model, offset, width, value);
+    } else {
+        viommu_model_registers_write(model, offset, width, value);
+    }
 }
 
 /* ---- status and features --------------------------------------------------------------------- */
@@ -302,7 +349,16 @@ void viommu_model_enable_queue(struct viommu_model *model, struct model_queue *q
         return;
     }
     queue->size = size;
-    queue->enabled = true;
+    queue->enabled = !viommu_model_misbehaves(model, VIOMMU_MODEL_QUEUE_READY) ||
+                     viommu_model_argument_of(model, VIOMMU_MODEL_QUEUE_READY) != 0;
+}
+
+uint32_t viommu_model_queue_ready(const struct viommu_model *model, const struct model_queue *queue)
+{
+    if (viommu_model_misbehaves(model, VIOMMU_MODEL_QUEUE_READY)) {
+        return (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_QUEUE_READY) & UINT32_MAX);
+    }
+    return queue->enabled ? 1 : 0;
 }
 
 struct model_queue *viommu_model_queue_to_set(struct viommu_model *model, uint64_t offset)

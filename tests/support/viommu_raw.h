@@ -204,4 +204,13 @@ int raw_set_up_mmio(void **state);
 /* A violation that a test did not expect fails it. */
 int raw_tear_down(void **state);
 
+/* A test behind one transport, and behind each of them: elements of an array of CMUnitTest. */
+#define RAW_TEST_BEHIND(test, set_up, where)                          \
+    {                                                                 \
+        .name = #test where, .test_func = test, .setup_func = set_up, \
+        .teardown_func = raw_tear_down                                \
+    }
+#define RAW_TESTS(test) \
+    RAW_TEST_BEHIND(test, raw_set_up, ""), RAW_TEST_BEHIND(test, raw_set_up_mmio, " (mmio)")
+
 #endif

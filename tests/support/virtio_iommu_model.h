@@ -340,16 +340,16 @@ enum viommu_model_misbehaviour {
     /* Completions in the request queue. `nth` picks the completion: 1 is the next, 0 every one. */
     VIOMMU_MODEL_USED_ID_OUT_OF_RANGE,  /**< id = argument, or queue size if that is 0 */
     VIOMMU_MODEL_USED_ID_NOT_IN_FLIGHT, /**< id of a descriptor that heads nothing in flight */
-    VIOMMU_MODEL_USED_ID_MIDDLE,        /**< id of the second descriptor of the chain */
-    VIOMMU_MODEL_USED_ID_REPEATED,      /**< the honest entry, twice */
-    VIOMMU_MODEL_USED_INDEX_JUMPS,      /**< used.idx moves by `argument` more than it should */
-    VIOMMU_MODEL_USED_LENGTH,           /**< len = argument, everything else honest */
-    VIOMMU_MODEL_ANSWER_EMPTY,          /**< used length 0, nothing written; still performed */
-    VIOMMU_MODEL_STATUS_UNTOUCHED,      /**< honest length, but the status byte is not written */
-    VIOMMU_MODEL_STATUS_VALUE,          /**< performed, but the status byte says `argument` */
-    VIOMMU_MODEL_NOT_PERFORMED,         /**< says OK and does nothing (no driver can notice) */
-    VIOMMU_MODEL_NOT_COMPLETED,         /**< performed, but its used entry never comes */
-    VIOMMU_MODEL_SCRIBBLE,          /**< after it, overwrites the chain's descriptors with 0xff */
+    VIOMMU_MODEL_USED_ID_MIDDLE,   /**< id of the second descriptor of the chain, or the next one */
+    VIOMMU_MODEL_USED_ID_REPEATED, /**< the honest entry, twice */
+    VIOMMU_MODEL_USED_INDEX_JUMPS, /**< used.idx moves by `argument` more than it should */
+    VIOMMU_MODEL_USED_LENGTH,      /**< len = argument, everything else honest */
+    VIOMMU_MODEL_ANSWER_EMPTY,     /**< used length 0, nothing written; still performed */
+    VIOMMU_MODEL_STATUS_UNTOUCHED, /**< honest length, but the status byte is not written */
+    VIOMMU_MODEL_STATUS_VALUE,     /**< performed, but the status byte says `argument` */
+    VIOMMU_MODEL_NOT_PERFORMED,    /**< says OK and does nothing (no driver can notice) */
+    VIOMMU_MODEL_NOT_COMPLETED,    /**< performed, but its used entry never comes */
+    VIOMMU_MODEL_SCRIBBLE,         /**< after it, overwrites the chain's descriptors with 0xff */
     VIOMMU_MODEL_NEEDS_RESET_AFTER, /**< completed, then DEVICE_NEEDS_RESET */
 
     /* The transport; `nth` is ignored. */

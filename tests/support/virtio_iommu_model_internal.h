@@ -5,7 +5,7 @@
 
 /*
  * What the files of the model share: the device itself (virtio_iommu_model.c), its side of the rings
- * (virtio_ring_model.c), what all transports have (virtio_transport_model.c), virtio-pci
+ * (virtio_ring_model.c, virtio_chain_model.c), what all transports have (virtio_transport_model.c), virtio-pci
  * (virtio_pci_model.c), and virtio-mmio (virtio_mmio_model.c).
  */
 
@@ -85,6 +85,9 @@ struct model_chain {
     uint16_t ids[MODEL_MAX_CHAIN]; /* ids[0] is the head */
     uint8_t descriptors[MODEL_MAX_CHAIN][16];
     size_t count;
+    uint8_t *table; /* a copy of the indirect table, if there is one */
+    uint64_t table_address;
+    uint32_t table_length;
     struct model_segment readable[MODEL_MAX_CHAIN];
     size_t readable_count;
     uint64_t readable_length;
@@ -242,8 +245,23 @@ uint32_t viommu_model_registers_read(struct viommu_model *model, uint64_t offset
 void viommu_model_registers_write(struct viommu_model *model, uint64_t offset, unsigned int width,
                                   uint32_t value);
 
-/* The rings. */
+/* Chains. Fetches the next one of a queue; returns NULL, or what is wrong with it. */
+const char *viommu_model_fetch_chain(struct viommu_model *model, struct model_queue *queue,
+                                     struct model_chain *chain);
+void viommu_model_release_chain(struct model_queue *queue, const struct model_chain *chain);
+bool viommu_model_read_request(struct viommu_model *model, const struct model_chain *chain,
+                               uint8_t *bytes, size_t *length);
+bool viommu_model_write_buffer(struct viommu_model *model, const struct model_chain *chain,
+                               size_t offset, const uint8_t *bytes, size_t size);
+void viommu_model_check_untouched(struct viommu_model *model, const struct model_queue *queue,
+                                  const struct model_pending *pending);
+void viommu_model_scribble(struct viommu_model *model, const struct model_queue *queue,
+                           const struct model_chain *chain);
 bool viommu_model_read_word(struct viommu_model *model, uint64_t physical, uint16_t *value);
+bool viommu_model_write_memory(struct viommu_model *model, uint64_t physical, const void *buffer,
+                               size_t size);
+
+/* The rings. */
 void viommu_model_reset_queue(struct model_queue *queue);
 void viommu_model_doorbell(struct viommu_model *model, unsigned int number);
 /* Delivers, holds or drops a report. */

@@ -11,10 +11,6 @@
 #include <string.h>
 
 enum {
-    DESCRIPTOR_SIZE = 16,
-    DESCRIPTOR_NEXT = 1,
-    DESCRIPTOR_WRITE = 2,
-
     AVAILABLE_NO_INTERRUPT = 1,
 };
 
@@ -29,121 +25,11 @@ static bool queue_works(const struct viommu_model *model, const struct model_que
            model->processing != VIOMMU_MODEL_NEVER && viommu_model_is_master(model);
 }
 
-static bool read_memory(struct viommu_model *model, uint64_t physical, void *buffer, size_t size)
-{
-    return model->memory.read(model->memory.ctx, physical, buffer, size);
-}
-
-static bool write_memory(struct viommu_model *model, uint64_t physical, const void *buffer,
-                         size_t size)
-{
-    return model->memory.write(model->memory.ctx, physical, buffer, size);
-}
-
-bool viommu_model_read_word(struct viommu_model *model, uint64_t physical, uint16_t *value)
-{
-    uint8_t bytes[2];
-
-    if (!read_memory(model, physical, bytes, sizeof bytes)) {
-        return false;
-    }
-    *value = viommu_model_get16(bytes);
-    return true;
-}
-
 /* A mistake after which the ring cannot be trusted any more. */
 static void break_queue(struct viommu_model *model, unsigned int number, const char *why)
 {
     viommu_model_violate(model, "queue %u: %s", number, why);
     viommu_model_need_reset(model);
-}
-
-/* Looks at one descriptor. NULL, or what is wrong with it. */
-static const char *add_descriptor(struct viommu_model *model, struct model_queue *queue,
-                                  struct model_chain *chain, uint16_t id)
-{
-    uint8_t *bytes = chain->descriptors[chain->count];
-    struct model_segment segment;
-    uint16_t flags;
-
-    if (!read_memory(model, queue->descriptors + (uint64_t)id * DESCRIPTOR_SIZE, bytes,
-                     DESCRIPTOR_SIZE)) {
-        return "the descriptor table is not in memory";
-    }
-    queue->in_flight[id] = true;
-    chain->ids[chain->count++] = id;
-    segment.address = viommu_model_get64(bytes);
-    segment.length = viommu_model_get32(bytes + 8);
-    flags = viommu_model_get16(bytes + 12);
-    if ((flags & ~(DESCRIPTOR_NEXT | DESCRIPTOR_WRITE)) != 0) {
-        return "descriptor flags that were not negotiated";
-    }
-    if (segment.length == 0) {
-        return "a descriptor of length 0";
-    }
-    if ((flags & DESCRIPTOR_WRITE) != 0) {
-        chain->writable[chain->writable_count++] = segment;
-        chain->writable_length += segment.length;
-    } else if (chain->writable_count > 0) {
-        return "a readable descriptor behind a writable one";
-    } else {
-        chain->readable[chain->readable_count++] = segment;
-        chain->readable_length += segment.length;
-    }
-    return NULL;
-}
-
-static const char *fetch_chain(struct viommu_model *model, struct model_queue *queue,
-                               struct model_chain *chain)
-{
-    uint16_t id;
-    uint64_t slot = queue->fetched % queue->size;
-
-    if (!viommu_model_read_word(model, queue->driver + 4 + 2 * slot, &id)) {
-        return "the available ring is not in memory";
-    }
-    for (;;) {
-        const uint8_t *bytes;
-        const char *mistake;
-
-        if (id >= queue->size) {
-            return "a descriptor number that does not exist";
-        }
-        if (queue->in_flight[id]) {
-            return "a descriptor that is in flight already";
-        }
-        if (chain->count == MODEL_MAX_CHAIN) {
-            return "a chain of more than 16 descriptors";
-        }
-        mistake = add_descriptor(model, queue, chain, id);
-        if (mistake != NULL) {
-            return mistake;
-        }
-        bytes = chain->descriptors[chain->count - 1];
-        if ((viommu_model_get16(bytes + 12) & DESCRIPTOR_NEXT) == 0) {
-            return NULL;
-        }
-        id = viommu_model_get16(bytes + 14);
-    }
-}
-
-/* Copies the start of a request. false: it is not in memory. */
-static bool read_request(struct viommu_model *model, const struct model_chain *chain,
-                         uint8_t *bytes, size_t *length)
-{
-    *length = 0;
-    for (size_t i = 0; i < chain->readable_count && *length < MODEL_MAX_READABLE; i++) {
-        size_t part = chain->readable[i].length;
-
-        if (part > MODEL_MAX_READABLE - *length) {
-            part = MODEL_MAX_READABLE - *length;
-        }
-        if (!read_memory(model, chain->readable[i].address, bytes + *length, part)) {
-            return false;
-        }
-        *length += part;
-    }
-    return true;
 }
 
 static void check_event_buffer(struct viommu_model *model, const struct model_chain *chain)
@@ -155,6 +41,13 @@ static void check_event_buffer(struct viommu_model *model, const struct model_ch
     if (chain->writable_length < MODEL_EVENT_SIZE) {
         viommu_model_violate(model, "an event buffer of %" PRIu64 " bytes", chain->writable_length);
     }
+}
+
+static void free_pending(struct model_pending *pending)
+{
+    free(pending->chain.table);
+    free(pending->answer);
+    free(pending);
 }
 
 /* Takes what a doorbell has announced. */
@@ -173,14 +66,14 @@ static void fetch(struct viommu_model *model, unsigned int number)
         if (pending == NULL) {
             abort(); /* a test machine without memory proves nothing */
         }
-        mistake = fetch_chain(model, queue, &pending->chain);
+        mistake = viommu_model_fetch_chain(model, queue, &pending->chain);
         queue->fetched++;
-        if (mistake == NULL &&
-            !read_request(model, &pending->chain, pending->request, &pending->request_length)) {
+        if (mistake == NULL && !viommu_model_read_request(model, &pending->chain, pending->request,
+                                                          &pending->request_length)) {
             mistake = "a request that is not in memory";
         }
         if (mistake != NULL) {
-            free(pending);
+            free_pending(pending);
             break_queue(model, number, mistake);
             return;
         }
@@ -194,12 +87,6 @@ static void fetch(struct viommu_model *model, unsigned int number)
     }
 }
 
-static void free_pending(struct model_pending *pending)
-{
-    free(pending->answer);
-    free(pending);
-}
-
 static void unlink_pending(struct model_queue *queue, struct model_pending *pending)
 {
     struct model_pending **link = &queue->first;
@@ -208,13 +95,6 @@ static void unlink_pending(struct model_queue *queue, struct model_pending *pend
         link = &(*link)->next;
     }
     *link = pending->next;
-}
-
-static void release_chain(struct model_queue *queue, const struct model_chain *chain)
-{
-    for (size_t i = 0; i < chain->count; i++) {
-        queue->in_flight[chain->ids[i]] = false;
-    }
 }
 
 /* Picks the next chain to give back, by the order that the test has set. */
@@ -242,28 +122,6 @@ static struct model_pending *pick(struct viommu_model *model, struct model_queue
     return picked;
 }
 
-static bool write_buffer(struct viommu_model *model, const struct model_chain *chain, size_t offset,
-                         const uint8_t *bytes, size_t size)
-{
-    for (size_t i = 0; i < chain->writable_count && size > 0; i++) {
-        size_t length = chain->writable[i].length;
-        size_t part;
-
-        if (offset >= length) {
-            offset -= length;
-            continue;
-        }
-        part = length - offset < size ? length - offset : size;
-        if (!write_memory(model, chain->writable[i].address + offset, bytes, part)) {
-            return false;
-        }
-        bytes += part;
-        size -= part;
-        offset = 0;
-    }
-    return true;
-}
-
 static void write_used_entry(struct viommu_model *model, struct model_queue *queue, uint32_t id,
                              uint32_t length)
 {
@@ -272,7 +130,7 @@ static void write_used_entry(struct viommu_model *model, struct model_queue *que
 
     viommu_model_put32(bytes, id);
     viommu_model_put32(bytes + 4, length);
-    (void)write_memory(model, queue->device + 4 + 8 * slot, bytes, sizeof bytes);
+    (void)viommu_model_write_memory(model, queue->device + 4 + 8 * slot, bytes, sizeof bytes);
     queue->used++;
 }
 
@@ -282,34 +140,10 @@ static void publish_used(struct viommu_model *model, struct model_queue *queue)
     uint16_t flags = 0;
 
     viommu_model_put16(bytes, queue->used);
-    (void)write_memory(model, queue->device + 2, bytes, sizeof bytes);
+    (void)viommu_model_write_memory(model, queue->device + 2, bytes, sizeof bytes);
     (void)viommu_model_read_word(model, queue->driver, &flags);
     if ((flags & AVAILABLE_NO_INTERRUPT) == 0) {
         viommu_model_raise_interrupt(model, MODEL_ISR_QUEUE);
-    }
-}
-
-/* What was announced belongs to the device: the driver must not have changed it since. */
-static void check_untouched(struct viommu_model *model, const struct model_queue *queue,
-                            const struct model_pending *pending)
-{
-    uint8_t request[MODEL_MAX_READABLE];
-    uint8_t descriptor[DESCRIPTOR_SIZE];
-    size_t length;
-
-    for (size_t i = 0; i < pending->chain.count; i++) {
-        uint64_t id = pending->chain.ids[i];
-
-        if (!read_memory(model, queue->descriptors + id * DESCRIPTOR_SIZE, descriptor,
-                         sizeof descriptor) ||
-            memcmp(descriptor, pending->chain.descriptors[i], sizeof descriptor) != 0) {
-            viommu_model_violate(model, "descriptor %" PRIu64 " was changed in flight", id);
-        }
-    }
-    if (!read_request(model, &pending->chain, request, &length) ||
-        length != pending->request_length || memcmp(request, pending->request, length) != 0) {
-        viommu_model_violate(model, "a request of type %u was changed in flight",
-                             pending->request[0]);
     }
 }
 
@@ -338,7 +172,7 @@ static uint32_t used_id(struct viommu_model *model, const struct model_queue *qu
         return id_not_in_flight(queue);
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_ID_MIDDLE)) {
-        return chain->ids[chain->count > 1 ? 1 : 0];
+        return chain->count > 1 ? chain->ids[1] : (chain->ids[0] + 1U) % queue->size;
     }
     *lie = false;
     return chain->ids[0];
@@ -370,28 +204,18 @@ static uint32_t write_answer(struct viommu_model *model, struct model_pending *p
             model->counters.odd_answers++;
         }
     }
-    if (!write_buffer(model, &pending->chain, 0, pending->answer, pending->status_offset) ||
-        (!untouched && !write_buffer(model, &pending->chain, pending->status_offset,
-                                     pending->answer + pending->status_offset,
-                                     pending->answer_length - pending->status_offset))) {
+    if (!viommu_model_write_buffer(model, &pending->chain, 0, pending->answer,
+                                   pending->status_offset) ||
+        (!untouched &&
+         !viommu_model_write_buffer(model, &pending->chain, pending->status_offset,
+                                    pending->answer + pending->status_offset,
+                                    pending->answer_length - pending->status_offset))) {
         viommu_model_violate(model, "a writable buffer that is not in memory");
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_LENGTH)) {
         used_length = (uint32_t)(length & UINT32_MAX);
     }
     return used_length;
-}
-
-static void scribble(struct viommu_model *model, const struct model_queue *queue,
-                     const struct model_chain *chain)
-{
-    uint8_t bytes[DESCRIPTOR_SIZE];
-
-    memset(bytes, 0xff, sizeof bytes);
-    for (size_t i = 0; i < chain->count; i++) {
-        (void)write_memory(model, queue->descriptors + (uint64_t)chain->ids[i] * DESCRIPTOR_SIZE,
-                           bytes, sizeof bytes);
-    }
 }
 
 /* Completes one request, or leaves it hanging if that is the misbehaviour. */
@@ -403,7 +227,7 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
     uint32_t id;
     bool lie;
 
-    check_untouched(model, queue, pending);
+    viommu_model_check_untouched(model, queue, pending);
     if (!pending->performed) {
         viommu_model_perform(model, pending);
     }
@@ -419,7 +243,7 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
         write_used_entry(model, queue, id, length);
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_SCRIBBLE)) {
-        scribble(model, queue, &pending->chain);
+        viommu_model_scribble(model, queue, &pending->chain);
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_INDEX_JUMPS)) {
         queue->used = (uint16_t)((queue->used + jump) & 0xffff);
@@ -428,7 +252,7 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
     if (lie) {
         pending->stuck = true; /* never returned under its own number */
     } else {
-        release_chain(queue, &pending->chain);
+        viommu_model_release_chain(queue, &pending->chain);
         unlink_pending(queue, pending);
         free_pending(pending);
     }
@@ -506,14 +330,14 @@ static bool deliver_event(struct viommu_model *model, const uint8_t *bytes, size
     if (pending == NULL) {
         return false;
     }
-    check_untouched(model, queue, pending);
-    if (!write_buffer(model, &pending->chain, 0, bytes, size)) {
+    viommu_model_check_untouched(model, queue, pending);
+    if (!viommu_model_write_buffer(model, &pending->chain, 0, bytes, size)) {
         viommu_model_violate(model, "an event buffer that is not in memory");
     }
     write_used_entry(model, queue, pending->chain.ids[0], length);
     publish_used(model, queue);
     model->counters.events_sent++;
-    release_chain(queue, &pending->chain);
+    viommu_model_release_chain(queue, &pending->chain);
     unlink_pending(queue, pending);
     free_pending(pending);
     return true;

@@ -94,6 +94,9 @@ static void progress(void *ctx)
     if (fixture->options.processing == VIOMMU_MODEL_AT_RUN && !fixture->completion_stopped) {
         viommu_model_run(fixture->model, fixture->options.run_per_wait);
     }
+    if (!fixture->completion_stopped) {
+        viommu_model_tick(fixture->model);
+    }
     if (!fixture->paused) {
         viommu_fixture_probe(fixture);
     }
@@ -198,6 +201,7 @@ struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options
     fixture->model = viommu_model_create(&fixture->options.model, memory);
     assert_non_null(fixture->model);
     viommu_model_set_processing(fixture->model, fixture->options.processing);
+    viommu_model_set_delay(fixture->model, fixture->options.delay);
     viommu_model_observe(fixture->model, observe, fixture);
     connect_device(fixture);
     fake_os_on_dma_free(fixture->os, on_dma_free, fixture);

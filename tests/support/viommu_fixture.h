@@ -39,9 +39,13 @@ struct viommu_fixture_options {
     struct fake_os_options os;
     enum piommu_unknown_ids unknown_ids;
     uint64_t timeout; /**< 0: the library's default */
-    /** AT_RUN: each wait of the library completes `run_per_wait` requests. */
+    /**
+     * AT_RUN: each wait of the library completes `run_per_wait` requests. AT_TICK: each wait is a
+     * tick. A device that wants no doorbells looks at its rings in each wait, too.
+     */
     enum viommu_model_processing processing;
     size_t run_per_wait; /**< default 1 */
+    uint64_t delay;      /**< AT_TICK: ticks, default 0 */
 };
 
 /** What an endpoint may reach. */
@@ -87,7 +91,7 @@ struct viommu_fixture {
     uint64_t probes;         /**< accesses that were tried so far */
     uint64_t memory_dropped; /**< DMA buffers that were taken back while the device was running */
     bool forgive_free;       /**< may be set: the device cannot tell that it stopped (it is gone) */
-    bool completion_stopped; /**< may be set: in AT_RUN mode, waiting completes nothing */
+    bool completion_stopped; /**< may be set: waiting completes nothing, there are no ticks */
 };
 
 /** Options: the model's defaults, BLOCK, requests done at the doorbell. */

@@ -126,6 +126,7 @@ struct viommu_model *viommu_model_create(const struct viommu_model_parameters *p
     model->memory = memory;
     model->bypass = parameters->initial_bypass;
     model->random = 1;
+    model->batch = 1;
     viommu_model_transport_init(model);
     return model;
 }

@@ -92,6 +92,7 @@ struct viommu_model_memory {
 enum viommu_model_processing {
     VIOMMU_MODEL_AT_DOORBELL, /**< inside the doorbell write */
     VIOMMU_MODEL_AT_RUN,      /**< only in viommu_model_run */
+    VIOMMU_MODEL_AT_TICK,     /**< some ticks after the doorbell: viommu_model_set_delay */
     VIOMMU_MODEL_NEVER,       /**< a dead device: neither requests nor events are ever answered */
 };
 
@@ -100,6 +101,14 @@ enum viommu_model_order {
     VIOMMU_MODEL_IN_ORDER,
     VIOMMU_MODEL_REVERSED,
     VIOMMU_MODEL_SHUFFLED,
+};
+
+/** For what the device wants doorbells. Where it wants none it looks by itself, at ticks and runs. */
+enum viommu_model_notification {
+    VIOMMU_MODEL_NOTIFY_ALWAYS, /**< for all that is new */
+    VIOMMU_MODEL_NOTIFY_NEVER,
+    /** For the `count`th new buffer, from 1 on, if EVENT_IDX is in force; without it, always. */
+    VIOMMU_MODEL_NOTIFY_AFTER,
 };
 
 /** When a request changes what endpoints can reach. */
@@ -232,9 +241,37 @@ void viommu_model_set_effect(struct viommu_model *model, enum viommu_model_effec
  */
 void viommu_model_set_retain(struct viommu_model *model, bool retain);
 
+/** With VIOMMU_MODEL_AT_TICK: after how many ticks a request is done, from its doorbell on. */
+void viommu_model_set_delay(struct viommu_model *model, uint64_t ticks);
+
 /**
- * Completes up to max_requests requests that a doorbell has announced (SIZE_MAX: all). Works in
- * every processing mode but VIOMMU_MODEL_NEVER. Returns how many were completed.
+ * used.idx moves only when `requests` of them are done, or when none is left to be done; default 1.
+ * Requests take effect, one after the other, before that.
+ */
+void viommu_model_set_batch(struct viommu_model *model, uint16_t requests);
+
+/**
+ * The nth request that is announced from now on (1: the next) is not completed, in any processing
+ * mode, until viommu_model_release. 0: none.
+ */
+void viommu_model_hold(struct viommu_model *model, uint64_t nth);
+/** Lets go of what is held: it is completed when the processing mode says so. */
+void viommu_model_release(struct viommu_model *model);
+
+/** Lets the device ask for doorbells of a queue so, from now on. It outlasts resets. */
+void viommu_model_set_notification(struct viommu_model *model, unsigned int queue,
+                                   enum viommu_model_notification mode, uint16_t count);
+
+/** A look at the clock has been taken: the device makes progress if it is so set up. */
+void viommu_model_tick(struct viommu_model *model);
+
+/** An interrupt of the queues, without anything new in them. */
+void viommu_model_raise_for_nothing(struct viommu_model *model);
+
+/**
+ * Completes up to max_requests requests that a doorbell has announced (SIZE_MAX: all), or that the
+ * device has found by itself if it wants no doorbells. Works in every processing mode but
+ * VIOMMU_MODEL_NEVER. Returns how many were completed.
  */
 size_t viommu_model_run(struct viommu_model *model, size_t max_requests);
 
@@ -276,15 +313,20 @@ enum viommu_model_verdict viommu_model_translate(const struct viommu_model *mode
 struct viommu_model_counters {
     uint64_t
         requests[6]; /**< that the device has performed or refused, by type; [0]: unknown type */
-    uint64_t answers[9];     /**< completed with this status (as written, scripted lies included) */
-    uint64_t odd_answers;    /**< completed with a status above 8, or with none written */
-    uint64_t empty_answers;  /**< completed with used length 0 */
-    uint64_t doorbells[2];   /**< by queue */
-    uint64_t events_sent;    /**< written to an event buffer */
-    uint64_t events_dropped; /**< for want of a buffer */
-    uint64_t resets;         /**< status 0 writes */
-    uint64_t dma_faults;     /**< viommu_model_dma calls that were stopped by a fault */
-    uint64_t interrupts;     /**< times that the ISR went from 0 to something */
+    uint64_t answers[9];    /**< completed with this status (as written, scripted lies included) */
+    uint64_t odd_answers;   /**< completed with a status above 8, or with none written */
+    uint64_t empty_answers; /**< completed with used length 0 */
+    uint64_t doorbells[2];  /**< by queue */
+    uint64_t superfluous_doorbells[2]; /**< those that the device had not asked for */
+    /** Buffers that the device, looking by itself at a tick or run, found though it had asked for a
+        doorbell and there was none; once for each avail.idx. */
+    uint64_t missing_doorbells[2];
+    uint64_t events_sent;       /**< written to an event buffer */
+    uint64_t events_dropped;    /**< for want of a buffer */
+    uint64_t resets;            /**< status 0 writes */
+    uint64_t dma_faults;        /**< viommu_model_dma calls that were stopped by a fault */
+    uint64_t interrupts;        /**< times that the ISR went from 0 to something */
+    uint64_t interrupts_spared; /**< moves of used.idx that the driver did not want to be told of */
 };
 
 const struct viommu_model_counters *viommu_model_counters(const struct viommu_model *model);
@@ -376,6 +418,8 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_NOTIFY_OFF,           /**< queue_notify_off of both queues is `argument` */
     VIOMMU_MODEL_NOTIFY_MULTIPLIER_IS, /**< notify_off_multiplier is `argument` */
     VIOMMU_MODEL_NO_INTERRUPTS,        /**< the ISR is never set */
+    VIOMMU_MODEL_AVAIL_EVENT,          /**< avail_event is always written as `argument` */
+    VIOMMU_MODEL_USED_FLAGS,           /**< used.flags are always written as `argument` */
 
     VIOMMU_MODEL_MISBEHAVIOURS, /**< how many there are */
 };

@@ -5,7 +5,7 @@
 
 /*
  * What the files of the model share: the device itself (virtio_iommu_model.c), its side of the rings
- * (virtio_ring_model.c, virtio_chain_model.c), what all transports have (virtio_transport_model.c), virtio-pci
+ * (virtio_ring_model.c, virtio_chain_model.c, virtio_notification_model.c), what all transports have (virtio_transport_model.c), virtio-pci
  * (virtio_pci_model.c), and virtio-mmio (virtio_mmio_model.c).
  */
 
@@ -102,7 +102,9 @@ struct model_pending {
     uint8_t request[MODEL_MAX_READABLE]; /* as it was when the doorbell announced it */
     size_t request_length;
     bool performed;
-    bool stuck; /* will never be completed */
+    bool stuck;   /* will never be completed */
+    bool held;    /* until the test releases it */
+    uint64_t due; /* the tick */
     struct viommu_model_request decoded;
     int status;      /* -1: used length 0 */
     uint8_t *answer; /* what is to be written; answer_length bytes */
@@ -120,9 +122,20 @@ struct model_queue {
     uint64_t device;
     uint16_t announced; /* avail.idx at the last doorbell */
     uint16_t fetched;   /* up to where entries were taken */
-    uint16_t used;      /* used.idx */
+    uint16_t used;      /* entries that were written in the used ring */
+    uint16_t published; /* used.idx */
+    uint16_t avail_event;
+    uint16_t used_flags;
+    bool missed; /* a doorbell was missing, when avail.idx was missed_at */
+    uint16_t missed_at;
     bool in_flight[MODEL_MAX_QUEUE_SIZE];
     struct model_pending *first;
+};
+
+/* When the device wants doorbells. */
+struct model_notification {
+    enum viommu_model_notification mode;
+    uint16_t count;
 };
 
 struct model_script {
@@ -148,6 +161,11 @@ struct viommu_model {
     enum viommu_model_processing processing;
     enum viommu_model_order order;
     uint32_t random;
+    uint64_t ticks;
+    uint64_t delay;
+    uint64_t hold_in; /* requests; 0: holds none */
+    uint16_t batch;
+    struct model_notification notifications[MODEL_QUEUES];
     enum viommu_model_effect effect;
     bool retain;
     struct model_misbehaviour misbehaviours[VIOMMU_MODEL_MISBEHAVIOURS];
@@ -261,7 +279,18 @@ bool viommu_model_read_word(struct viommu_model *model, uint64_t physical, uint1
 bool viommu_model_write_memory(struct viommu_model *model, uint64_t physical, const void *buffer,
                                size_t size);
 
+/* Notifications. Whether the driver has to ring when avail.idx is `index`. */
+bool viommu_model_wants_doorbell(const struct viommu_model *model, const struct model_queue *queue,
+                                 uint16_t index);
+void viommu_model_ask_for_doorbells(struct viommu_model *model, unsigned int number);
+void viommu_model_count_missing_doorbell(struct viommu_model *model, unsigned int number,
+                                         uint16_t index);
+bool viommu_model_available_flags_are_fine(const struct viommu_model *model, uint16_t flags);
+/* Shows the driver the used entries that were written, and interrupts it if it wants that. */
+void viommu_model_publish_used(struct viommu_model *model, struct model_queue *queue);
+
 /* The rings. */
+void viommu_model_queue_started(struct viommu_model *model, unsigned int number);
 void viommu_model_reset_queue(struct model_queue *queue);
 void viommu_model_doorbell(struct viommu_model *model, unsigned int number);
 /* Delivers, holds or drops a report. */

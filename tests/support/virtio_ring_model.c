@@ -10,10 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum {
-    AVAILABLE_NO_INTERRUPT = 1,
-};
-
 /* ---- rings ----------------------------------------------------------------------------------- */
 
 /* Whether the device may touch the memory of a queue at all. */
@@ -77,11 +73,15 @@ static void fetch(struct viommu_model *model, unsigned int number)
             break_queue(model, number, mistake);
             return;
         }
+        pending->due = model->ticks + model->delay;
         *end = pending;
         end = &pending->next;
         if (number == VIOMMU_MODEL_EVENT_QUEUE) {
             check_event_buffer(model, &pending->chain);
-        } else if (model->effect == VIOMMU_MODEL_EFFECT_AT_DOORBELL) {
+            continue;
+        }
+        pending->held = model->hold_in > 0 && --model->hold_in == 0;
+        if (model->effect == VIOMMU_MODEL_EFFECT_AT_DOORBELL) {
             viommu_model_perform(model, pending);
         }
     }
@@ -97,14 +97,18 @@ static void unlink_pending(struct model_queue *queue, struct model_pending *pend
     *link = pending->next;
 }
 
-/* Picks the next chain to give back, by the order that the test has set. */
-static struct model_pending *pick(struct viommu_model *model, struct model_queue *queue)
+/*
+ * Picks the next chain to give back, by the order that the test has set, out of those that are due
+ * by some tick.
+ */
+static struct model_pending *pick(struct viommu_model *model, struct model_queue *queue,
+                                  uint64_t tick)
 {
     struct model_pending *picked = NULL;
     uint32_t candidates = 0;
 
     for (struct model_pending *pending = queue->first; pending != NULL; pending = pending->next) {
-        if (pending->stuck) {
+        if (pending->stuck || pending->held || pending->due > tick) {
             continue;
         }
         candidates++;
@@ -132,19 +136,6 @@ static void write_used_entry(struct viommu_model *model, struct model_queue *que
     viommu_model_put32(bytes + 4, length);
     (void)viommu_model_write_memory(model, queue->device + 4 + 8 * slot, bytes, sizeof bytes);
     queue->used++;
-}
-
-static void publish_used(struct viommu_model *model, struct model_queue *queue)
-{
-    uint8_t bytes[2];
-    uint16_t flags = 0;
-
-    viommu_model_put16(bytes, queue->used);
-    (void)viommu_model_write_memory(model, queue->device + 2, bytes, sizeof bytes);
-    (void)viommu_model_read_word(model, queue->driver, &flags);
-    if ((flags & AVAILABLE_NO_INTERRUPT) == 0) {
-        viommu_model_raise_interrupt(model, MODEL_ISR_QUEUE);
-    }
 }
 
 static uint32_t id_not_in_flight(const struct model_queue *queue)
@@ -248,7 +239,9 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_INDEX_JUMPS)) {
         queue->used = (uint16_t)((queue->used + jump) & 0xffff);
     }
-    publish_used(model, queue);
+    if ((uint16_t)(queue->used - queue->published) >= model->batch) {
+        viommu_model_publish_used(model, queue);
+    }
     if (lie) {
         pending->stuck = true; /* never returned under its own number */
     } else {
@@ -257,18 +250,20 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
         free_pending(pending);
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_NEEDS_RESET_AFTER)) {
+        viommu_model_publish_used(model, queue);
         viommu_model_need_reset(model);
     }
 }
 
-size_t viommu_model_run(struct viommu_model *model, size_t max_requests)
+/* Completes what is due by some tick. Tells of it when a batch is full, or nothing is left to do. */
+static size_t complete_some(struct viommu_model *model, size_t max_requests, uint64_t tick)
 {
     struct model_queue *queue = &model->queues[VIOMMU_MODEL_REQUEST_QUEUE];
     size_t done = 0;
 
     fetch(model, VIOMMU_MODEL_REQUEST_QUEUE);
     while (done < max_requests && queue_works(model, queue)) {
-        struct model_pending *pending = pick(model, queue);
+        struct model_pending *pending = pick(model, queue, tick);
 
         if (pending == NULL) {
             break;
@@ -276,7 +271,157 @@ size_t viommu_model_run(struct viommu_model *model, size_t max_requests)
         complete(model, pending);
         done++;
     }
+    if (queue->used != queue->published && queue_works(model, queue) &&
+        pick(model, queue, UINT64_MAX) == NULL) {
+        viommu_model_publish_used(model, queue);
+    }
     return done;
+}
+
+/* Writes a report into the next event buffer. false: there is none. */
+static bool deliver_event(struct viommu_model *model, const uint8_t *bytes, size_t size,
+                          uint32_t length)
+{
+    struct model_queue *queue = &model->queues[VIOMMU_MODEL_EVENT_QUEUE];
+    struct model_pending *pending;
+
+    fetch(model, VIOMMU_MODEL_EVENT_QUEUE);
+    if (!queue_works(model, queue)) {
+        return false;
+    }
+    pending = pick(model, queue, UINT64_MAX);
+    if (pending == NULL) {
+        return false;
+    }
+    viommu_model_check_untouched(model, queue, pending);
+    if (!viommu_model_write_buffer(model, &pending->chain, 0, bytes, size)) {
+        viommu_model_violate(model, "an event buffer that is not in memory");
+    }
+    write_used_entry(model, queue, pending->chain.ids[0], length);
+    viommu_model_publish_used(model, queue);
+    model->counters.events_sent++;
+    viommu_model_release_chain(queue, &pending->chain);
+    unlink_pending(queue, pending);
+    free_pending(pending);
+    return true;
+}
+
+static void deliver_held_events(struct viommu_model *model)
+{
+    while (model->held_count > 0 &&
+           deliver_event(model, model->held[0], MODEL_EVENT_SIZE, MODEL_EVENT_SIZE)) {
+        model->held_count--;
+        memmove(model->held[0], model->held[1], model->held_count * MODEL_EVENT_SIZE);
+    }
+}
+
+/* Looks at what is new in the available ring. */
+static void announce(struct viommu_model *model, unsigned int number)
+{
+    struct model_queue *queue = &model->queues[number];
+    uint16_t flags = 0;
+    uint16_t index;
+
+    if (!viommu_model_read_word(model, queue->driver, &flags) ||
+        !viommu_model_read_word(model, queue->driver + 2, &index)) {
+        break_queue(model, number, "the available ring is not in memory");
+        return;
+    }
+    if (!viommu_model_available_flags_are_fine(model, flags)) {
+        viommu_model_violate(model, "queue %u: available ring flags 0x%x", number, flags);
+    }
+    if ((uint16_t)(index - queue->fetched) > queue->size ||
+        (uint16_t)(index - queue->fetched) < (uint16_t)(queue->announced - queue->fetched)) {
+        break_queue(model, number, "the available index went back or moved too far");
+        return;
+    }
+    queue->announced = index;
+    queue->missed = false;
+    fetch(model, number);
+    if (queue_works(model, queue)) {
+        viommu_model_ask_for_doorbells(model, number);
+    }
+    if (number == VIOMMU_MODEL_EVENT_QUEUE) {
+        deliver_held_events(model);
+    } else if (model->processing == VIOMMU_MODEL_AT_DOORBELL) {
+        (void)complete_some(model, SIZE_MAX, UINT64_MAX);
+    }
+}
+
+/* Looks at the available ring by itself, as a device does that wants no doorbell. */
+static void look(struct viommu_model *model, unsigned int number)
+{
+    const struct model_queue *queue = &model->queues[number];
+    uint16_t index;
+
+    if (!queue_works(model, queue) || !viommu_model_read_word(model, queue->driver + 2, &index) ||
+        index == queue->announced) {
+        return;
+    }
+    viommu_model_count_missing_doorbell(model, number, index);
+    if (model->notifications[number].mode != VIOMMU_MODEL_NOTIFY_ALWAYS) {
+        announce(model, number);
+    }
+}
+
+static void look_at_all(struct viommu_model *model)
+{
+    for (unsigned int i = 0; i < MODEL_QUEUES; i++) {
+        look(model, i);
+    }
+}
+
+size_t viommu_model_run(struct viommu_model *model, size_t max_requests)
+{
+    look_at_all(model);
+    return complete_some(model, max_requests, UINT64_MAX);
+}
+
+void viommu_model_tick(struct viommu_model *model)
+{
+    model->ticks++;
+    look_at_all(model);
+    if (model->processing == VIOMMU_MODEL_AT_TICK) {
+        (void)complete_some(model, SIZE_MAX, model->ticks);
+    }
+}
+
+void viommu_model_release(struct viommu_model *model)
+{
+    struct model_queue *queue = &model->queues[VIOMMU_MODEL_REQUEST_QUEUE];
+
+    for (struct model_pending *pending = queue->first; pending != NULL; pending = pending->next) {
+        pending->held = false;
+    }
+    if (model->processing == VIOMMU_MODEL_AT_DOORBELL) {
+        (void)complete_some(model, SIZE_MAX, UINT64_MAX);
+    }
+}
+
+bool viommu_model_send_event(struct viommu_model *model, const uint8_t *bytes, size_t size,
+                             uint32_t length, bool may_hold)
+{
+    look(model, VIOMMU_MODEL_EVENT_QUEUE);
+    if (model->held_count == 0 && deliver_event(model, bytes, size, length)) {
+        return true;
+    }
+    if (may_hold && model->parameters.hold_events && model->held_count < MODEL_HELD_EVENTS &&
+        size == MODEL_EVENT_SIZE) {
+        memcpy(model->held[model->held_count++], bytes, size);
+    } else {
+        model->counters.events_dropped++;
+    }
+    return false;
+}
+
+void viommu_model_inject_used_event(struct viommu_model *model, uint32_t id, uint32_t length)
+{
+    struct model_queue *queue = &model->queues[VIOMMU_MODEL_EVENT_QUEUE];
+
+    if (queue_works(model, queue)) {
+        write_used_entry(model, queue, id, length);
+        viommu_model_publish_used(model, queue);
+    }
 }
 
 static size_t queue_length(const struct model_queue *queue, bool with_stuck)
@@ -315,94 +460,29 @@ size_t viommu_model_unannounced(struct viommu_model *model, unsigned int number)
     return (uint16_t)(index - queue->announced);
 }
 
-/* Writes a report into the next event buffer. false: there is none. */
-static bool deliver_event(struct viommu_model *model, const uint8_t *bytes, size_t size,
-                          uint32_t length)
+static void count_superfluous_doorbell(struct viommu_model *model, unsigned int number)
 {
-    struct model_queue *queue = &model->queues[VIOMMU_MODEL_EVENT_QUEUE];
-    struct model_pending *pending;
-
-    fetch(model, VIOMMU_MODEL_EVENT_QUEUE);
-    if (!queue_works(model, queue)) {
-        return false;
-    }
-    pending = pick(model, queue);
-    if (pending == NULL) {
-        return false;
-    }
-    viommu_model_check_untouched(model, queue, pending);
-    if (!viommu_model_write_buffer(model, &pending->chain, 0, bytes, size)) {
-        viommu_model_violate(model, "an event buffer that is not in memory");
-    }
-    write_used_entry(model, queue, pending->chain.ids[0], length);
-    publish_used(model, queue);
-    model->counters.events_sent++;
-    viommu_model_release_chain(queue, &pending->chain);
-    unlink_pending(queue, pending);
-    free_pending(pending);
-    return true;
-}
-
-bool viommu_model_send_event(struct viommu_model *model, const uint8_t *bytes, size_t size,
-                             uint32_t length, bool may_hold)
-{
-    if (model->held_count == 0 && deliver_event(model, bytes, size, length)) {
-        return true;
-    }
-    if (may_hold && model->parameters.hold_events && model->held_count < MODEL_HELD_EVENTS &&
-        size == MODEL_EVENT_SIZE) {
-        memcpy(model->held[model->held_count++], bytes, size);
-    } else {
-        model->counters.events_dropped++;
-    }
-    return false;
-}
-
-static void deliver_held_events(struct viommu_model *model)
-{
-    while (model->held_count > 0 &&
-           deliver_event(model, model->held[0], MODEL_EVENT_SIZE, MODEL_EVENT_SIZE)) {
-        model->held_count--;
-        memmove(model->held[0], model->held[1], model->held_count * MODEL_EVENT_SIZE);
-    }
-}
-
-void viommu_model_inject_used_event(struct viommu_model *model, uint32_t id, uint32_t length)
-{
-    struct model_queue *queue = &model->queues[VIOMMU_MODEL_EVENT_QUEUE];
-
-    if (queue_works(model, queue)) {
-        write_used_entry(model, queue, id, length);
-        publish_used(model, queue);
-    }
-}
-
-/* A doorbell: looks at what is new in the available ring. */
-static void announce(struct viommu_model *model, unsigned int number)
-{
-    struct model_queue *queue = &model->queues[number];
-    uint16_t flags = 0;
+    const struct model_queue *queue = &model->queues[number];
     uint16_t index;
 
-    if (!viommu_model_read_word(model, queue->driver, &flags) ||
-        !viommu_model_read_word(model, queue->driver + 2, &index)) {
-        break_queue(model, number, "the available ring is not in memory");
-        return;
+    if (viommu_model_read_word(model, queue->driver + 2, &index) &&
+        !viommu_model_wants_doorbell(model, queue, index)) {
+        model->counters.superfluous_doorbells[number]++;
     }
-    if ((flags & ~AVAILABLE_NO_INTERRUPT) != 0) {
-        viommu_model_violate(model, "queue %u: available ring flags 0x%x", number, flags);
-    }
-    if ((uint16_t)(index - queue->fetched) > queue->size ||
-        (uint16_t)(index - queue->fetched) < (uint16_t)(queue->announced - queue->fetched)) {
-        break_queue(model, number, "the available index went back or moved too far");
-        return;
-    }
-    queue->announced = index;
-    fetch(model, number);
-    if (number == VIOMMU_MODEL_EVENT_QUEUE) {
-        deliver_held_events(model);
-    } else if (model->processing == VIOMMU_MODEL_AT_DOORBELL) {
-        (void)viommu_model_run(model, SIZE_MAX);
+}
+
+void viommu_model_set_notification(struct viommu_model *model, unsigned int number,
+                                   enum viommu_model_notification mode, uint16_t count)
+{
+    model->notifications[number] = (struct model_notification){.mode = mode, .count = count};
+    viommu_model_queue_started(model, number);
+}
+
+void viommu_model_queue_started(struct viommu_model *model, unsigned int number)
+{
+    if (queue_works(model, &model->queues[number])) {
+        viommu_model_ask_for_doorbells(model, number);
+        look(model, number);
     }
 }
 
@@ -422,6 +502,7 @@ void viommu_model_doorbell(struct viommu_model *model, unsigned int number)
         return;
     }
     if ((model->status & STATUS_NEEDS_RESET) == 0) {
+        count_superfluous_doorbell(model, number);
         announce(model, number);
     }
 }

@@ -14,8 +14,8 @@
 static const uint64_t implemented_features =
     VIOMMU_MODEL_F_INPUT_RANGE | VIOMMU_MODEL_F_DOMAIN_RANGE | VIOMMU_MODEL_F_MAP_UNMAP |
     VIOMMU_MODEL_F_BYPASS | VIOMMU_MODEL_F_PROBE | VIOMMU_MODEL_F_MMIO |
-    VIOMMU_MODEL_F_BYPASS_CONFIG | VIOMMU_MODEL_F_INDIRECT_DESC | VIOMMU_MODEL_F_VERSION_1 |
-    VIOMMU_MODEL_F_ACCESS_PLATFORM | VIOMMU_MODEL_F_ORDER_PLATFORM;
+    VIOMMU_MODEL_F_BYPASS_CONFIG | VIOMMU_MODEL_F_INDIRECT_DESC | VIOMMU_MODEL_F_EVENT_IDX |
+    VIOMMU_MODEL_F_VERSION_1 | VIOMMU_MODEL_F_ACCESS_PLATFORM | VIOMMU_MODEL_F_ORDER_PLATFORM;
 
 uint32_t viommu_model_all_ones(unsigned int width)
 {
@@ -244,6 +244,9 @@ void viommu_model_write_status(struct viommu_model *model, uint8_t value)
         }
     }
     model->status |= added;
+    for (unsigned int i = 0; (added & STATUS_DRIVER_OK) != 0 && i < MODEL_QUEUES; i++) {
+        viommu_model_queue_started(model, i);
+    }
 }
 
 uint32_t viommu_model_half(uint64_t value, uint64_t offset)
@@ -408,6 +411,21 @@ void viommu_model_set_order(struct viommu_model *model, enum viommu_model_order 
 {
     model->order = order;
     model->random = seed != 0 ? seed : 1;
+}
+
+void viommu_model_set_delay(struct viommu_model *model, uint64_t ticks)
+{
+    model->delay = ticks;
+}
+
+void viommu_model_set_batch(struct viommu_model *model, uint16_t requests)
+{
+    model->batch = requests;
+}
+
+void viommu_model_hold(struct viommu_model *model, uint64_t nth)
+{
+    model->hold_in = nth;
 }
 
 void viommu_model_set_effect(struct viommu_model *model, enum viommu_model_effect effect)

@@ -11,6 +11,7 @@
 
 #include <string.h>
 
+#include "viommu_fixture.h"
 #include "viommu_raw.h"
 
 enum {
@@ -228,7 +229,7 @@ static void test_ring_features_of_the_platform_can_be_negotiated_and_demanded(vo
 {
     static const uint64_t features[] = {VIOMMU_MODEL_F_ORDER_PLATFORM,
                                         VIOMMU_MODEL_F_ACCESS_PLATFORM,
-                                        VIOMMU_MODEL_F_INDIRECT_DESC};
+                                        VIOMMU_MODEL_F_INDIRECT_DESC, VIOMMU_MODEL_F_EVENT_IDX};
     struct raw *raw = *state;
     uint64_t before = raw->parameters.offered_features;
 
@@ -249,6 +250,420 @@ static void test_ring_features_of_the_platform_can_be_negotiated_and_demanded(vo
     }
 }
 
+/* ---- doorbells ----------------------------------------------------------------------------- */
+
+enum {
+    AVAIL_EVENT = 0x600 + 4 + 8 * RAW_QUEUE_SIZE, /* in a ring */
+    USED_EVENT = 0x400 + 4 + 2 * RAW_QUEUE_SIZE,
+    USED_FLAGS = 0x600,
+    AVAILABLE_FLAGS = 0x400,
+};
+
+static uint8_t *ring_word(struct raw *raw, unsigned int queue, unsigned int offset)
+{
+    return raw_at(raw, raw->rings[queue].base) + offset;
+}
+
+/* Makes `count` requests available, each in the next slot. They are DETACHes that are refused. */
+static void post_some(struct raw *raw, unsigned int count)
+{
+    uint8_t request[20];
+
+    raw_build_detach(request, 1, RAW_STRANGER);
+    for (unsigned int i = 0; i < count; i++) {
+        raw_post(raw, raw->rings[0].available % (RAW_QUEUE_SIZE / 2), request, sizeof request, 4);
+    }
+}
+
+/* Counts, and takes, the requests that are done. */
+static unsigned int take_all(struct raw *raw)
+{
+    unsigned int count = 0;
+    struct raw_answer answer;
+
+    while (raw_next_used(raw, 0, &answer)) {
+        count++;
+    }
+    return count;
+}
+
+static void expect_doorbells(struct raw *raw, uint64_t superfluous, uint64_t missing)
+{
+    const struct viommu_model_counters *counters = viommu_model_counters(raw->model);
+
+    assert_int_equal(counters->superfluous_doorbells[0], superfluous);
+    assert_int_equal(counters->missing_doorbells[0], missing);
+}
+
+static void test_ring_counts_doorbells_that_nobody_needs(void **state)
+{
+    struct raw *raw = *state;
+
+    raw_start(raw);
+    post_some(raw, 2);
+    raw_notify(raw, 0);
+    expect_doorbells(raw, 0, 0);
+    raw_notify(raw, 0); /* nothing is new */
+    expect_doorbells(raw, 1, 0);
+    viommu_model_set_notification(raw->model, 0, VIOMMU_MODEL_NOTIFY_NEVER, 0);
+    assert_int_equal(raw_get(ring_word(raw, 0, USED_FLAGS), 2), 1);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    expect_doorbells(raw, 2, 0);
+    assert_int_equal(take_all(raw), 3); /* but it is heard */
+    viommu_model_set_notification(raw->model, 0, VIOMMU_MODEL_NOTIFY_ALWAYS, 0);
+    assert_int_equal(raw_get(ring_word(raw, 0, USED_FLAGS), 2), 0);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    expect_doorbells(raw, 2, 0);
+}
+
+static void test_ring_counts_doorbells_that_are_missing_once_for_each_index(void **state)
+{
+    struct raw *raw = *state;
+
+    raw_start(raw);
+    viommu_model_tick(raw->model);
+    expect_doorbells(raw, 0, 0);
+    post_some(raw, 1);
+    viommu_model_tick(raw->model);
+    viommu_model_tick(raw->model);
+    expect_doorbells(raw, 0, 1);
+    assert_int_equal(take_all(raw), 0); /* the device does not see it */
+    post_some(raw, 1);
+    assert_int_equal(viommu_model_run(raw->model, SIZE_MAX), 0);
+    expect_doorbells(raw, 0, 2);
+    raw_notify(raw, 0);
+    expect_doorbells(raw, 0, 2);
+    assert_int_equal(take_all(raw), 2);
+    raw_post_event_buffer(raw, 0, 24);
+    viommu_model_tick(raw->model);
+    assert_int_equal(viommu_model_counters(raw->model)->missing_doorbells[1], 1);
+    expect_doorbells(raw, 0, 2);
+}
+
+static void test_ring_finds_by_itself_what_it_wants_no_doorbell_for(void **state)
+{
+    struct raw *raw = *state;
+
+    for (unsigned int event_index = 0; event_index < 2; event_index++) {
+        make_with(raw, event_index != 0 ? VIOMMU_MODEL_F_EVENT_IDX : 0);
+        viommu_model_set_notification(raw->model, 0, VIOMMU_MODEL_NOTIFY_NEVER, 0);
+        post_some(raw, 3);
+        assert_int_equal(take_all(raw), 0);
+        viommu_model_tick(raw->model);
+        assert_int_equal(take_all(raw), 3);
+        viommu_model_set_processing(raw->model, VIOMMU_MODEL_AT_RUN);
+        post_some(raw, 3);
+        viommu_model_tick(raw->model);
+        assert_int_equal(take_all(raw), 0);
+        post_some(raw, 1);
+        assert_int_equal(viommu_model_run(raw->model, SIZE_MAX), 4);
+        expect_doorbells(raw, 0, 0);
+        raw_notify(raw, 0);
+        expect_doorbells(raw, 1, 0);
+    }
+}
+
+static void test_ring_wish_for_doorbells_outlasts_a_reset(void **state)
+{
+    struct raw *raw = *state;
+
+    viommu_model_set_notification(raw->model, 0, VIOMMU_MODEL_NOTIFY_NEVER, 0);
+    raw_start(raw);
+    assert_int_equal(raw_get(ring_word(raw, 0, USED_FLAGS), 2), 1);
+    raw_start(raw);
+    assert_int_equal(raw_get(ring_word(raw, 0, USED_FLAGS), 2), 1);
+    assert_int_equal(raw_get(ring_word(raw, 1, USED_FLAGS), 2), 0);
+}
+
+static void test_ring_sets_avail_event_to_what_it_has_seen(void **state)
+{
+    struct raw *raw = *state;
+
+    make_with(raw, VIOMMU_MODEL_F_EVENT_IDX);
+    assert_int_equal(raw_get(ring_word(raw, 0, AVAIL_EVENT), 2), 0);
+    post_some(raw, 2);
+    raw_notify(raw, 0);
+    assert_int_equal(raw_get(ring_word(raw, 0, AVAIL_EVENT), 2), 2);
+    viommu_model_set_notification(raw->model, 0, VIOMMU_MODEL_NOTIFY_NEVER, 0);
+    assert_int_equal(raw_get(ring_word(raw, 0, AVAIL_EVENT), 2), 1);
+    viommu_model_set_notification(raw->model, 0, VIOMMU_MODEL_NOTIFY_AFTER, 3);
+    assert_int_equal(raw_get(ring_word(raw, 0, AVAIL_EVENT), 2), 4);
+    assert_int_equal(raw_get(ring_word(raw, 0, USED_FLAGS), 2), 0);
+    expect_doorbells(raw, 0, 0);
+}
+
+/* With the event at 3 ahead: the doorbell is due when the third buffer is there, in any grouping. */
+static void test_ring_wants_one_doorbell_after_some_buffers(void **state)
+{
+    struct raw *raw = *state;
+
+    make_with(raw, VIOMMU_MODEL_F_EVENT_IDX);
+    viommu_model_set_notification(raw->model, 0, VIOMMU_MODEL_NOTIFY_AFTER, 3);
+    post_some(raw, 2);
+    raw_notify(raw, 0); /* not yet: superfluous, and the event moves on */
+    expect_doorbells(raw, 1, 0);
+    assert_int_equal(raw_get(ring_word(raw, 0, AVAIL_EVENT), 2), 4);
+    post_some(raw, 3);
+    raw_notify(raw, 0);
+    expect_doorbells(raw, 1, 0);
+    post_some(raw, 5); /* more than that is fine */
+    raw_notify(raw, 0);
+    expect_doorbells(raw, 1, 0);
+    post_some(raw, 2);
+    viommu_model_tick(raw->model);
+    expect_doorbells(raw, 1, 0);
+    assert_int_equal(take_all(raw), 12);
+    post_some(raw, 3);
+    viommu_model_tick(raw->model);
+    expect_doorbells(raw, 1, 1);
+    assert_int_equal(take_all(raw), 3);
+}
+
+static void test_ring_knows_missing_doorbells_over_the_end_of_the_index(void **state)
+{
+    struct raw *raw = *state;
+    unsigned int index = 0;
+
+    make_with(raw, VIOMMU_MODEL_F_EVENT_IDX);
+    while (index < 0x10010) {
+        unsigned int step = index % 7 + 1;
+
+        viommu_model_set_notification(raw->model, 0, VIOMMU_MODEL_NOTIFY_AFTER, (uint16_t)step);
+        post_some(raw, step);
+        index += step;
+        raw_notify(raw, 0);
+        expect_doorbells(raw, 0, 0);
+        assert_int_equal(take_all(raw), step);
+        assert_int_equal(raw_get(ring_word(raw, 0, AVAIL_EVENT), 2), (index + step - 1) & 0xffff);
+    }
+}
+
+static void test_ring_lies_about_the_doorbells_it_wants(void **state)
+{
+    struct raw *raw = *state;
+
+    make_with(raw, VIOMMU_MODEL_F_EVENT_IDX);
+    viommu_model_misbehave(raw->model, VIOMMU_MODEL_AVAIL_EVENT, 0, 0x1234);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    assert_int_equal(raw_get(ring_word(raw, 0, AVAIL_EVENT), 2), 0x1234);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    expect_doorbells(raw, 1, 0);
+    assert_int_equal(take_all(raw), 2);
+    raw->parameters.offered_features &= ~VIOMMU_MODEL_F_EVENT_IDX;
+    raw_make_model(raw);
+    raw_start(raw);
+    viommu_model_misbehave(raw->model, VIOMMU_MODEL_USED_FLAGS, 0, 0xffff);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    assert_int_equal(raw_get(ring_word(raw, 0, USED_FLAGS), 2), 0xffff);
+}
+
+/* ---- interrupts ---------------------------------------------------------------------------- */
+
+/* Whether there was an interrupt, which is over then. */
+static bool interrupted(struct raw *raw)
+{
+    bool pending = viommu_model_interrupt_pending(raw->model);
+
+    if (raw->parameters.transport == VIOMMU_MODEL_MMIO) {
+        raw_write(raw, RAW_MMIO_INTERRUPT_ACK, 4, raw_read(raw, RAW_MMIO_INTERRUPT_STATUS, 4));
+    } else {
+        (void)raw_read(raw, VIOMMU_MODEL_ISR_OFFSET, 1);
+    }
+    assert_false(viommu_model_interrupt_pending(raw->model));
+    return pending;
+}
+
+static void test_ring_interrupts_when_used_event_is_passed(void **state)
+{
+    static const struct {
+        uint16_t event; /* from the index before */
+        unsigned int requests;
+        bool interrupt;
+    } cases[] = {
+        {0, 1, true},  {1, 1, false},      {0xffff, 1, false}, {2, 3, true},
+        {3, 3, false}, {0x8000, 8, false}, {0, 8, true},       {7, 8, true},
+    };
+    struct raw *raw = *state;
+    uint64_t spared = 0;
+
+    make_with(raw, VIOMMU_MODEL_F_EVENT_IDX);
+    viommu_model_set_processing(raw->model, VIOMMU_MODEL_AT_RUN);
+    viommu_model_set_batch(raw->model, UINT16_MAX);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        raw_put(ring_word(raw, 0, USED_EVENT), 2, raw->rings[0].seen + cases[i].event);
+        post_some(raw, cases[i].requests);
+        raw_notify(raw, 0);
+        assert_int_equal(viommu_model_run(raw->model, SIZE_MAX), cases[i].requests);
+        assert_int_equal(take_all(raw), cases[i].requests);
+        assert_int_equal(interrupted(raw), cases[i].interrupt);
+        spared += cases[i].interrupt ? 0 : 1;
+        assert_int_equal(viommu_model_counters(raw->model)->interrupts_spared, spared);
+    }
+}
+
+static void test_ring_interrupts_by_used_event_over_the_end_of_the_index(void **state)
+{
+    struct raw *raw = *state;
+    unsigned int interrupts = 0;
+
+    make_with(raw, VIOMMU_MODEL_F_EVENT_IDX);
+    for (unsigned int i = 0; i < 0x10010; i++) {
+        raw_put(ring_word(raw, 0, USED_EVENT), 2, i / 4 * 4 + 3);
+        post_some(raw, 1);
+        raw_notify(raw, 0);
+        assert_int_equal(take_all(raw), 1);
+        assert_int_equal(interrupted(raw), i % 4 == 3);
+        interrupts += i % 4 == 3 ? 1 : 0;
+    }
+    assert_int_equal(viommu_model_counters(raw->model)->interrupts, interrupts);
+}
+
+static void test_ring_ignores_the_flag_when_there_is_an_event_index(void **state)
+{
+    struct raw *raw = *state;
+
+    make_with(raw, VIOMMU_MODEL_F_EVENT_IDX);
+    raw_put(ring_word(raw, 0, AVAILABLE_FLAGS), 2, 1);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    raw_expect_violation(raw, "flags 0x1");
+    assert_true(interrupted(raw));
+}
+
+static void test_ring_may_interrupt_for_nothing(void **state)
+{
+    struct raw *raw = *state;
+
+    raw_start(raw);
+    viommu_model_raise_for_nothing(raw->model);
+    assert_true(interrupted(raw));
+    assert_int_equal(take_all(raw), 0);
+}
+
+/* ---- time ---------------------------------------------------------------------------------- */
+
+static void test_ring_completes_after_some_ticks(void **state)
+{
+    struct raw *raw = *state;
+
+    raw_start(raw);
+    viommu_model_set_processing(raw->model, VIOMMU_MODEL_AT_TICK);
+    viommu_model_set_delay(raw->model, 3);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    viommu_model_tick(raw->model);
+    post_some(raw, 2);
+    raw_notify(raw, 0);
+    viommu_model_tick(raw->model);
+    assert_int_equal(take_all(raw), 0);
+    viommu_model_tick(raw->model);
+    assert_int_equal(take_all(raw), 1);
+    assert_int_equal(viommu_model_pending(raw->model), 2);
+    viommu_model_tick(raw->model);
+    assert_int_equal(take_all(raw), 2);
+    viommu_model_set_delay(raw->model, 0);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    assert_int_equal(take_all(raw), 0); /* not inside the doorbell */
+    viommu_model_tick(raw->model);
+    assert_int_equal(take_all(raw), 1);
+    viommu_model_set_delay(raw->model, UINT64_MAX / 2);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    viommu_model_tick(raw->model);
+    assert_int_equal(viommu_model_run(raw->model, 1), 1); /* the test may be in a hurry */
+}
+
+static void test_ring_holds_a_request_until_it_is_told(void **state)
+{
+    struct raw *raw = *state;
+    struct raw_answer answer;
+
+    raw_start(raw);
+    viommu_model_hold(raw->model, 2);
+    post_some(raw, 3);
+    raw_notify(raw, 0);
+    assert_true(raw_next_used(raw, 0, &answer));
+    assert_int_equal(answer.id, 0);
+    assert_true(raw_next_used(raw, 0, &answer));
+    assert_int_equal(answer.id, 4);
+    assert_int_equal(viommu_model_run(raw->model, SIZE_MAX), 0);
+    assert_int_equal(viommu_model_pending(raw->model), 1);
+    viommu_model_release(raw->model);
+    assert_true(raw_next_used(raw, 0, &answer));
+    assert_int_equal(answer.id, 2);
+    viommu_model_set_processing(raw->model, VIOMMU_MODEL_AT_RUN);
+    viommu_model_hold(raw->model, 1);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    viommu_model_release(raw->model);
+    assert_int_equal(take_all(raw), 0);
+    assert_int_equal(viommu_model_run(raw->model, SIZE_MAX), 1);
+}
+
+static void test_ring_shows_completions_in_batches(void **state)
+{
+    struct raw *raw = *state;
+
+    raw_start(raw);
+    viommu_model_set_processing(raw->model, VIOMMU_MODEL_AT_RUN);
+    viommu_model_set_batch(raw->model, 3);
+    post_some(raw, 7);
+    raw_notify(raw, 0);
+    for (unsigned int i = 1; i <= 7; i++) {
+        assert_int_equal(viommu_model_run(raw->model, 1), 1);
+        assert_int_equal(take_all(raw), i == 3 || i == 6 ? 3 : i == 7 ? 1 : 0);
+        assert_int_equal(interrupted(raw), i == 3 || i == 6 || i == 7);
+    }
+    assert_int_equal(viommu_model_counters(raw->model)->interrupts, 3);
+}
+
+static void test_ring_completes_batches_out_of_order_with_delay(void **state)
+{
+    struct raw *raw = *state;
+    struct raw_answer answer;
+
+    raw_start(raw);
+    viommu_model_set_processing(raw->model, VIOMMU_MODEL_AT_TICK);
+    viommu_model_set_delay(raw->model, 2);
+    viommu_model_set_order(raw->model, VIOMMU_MODEL_REVERSED, 0);
+    viommu_model_set_batch(raw->model, 4);
+    post_some(raw, 3);
+    raw_notify(raw, 0);
+    viommu_model_tick(raw->model);
+    viommu_model_hold(raw->model, 1);
+    post_some(raw, 1);
+    raw_notify(raw, 0);
+    viommu_model_tick(raw->model);
+    for (unsigned int i = 0; i < 3; i++) {
+        assert_true(raw_next_used(raw, 0, &answer));
+        assert_int_equal(answer.id, 4 - 2 * i);
+    }
+}
+
+/* ---- in the fixture ------------------------------------------------------------------------ */
+
+static void test_ring_fixture_ticks_while_the_library_waits(void **state)
+{
+    struct viommu_fixture_options options;
+    struct viommu_fixture *fixture;
+
+    (void)state;
+    viommu_fixture_default_options(&options);
+    options.processing = VIOMMU_MODEL_AT_TICK;
+    options.delay = 3;
+    fixture = viommu_fixture_started(&options);
+    viommu_model_set_notification(fixture->model, 0, VIOMMU_MODEL_NOTIFY_NEVER, 0);
+    (void)viommu_fixture_add_device(fixture, RAW_ENDPOINT);
+    assert_int_equal(viommu_model_counters(fixture->model)->missing_doorbells[0], 0);
+    viommu_fixture_destroy(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -262,6 +677,23 @@ int main(void)
         RAW_TESTS(test_ring_records_tables_that_change_in_flight),
         RAW_TESTS(test_ring_scribbles_over_tables_and_names_what_no_table_has),
         RAW_TESTS(test_ring_features_of_the_platform_can_be_negotiated_and_demanded),
+        RAW_TESTS(test_ring_counts_doorbells_that_nobody_needs),
+        RAW_TESTS(test_ring_counts_doorbells_that_are_missing_once_for_each_index),
+        RAW_TESTS(test_ring_finds_by_itself_what_it_wants_no_doorbell_for),
+        RAW_TESTS(test_ring_wish_for_doorbells_outlasts_a_reset),
+        RAW_TESTS(test_ring_sets_avail_event_to_what_it_has_seen),
+        RAW_TESTS(test_ring_wants_one_doorbell_after_some_buffers),
+        RAW_TESTS(test_ring_knows_missing_doorbells_over_the_end_of_the_index),
+        RAW_TESTS(test_ring_lies_about_the_doorbells_it_wants),
+        RAW_TESTS(test_ring_interrupts_when_used_event_is_passed),
+        RAW_TESTS(test_ring_interrupts_by_used_event_over_the_end_of_the_index),
+        RAW_TESTS(test_ring_ignores_the_flag_when_there_is_an_event_index),
+        RAW_TESTS(test_ring_may_interrupt_for_nothing),
+        RAW_TESTS(test_ring_completes_after_some_ticks),
+        RAW_TESTS(test_ring_holds_a_request_until_it_is_told),
+        RAW_TESTS(test_ring_shows_completions_in_batches),
+        RAW_TESTS(test_ring_completes_batches_out_of_order_with_delay),
+        cmocka_unit_test(test_ring_fixture_ticks_while_the_library_waits),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

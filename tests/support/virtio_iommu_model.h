@@ -15,7 +15,7 @@
  * are counted in viommu_model_counters::answers.
  *
  * Nothing here is thread-safe: the fake OS serialises. No function calls back except the memory
- * callbacks and the observer, and those must not call the model.
+ * callbacks, the observer and the sink of messages, and those must not call the model.
  */
 
 #include <stdbool.h>
@@ -70,6 +70,9 @@ enum {
     VIOMMU_MODEL_DEVICE_OFFSET = 0x2000,
     VIOMMU_MODEL_NOTIFY_OFFSET = 0x3000,
     VIOMMU_MODEL_NOTIFY_MULTIPLIER = 4,
+    VIOMMU_MODEL_MSIX_TABLE_OFFSET = 0x0800,
+    VIOMMU_MODEL_MSIX_PENDING_OFFSET = 0x0c00,
+    VIOMMU_MODEL_MSIX_MAX_VECTORS = 64,
 };
 
 /** How big the registers of virtio-mmio are: as much as the platforms that have them give a slot. */
@@ -138,6 +141,7 @@ struct viommu_model_parameters {
     uint8_t initial_bypass;     /**< the bypass byte after a system reset; default 1, as QEMU */
     uint32_t config_length; /**< of the device config; default 40, 36 for devices without bypass */
     uint16_t queue_size[2]; /**< the maxima, by queue; default 256 */
+    uint16_t msix_vectors;  /**< of virtio-pci, 64 at most; default 0: no MSI-X, as QEMU 7.2 */
     uint64_t bar_address;   /**< what the BAR register holds at first; default 0x8000000000 */
 
     unsigned int reset_reads; /**< reads of device_status that still show the old one; default 0 */
@@ -223,9 +227,13 @@ void viommu_model_mmio_write(struct viommu_model *model, uint64_t offset, unsign
 
 /**
  * Whether the interrupt line (INTx) is asserted. The driver's read of the ISR register clears it, or
- * with virtio-mmio its write to InterruptACK.
+ * with virtio-mmio its write to InterruptACK. It never is while MSI-X is on.
  */
 bool viommu_model_interrupt_pending(const struct viommu_model *model);
+
+/** Sets a function that is told of each message of MSI-X that is sent. NULL: none. */
+void viommu_model_on_message(struct viommu_model *model,
+                             void (*sink)(void *ctx, uint64_t address, uint32_t data), void *ctx);
 
 /* ---- time ---------------------------------------------------------------------------------- */
 
@@ -326,6 +334,7 @@ struct viommu_model_counters {
     uint64_t resets;            /**< status 0 writes */
     uint64_t dma_faults;        /**< viommu_model_dma calls that were stopped by a fault */
     uint64_t interrupts;        /**< times that the ISR went from 0 to something */
+    uint64_t messages;          /**< of MSI-X that were sent */
     uint64_t interrupts_spared; /**< moves of used.idx that the driver did not want to be told of */
 };
 
@@ -394,6 +403,9 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_SCRIBBLE,         /**< after it, overwrites the chain's descriptors with 0xff */
     VIOMMU_MODEL_NEEDS_RESET_AFTER, /**< completed, then DEVICE_NEEDS_RESET */
 
+    /* `nth` picks the vector that is written to a vector register: 1 is the next, 0 every one. */
+    VIOMMU_MODEL_NO_VECTORS, /**< it reads back as 0xffff: there was no room for it */
+
     /* The transport; `nth` is ignored. */
     VIOMMU_MODEL_REFUSE_FEATURES,      /**< FEATURES_OK never stays */
     VIOMMU_MODEL_NEEDS_RESET,          /**< at once: DEVICE_NEEDS_RESET is set, work stops */
@@ -417,7 +429,9 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_CAPABILITY_MISSING,   /**< the one with cfg_type = argument is not in the list */
     VIOMMU_MODEL_NOTIFY_OFF,           /**< queue_notify_off of both queues is `argument` */
     VIOMMU_MODEL_NOTIFY_MULTIPLIER_IS, /**< notify_off_multiplier is `argument` */
-    VIOMMU_MODEL_NO_INTERRUPTS,        /**< the ISR is never set */
+    VIOMMU_MODEL_MSIX_SIZE,            /**< the table size in the MSI-X capability is `argument` */
+    VIOMMU_MODEL_MSIX_TABLE,           /**< the offset and BAR of the table there are `argument` */
+    VIOMMU_MODEL_NO_INTERRUPTS,        /**< the ISR is never set, no message is sent */
     VIOMMU_MODEL_AVAIL_EVENT,          /**< avail_event is always written as `argument` */
     VIOMMU_MODEL_USED_FLAGS,           /**< used.flags are always written as `argument` */
 

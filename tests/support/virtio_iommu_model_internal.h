@@ -6,7 +6,7 @@
 /*
  * What the files of the model share: the device itself (virtio_iommu_model.c), its side of the rings
  * (virtio_ring_model.c, virtio_chain_model.c, virtio_notification_model.c), what all transports have (virtio_transport_model.c), virtio-pci
- * (virtio_pci_model.c), and virtio-mmio (virtio_mmio_model.c).
+ * (virtio_pci_model.c, virtio_msix_model.c), and virtio-mmio (virtio_mmio_model.c).
  */
 
 #include "virtio_iommu_model.h"
@@ -35,8 +35,9 @@ enum {
     STATUS_NEEDS_RESET = 64,
     STATUS_FAILED = 128,
 
-    MODEL_ISR_QUEUE = 1,
-    MODEL_ISR_CONFIG = 2,
+    /* What interrupts: a queue, by its number, or the configuration. */
+    MODEL_CONFIG = MODEL_QUEUES,
+    MODEL_SOURCES,
 };
 
 struct model_mapping {
@@ -132,6 +133,12 @@ struct model_queue {
     struct model_pending *first;
 };
 
+/* Of a source of interrupts. */
+struct model_vector {
+    uint16_t number;
+    bool unread; /* written, and not read back since */
+};
+
 /* When the device wants doorbells. */
 struct model_notification {
     enum viommu_model_notification mode;
@@ -187,6 +194,12 @@ struct viommu_model {
     uint64_t accepted;
     uint32_t queue_select;
     uint8_t isr;
+    struct model_vector vectors[MODEL_SOURCES];
+    uint16_t msix_control;
+    uint32_t msix_table[VIOMMU_MODEL_MSIX_MAX_VECTORS][4];
+    uint64_t msix_pending; /* a bit for each vector */
+    void (*sink)(void *ctx, uint64_t address, uint32_t data);
+    void *sink_ctx;
     uint8_t isr_seen;      /* by the driver, of virtio-mmio */
     uint8_t mmio_known;    /* what the driver knows of virtio-mmio */
     uint8_t mmio_selected; /* selectors that it has written */
@@ -225,7 +238,7 @@ uint64_t viommu_model_argument_of(const struct viommu_model *model,
                                   enum viommu_model_misbehaviour what);
 /* Whether a misbehaviour applies to the event that is happening now; counts down. */
 bool viommu_model_strikes(struct viommu_model *model, enum viommu_model_misbehaviour what);
-void viommu_model_raise_interrupt(struct viommu_model *model, uint8_t cause);
+void viommu_model_raise_interrupt(struct viommu_model *model, unsigned int source);
 void viommu_model_need_reset(struct viommu_model *model);
 uint8_t viommu_model_read_status(struct viommu_model *model);
 void viommu_model_write_status(struct viommu_model *model, uint8_t value);
@@ -256,6 +269,23 @@ bool viommu_model_intx_is_on(const struct viommu_model *model);
 uint32_t viommu_model_bar_read(struct viommu_model *model, uint64_t offset, unsigned int width);
 void viommu_model_bar_write(struct viommu_model *model, uint64_t offset, unsigned int width,
                             uint32_t value);
+
+/* MSI-X. */
+bool viommu_model_msix_is_on(const struct viommu_model *model);
+void viommu_model_msix_init(struct viommu_model *model);
+void viommu_model_send_message(struct viommu_model *model, unsigned int source);
+void viommu_model_reset_vectors(struct viommu_model *model);
+uint32_t viommu_model_read_vector(struct viommu_model *model, unsigned int source);
+void viommu_model_write_vector(struct viommu_model *model, unsigned int source, uint32_t value);
+/* At DRIVER_OK: whether the driver knows which vectors it got. */
+void viommu_model_check_vectors(struct viommu_model *model);
+/* Whether something of MSI-X is there in the BAR. */
+bool viommu_model_msix_has(const struct viommu_model *model, uint64_t offset);
+uint32_t viommu_model_msix_read(struct viommu_model *model, uint64_t offset, unsigned int width);
+void viommu_model_msix_write(struct viommu_model *model, uint64_t offset, unsigned int width,
+                             uint32_t value);
+void viommu_model_put_msix_capability(const struct viommu_model *model, uint8_t *bytes);
+void viommu_model_write_msix_control(struct viommu_model *model, uint16_t value);
 
 /* virtio-mmio. */
 uint32_t viommu_model_registers_read(struct viommu_model *model, uint64_t offset,

@@ -120,7 +120,7 @@ void viommu_model_publish_used(struct viommu_model *model, struct model_queue *q
     wanted = wants_interrupt(model, queue);
     queue->published = queue->used;
     if (wanted) {
-        viommu_model_raise_interrupt(model, MODEL_ISR_QUEUE);
+        viommu_model_raise_interrupt(model, (unsigned int)(queue - model->queues));
     } else {
         model->counters.interrupts_spared++;
     }
@@ -128,5 +128,5 @@ void viommu_model_publish_used(struct viommu_model *model, struct model_queue *q
 
 void viommu_model_raise_for_nothing(struct viommu_model *model)
 {
-    viommu_model_raise_interrupt(model, MODEL_ISR_QUEUE);
+    viommu_model_raise_interrupt(model, VIOMMU_MODEL_REQUEST_QUEUE);
 }

@@ -36,6 +36,7 @@ enum {
     CAPABILITY_DEVICE = 0x60,
     CAPABILITY_NOTIFY = 0x70,
     CAPABILITY_WINDOW = 0x84,
+    CAPABILITY_MSIX = 0xa0,
     WINDOW_BAR = CAPABILITY_WINDOW + 4,
     WINDOW_OFFSET = CAPABILITY_WINDOW + 8,
     WINDOW_LENGTH = CAPABILITY_WINDOW + 12,
@@ -77,7 +78,8 @@ bool viommu_model_bus_master_is_on(const struct viommu_model *model)
 
 bool viommu_model_intx_is_on(const struct viommu_model *model)
 {
-    return (viommu_model_get16(model->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX) == 0;
+    return !viommu_model_msix_is_on(model) &&
+           (viommu_model_get16(model->config + PCI_COMMAND) & PCI_COMMAND_NO_INTX) == 0;
 }
 
 /* ---- the common registers -------------------------------------------------------------------- */
@@ -113,7 +115,7 @@ static uint32_t read_queue_register(struct viommu_model *model, uint64_t offset)
         return queue->size != 0 ? queue->size
                                 : viommu_model_offered_size(model, model->queue_select);
     case COMMON_QUEUE_VECTOR:
-        return NO_VECTOR;
+        return viommu_model_read_vector(model, model->queue_select);
     case COMMON_QUEUE_ENABLE:
         return viommu_model_queue_ready(model, queue);
     case COMMON_QUEUE_NOTIFY_OFF:
@@ -149,7 +151,7 @@ static uint32_t read_common(struct viommu_model *model, uint64_t offset, unsigne
         }
         return viommu_model_half(model->accepted, 4 * model->driver_feature_select);
     case COMMON_CONFIG_VECTOR:
-        return NO_VECTOR;
+        return viommu_model_read_vector(model, MODEL_CONFIG);
     case COMMON_QUEUE_COUNT:
         return viommu_model_misbehaves(model, VIOMMU_MODEL_QUEUE_COUNT)
                    ? (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_QUEUE_COUNT) & 0xffff)
@@ -169,10 +171,8 @@ static void write_queue_register(struct viommu_model *model, uint64_t offset, ui
 {
     struct model_queue *queue;
 
-    if (offset == COMMON_QUEUE_VECTOR) {
-        if (value != NO_VECTOR) {
-            viommu_model_violate(model, "an MSI-X vector without MSI-X");
-        }
+    if (offset == COMMON_QUEUE_VECTOR && model->queue_select < MODEL_QUEUES) {
+        viommu_model_write_vector(model, model->queue_select, value);
         return;
     }
     queue = viommu_model_queue_to_set(model, offset);
@@ -224,9 +224,7 @@ static void write_common(struct viommu_model *model, uint64_t offset, unsigned i
         viommu_model_write_features(model, value);
         break;
     case COMMON_CONFIG_VECTOR:
-        if (value != NO_VECTOR) {
-            viommu_model_violate(model, "an MSI-X vector without MSI-X");
-        }
+        viommu_model_write_vector(model, MODEL_CONFIG, value);
         break;
     case COMMON_STATUS:
         viommu_model_write_status(model, (uint8_t)(value & 0xff));
@@ -291,9 +289,15 @@ uint32_t viommu_model_bar_read(struct viommu_model *model, uint64_t offset, unsi
         return read_common(model, offset, width);
     }
     if (offset == VIOMMU_MODEL_ISR_OFFSET && width == 1) {
+        if (viommu_model_msix_is_on(model)) {
+            viommu_model_violate(model, "ISR read while MSI-X is on");
+        }
         isr = model->isr;
         model->isr = 0;
         return isr;
+    }
+    if (viommu_model_msix_has(model, offset)) {
+        return viommu_model_msix_read(model, offset, width);
     }
     if (offset >= VIOMMU_MODEL_DEVICE_OFFSET &&
         offset < VIOMMU_MODEL_DEVICE_OFFSET + (uint64_t)model->parameters.config_length) {
@@ -316,6 +320,8 @@ void viommu_model_bar_write(struct viommu_model *model, uint64_t offset, unsigne
     }
     if (offset < COMMON_LENGTH) {
         write_common(model, offset, width, value);
+    } else if (viommu_model_msix_has(model, offset)) {
+        viommu_model_msix_write(model, offset, width, value);
     } else if (offset >= VIOMMU_MODEL_NOTIFY_OFFSET) {
         doorbell(model, offset - VIOMMU_MODEL_NOTIFY_OFFSET, width, value);
     } else if (offset >= VIOMMU_MODEL_DEVICE_OFFSET &&
@@ -375,7 +381,9 @@ static void put_notify_multiplier(struct viommu_model *model)
 void viommu_model_build_capabilities(struct viommu_model *model)
 {
     static const uint8_t places[] = {CAPABILITY_FOREIGN, CAPABILITY_COMMON, CAPABILITY_ISR,
-                                     CAPABILITY_DEVICE,  CAPABILITY_NOTIFY, CAPABILITY_WINDOW};
+                                     CAPABILITY_DEVICE,  CAPABILITY_NOTIFY, CAPABILITY_WINDOW,
+                                     CAPABILITY_MSIX};
+    size_t count = sizeof places;
     uint8_t *last = &model->config[PCI_CAPABILITIES];
 
     memset(model->config + 0x40, 0, sizeof model->config - 0x40);
@@ -389,7 +397,12 @@ void viommu_model_build_capabilities(struct viommu_model *model)
                    20);
     put_notify_multiplier(model);
     put_capability(model, CAPABILITY_WINDOW, TYPE_WINDOW, 0, 0, 20);
-    for (size_t i = 0; i < sizeof places; i++) {
+    if (model->parameters.msix_vectors > 0) {
+        viommu_model_put_msix_capability(model, model->config + CAPABILITY_MSIX);
+    } else {
+        count--;
+    }
+    for (size_t i = 0; i < count; i++) {
         if (i > 0 && viommu_model_misbehaves(model, VIOMMU_MODEL_CAPABILITY_MISSING) &&
             viommu_model_argument_of(model, VIOMMU_MODEL_CAPABILITY_MISSING) ==
                 model->config[places[i] + 3]) {
@@ -468,6 +481,9 @@ uint32_t viommu_model_config_read(struct viommu_model *model, unsigned int offse
         (uint16_t)(PCI_STATUS_CAPABILITIES | (model->isr != 0 ? PCI_STATUS_INTERRUPT : 0)));
     viommu_model_put32(config + PCI_BAR4, viommu_model_half(model->bar_address, 0) | PCI_BAR_FLAGS);
     viommu_model_put32(config + PCI_BAR5, viommu_model_half(model->bar_address, 4));
+    if (model->parameters.msix_vectors > 0) {
+        viommu_model_put_msix_capability(model, config + CAPABILITY_MSIX);
+    }
     if (offset == WINDOW_DATA && window_is_open(model, width)) {
         return viommu_model_bar_read(model, viommu_model_get32(config + WINDOW_OFFSET), width);
     }
@@ -519,6 +535,10 @@ void viommu_model_config_write(struct viommu_model *model, unsigned int offset, 
         viommu_model_put16(config + PCI_COMMAND,
                            viommu_model_get16(config + PCI_COMMAND) &
                                (PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER | PCI_COMMAND_NO_INTX));
+    } else if (offset >= CAPABILITY_MSIX && offset < CAPABILITY_MSIX + 4 &&
+               model->parameters.msix_vectors > 0) {
+        memcpy(config + offset, bytes, width);
+        viommu_model_write_msix_control(model, viommu_model_get16(config + CAPABILITY_MSIX + 2));
     } else if (offset == WINDOW_BAR || offset == PCI_INTERRUPT_LINE) {
         config[offset] = bytes[0];
     } else if ((offset == WINDOW_OFFSET || offset == WINDOW_LENGTH) && width == 4) {

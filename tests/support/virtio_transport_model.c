@@ -10,6 +10,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum {
+    ISR_QUEUE = 1,
+    ISR_CONFIG = 2,
+};
+
 /* What the model implements. Other bits may be offered, to see that a driver leaves them alone. */
 static const uint64_t implemented_features =
     VIOMMU_MODEL_F_INPUT_RANGE | VIOMMU_MODEL_F_DOMAIN_RANGE | VIOMMU_MODEL_F_MAP_UNMAP |
@@ -49,22 +54,27 @@ bool viommu_model_strikes(struct viommu_model *model, enum viommu_model_misbehav
 
 /* ---- interrupts ------------------------------------------------------------------------------ */
 
-void viommu_model_raise_interrupt(struct viommu_model *model, uint8_t cause)
+void viommu_model_raise_interrupt(struct viommu_model *model, unsigned int source)
 {
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_NO_INTERRUPTS)) {
+    if (viommu_model_misbehaves(model, VIOMMU_MODEL_NO_INTERRUPTS) ||
+        viommu_model_misbehaves(model, VIOMMU_MODEL_GONE)) {
+        return;
+    }
+    if (viommu_model_msix_is_on(model)) {
+        viommu_model_send_message(model, source);
         return;
     }
     if (model->isr == 0) {
         model->counters.interrupts++;
     }
-    model->isr |= cause;
+    model->isr |= source == MODEL_CONFIG ? ISR_CONFIG : ISR_QUEUE;
 }
 
 void viommu_model_need_reset(struct viommu_model *model)
 {
     model->status |= STATUS_NEEDS_RESET;
     if ((model->status & STATUS_DRIVER_OK) != 0) {
-        viommu_model_raise_interrupt(model, MODEL_ISR_CONFIG);
+        viommu_model_raise_interrupt(model, MODEL_CONFIG);
     }
 }
 
@@ -83,6 +93,7 @@ void viommu_model_transport_reset(struct viommu_model *model)
     model->queue_select = 0;
     model->isr = 0;
     model->isr_seen = 0;
+    viommu_model_reset_vectors(model);
     model->mmio_selected = 0;
     model->held_count = 0;
 }
@@ -95,6 +106,8 @@ void viommu_model_transport_destroy(struct viommu_model *model)
 void viommu_model_transport_init(struct viommu_model *model)
 {
     model->mmio_known = 0;
+    viommu_model_reset_vectors(model);
+    viommu_model_msix_init(model);
     viommu_model_pci_init(model);
 }
 
@@ -242,6 +255,7 @@ void viommu_model_write_status(struct viommu_model *model, uint8_t value)
         if (!model->queues[VIOMMU_MODEL_REQUEST_QUEUE].enabled) {
             viommu_model_violate(model, "DRIVER_OK without a request queue");
         }
+        viommu_model_check_vectors(model);
     }
     model->status |= added;
     for (unsigned int i = 0; (added & STATUS_DRIVER_OK) != 0 && i < MODEL_QUEUES; i++) {

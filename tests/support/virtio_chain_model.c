@@ -143,7 +143,7 @@ static const char *add_descriptor(struct viommu_model *model, struct model_queue
     }
     queue->in_flight[id] = true;
     chain->ids[chain->count++] = id;
-    if ((model->accepted & VIOMMU_MODEL_F_INDIRECT_DESC) != 0) {
+    if (viommu_model_accepted(model, VIOMMU_MODEL_F_INDIRECT_DESC)) {
         known |= DESCRIPTOR_INDIRECT;
     }
     if ((flags_of(bytes) & ~known) != 0) {

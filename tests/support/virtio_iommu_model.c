@@ -33,15 +33,6 @@ enum {
 
     TAIL_SIZE = 4,
 
-    CONFIG_PAGE_SIZE_MASK = 0,
-    CONFIG_INPUT_START = 8,
-    CONFIG_INPUT_END = 16,
-    CONFIG_DOMAIN_START = 24,
-    CONFIG_DOMAIN_END = 28,
-    CONFIG_PROBE_SIZE = 32,
-    CONFIG_BYPASS = 36,
-    CONFIG_SIZE = 40,
-
     MAX_PIECES = 1024, /* of one DMA that is reported in pieces */
 };
 
@@ -108,7 +99,7 @@ void viommu_model_default_parameters(struct viommu_model_parameters *parameters)
         .domain_end = UINT32_MAX,
         .probe_size = 512,
         .initial_bypass = 1,
-        .config_length = CONFIG_SIZE,
+        .config_length = 40,
         .queue_size = {256, 256},
         .bar_address = UINT64_C(0x8000000000),
     };
@@ -333,14 +324,14 @@ static bool overlaps_mapping(const struct model_domain *domain, uint64_t first, 
     return index < domain->count && domain->mappings[index].first <= last;
 }
 
-static bool insert_mapping(struct model_domain *domain, const struct model_mapping *mapping)
+static bool insert_mapping(struct model_domain *domain, const struct viommu_model_mapping *mapping)
 {
     size_t index = search_mapping(domain, mapping->first);
 
     if (domain->count == domain->capacity) {
         size_t capacity = domain->capacity > 0 ? 2 * domain->capacity : 8;
-        struct model_mapping *mappings =
-            realloc(domain->mappings, capacity * sizeof(struct model_mapping));
+        struct viommu_model_mapping *mappings =
+            realloc(domain->mappings, capacity * sizeof(struct viommu_model_mapping));
 
         if (mappings == NULL) {
             return false;
@@ -388,96 +379,14 @@ static bool domain_conflicts(const struct model_domain *domain,
     return false;
 }
 
-/* ---- the config structure -------------------------------------------------------------------- */
-
-static bool offers(const struct viommu_model *model, uint64_t feature)
+bool viommu_model_offers(const struct viommu_model *model, uint64_t feature)
 {
     return (model->parameters.offered_features & feature) != 0;
 }
 
-static bool accepted(const struct viommu_model *model, uint64_t feature)
+bool viommu_model_accepted(const struct viommu_model *model, uint64_t feature)
 {
     return (model->accepted & feature) != 0;
-}
-
-uint32_t viommu_model_device_read(struct viommu_model *model, uint64_t offset, unsigned int width)
-{
-    const struct viommu_model_parameters *parameters = &model->parameters;
-    uint8_t bytes[CONFIG_SIZE] = {0};
-    uint64_t feature = 0;
-
-    if (offset >= parameters->config_length || offset + width > parameters->config_length ||
-        offset + width > CONFIG_SIZE) {
-        viommu_model_violate(model, "config read behind the end: offset %" PRIu64, offset);
-        return 0;
-    }
-    if ((model->status & STATUS_DRIVER) == 0) {
-        viommu_model_violate(model, "config read before DRIVER");
-    }
-    if (width != (offset < CONFIG_BYPASS ? 4U : 1U) || offset % width != 0) {
-        viommu_model_violate(model, "config read of %u bytes at offset %" PRIu64, width, offset);
-    }
-    if (offset >= CONFIG_BYPASS) {
-        feature = VIOMMU_MODEL_F_BYPASS_CONFIG;
-    } else if (offset >= CONFIG_PROBE_SIZE) {
-        feature = VIOMMU_MODEL_F_PROBE;
-    } else if (offset >= CONFIG_DOMAIN_START) {
-        feature = VIOMMU_MODEL_F_DOMAIN_RANGE;
-    } else if (offset >= CONFIG_INPUT_START) {
-        feature = VIOMMU_MODEL_F_INPUT_RANGE;
-    }
-    if (feature != 0 && !offers(model, feature)) {
-        viommu_model_violate(model, "config read of a field whose feature is not offered: %" PRIu64,
-                             offset);
-    }
-    viommu_model_put64(bytes + CONFIG_PAGE_SIZE_MASK, parameters->page_size_mask);
-    viommu_model_put64(bytes + CONFIG_INPUT_START, parameters->input_start);
-    viommu_model_put64(bytes + CONFIG_INPUT_END, parameters->input_end);
-    viommu_model_put32(bytes + CONFIG_DOMAIN_START, parameters->domain_start);
-    viommu_model_put32(bytes + CONFIG_DOMAIN_END, parameters->domain_end);
-    viommu_model_put32(bytes + CONFIG_PROBE_SIZE, parameters->probe_size);
-    bytes[CONFIG_BYPASS] = model->bypass;
-    if (width == 4) {
-        return viommu_model_get32(bytes + offset);
-    }
-    return width == 2 ? viommu_model_get16(bytes + offset) : bytes[offset];
-}
-
-/* Drops the cached identities of unattached endpoints: bypass is over at once. */
-static void forget_unattached_identity(struct viommu_model *model)
-{
-    for (size_t i = 0; i < model->endpoint_count; i++) {
-        struct model_endpoint *endpoint = &model->endpoints[i];
-        size_t kept = 0;
-
-        for (size_t j = 0; j < endpoint->cache_count; j++) {
-            if (endpoint->cache[j].attached) {
-                endpoint->cache[kept++] = endpoint->cache[j];
-            }
-        }
-        endpoint->cache_count = kept;
-    }
-}
-
-void viommu_model_device_write(struct viommu_model *model, uint64_t offset, unsigned int width,
-                               uint32_t value)
-{
-    if (offset != CONFIG_BYPASS || width != 1 || offset >= model->parameters.config_length) {
-        viommu_model_violate(model, "config write of %u bytes at offset %" PRIu64, width, offset);
-        return;
-    }
-    if ((model->status & STATUS_FEATURES_OK) == 0 ||
-        !accepted(model, VIOMMU_MODEL_F_BYPASS_CONFIG)) {
-        viommu_model_violate(model, "write to bypass without BYPASS_CONFIG negotiated");
-        return;
-    }
-    if (value > 1) {
-        viommu_model_violate(model, "write of %" PRIu32 " to bypass", value);
-    }
-    model->bypass = (uint8_t)(value & 1);
-    if (model->bypass == 0) {
-        forget_unattached_identity(model);
-    }
 }
 
 /* ---- requests -------------------------------------------------------------------------------- */
@@ -491,28 +400,36 @@ static uint64_t granule_mask(const struct viommu_model *model)
 
 static bool domain_in_range(const struct viommu_model *model, uint32_t domain)
 {
-    return !offers(model, VIOMMU_MODEL_F_DOMAIN_RANGE) ||
+    return !viommu_model_offers(model, VIOMMU_MODEL_F_DOMAIN_RANGE) ||
            (domain >= model->parameters.domain_start && domain <= model->parameters.domain_end);
 }
 
 static bool input_in_range(const struct viommu_model *model, uint64_t first, uint64_t last)
 {
-    return !offers(model, VIOMMU_MODEL_F_INPUT_RANGE) ||
+    return !viommu_model_offers(model, VIOMMU_MODEL_F_INPUT_RANGE) ||
            (first >= model->parameters.input_start && last <= model->parameters.input_end);
 }
 
 static void check_domain(struct viommu_model *model, uint32_t domain)
 {
-    if (!domain_in_range(model, domain) && accepted(model, VIOMMU_MODEL_F_DOMAIN_RANGE)) {
+    if (!domain_in_range(model, domain) &&
+        viommu_model_accepted(model, VIOMMU_MODEL_F_DOMAIN_RANGE)) {
         viommu_model_violate(model, "domain %" PRIu32 " is outside domain_range", domain);
     }
+}
+
+/* Whether the device cannot take an endpoint out of its domain, because it is not alone there. */
+static bool is_stuck(const struct viommu_model *model, const struct model_endpoint *endpoint)
+{
+    return model->parameters.lone_detach && endpoint->domain->endpoints > 1;
 }
 
 static int attach(struct viommu_model *model, const struct viommu_model_request *request,
                   const uint8_t *bytes)
 {
     const struct viommu_model_parameters *parameters = &model->parameters;
-    uint32_t known = accepted(model, VIOMMU_MODEL_F_BYPASS_CONFIG) ? ATTACH_FLAG_BYPASS : 0;
+    uint32_t known =
+        viommu_model_accepted(model, VIOMMU_MODEL_F_BYPASS_CONFIG) ? ATTACH_FLAG_BYPASS : 0;
     bool bypass = (request->flags & ATTACH_FLAG_BYPASS) != 0;
     struct model_endpoint *endpoint = find_endpoint(model, request->endpoint);
     struct model_domain *domain = find_domain(model, request->domain);
@@ -539,7 +456,7 @@ static int attach(struct viommu_model *model, const struct viommu_model_request 
         if (parameters->keep_on_reattach) {
             return domain->bypass == bypass ? VIOMMU_MODEL_S_OK : VIOMMU_MODEL_S_INVAL;
         }
-    } else if (endpoint->domain != NULL && parameters->no_move) {
+    } else if (endpoint->domain != NULL && (parameters->no_move || is_stuck(model, endpoint))) {
         return VIOMMU_MODEL_S_UNSUPP;
     }
     domain_dies = endpoint->domain != NULL && endpoint->domain->endpoints == 1;
@@ -585,6 +502,9 @@ static int detach(struct viommu_model *model, const struct viommu_model_request 
     if (endpoint->domain == NULL || endpoint->domain->id != request->domain) {
         return VIOMMU_MODEL_S_INVAL;
     }
+    if (is_stuck(model, endpoint)) {
+        return VIOMMU_MODEL_S_UNSUPP;
+    }
     leave_domain(model, endpoint);
     return VIOMMU_MODEL_S_OK;
 }
@@ -601,13 +521,26 @@ static bool hits_reserved_region(const struct viommu_model *model,
     return false;
 }
 
+/* Whether there is no room for another mapping, in the domain or at all. */
+static bool is_full(const struct viommu_model *model, const struct model_domain *domain)
+{
+    const struct viommu_model_parameters *parameters = &model->parameters;
+    size_t all = 0;
+
+    for (size_t i = 0; i < model->domain_count; i++) {
+        all += model->domains[i]->count;
+    }
+    return (parameters->max_mappings != 0 && domain->count >= parameters->max_mappings) ||
+           (parameters->max_all_mappings != 0 && all >= parameters->max_all_mappings);
+}
+
 static int map(struct viommu_model *model, const struct viommu_model_request *request)
 {
     uint32_t known = MAP_FLAG_READ | MAP_FLAG_WRITE |
-                     (accepted(model, VIOMMU_MODEL_F_MMIO) ? MAP_FLAG_MMIO : 0U);
+                     (viommu_model_accepted(model, VIOMMU_MODEL_F_MMIO) ? MAP_FLAG_MMIO : 0U);
     struct model_domain *domain = find_domain(model, request->domain);
-    struct model_mapping mapping = {request->virt_start, request->virt_end, request->phys_start,
-                                    request->flags};
+    struct viommu_model_mapping mapping = {request->virt_start, request->virt_end,
+                                           request->phys_start, request->flags};
 
     check_domain(model, request->domain);
     if ((request->flags & ~known) != 0) {
@@ -626,10 +559,13 @@ static int map(struct viommu_model *model, const struct viommu_model_request *re
         return VIOMMU_MODEL_S_RANGE;
     }
     if (!input_in_range(model, mapping.first, mapping.last)) {
-        if (accepted(model, VIOMMU_MODEL_F_INPUT_RANGE)) {
+        if (viommu_model_accepted(model, VIOMMU_MODEL_F_INPUT_RANGE)) {
             viommu_model_violate(model, "MAP of 0x%" PRIx64 " to 0x%" PRIx64 ": not in input_range",
                                  mapping.first, mapping.last);
         }
+        return VIOMMU_MODEL_S_RANGE;
+    }
+    if (mapping.last == UINT64_MAX && model->parameters.no_top) {
         return VIOMMU_MODEL_S_RANGE;
     }
     if (mapping.last - mapping.first > UINT64_MAX - mapping.physical) {
@@ -645,13 +581,13 @@ static int map(struct viommu_model *model, const struct viommu_model_request *re
     }
     if (hits_reserved_region(model, domain, mapping.first, mapping.last)) {
         /* Without PROBE a driver cannot know. */
-        if (accepted(model, VIOMMU_MODEL_F_PROBE)) {
+        if (viommu_model_accepted(model, VIOMMU_MODEL_F_PROBE)) {
             viommu_model_violate(model, "MAP of 0x%" PRIx64 " to 0x%" PRIx64 ": a reserved region",
                                  mapping.first, mapping.last);
         }
         return VIOMMU_MODEL_S_INVAL;
     }
-    if (model->parameters.max_mappings != 0 && domain->count >= model->parameters.max_mappings) {
+    if (is_full(model, domain)) {
         return VIOMMU_MODEL_S_NOMEM;
     }
     return insert_mapping(domain, &mapping) ? VIOMMU_MODEL_S_OK : VIOMMU_MODEL_S_NOMEM;
@@ -689,7 +625,7 @@ static int unmap(struct viommu_model *model, const struct viommu_model_request *
     }
     index = search_mapping(domain, first);
     while (index + whole < domain->count && domain->mappings[index + whole].first <= last) {
-        const struct model_mapping *mapping = &domain->mappings[index + whole];
+        const struct viommu_model_mapping *mapping = &domain->mappings[index + whole];
 
         if (mapping->first < first || mapping->last > last) {
             cut = true;
@@ -841,6 +777,14 @@ static bool check_framing(struct viommu_model *model, const struct model_pending
     return false;
 }
 
+static bool prepare_answer(struct model_pending *pending, size_t length)
+{
+    pending->answer_length = length;
+    pending->status_offset = length - TAIL_SIZE;
+    pending->answer = calloc(1, length);
+    return pending->answer != NULL;
+}
+
 /* Understands the request and makes room for the answer. false: answer with used length 0. */
 static bool parse(struct viommu_model *model, struct model_pending *pending)
 {
@@ -860,16 +804,17 @@ static bool parse(struct viommu_model *model, struct model_pending *pending)
     if (readable == 0) {
         viommu_model_violate(model, "request of unknown type %u", type);
         model->counters.requests[0]++;
-        return false;
+        return model->parameters.unknown_is_unsupp && pending->request_length >= 4 &&
+               writable >= TAIL_SIZE && prepare_answer(pending, TAIL_SIZE);
     }
     model->counters.requests[type]++;
     if ((type == VIOMMU_MODEL_MAP || type == VIOMMU_MODEL_UNMAP) &&
-        !accepted(model, VIOMMU_MODEL_F_MAP_UNMAP)) {
+        !viommu_model_accepted(model, VIOMMU_MODEL_F_MAP_UNMAP)) {
         viommu_model_violate(model, "MAP or UNMAP without MAP_UNMAP negotiated");
         return false;
     }
     if (type == VIOMMU_MODEL_PROBE) {
-        if (!accepted(model, VIOMMU_MODEL_F_PROBE)) {
+        if (!viommu_model_accepted(model, VIOMMU_MODEL_F_PROBE)) {
             viommu_model_violate(model, "PROBE without PROBE negotiated");
             return false;
         }
@@ -880,15 +825,34 @@ static bool parse(struct viommu_model *model, struct model_pending *pending)
         pending->request_length < readable || writable < TAIL_SIZE || expected > MODEL_MAX_PROBE) {
         return false;
     }
-    /* The status sits where the type puts it, not at the end of a buffer that is too long. */
-    pending->answer_length = (size_t)(writable < expected ? writable : expected);
-    pending->status_offset = pending->answer_length - TAIL_SIZE;
-    pending->answer = calloc(1, pending->answer_length);
-    if (pending->answer == NULL) {
-        return false;
-    }
     decode(bytes, &pending->decoded);
-    return true;
+    /* The status sits where the type puts it, not at the end of a buffer that is too long. */
+    return prepare_answer(pending, (size_t)(writable < expected ? writable : expected));
+}
+
+/* Returns the status. */
+static int do_request(struct viommu_model *model, struct model_pending *pending,
+                      const uint8_t *bytes)
+{
+    const struct viommu_model_request *request = &pending->decoded;
+
+    if (request->type < 32 && (model->parameters.unsupported >> request->type & 1) != 0) {
+        return VIOMMU_MODEL_S_UNSUPP;
+    }
+    switch (request->type) {
+    case VIOMMU_MODEL_ATTACH:
+        return attach(model, request, bytes);
+    case VIOMMU_MODEL_DETACH:
+        return detach(model, request, bytes);
+    case VIOMMU_MODEL_MAP:
+        return map(model, request);
+    case VIOMMU_MODEL_UNMAP:
+        return unmap(model, request, bytes);
+    case VIOMMU_MODEL_PROBE:
+        return probe(model, pending, bytes);
+    default:
+        return VIOMMU_MODEL_S_UNSUPP;
+    }
 }
 
 void viommu_model_perform(struct viommu_model *model, struct model_pending *pending)
@@ -908,23 +872,29 @@ void viommu_model_perform(struct viommu_model *model, struct model_pending *pend
     }
     pending->status = scripted_status(model, pending->decoded.type);
     if (pending->status < 0) {
-        if (viommu_model_strikes(model, VIOMMU_MODEL_NOT_PERFORMED)) {
-            pending->status = VIOMMU_MODEL_S_OK;
-        } else if (pending->decoded.type == VIOMMU_MODEL_ATTACH) {
-            pending->status = attach(model, &pending->decoded, bytes);
-        } else if (pending->decoded.type == VIOMMU_MODEL_DETACH) {
-            pending->status = detach(model, &pending->decoded, bytes);
-        } else if (pending->decoded.type == VIOMMU_MODEL_MAP) {
-            pending->status = map(model, &pending->decoded);
-        } else if (pending->decoded.type == VIOMMU_MODEL_UNMAP) {
-            pending->status = unmap(model, &pending->decoded, bytes);
-        } else {
-            pending->status = probe(model, pending, bytes);
-        }
+        pending->status = viommu_model_strikes(model, VIOMMU_MODEL_NOT_PERFORMED)
+                              ? VIOMMU_MODEL_S_OK
+                              : do_request(model, pending, bytes);
     }
     pending->answer[pending->status_offset] = (uint8_t)pending->status;
     if (model->observer != NULL) {
         model->observer(model->observer_ctx, &pending->decoded, pending->status);
+    }
+}
+
+/* Drops the cached identities of unattached endpoints: bypass is over at once. */
+void viommu_model_forget_unattached_identity(struct viommu_model *model)
+{
+    for (size_t i = 0; i < model->endpoint_count; i++) {
+        struct model_endpoint *endpoint = &model->endpoints[i];
+        size_t kept = 0;
+
+        for (size_t j = 0; j < endpoint->cache_count; j++) {
+            if (endpoint->cache[j].attached) {
+                endpoint->cache[kept++] = endpoint->cache[j];
+            }
+        }
+        endpoint->cache_count = kept;
     }
 }
 
@@ -966,7 +936,7 @@ struct translation {
     uint64_t physical;
     uint64_t last; /* the same verdict holds up to here at least */
     bool cached;
-    const struct model_mapping *mapping;
+    const struct viommu_model_mapping *mapping;
 };
 
 static bool permits(const struct viommu_model *model, uint32_t flags, bool write)
@@ -980,15 +950,16 @@ static bool permits(const struct viommu_model *model, uint32_t flags, bool write
 static bool unattached_bypass(const struct viommu_model *model)
 {
     /* BYPASS_CONFIG counts once it is offered: a driver does not end bypass by not accepting it. */
-    if (offers(model, VIOMMU_MODEL_F_BYPASS_CONFIG) && model->bypass != 0) {
+    if (viommu_model_offers(model, VIOMMU_MODEL_F_BYPASS_CONFIG) && model->bypass != 0) {
         return true;
     }
-    return (model->status & STATUS_FEATURES_OK) != 0 && accepted(model, VIOMMU_MODEL_F_BYPASS);
+    return (model->status & STATUS_FEATURES_OK) != 0 &&
+           viommu_model_accepted(model, VIOMMU_MODEL_F_BYPASS);
 }
 
 static struct translation translate_mapping(const struct viommu_model *model,
-                                            const struct model_mapping *mapping, uint64_t iova,
-                                            bool write)
+                                            const struct viommu_model_mapping *mapping,
+                                            uint64_t iova, bool write)
 {
     struct translation result = {.last = mapping->last, .mapping = mapping};
 
@@ -1287,6 +1258,19 @@ size_t viommu_model_mapping_count(const struct viommu_model *model, uint32_t dom
     const struct model_domain *found = find_domain(model, domain);
 
     return found != NULL ? found->count : 0;
+}
+
+bool viommu_model_mapping_at(const struct viommu_model *model, uint32_t domain, uint64_t iova,
+                             struct viommu_model_mapping *mapping)
+{
+    const struct model_domain *found = find_domain(model, domain);
+    size_t index = found != NULL ? search_mapping(found, iova) : 0;
+
+    if (found == NULL || index == found->count || found->mappings[index].first > iova) {
+        return false;
+    }
+    *mapping = found->mappings[index];
+    return true;
 }
 
 bool viommu_model_domain_of(const struct viommu_model *model, uint32_t endpoint, uint32_t *domain)

@@ -144,11 +144,16 @@ struct viommu_model_parameters {
     uint16_t msix_vectors;  /**< of virtio-pci, 64 at most; default 0: no MSI-X, as QEMU 7.2 */
     uint64_t bar_address;   /**< what the BAR register holds at first; default 0x8000000000 */
 
-    unsigned int reset_reads; /**< reads of device_status that still show the old one; default 0 */
-    uint32_t max_domains;     /**< then ATTACH answers NOMEM; default 0: no limit */
-    uint32_t max_mappings;    /**< per domain, then MAP answers NOMEM; default 0: no limit */
-    bool no_move;             /**< ATTACH of an attached endpoint is UNSUPP */
-    bool one_endpoint;        /**< a second endpoint in a domain is UNSUPP */
+    unsigned int reset_reads;  /**< reads of device_status that still show the old one; default 0 */
+    uint32_t max_domains;      /**< then ATTACH answers NOMEM; default 0: no limit */
+    uint32_t max_mappings;     /**< per domain, then MAP answers NOMEM; default 0: no limit */
+    uint32_t max_all_mappings; /**< in all domains, then MAP answers NOMEM; default 0: no limit */
+    uint32_t unsupported;   /**< a bit for each request type: answered UNSUPP, and not performed */
+    bool unknown_is_unsupp; /**< unknown types are answered UNSUPP (QEMU); default: length 0 */
+    bool no_top;            /**< MAP up to 2^64 - 1 is RANGE, as some devices have it */
+    bool no_move;           /**< ATTACH of an attached endpoint is UNSUPP */
+    bool lone_detach;       /**< who is not alone in a domain cannot leave it: UNSUPP */
+    bool one_endpoint;      /**< a second endpoint in a domain is UNSUPP */
     bool keep_on_reattach; /**< ATTACH to the same domain keeps mappings; default: detaches first */
     bool partial_unmap;    /**< an UNMAP that cuts removes what precedes the cut mapping (QEMU) */
     bool fixed_framing;    /**< any framing but one readable + one writable, exact: length 0 */
@@ -200,6 +205,16 @@ void viommu_model_remove_endpoint(struct viommu_model *model, uint32_t endpoint)
  */
 bool viommu_model_set_probe_bytes(struct viommu_model *model, uint32_t endpoint, const void *bytes,
                                   size_t size);
+
+/**
+ * Changes the configuration: page_size_mask, input_*, domain_* and probe_size of `next` count from
+ * now on, for requests too. The generation changes, and once DRIVER_OK is set there is an interrupt.
+ *
+ * @param after_reads 0: at once; else the change comes right behind so many reads of fields. A
+ *                    second call replaces the first.
+ */
+void viommu_model_change_config(struct viommu_model *model,
+                                const struct viommu_model_parameters *next, uint64_t after_reads);
 
 /* ---- what the fake OS forwards ------------------------------------------------------------- */
 
@@ -353,6 +368,19 @@ uint8_t viommu_model_bypass(const struct viommu_model *model);
 size_t viommu_model_domain_count(const struct viommu_model *model);
 bool viommu_model_domain_exists(const struct viommu_model *model, uint32_t domain);
 size_t viommu_model_mapping_count(const struct viommu_model *model, uint32_t domain);
+
+/** A mapping, as MAP has made it. */
+struct viommu_model_mapping {
+    uint64_t first;
+    uint64_t last; /**< inclusive */
+    uint64_t physical;
+    uint32_t flags;
+};
+
+/** The mapping that an address lies in. false: there is none. */
+bool viommu_model_mapping_at(const struct viommu_model *model, uint32_t domain, uint64_t iova,
+                             struct viommu_model_mapping *mapping);
+
 /** The domain an endpoint is attached to. false: unattached. */
 bool viommu_model_domain_of(const struct viommu_model *model, uint32_t endpoint, uint32_t *domain);
 /** Empty event buffers the device holds (announced by a doorbell). */
@@ -402,6 +430,9 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_NOT_COMPLETED,    /**< performed, but its used entry never comes */
     VIOMMU_MODEL_SCRIBBLE,         /**< after it, overwrites the chain's descriptors with 0xff */
     VIOMMU_MODEL_NEEDS_RESET_AFTER, /**< completed, then DEVICE_NEEDS_RESET */
+
+    /* `nth` picks the read of a field of the configuration: 1 is the next, 0 every one. */
+    VIOMMU_MODEL_CONFIG_FLICKERS, /**< it comes out XORed with `argument`; same generation */
 
     /* `nth` picks the vector that is written to a vector register: 1 is the next, 0 every one. */
     VIOMMU_MODEL_NO_VECTORS, /**< it reads back as 0xffff: there was no room for it */

@@ -4,7 +4,8 @@
 #define VIRTIO_IOMMU_MODEL_INTERNAL_H
 
 /*
- * What the files of the model share: the device itself (virtio_iommu_model.c), its side of the rings
+ * What the files of the model share: the device itself (virtio_iommu_model.c), its
+ * configuration (virtio_config_model.c), its side of the rings
  * (virtio_ring_model.c, virtio_chain_model.c, virtio_notification_model.c), what all transports have (virtio_transport_model.c), virtio-pci
  * (virtio_pci_model.c, virtio_msix_model.c), and virtio-mmio (virtio_mmio_model.c).
  */
@@ -40,25 +41,18 @@ enum {
     MODEL_SOURCES,
 };
 
-struct model_mapping {
-    uint64_t first;
-    uint64_t last;
-    uint64_t physical;
-    uint32_t flags;
-};
-
 struct model_domain {
     uint32_t id;
     bool bypass;
     size_t endpoints;
-    struct model_mapping *mappings; /* sorted, disjoint */
+    struct viommu_model_mapping *mappings; /* sorted, disjoint */
     size_t count;
     size_t capacity;
 };
 
 /* A translation that an endpoint has used and may keep for a while. */
 struct model_cached {
-    struct model_mapping mapping;
+    struct viommu_model_mapping mapping;
     bool attached; /* else it is the identity of an unattached endpoint */
     bool identity;
     uint32_t domain;
@@ -160,6 +154,8 @@ struct model_misbehaviour {
 struct viommu_model {
     struct viommu_model_parameters parameters;
     struct viommu_model_memory memory;
+    struct viommu_model_parameters next_config; /* when reads_to_change gets to 0 */
+    uint64_t reads_to_change;
     struct viommu_model_counters counters;
     char violations[MODEL_KEPT_VIOLATIONS][160];
     size_t violation_count;
@@ -327,7 +323,10 @@ void viommu_model_doorbell(struct viommu_model *model, unsigned int number);
 bool viommu_model_send_event(struct viommu_model *model, const uint8_t *bytes, size_t size,
                              uint32_t length, bool may_hold);
 
-/* The device half. */
+/* The device half. Whether a feature was offered, or accepted. */
+bool viommu_model_offers(const struct viommu_model *model, uint64_t feature);
+bool viommu_model_accepted(const struct viommu_model *model, uint64_t feature);
+void viommu_model_forget_unattached_identity(struct viommu_model *model);
 uint32_t viommu_model_device_read(struct viommu_model *model, uint64_t offset, unsigned int width);
 void viommu_model_device_write(struct viommu_model *model, uint64_t offset, unsigned int width,
                                uint32_t value);

@@ -16,7 +16,7 @@ enum {
 
 static bool has_event_index(const struct viommu_model *model)
 {
-    return (model->accepted & VIOMMU_MODEL_F_EVENT_IDX) != 0;
+    return viommu_model_accepted(model, VIOMMU_MODEL_F_EVENT_IDX);
 }
 
 /* Whether an index has passed the event: the event is one of those from `old` to before `now`. */

@@ -1320,6 +1320,16 @@ size_t viommu_model_flood(struct viommu_model *model, uint32_t endpoint, uint64_
     return sent;
 }
 
+void viommu_model_storm(struct viommu_model *model, uint32_t endpoint, uint64_t address,
+                        uint64_t count)
+{
+    uint8_t event[MODEL_EVENT_SIZE];
+
+    build_event(event, EVENT_REASON_MAPPING, endpoint, address,
+                EVENT_FLAG_ADDRESS | EVENT_FLAG_READ);
+    viommu_model_start_storm(model, event, count);
+}
+
 bool viommu_model_inject_event(struct viommu_model *model, const void *bytes, size_t size,
                                uint32_t length)
 {

@@ -428,20 +428,32 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_STATUS_VALUE,     /**< performed, but the status byte says `argument` */
     VIOMMU_MODEL_NOT_PERFORMED,    /**< says OK and does nothing (no driver can notice) */
     VIOMMU_MODEL_NOT_COMPLETED,    /**< performed, but its used entry never comes */
-    VIOMMU_MODEL_SCRIBBLE,         /**< after it, overwrites the chain's descriptors with 0xff */
-    VIOMMU_MODEL_NEEDS_RESET_AFTER, /**< completed, then DEVICE_NEEDS_RESET */
+    VIOMMU_MODEL_SCRIBBLE_AVAILABLE, /**< after it, overwrites the available ring with 0xff, where
+                                          nothing waits to be fetched */
+    VIOMMU_MODEL_SCRIBBLE,           /**< after it, overwrites the chain's descriptors with 0xff */
+    VIOMMU_MODEL_NEEDS_RESET_AFTER,  /**< completed, then DEVICE_NEEDS_RESET */
 
     /* `nth` picks the read of a field of the configuration: 1 is the next, 0 every one. */
     VIOMMU_MODEL_CONFIG_FLICKERS, /**< it comes out XORed with `argument`; same generation */
 
+    /* `nth` picks the read of one half of the device's features: 1 is the next, 0 every one. */
+    VIOMMU_MODEL_FEATURES_FLICKER, /**< it comes out XORed with its half of `argument` */
+
+    /* `nth` picks the access of a register: 1 is the next. */
+    VIOMMU_MODEL_NEEDS_RESET_AT_ACCESS, /**< just before it, as VIOMMU_MODEL_NEEDS_RESET */
+    VIOMMU_MODEL_GONE_AT_ACCESS,        /**< from it on, as VIOMMU_MODEL_GONE */
+
     /* `nth` picks the vector that is written to a vector register: 1 is the next, 0 every one. */
     VIOMMU_MODEL_NO_VECTORS, /**< it reads back as 0xffff: there was no room for it */
 
-    /* The transport; `nth` is ignored. */
+    /* The transport; `nth` is ignored, but picks the cfg_type where "all capabilities" stands. */
     VIOMMU_MODEL_REFUSE_FEATURES,      /**< FEATURES_OK never stays */
     VIOMMU_MODEL_NEEDS_RESET,          /**< at once: DEVICE_NEEDS_RESET is set, work stops */
     VIOMMU_MODEL_GONE,                 /**< everything reads as all ones, work stops */
     VIOMMU_MODEL_RESET_HANGS,          /**< device_status never goes back to 0 */
+    VIOMMU_MODEL_STATUS_IS,            /**< device_status reads as `argument` */
+    VIOMMU_MODEL_PCI_ID,               /**< vendor and device ID read as `argument` */
+    VIOMMU_MODEL_BAR_SIZE_IS,          /**< BAR 4 is said to have `argument` bytes */
     VIOMMU_MODEL_GENERATION_CHANGES,   /**< for `argument` reads of it; 0: always */
     VIOMMU_MODEL_QUEUE_SIZE,           /**< both queues offer size `argument` (0, 3, 1, ...) */
     VIOMMU_MODEL_QUEUE_COUNT,          /**< num_queues reads as `argument`; with virtio-mmio, queues
@@ -453,6 +465,8 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_MMIO_DEVICE_ID,       /**< DeviceID is `argument` (0: an empty slot) */
     VIOMMU_MODEL_CAPABILITY_LOOP,      /**< the last capability points back to the first */
     VIOMMU_MODEL_CAPABILITY_POINTER,   /**< the capability pointer in 0x34 is `argument` */
+    VIOMMU_MODEL_CAPABILITY_DECOY,     /**< one with cfg_type = argument and a BAR that cannot be
+                                            used comes before the true one */
     VIOMMU_MODEL_CAPABILITY_BAR,       /**< all capabilities name BAR `argument` (6, 255) */
     VIOMMU_MODEL_CAPABILITY_OFFSET,    /**< all capabilities have this offset (argument) */
     VIOMMU_MODEL_CAPABILITY_LENGTH,    /**< all capabilities have this length (argument) */
@@ -487,6 +501,20 @@ bool viommu_model_inject_event(struct viommu_model *model, const void *bytes, si
 size_t viommu_model_flood(struct viommu_model *model, uint32_t endpoint, uint64_t address,
                           size_t count);
 
+/**
+ * Fills every event buffer that there is, and every one that is made available later, with a report
+ * of a fault that never was; `count` times, or until the device is reset.
+ */
+void viommu_model_storm(struct viommu_model *model, uint32_t endpoint, uint64_t address,
+                        uint64_t count);
+/** How many of those are left to be sent. */
+uint64_t viommu_model_storm_left(const struct viommu_model *model);
+
+/** Adds an entry to the used ring of a queue that answers nothing: any id, any length. */
+void viommu_model_inject_used(struct viommu_model *model, unsigned int queue, uint32_t id,
+                              uint32_t length);
+/** Completes the last request that was completed once more. */
+void viommu_model_complete_again(struct viommu_model *model);
 /** Adds an entry to the event queue's used ring that answers nothing: any id, any length. */
 void viommu_model_inject_used_event(struct viommu_model *model, uint32_t id, uint32_t length);
 

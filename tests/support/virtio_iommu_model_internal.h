@@ -204,6 +204,10 @@ struct viommu_model {
     struct model_queue queues[MODEL_QUEUES];
     uint8_t held[MODEL_HELD_EVENTS][MODEL_EVENT_SIZE];
     size_t held_count;
+    uint8_t storm[MODEL_EVENT_SIZE]; /* what all event buffers get */
+    uint64_t storm_left;
+    uint32_t last_id; /* of the request that was completed last, and what was said of it */
+    uint32_t last_length;
 
     /* device */
     uint8_t bypass;
@@ -232,6 +236,9 @@ uint32_t viommu_model_all_ones(unsigned int width);
 bool viommu_model_misbehaves(const struct viommu_model *model, enum viommu_model_misbehaviour what);
 uint64_t viommu_model_argument_of(const struct viommu_model *model,
                                   enum viommu_model_misbehaviour what);
+/* The argument of a misbehaviour that is on, else the truth. */
+uint32_t viommu_model_lie_or(const struct viommu_model *model, enum viommu_model_misbehaviour what,
+                             uint32_t truth);
 /* Whether a misbehaviour applies to the event that is happening now; counts down. */
 bool viommu_model_strikes(struct viommu_model *model, enum viommu_model_misbehaviour what);
 void viommu_model_raise_interrupt(struct viommu_model *model, unsigned int source);
@@ -318,6 +325,7 @@ void viommu_model_publish_used(struct viommu_model *model, struct model_queue *q
 /* The rings. */
 void viommu_model_queue_started(struct viommu_model *model, unsigned int number);
 void viommu_model_reset_queue(struct model_queue *queue);
+void viommu_model_start_storm(struct viommu_model *model, const uint8_t *event, uint64_t count);
 void viommu_model_doorbell(struct viommu_model *model, unsigned int number);
 /* Delivers, holds or drops a report. */
 bool viommu_model_send_event(struct viommu_model *model, const uint8_t *bytes, size_t size,

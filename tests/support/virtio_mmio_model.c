@@ -56,19 +56,11 @@ enum {
     QUEUE_IS_COMPLETE = 0xff,
 };
 
-static uint32_t identity(const struct viommu_model *model, enum viommu_model_misbehaviour lie,
-                         uint32_t truth)
-{
-    return viommu_model_misbehaves(model, lie)
-               ? (uint32_t)(viommu_model_argument_of(model, lie) & UINT32_MAX)
-               : truth;
-}
-
 static bool is_what_it_says(const struct viommu_model *model)
 {
-    return identity(model, VIOMMU_MODEL_MMIO_MAGIC, MAGIC) == MAGIC &&
-           identity(model, VIOMMU_MODEL_MMIO_VERSION, VERSION) == VERSION &&
-           identity(model, VIOMMU_MODEL_MMIO_DEVICE_ID, DEVICE_ID) != 0;
+    return viommu_model_lie_or(model, VIOMMU_MODEL_MMIO_MAGIC, MAGIC) == MAGIC &&
+           viommu_model_lie_or(model, VIOMMU_MODEL_MMIO_VERSION, VERSION) == VERSION &&
+           viommu_model_lie_or(model, VIOMMU_MODEL_MMIO_DEVICE_ID, DEVICE_ID) != 0;
 }
 
 /* Who has not looked what it is, or has seen that it is nothing, must leave the rest alone. */
@@ -157,13 +149,13 @@ static uint32_t read_register(struct viommu_model *model, uint64_t offset)
     switch (offset) {
     case REGISTER_MAGIC:
         model->mmio_known |= KNOWS_MAGIC;
-        return identity(model, VIOMMU_MODEL_MMIO_MAGIC, MAGIC);
+        return viommu_model_lie_or(model, VIOMMU_MODEL_MMIO_MAGIC, MAGIC);
     case REGISTER_VERSION:
         model->mmio_known |= KNOWS_VERSION;
-        return identity(model, VIOMMU_MODEL_MMIO_VERSION, VERSION);
+        return viommu_model_lie_or(model, VIOMMU_MODEL_MMIO_VERSION, VERSION);
     case REGISTER_DEVICE_ID:
         model->mmio_known |= KNOWS_DEVICE_ID;
-        return identity(model, VIOMMU_MODEL_MMIO_DEVICE_ID, DEVICE_ID);
+        return viommu_model_lie_or(model, VIOMMU_MODEL_MMIO_DEVICE_ID, DEVICE_ID);
     case REGISTER_VENDOR_ID:
         return VENDOR_ID;
     case REGISTER_DEVICE_FEATURES:

@@ -212,17 +212,12 @@ void viommu_model_msix_write(struct viommu_model *model, uint64_t offset, unsign
 
 void viommu_model_put_msix_capability(const struct viommu_model *model, uint8_t *bytes)
 {
-    uint32_t last = vector_count(model) - 1;
-    uint32_t table = VIOMMU_MODEL_MSIX_TABLE_OFFSET | VIOMMU_MODEL_BAR;
+    uint32_t last = viommu_model_lie_or(model, VIOMMU_MODEL_MSIX_SIZE, vector_count(model) - 1);
+    uint32_t table = viommu_model_lie_or(model, VIOMMU_MODEL_MSIX_TABLE,
+                                         VIOMMU_MODEL_MSIX_TABLE_OFFSET | VIOMMU_MODEL_BAR);
 
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_MSIX_SIZE)) {
-        last = (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_MSIX_SIZE) & 0x7ff);
-    }
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_MSIX_TABLE)) {
-        table = (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_MSIX_TABLE) & UINT32_MAX);
-    }
     bytes[0] = CAPABILITY_ID;
-    viommu_model_put16(bytes + 2, (uint16_t)(model->msix_control | last));
+    viommu_model_put16(bytes + 2, (uint16_t)(model->msix_control | (last & 0x7ff)));
     viommu_model_put32(bytes + 4, table);
     viommu_model_put32(bytes + 8, VIOMMU_MODEL_MSIX_PENDING_OFFSET | VIOMMU_MODEL_BAR);
 }

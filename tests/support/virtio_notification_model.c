@@ -44,14 +44,6 @@ bool viommu_model_wants_doorbell(const struct viommu_model *model, const struct 
     return index != queue->announced && (queue->used_flags & USED_NO_NOTIFY) == 0;
 }
 
-static uint16_t lie_or(const struct viommu_model *model, enum viommu_model_misbehaviour lie,
-                       uint16_t truth)
-{
-    return viommu_model_misbehaves(model, lie)
-               ? (uint16_t)(viommu_model_argument_of(model, lie) & 0xffff)
-               : truth;
-}
-
 void viommu_model_ask_for_doorbells(struct viommu_model *model, unsigned int number)
 {
     struct model_queue *queue = &model->queues[number];
@@ -66,11 +58,12 @@ void viommu_model_ask_for_doorbells(struct viommu_model *model, unsigned int num
         } else if (wish->mode == VIOMMU_MODEL_NOTIFY_AFTER) {
             event = (uint16_t)(event + wish->count - 1);
         }
-        event = lie_or(model, VIOMMU_MODEL_AVAIL_EVENT, event);
+        event = (uint16_t)viommu_model_lie_or(model, VIOMMU_MODEL_AVAIL_EVENT, event);
         queue->avail_event = event;
         write_word(model, queue->device + 4 + UINT64_C(8) * queue->size, event);
     } else {
-        uint16_t flags = lie_or(model, VIOMMU_MODEL_USED_FLAGS, never ? USED_NO_NOTIFY : 0);
+        uint16_t flags = (uint16_t)viommu_model_lie_or(model, VIOMMU_MODEL_USED_FLAGS,
+                                                       never ? USED_NO_NOTIFY : 0);
 
         if (flags != queue->used_flags) {
             queue->used_flags = flags;

@@ -14,6 +14,7 @@
 #include <string.h>
 
 enum {
+    PCI_ID = 0x10571af4,
     PCI_COMMAND = 0x04,
     PCI_COMMAND_MEMORY = 2,
     PCI_COMMAND_MASTER = 4,
@@ -29,6 +30,7 @@ enum {
     PCI_INTERRUPT_LINE = 0x3c,
     PCI_INTERRUPT_PIN = 0x3d,
 
+    CAPABILITY_ID = 0x09, /* of a vendor */
     /* Where the capabilities lie; the foreign one comes first and has to be stepped over. */
     CAPABILITY_FOREIGN = 0xb0,
     CAPABILITY_COMMON = 0x40,
@@ -37,6 +39,7 @@ enum {
     CAPABILITY_NOTIFY = 0x70,
     CAPABILITY_WINDOW = 0x84,
     CAPABILITY_MSIX = 0xa0,
+    CAPABILITY_DECOY = 0xc0,
     WINDOW_BAR = CAPABILITY_WINDOW + 4,
     WINDOW_OFFSET = CAPABILITY_WINDOW + 8,
     WINDOW_LENGTH = CAPABILITY_WINDOW + 12,
@@ -119,9 +122,7 @@ static uint32_t read_queue_register(struct viommu_model *model, uint64_t offset)
     case COMMON_QUEUE_ENABLE:
         return viommu_model_queue_ready(model, queue);
     case COMMON_QUEUE_NOTIFY_OFF:
-        return viommu_model_misbehaves(model, VIOMMU_MODEL_NOTIFY_OFF)
-                   ? (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_NOTIFY_OFF) & 0xffff)
-                   : model->queue_select;
+        return viommu_model_lie_or(model, VIOMMU_MODEL_NOTIFY_OFF, model->queue_select) & 0xffff;
     case COMMON_QUEUE_DESCRIPTORS:
     case COMMON_QUEUE_DESCRIPTORS + 4:
         return viommu_model_half(queue->descriptors, offset);
@@ -153,9 +154,7 @@ static uint32_t read_common(struct viommu_model *model, uint64_t offset, unsigne
     case COMMON_CONFIG_VECTOR:
         return viommu_model_read_vector(model, MODEL_CONFIG);
     case COMMON_QUEUE_COUNT:
-        return viommu_model_misbehaves(model, VIOMMU_MODEL_QUEUE_COUNT)
-                   ? (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_QUEUE_COUNT) & 0xffff)
-                   : MODEL_QUEUES;
+        return viommu_model_lie_or(model, VIOMMU_MODEL_QUEUE_COUNT, MODEL_QUEUES) & 0xffff;
     case COMMON_STATUS:
         return viommu_model_read_status(model);
     case COMMON_GENERATION:
@@ -335,77 +334,99 @@ void viommu_model_bar_write(struct viommu_model *model, uint64_t offset, unsigne
 
 /* ---- PCI configuration space ----------------------------------------------------------------- */
 
-static void put_capability(struct viommu_model *model, uint8_t at, uint8_t type, uint32_t offset,
-                           uint32_t length, uint8_t size)
+/* A member of the capability of some type, as the misbehaviours have it. */
+static uint32_t lie_or(const struct viommu_model *model, enum viommu_model_misbehaviour lie,
+                       uint8_t type, uint32_t truth)
+{
+    uint64_t only = model->misbehaviours[lie].nth;
+
+    return only == 0 || only == type ? viommu_model_lie_or(model, lie, truth) : truth;
+}
+
+struct capability {
+    uint8_t size;
+    uint8_t type;
+    uint8_t bar;
+    uint32_t offset;
+    uint32_t length;
+};
+
+static void put_capability(struct viommu_model *model, uint8_t at, struct capability capability)
 {
     uint8_t *bytes = model->config + at;
 
-    bytes[0] = 0x09;
-    bytes[2] = size;
-    bytes[3] = type;
-    bytes[4] = VIOMMU_MODEL_BAR;
-    viommu_model_put32(bytes + 8, offset);
-    viommu_model_put32(bytes + 12, length);
-    if (type == TYPE_WINDOW) {
-        return; /* what the window shows is the driver's choice */
-    }
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_CAPABILITY_BAR)) {
-        bytes[4] = (uint8_t)(viommu_model_argument_of(model, VIOMMU_MODEL_CAPABILITY_BAR) & 0xff);
-    }
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_CAPABILITY_OFFSET)) {
-        viommu_model_put32(
-            bytes + 8, (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_CAPABILITY_OFFSET) &
-                                  UINT32_MAX));
-    }
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_CAPABILITY_LENGTH)) {
-        viommu_model_put32(
-            bytes + 12, (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_CAPABILITY_LENGTH) &
-                                   UINT32_MAX));
-    }
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_CAPABILITY_SHORT)) {
-        bytes[2] = (uint8_t)(viommu_model_argument_of(model, VIOMMU_MODEL_CAPABILITY_SHORT) & 0xff);
-    }
+    bytes[0] = CAPABILITY_ID;
+    bytes[2] = capability.size;
+    bytes[3] = capability.type;
+    bytes[4] = capability.bar;
+    viommu_model_put32(bytes + 8, capability.offset);
+    viommu_model_put32(bytes + 12, capability.length);
 }
 
-static void put_notify_multiplier(struct viommu_model *model)
+/* One that leads to registers in BAR 4, unless it lies. */
+static void put_registers(struct viommu_model *model, uint8_t at, uint8_t type, uint32_t offset,
+                          uint32_t length)
 {
-    uint64_t multiplier = VIOMMU_MODEL_NOTIFY_MULTIPLIER;
+    struct capability capability = {
+        .type = type,
+        .bar = (uint8_t)lie_or(model, VIOMMU_MODEL_CAPABILITY_BAR, type, VIOMMU_MODEL_BAR),
+        .offset = lie_or(model, VIOMMU_MODEL_CAPABILITY_OFFSET, type, offset),
+        .length = lie_or(model, VIOMMU_MODEL_CAPABILITY_LENGTH, type, length),
+    };
 
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_NOTIFY_MULTIPLIER_IS)) {
-        multiplier = viommu_model_argument_of(model, VIOMMU_MODEL_NOTIFY_MULTIPLIER_IS);
-    }
-    viommu_model_put32(model->config + CAPABILITY_NOTIFY + 16, (uint32_t)(multiplier & UINT32_MAX));
+    capability.size =
+        (uint8_t)lie_or(model, VIOMMU_MODEL_CAPABILITY_SHORT, type, type == TYPE_NOTIFY ? 20 : 16);
+    put_capability(model, at, capability);
+}
+
+/* One of a type that a driver must step over, since there is no such BAR, before the true one. */
+static void put_decoy(struct viommu_model *model)
+{
+    struct capability capability = {.size = 20, .bar = 7, .length = 0x1000};
+
+    capability.type = (uint8_t)viommu_model_lie_or(model, VIOMMU_MODEL_CAPABILITY_DECOY, 0);
+    put_capability(model, CAPABILITY_DECOY, capability);
+}
+
+static bool is_missing(const struct viommu_model *model, uint8_t place)
+{
+    const uint8_t *bytes = model->config + place;
+
+    return bytes[0] == 0 ||
+           (bytes[0] == CAPABILITY_ID && place != CAPABILITY_DECOY &&
+            viommu_model_misbehaves(model, VIOMMU_MODEL_CAPABILITY_MISSING) &&
+            viommu_model_argument_of(model, VIOMMU_MODEL_CAPABILITY_MISSING) == bytes[3]);
 }
 
 /* Builds the capability list, with the misbehaviours that are on. */
 void viommu_model_build_capabilities(struct viommu_model *model)
 {
-    static const uint8_t places[] = {CAPABILITY_FOREIGN, CAPABILITY_COMMON, CAPABILITY_ISR,
-                                     CAPABILITY_DEVICE,  CAPABILITY_NOTIFY, CAPABILITY_WINDOW,
-                                     CAPABILITY_MSIX};
-    size_t count = sizeof places;
+    static const uint8_t places[] = {CAPABILITY_FOREIGN, CAPABILITY_DECOY,  CAPABILITY_COMMON,
+                                     CAPABILITY_ISR,     CAPABILITY_DEVICE, CAPABILITY_NOTIFY,
+                                     CAPABILITY_WINDOW,  CAPABILITY_MSIX};
     uint8_t *last = &model->config[PCI_CAPABILITIES];
 
     memset(model->config + 0x40, 0, sizeof model->config - 0x40);
     model->config[CAPABILITY_FOREIGN] = 0x01; /* power management, which does nothing here */
-    put_capability(model, CAPABILITY_COMMON, TYPE_COMMON, VIOMMU_MODEL_COMMON_OFFSET, COMMON_LENGTH,
-                   16);
-    put_capability(model, CAPABILITY_ISR, TYPE_ISR, VIOMMU_MODEL_ISR_OFFSET, 1, 16);
-    put_capability(model, CAPABILITY_DEVICE, TYPE_DEVICE, VIOMMU_MODEL_DEVICE_OFFSET,
-                   model->parameters.config_length, 16);
-    put_capability(model, CAPABILITY_NOTIFY, TYPE_NOTIFY, VIOMMU_MODEL_NOTIFY_OFFSET, NOTIFY_LENGTH,
-                   20);
-    put_notify_multiplier(model);
-    put_capability(model, CAPABILITY_WINDOW, TYPE_WINDOW, 0, 0, 20);
+    put_registers(model, CAPABILITY_COMMON, TYPE_COMMON, VIOMMU_MODEL_COMMON_OFFSET, COMMON_LENGTH);
+    put_registers(model, CAPABILITY_ISR, TYPE_ISR, VIOMMU_MODEL_ISR_OFFSET, 1);
+    put_registers(model, CAPABILITY_DEVICE, TYPE_DEVICE, VIOMMU_MODEL_DEVICE_OFFSET,
+                  model->parameters.config_length);
+    put_registers(model, CAPABILITY_NOTIFY, TYPE_NOTIFY, VIOMMU_MODEL_NOTIFY_OFFSET, NOTIFY_LENGTH);
+    viommu_model_put32(model->config + CAPABILITY_NOTIFY + 16,
+                       viommu_model_lie_or(model, VIOMMU_MODEL_NOTIFY_MULTIPLIER_IS,
+                                           VIOMMU_MODEL_NOTIFY_MULTIPLIER));
+    /* What the window shows is the driver's choice. */
+    put_capability(model, CAPABILITY_WINDOW,
+                   (struct capability){.size = 20, .type = TYPE_WINDOW, .bar = VIOMMU_MODEL_BAR});
     if (model->parameters.msix_vectors > 0) {
         viommu_model_put_msix_capability(model, model->config + CAPABILITY_MSIX);
-    } else {
-        count--;
     }
-    for (size_t i = 0; i < count; i++) {
-        if (i > 0 && viommu_model_misbehaves(model, VIOMMU_MODEL_CAPABILITY_MISSING) &&
-            viommu_model_argument_of(model, VIOMMU_MODEL_CAPABILITY_MISSING) ==
-                model->config[places[i] + 3]) {
+    if (viommu_model_misbehaves(model, VIOMMU_MODEL_CAPABILITY_DECOY)) {
+        put_decoy(model);
+    }
+    for (size_t i = 0; i < sizeof places; i++) {
+        if (is_missing(model, places[i])) {
             continue;
         }
         *last = places[i];
@@ -423,8 +444,6 @@ void viommu_model_pci_init(struct viommu_model *model)
     uint8_t *config = model->config;
 
     memset(config, 0, sizeof model->config);
-    viommu_model_put16(config, 0x1af4);
-    viommu_model_put16(config + 2, 0x1057);
     viommu_model_put16(config + PCI_STATUS, PCI_STATUS_CAPABILITIES);
     config[0x08] = 1;                          /* revision */
     viommu_model_put16(config + 0x0a, 0x0806); /* class: IOMMU */
@@ -437,8 +456,12 @@ void viommu_model_pci_init(struct viommu_model *model)
 
 uint64_t viommu_model_bar_size(const struct viommu_model *model, unsigned int number)
 {
-    (void)model;
-    return number == VIOMMU_MODEL_BAR ? VIOMMU_MODEL_BAR_SIZE : 0;
+    if (number != VIOMMU_MODEL_BAR) {
+        return 0;
+    }
+    return viommu_model_misbehaves(model, VIOMMU_MODEL_BAR_SIZE_IS)
+               ? viommu_model_argument_of(model, VIOMMU_MODEL_BAR_SIZE_IS)
+               : VIOMMU_MODEL_BAR_SIZE;
 }
 
 uint64_t viommu_model_bar_address(const struct viommu_model *model, unsigned int number)
@@ -480,6 +503,7 @@ uint32_t viommu_model_config_read(struct viommu_model *model, unsigned int offse
         config + PCI_STATUS,
         (uint16_t)(PCI_STATUS_CAPABILITIES | (model->isr != 0 ? PCI_STATUS_INTERRUPT : 0)));
     viommu_model_put32(config + PCI_BAR4, viommu_model_half(model->bar_address, 0) | PCI_BAR_FLAGS);
+    viommu_model_put32(config, viommu_model_lie_or(model, VIOMMU_MODEL_PCI_ID, PCI_ID));
     viommu_model_put32(config + PCI_BAR5, viommu_model_half(model->bar_address, 4));
     if (model->parameters.msix_vectors > 0) {
         viommu_model_put_msix_capability(model, config + CAPABILITY_MSIX);

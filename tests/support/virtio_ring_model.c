@@ -209,6 +209,19 @@ static uint32_t write_answer(struct viommu_model *model, struct model_pending *p
     return used_length;
 }
 
+/* Destroys what the driver has written in the available ring, but not what is still to be fetched. */
+static void scribble_available(struct viommu_model *model, const struct model_queue *queue)
+{
+    static const uint8_t bytes[2] = {0xff, 0xff};
+    uint16_t taken = (uint16_t)(queue->size - (uint16_t)(queue->announced - queue->fetched));
+
+    for (uint16_t i = 0; i < taken; i++) {
+        uint64_t slot = (uint16_t)(queue->announced + i) % queue->size;
+
+        (void)viommu_model_write_memory(model, queue->driver + 4 + 2 * slot, bytes, sizeof bytes);
+    }
+}
+
 /* Completes one request, or leaves it hanging if that is the misbehaviour. */
 static void complete(struct viommu_model *model, struct model_pending *pending)
 {
@@ -229,12 +242,17 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
     viommu_model_completed(model, pending);
     length = write_answer(model, pending);
     id = used_id(model, queue, &pending->chain, &lie);
+    model->last_id = pending->chain.ids[0];
+    model->last_length = length;
     write_used_entry(model, queue, id, length);
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_ID_REPEATED)) {
         write_used_entry(model, queue, id, length);
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_SCRIBBLE)) {
         viommu_model_scribble(model, queue, &pending->chain);
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_SCRIBBLE_AVAILABLE)) {
+        scribble_available(model, queue);
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_INDEX_JUMPS)) {
         queue->used = (uint16_t)((queue->used + jump) & 0xffff);
@@ -315,6 +333,27 @@ static void deliver_held_events(struct viommu_model *model)
     }
 }
 
+/* Fills all buffers with the report of a storm. */
+static void blow(struct viommu_model *model)
+{
+    while (model->storm_left > 0 &&
+           deliver_event(model, model->storm, sizeof model->storm, sizeof model->storm)) {
+        model->storm_left--;
+    }
+}
+
+void viommu_model_start_storm(struct viommu_model *model, const uint8_t *event, uint64_t count)
+{
+    memcpy(model->storm, event, sizeof model->storm);
+    model->storm_left = count;
+    blow(model);
+}
+
+uint64_t viommu_model_storm_left(const struct viommu_model *model)
+{
+    return model->storm_left;
+}
+
 /* Looks at what is new in the available ring. */
 static void announce(struct viommu_model *model, unsigned int number)
 {
@@ -343,6 +382,7 @@ static void announce(struct viommu_model *model, unsigned int number)
     }
     if (number == VIOMMU_MODEL_EVENT_QUEUE) {
         deliver_held_events(model);
+        blow(model);
     } else if (model->processing == VIOMMU_MODEL_AT_DOORBELL) {
         (void)complete_some(model, SIZE_MAX, UINT64_MAX);
     }
@@ -416,7 +456,18 @@ bool viommu_model_send_event(struct viommu_model *model, const uint8_t *bytes, s
 
 void viommu_model_inject_used_event(struct viommu_model *model, uint32_t id, uint32_t length)
 {
-    struct model_queue *queue = &model->queues[VIOMMU_MODEL_EVENT_QUEUE];
+    viommu_model_inject_used(model, VIOMMU_MODEL_EVENT_QUEUE, id, length);
+}
+
+void viommu_model_complete_again(struct viommu_model *model)
+{
+    viommu_model_inject_used(model, VIOMMU_MODEL_REQUEST_QUEUE, model->last_id, model->last_length);
+}
+
+void viommu_model_inject_used(struct viommu_model *model, unsigned int number, uint32_t id,
+                              uint32_t length)
+{
+    struct model_queue *queue = &model->queues[number];
 
     if (queue_works(model, queue)) {
         write_used_entry(model, queue, id, length);

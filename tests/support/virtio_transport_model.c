@@ -38,6 +38,14 @@ uint64_t viommu_model_argument_of(const struct viommu_model *model,
     return model->misbehaviours[what].argument;
 }
 
+uint32_t viommu_model_lie_or(const struct viommu_model *model, enum viommu_model_misbehaviour what,
+                             uint32_t truth)
+{
+    return viommu_model_misbehaves(model, what)
+               ? (uint32_t)(viommu_model_argument_of(model, what) & UINT32_MAX)
+               : truth;
+}
+
 bool viommu_model_strikes(struct viommu_model *model, enum viommu_model_misbehaviour what)
 {
     struct model_misbehaviour *misbehaviour = &model->misbehaviours[what];
@@ -96,6 +104,7 @@ void viommu_model_transport_reset(struct viommu_model *model)
     viommu_model_reset_vectors(model);
     model->mmio_selected = 0;
     model->held_count = 0;
+    model->storm_left = 0;
 }
 
 void viommu_model_transport_destroy(struct viommu_model *model)
@@ -134,8 +143,20 @@ uint64_t viommu_model_mmio_address(const struct viommu_model *model)
     return model->parameters.mmio_address;
 }
 
+/* What happens at the nth access of a register. */
+static void strike_at_access(struct viommu_model *model)
+{
+    if (viommu_model_strikes(model, VIOMMU_MODEL_NEEDS_RESET_AT_ACCESS)) {
+        viommu_model_need_reset(model);
+    }
+    if (viommu_model_strikes(model, VIOMMU_MODEL_GONE_AT_ACCESS)) {
+        model->misbehaviours[VIOMMU_MODEL_GONE].on = true;
+    }
+}
+
 uint32_t viommu_model_mmio_read(struct viommu_model *model, uint64_t offset, unsigned int width)
 {
+    strike_at_access(model);
     return has_pci(model) ? viommu_model_bar_read(model, offset, width)
                           : viommu_model_registers_read(model, offset, width);
 }
@@ -143,6 +164,7 @@ uint32_t viommu_model_mmio_read(struct viommu_model *model, uint64_t offset, uns
 void viommu_model_mmio_write(struct viommu_model *model, uint64_t offset, unsigned int width,
                              uint32_t value)
 {
+    strike_at_access(model);
     if (has_pci(model)) {
         viommu_model_bar_write(model, offset, width, value);
     } else {
@@ -173,7 +195,7 @@ uint8_t viommu_model_read_status(struct viommu_model *model)
     if ((model->status & STATUS_FEATURES_OK) != 0) {
         model->features_were_read = true;
     }
-    return model->status;
+    return (uint8_t)viommu_model_lie_or(model, VIOMMU_MODEL_STATUS_IS, model->status);
 }
 
 /* Whether the device agrees with the features that the driver accepted. */
@@ -279,13 +301,19 @@ void viommu_model_set_half(uint64_t *value, uint64_t offset, uint32_t part)
 
 uint32_t viommu_model_read_features(struct viommu_model *model)
 {
+    uint64_t offered = model->parameters.offered_features;
+    uint64_t flicker = viommu_model_argument_of(model, VIOMMU_MODEL_FEATURES_FLICKER);
+
     if ((model->status & STATUS_DRIVER) == 0) {
         viommu_model_violate(model, "features read before DRIVER");
     }
     if (model->device_feature_select > 1) {
         return 0;
     }
-    return viommu_model_half(model->parameters.offered_features, 4 * model->device_feature_select);
+    if (viommu_model_strikes(model, VIOMMU_MODEL_FEATURES_FLICKER)) {
+        offered ^= flicker;
+    }
+    return viommu_model_half(offered, UINT64_C(4) * model->device_feature_select);
 }
 
 void viommu_model_write_features(struct viommu_model *model, uint32_t value)
@@ -325,10 +353,8 @@ uint32_t viommu_model_read_generation(struct viommu_model *model)
 /* The largest size that a queue offers. */
 uint16_t viommu_model_offered_size(const struct viommu_model *model, unsigned int number)
 {
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_QUEUE_SIZE)) {
-        return (uint16_t)(viommu_model_argument_of(model, VIOMMU_MODEL_QUEUE_SIZE) & 0xffff);
-    }
-    return model->parameters.queue_size[number];
+    return (uint16_t)viommu_model_lie_or(model, VIOMMU_MODEL_QUEUE_SIZE,
+                                         model->parameters.queue_size[number]);
 }
 
 static bool is_power_of_two(uint32_t value)
@@ -366,16 +392,12 @@ void viommu_model_enable_queue(struct viommu_model *model, struct model_queue *q
         return;
     }
     queue->size = size;
-    queue->enabled = !viommu_model_misbehaves(model, VIOMMU_MODEL_QUEUE_READY) ||
-                     viommu_model_argument_of(model, VIOMMU_MODEL_QUEUE_READY) != 0;
+    queue->enabled = viommu_model_lie_or(model, VIOMMU_MODEL_QUEUE_READY, 1) != 0;
 }
 
 uint32_t viommu_model_queue_ready(const struct viommu_model *model, const struct model_queue *queue)
 {
-    if (viommu_model_misbehaves(model, VIOMMU_MODEL_QUEUE_READY)) {
-        return (uint32_t)(viommu_model_argument_of(model, VIOMMU_MODEL_QUEUE_READY) & UINT32_MAX);
-    }
-    return queue->enabled ? 1 : 0;
+    return viommu_model_lie_or(model, VIOMMU_MODEL_QUEUE_READY, queue->enabled ? 1 : 0);
 }
 
 struct model_queue *viommu_model_queue_to_set(struct viommu_model *model, uint64_t offset)

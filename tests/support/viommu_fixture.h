@@ -98,8 +98,8 @@ struct viommu_fixture {
 void viommu_fixture_default_options(struct viommu_fixture_options *options);
 
 /**
- * Fake OS and model, connected; no context yet. NULL: defaults. With virtio-mmio the registers are at
- * viommu_model_mmio_address, and an access to what is beside them fails the test.
+ * Fake OS and model, connected; no context yet. NULL: defaults. With virtio-mmio the registers are
+ * at viommu_model_mmio_address, and an access to what is beside them fails the test.
  */
 struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options *options);
 /**

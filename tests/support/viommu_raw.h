@@ -5,8 +5,8 @@
 
 /**
  * @file viommu_raw.h
- * A driver for tests of the virtio-iommu model itself. It is as raw as can be, with ring code of its
- * own, so that the model is not judged by the library that it is to judge.
+ * A driver for tests of the virtio-iommu model itself. It is as raw as can be, with ring code of
+ * its own, so that the model is not judged by the library that it is to judge.
  */
 
 #include "virtio_iommu_model.h"

@@ -6,8 +6,8 @@
 /**
  * @file virtio_iommu_model.h
  * A behavioural model of a virtio-iommu behind the modern virtio-pci transport, or behind
- * virtio-mmio, for tests in user space. It is written from the virtio specification alone and shares
- * nothing with the driver under test.
+ * virtio-mmio, for tests in user space. It is written from the virtio specification alone and
+ * shares nothing with the driver under test.
  *
  * Whatever a driver does against the specification is recorded as a violation and then answered as
  * a device may answer it; a test ends with `assert_int_equal(viommu_model_violations(model), 0)`.
@@ -75,7 +75,7 @@ enum {
     VIOMMU_MODEL_MSIX_MAX_VECTORS = 64,
 };
 
-/** How big the registers of virtio-mmio are: as much as the platforms that have them give a slot. */
+/** How big the registers of virtio-mmio are: as much as platforms with them give a slot. */
 #define VIOMMU_MODEL_MMIO_SIZE 0x200u
 
 /** What stands between the driver and the device. */
@@ -106,7 +106,7 @@ enum viommu_model_order {
     VIOMMU_MODEL_SHUFFLED,
 };
 
-/** For what the device wants doorbells. Where it wants none it looks by itself, at ticks and runs. */
+/** For what the device wants doorbells. Unless always, it looks by itself, at ticks and runs. */
 enum viommu_model_notification {
     VIOMMU_MODEL_NOTIFY_ALWAYS, /**< for all that is new */
     VIOMMU_MODEL_NOTIFY_NEVER,
@@ -208,7 +208,7 @@ bool viommu_model_set_probe_bytes(struct viommu_model *model, uint32_t endpoint,
 
 /**
  * Changes the configuration: page_size_mask, input_*, domain_* and probe_size of `next` count from
- * now on, for requests too. The generation changes, and once DRIVER_OK is set there is an interrupt.
+ * now on, for requests too. The generation changes, and after DRIVER_OK there is an interrupt.
  *
  * @param after_reads 0: at once; else the change comes right behind so many reads of fields. A
  *                    second call replaces the first.
@@ -233,16 +233,16 @@ uint64_t viommu_model_bar_address(const struct viommu_model *model, unsigned int
 uint64_t viommu_model_mmio_address(const struct viommu_model *model);
 
 /**
- * Registers: with virtio-pci those in BAR 4, for which memory decode must be on, as else all ones are
- * read and writes are lost; with virtio-mmio all there are.
+ * Registers: with virtio-pci those in BAR 4, for which memory decode must be on, as else all ones
+ * are read and writes are lost; with virtio-mmio all there are.
  */
 uint32_t viommu_model_mmio_read(struct viommu_model *model, uint64_t offset, unsigned int width);
 void viommu_model_mmio_write(struct viommu_model *model, uint64_t offset, unsigned int width,
                              uint32_t value);
 
 /**
- * Whether the interrupt line (INTx) is asserted. The driver's read of the ISR register clears it, or
- * with virtio-mmio its write to InterruptACK. It never is while MSI-X is on.
+ * Whether the interrupt line (INTx) is asserted. The driver's read of the ISR register clears it,
+ * or with virtio-mmio its write to InterruptACK. It never is while MSI-X is on.
  */
 bool viommu_model_interrupt_pending(const struct viommu_model *model);
 

@@ -4,9 +4,9 @@
 #define VIRTIO_IOMMU_MODEL_INTERNAL_H
 
 /*
- * What the files of the model share: the device itself (virtio_iommu_model.c), its
- * configuration (virtio_config_model.c), its side of the rings
- * (virtio_ring_model.c, virtio_chain_model.c, virtio_notification_model.c), what all transports have (virtio_transport_model.c), virtio-pci
+ * What the files of the model share: the device itself (virtio_iommu_model.c), its configuration
+ * (virtio_config_model.c), its side of the rings (virtio_ring_model.c, virtio_chain_model.c,
+ * virtio_notification_model.c), what all transports have (virtio_transport_model.c), virtio-pci
  * (virtio_pci_model.c, virtio_msix_model.c), and virtio-mmio (virtio_mmio_model.c).
  */
 

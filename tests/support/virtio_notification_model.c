@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * When driver and device of the model tell each other of new entries in a ring, by flags or by event
- * indices. See virtio_iommu_model.h.
+ * When driver and device of the model tell each other of new entries in a ring, by flags or by
+ * event indices. See virtio_iommu_model.h.
  */
 
 #include "virtio_iommu_model.h"

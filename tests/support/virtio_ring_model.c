@@ -209,7 +209,7 @@ static uint32_t write_answer(struct viommu_model *model, struct model_pending *p
     return used_length;
 }
 
-/* Destroys what the driver has written in the available ring, but not what is still to be fetched. */
+/* Destroys what the driver has written in the available ring, but what is still to be fetched. */
 static void scribble_available(struct viommu_model *model, const struct model_queue *queue)
 {
     static const uint8_t bytes[2] = {0xff, 0xff};
@@ -273,7 +273,7 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
     }
 }
 
-/* Completes what is due by some tick. Tells of it when a batch is full, or nothing is left to do. */
+/* Completes what is due by some tick. Tells of it when a batch is full, or all is done. */
 static size_t complete_some(struct viommu_model *model, size_t max_requests, uint64_t tick)
 {
     struct model_queue *queue = &model->queues[VIOMMU_MODEL_REQUEST_QUEUE];

@@ -394,7 +394,7 @@ static void test_ring_sets_avail_event_to_what_it_has_seen(void **state)
     expect_doorbells(raw, 0, 0);
 }
 
-/* With the event at 3 ahead: the doorbell is due when the third buffer is there, in any grouping. */
+/* The event is 3 ahead: the doorbell is due when the third buffer is there, however it came. */
 static void test_ring_wants_one_doorbell_after_some_buffers(void **state)
 {
     struct raw *raw = *state;

@@ -62,7 +62,9 @@ set(PIOMMU_SOURCES_CORE
 
 set(PIOMMU_SOURCES_VIRTIO
   lib/virtio/device.c
+  lib/virtio/mmio.c
   lib/virtio/pci.c
+  lib/virtio/pci_messages.c
   lib/virtio/split_ring.c
 )
 
@@ -76,6 +78,7 @@ set(PIOMMU_SOURCES_IPMMU_VMSA
 )
 
 set(PIOMMU_SOURCES_VIRTIO_IOMMU
+  backends/virtio-iommu/config.c
   backends/virtio-iommu/endpoints.c
   backends/virtio-iommu/events.c
   backends/virtio-iommu/mappings.c

@@ -32,9 +32,9 @@ enum piommu_dma_purpose {
     /** A page table: read by the IOMMU's walker. Need not be zeroed. */
     PIOMMU_DMA_TABLE,
     /**
-     * Rings and request buffers: read and written by a device. Must be coherent with that device;
-     * on a host whose device does not snoop the caches this means an uncached mapping. Need not be
-     * zeroed.
+     * Rings and request buffers: read and written by a device. Must be coherent with that device,
+     * unless it was opened as non_coherent; on a host whose device does not snoop the caches this
+     * means an uncached mapping. Need not be zeroed.
      */
     PIOMMU_DMA_RING,
 };
@@ -128,9 +128,9 @@ struct piommu_os {
 
     /**
      * Writes the caches' content of a range of DMA memory back, to where a walker that does not
-     * snoop sees it. Required for page tables created with coherent_walk false, else unused. It
-     * need not wait: PIOMMU_BARRIER_WRITE follows. Context: any. Locks: none. Must neither block
-     * nor fail.
+     * snoop sees it. Required for page tables created with coherent_walk false and for virtio
+     * devices that are opened as non_coherent, else unused. It need not wait: PIOMMU_BARRIER_WRITE
+     * follows. Context: any. Locks: none, or one for virtio. Must neither block nor fail.
      */
     void (*cache_clean)(void *ctx, const void *address, size_t size);
 
@@ -221,6 +221,14 @@ struct piommu_os {
      * Optional. Context: any. Locks: none. Must neither block nor fail.
      */
     void (*log)(void *ctx, enum piommu_log_level level, const char *line);
+
+    /**
+     * Drops the caches' content of a range of DMA memory, so that what a device has written there
+     * is read next. The range has been cleaned since the CPU wrote there. Required for virtio
+     * devices that are opened as non_coherent, else unused. It completes before it returns.
+     * Context: any. Locks: maybe one. Must neither block nor fail.
+     */
+    void (*cache_invalidate)(void *ctx, const void *address, size_t size);
 };
 
 /** A shim and the pointer that its callbacks get. Passed by value. */
@@ -231,11 +239,12 @@ struct piommu_host {
 
 /** Groups of callbacks that parts of the library need; see piommu_os_check. */
 enum piommu_os_need {
-    PIOMMU_OS_NEED_BASE = 0,  /**< what every part needs: memory, barrier */
-    PIOMMU_OS_NEED_CLEAN = 1, /**< cache_clean */
-    PIOMMU_OS_NEED_LOCK = 2,  /**< locks and the clock */
-    PIOMMU_OS_NEED_MMIO = 4,  /**< MMIO regions and registers */
-    PIOMMU_OS_NEED_PCI = 8,   /**< PCI configuration space and BARs */
+    PIOMMU_OS_NEED_BASE = 0,        /**< what every part needs: memory, barrier */
+    PIOMMU_OS_NEED_CLEAN = 1,       /**< cache_clean */
+    PIOMMU_OS_NEED_LOCK = 2,        /**< locks and the clock */
+    PIOMMU_OS_NEED_MMIO = 4,        /**< MMIO regions and registers */
+    PIOMMU_OS_NEED_PCI = 8,         /**< PCI configuration space and BARs */
+    PIOMMU_OS_NEED_INVALIDATE = 16, /**< cache_invalidate */
 };
 
 /**

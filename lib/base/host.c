@@ -33,7 +33,7 @@ void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, cons
 static const struct {
     uint16_t offset;
     uint8_t need;
-    char name[17];
+    char name[18];
 } callbacks[] = {
     CALLBACK(alloc, BASE),
     CALLBACK(free, BASE),
@@ -53,6 +53,7 @@ static const struct {
     CALLBACK(pci_config_read, PCI),
     CALLBACK(pci_config_write, PCI),
     CALLBACK(pci_bar, PCI),
+    CALLBACK(cache_invalidate, INVALIDATE),
 };
 
 /*

@@ -55,6 +55,7 @@ int piommu_virtio_negotiate(struct piommu_virtio_device *device, uint64_t wanted
         device->transport->set_features(device, features);
         add_status(device, PIOMMU_VIRTIO_STATUS_FEATURES_OK);
         if ((device->transport->get_status(device) & PIOMMU_VIRTIO_STATUS_FEATURES_OK) != 0) {
+            device->features = features;
             *accepted = features;
             return 0;
         }
@@ -120,6 +121,27 @@ int piommu_virtio_write_config_byte(struct piommu_virtio_device *device, uint32_
 void piommu_virtio_start(struct piommu_virtio_device *device)
 {
     add_status(device, PIOMMU_VIRTIO_STATUS_DRIVER_OK);
+}
+
+unsigned int piommu_virtio_messages_used(const struct piommu_virtio_device *device)
+{
+    return device->messages_used;
+}
+
+void piommu_virtio_to_device(const struct piommu_virtio_device *device, const void *memory,
+                             size_t size)
+{
+    if (device->non_coherent) {
+        device->host.os->cache_clean(device->host.ctx, memory, size);
+    }
+}
+
+void piommu_virtio_from_device(const struct piommu_virtio_device *device, const void *memory,
+                               size_t size)
+{
+    if (device->non_coherent) {
+        device->host.os->cache_invalidate(device->host.ctx, memory, size);
+    }
 }
 
 uint8_t piommu_virtio_status(struct piommu_virtio_device *device)

@@ -21,6 +21,7 @@ struct virtio_transport {
     void (*set_status)(struct piommu_virtio_device *device, uint8_t status);
     uint64_t (*get_features)(struct piommu_virtio_device *device);
     void (*set_features)(struct piommu_virtio_device *device, uint64_t features);
+    /* Reads and acknowledges. */
     uint8_t (*interrupt_status)(struct piommu_virtio_device *device);
     uint32_t (*config_generation)(struct piommu_virtio_device *device);
     uint32_t (*config_read)(struct piommu_virtio_device *device, uint32_t offset, uint32_t width);
@@ -40,7 +41,16 @@ struct virtio_transport {
 struct piommu_virtio_device {
     struct piommu_host host;
     const struct virtio_transport *transport;
-    uint32_t config_size; /* bytes of device configuration that can be accessed */
+    uint64_t features;     /* agreed on */
+    uint32_t config_size;  /* bytes of device configuration that can be accessed */
+    uint8_t messages_used; /* interrupt messages; 0: the line */
+    bool non_coherent;
 };
+
+/* What the shim must have for a device's memory. */
+static inline unsigned int virtio_coherency_needs(bool non_coherent)
+{
+    return non_coherent ? PIOMMU_OS_NEED_CLEAN | PIOMMU_OS_NEED_INVALIDATE : 0;
+}
 
 #endif

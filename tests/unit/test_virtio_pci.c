@@ -68,9 +68,25 @@ static struct piommu_pci_function where(const struct viommu_fixture *fixture)
     return (struct piommu_pci_function){.bdf = viommu_model_bdf(fixture->model)};
 }
 
+static int open_at(struct piommu_host host, struct piommu_pci_function function, uint32_t type,
+                   struct piommu_virtio_device **device)
+{
+    const struct piommu_virtio_pci_config config = {.function = function, .type = type};
+
+    return piommu_virtio_pci_open(host, &config, device);
+}
+
+static int create_queue(struct piommu_virtio_device *device, uint16_t index,
+                        struct piommu_virtqueue **queue)
+{
+    const struct piommu_virtqueue_config config = {.index = index, .max_size = 16, .max_pieces = 2};
+
+    return piommu_virtqueue_create(device, &config, queue);
+}
+
 static int open_device(struct viommu_fixture *fixture, struct piommu_virtio_device **device)
 {
-    return piommu_virtio_pci_open(fake_os_host(fixture->os), where(fixture), TYPE, device);
+    return open_at(fake_os_host(fixture->os), where(fixture), TYPE, device);
 }
 
 static struct piommu_virtio_device *opened(struct viommu_fixture *fixture)
@@ -127,15 +143,13 @@ static void test_opening_refuses_wrong_arguments(void **state)
 
     (void)state;
     other_segment.segment = 1;
-    assert_int_equal(piommu_virtio_pci_open(nobody, where(fixture), TYPE, &device), -PIOMMU_EINVAL);
-    assert_int_equal(piommu_virtio_pci_open(fake_os_host(fixture->os), where(fixture), TYPE, NULL),
+    assert_int_equal(open_at(nobody, where(fixture), TYPE, &device), -PIOMMU_EINVAL);
+    assert_int_equal(open_at(fake_os_host(fixture->os), where(fixture), TYPE, NULL),
                      -PIOMMU_EINVAL);
-    assert_int_equal(piommu_virtio_pci_open(fake_os_host(fixture->os), elsewhere, TYPE, &device),
+    assert_int_equal(open_at(fake_os_host(fixture->os), elsewhere, TYPE, &device), -PIOMMU_ENODEV);
+    assert_int_equal(open_at(fake_os_host(fixture->os), other_segment, TYPE, &device),
                      -PIOMMU_ENODEV);
-    assert_int_equal(
-        piommu_virtio_pci_open(fake_os_host(fixture->os), other_segment, TYPE, &device),
-        -PIOMMU_ENODEV);
-    assert_int_equal(piommu_virtio_pci_open(fake_os_host(fixture->os), where(fixture), 2, &device),
+    assert_int_equal(open_at(fake_os_host(fixture->os), where(fixture), 2, &device),
                      -PIOMMU_ENODEV);
     callbacks->pci_config_write = NULL;
     assert_int_equal(open_device(fixture, &device), -PIOMMU_EINVAL);
@@ -544,7 +558,7 @@ static int use_all(struct viommu_fixture *fixture)
         error = piommu_virtio_read_config(device, fields, 2, values);
     }
     for (uint16_t i = 0; error == 0 && i < 2; i++) {
-        error = piommu_virtqueue_create(device, i, 16, NULL, &queues[i]);
+        error = create_queue(device, i, &queues[i]);
     }
     if (error == 0) {
         piommu_virtio_start(device);
@@ -752,7 +766,7 @@ static void test_device_that_goes_away_later_yields_errors(void **state)
     /* All ones offer everything, FEATURES_OK included; only the rest can fail. */
     (void)piommu_virtio_negotiate(device, VIOMMU_MODEL_F_MAP_UNMAP, 0, &accepted);
     (void)piommu_virtio_read_config(device, &field, 1, &value);
-    assert_int_equal(piommu_virtqueue_create(device, 0, 16, NULL, &queue), -PIOMMU_EBADMSG);
+    assert_int_equal(create_queue(device, 0, &queue), -PIOMMU_EBADMSG);
     assert_null(queue);
     viommu_model_behave(fixture->model);
     piommu_virtio_close(device);

@@ -131,11 +131,20 @@ static void complete(uint32_t id, uint32_t length)
 
 /* ---- Life ---- */
 
+static int create_queue(struct piommu_virtio_device *device, uint16_t index, uint16_t max_size,
+                        struct piommu_virtqueue **queue)
+{
+    const struct piommu_virtqueue_config config = {
+        .index = index, .max_size = max_size, .max_pieces = 64};
+
+    return piommu_virtqueue_create(device, &config, queue);
+}
+
 static struct rings *prepare(const struct viommu_fixture_options *options)
 {
     struct rings *rings = calloc(1, sizeof(*rings));
     struct piommu_os *callbacks;
-    struct piommu_pci_function function = {0};
+    struct piommu_virtio_pci_config config = {.type = TYPE};
     uint64_t accepted;
 
     assert_non_null(rings);
@@ -148,10 +157,9 @@ static struct rings *prepare(const struct viommu_fixture_options *options)
     callbacks->mmio_write = spying_mmio_write;
     real_barrier = callbacks->barrier;
     callbacks->barrier = spying_barrier;
-    function.bdf = viommu_model_bdf(rings->fixture->model);
+    config.function.bdf = viommu_model_bdf(rings->fixture->model);
     assert_int_equal(
-        piommu_virtio_pci_open(fake_os_host(rings->fixture->os), function, TYPE, &rings->device),
-        0);
+        piommu_virtio_pci_open(fake_os_host(rings->fixture->os), &config, &rings->device), 0);
     assert_int_equal(piommu_virtio_reset(rings->device, SECOND), 0);
     assert_int_equal(piommu_virtio_negotiate(rings->device, VIOMMU_MODEL_F_MAP_UNMAP, 0, &accepted),
                      0);
@@ -163,7 +171,7 @@ static struct rings *start(const struct viommu_fixture_options *options, uint16_
     struct rings *rings = prepare(options);
     struct piommu_virtqueue *queue = NULL;
 
-    assert_int_equal(piommu_virtqueue_create(rings->device, 0, size, NULL, &queue), 0);
+    assert_int_equal(create_queue(rings->device, 0, size, &queue), 0);
     assert_non_null(queue);
     rings->queue = queue;
     piommu_virtio_start(rings->device);
@@ -259,8 +267,7 @@ static void test_create_refuses_wrong_sizes(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
-        assert_int_equal(piommu_virtqueue_create(rings->device, 0, wrong[i], NULL, &queue),
-                         -PIOMMU_EINVAL);
+        assert_int_equal(create_queue(rings->device, 0, wrong[i], &queue), -PIOMMU_EINVAL);
     }
     assert_null(queue);
     end(rings);
@@ -272,9 +279,8 @@ static void test_create_refuses_a_queue_that_the_device_lacks(void **state)
     struct piommu_virtqueue *queue = NULL;
 
     (void)state;
-    assert_int_equal(piommu_virtqueue_create(rings->device, 2, 16, NULL, &queue), -PIOMMU_EBADMSG);
-    assert_int_equal(piommu_virtqueue_create(rings->device, 65535, 16, NULL, &queue),
-                     -PIOMMU_EBADMSG);
+    assert_int_equal(create_queue(rings->device, 2, 16, &queue), -PIOMMU_EBADMSG);
+    assert_int_equal(create_queue(rings->device, 65535, 16, &queue), -PIOMMU_EBADMSG);
     assert_null(queue);
     end(rings);
 }
@@ -309,8 +315,7 @@ static void test_create_refuses_impossible_queues(void **state)
         struct piommu_virtqueue *queue = NULL;
 
         viommu_model_misbehave(rings->fixture->model, VIOMMU_MODEL_QUEUE_SIZE, 0, sizes[i]);
-        assert_int_equal(piommu_virtqueue_create(rings->device, 0, 64, NULL, &queue),
-                         -PIOMMU_EBADMSG);
+        assert_int_equal(create_queue(rings->device, 0, 64, &queue), -PIOMMU_EBADMSG);
         assert_null(queue);
         end(rings);
     }
@@ -327,7 +332,7 @@ static void test_create_survives_each_failure_of_the_host(void **state)
 
         assert_true(nth < 20);
         fake_os_fail_call(rings->fixture->os, nth, false);
-        error = piommu_virtqueue_create(rings->device, 0, 64, NULL, &queue);
+        error = create_queue(rings->device, 0, 64, &queue);
         fake_os_fail_call(rings->fixture->os, 0, false);
         if (error == 0) {
             assert_true(nth > 1);
@@ -339,7 +344,7 @@ static void test_create_survives_each_failure_of_the_host(void **state)
         assert_null(queue);
         assert_int_equal(fake_os_bytes_outstanding(rings->fixture->os), before);
         /* The queue can be made all the same afterwards. */
-        assert_int_equal(piommu_virtqueue_create(rings->device, 0, 64, NULL, &queue), 0);
+        assert_int_equal(create_queue(rings->device, 0, 64, &queue), 0);
         rings->queue = queue;
         end(rings);
     }
@@ -571,6 +576,8 @@ static void test_descriptors_say_what_was_asked(void **state)
 
     (void)state;
     assert_int_equal(piommu_virtqueue_add(rings->queue, buffers, 4, &head), 0);
+    assert_int_equal(available_index(), 0);
+    assert_true(piommu_virtqueue_publish(rings->queue));
     assert_int_equal(available_index(), 1);
     assert_int_equal(available_entry(0), head);
     next = head;
@@ -630,9 +637,9 @@ static void test_barriers_order_request_index_and_doorbell(void **state)
     on_barrier = watch_publication;
     on_doorbell = watch_doorbell;
     (void)add(rings, 0);
+    piommu_virtqueue_kick(rings->queue);
     assert_true(entry_was_ready);
     assert_int_equal(available_index(), 1);
-    piommu_virtqueue_kick(rings->queue);
     assert_true(index_was_ready);
     on_barrier = NULL;
     on_doorbell = NULL;
@@ -677,6 +684,10 @@ static void test_no_doorbell_rings_where_the_device_asked_for_silence(void **sta
     piommu_virtqueue_kick(rings->queue);
     assert_int_equal(viommu_model_counters(rings->fixture->model)->doorbells[0], 0);
     device_put(rings->used, 0, 2);
+    /* It knows of what it was shown. */
+    piommu_virtqueue_kick(rings->queue);
+    assert_int_equal(viommu_model_counters(rings->fixture->model)->doorbells[0], 0);
+    (void)add(rings, 1);
     piommu_virtqueue_kick(rings->queue);
     assert_int_equal(viommu_model_counters(rings->fixture->model)->doorbells[0], 1);
     end(rings);
@@ -874,6 +885,7 @@ static void test_the_driver_never_believes_its_own_descriptors(void **state)
     uint32_t length;
 
     (void)state;
+    (void)piommu_virtqueue_publish(rings->queue);
     /* The device overwrites the table and the available ring, and then answers. */
     for (unsigned int i = 0; i < 8 * 16; i++) {
         device_put(rings->descriptors + i, 0xff, 1);
@@ -886,6 +898,7 @@ static void test_the_driver_never_believes_its_own_descriptors(void **state)
     assert_int_equal(taken, head);
     for (uint32_t i = 0; i < 4; i++) {
         again[i] = add(rings, i);
+        (void)piommu_virtqueue_publish(rings->queue);
         for (uint32_t j = 0; j < i; j++) {
             assert_int_not_equal(again[i], again[j]);
         }
@@ -1021,8 +1034,8 @@ static void test_the_caller_may_serve_two_queues(void **state)
     uint32_t length;
 
     (void)state;
-    assert_int_equal(piommu_virtqueue_create(rings->device, 1, 16, NULL, &events), 0);
-    assert_int_equal(piommu_virtqueue_create(rings->device, 0, 16, NULL, &requests), 0);
+    assert_int_equal(create_queue(rings->device, 1, 16, &events), 0);
+    assert_int_equal(create_queue(rings->device, 0, 16, &requests), 0);
     rings->queue = requests;
     piommu_virtio_start(rings->device);
     assert_int_equal(piommu_virtqueue_add(events, &buffer, 1, &event_head), 0);
@@ -1049,8 +1062,8 @@ static void test_null_is_answered_with_an_error(void **state)
     uint64_t value = 0;
 
     (void)state;
-    assert_int_equal(piommu_virtqueue_create(NULL, 0, 16, NULL, &queue), -PIOMMU_EINVAL);
-    assert_int_equal(piommu_virtqueue_create(rings->device, 1, 16, NULL, NULL), -PIOMMU_EINVAL);
+    assert_int_equal(create_queue(NULL, 0, 16, &queue), -PIOMMU_EINVAL);
+    assert_int_equal(create_queue(rings->device, 1, 16, NULL), -PIOMMU_EINVAL);
     assert_int_equal(piommu_virtio_reset(NULL, SECOND), -PIOMMU_EINVAL);
     assert_int_equal(piommu_virtio_negotiate(NULL, 0, 0, &value), -PIOMMU_EINVAL);
     assert_int_equal(piommu_virtio_read_config(NULL, &field, 1, &value), -PIOMMU_EINVAL);

@@ -151,8 +151,9 @@ struct piommu_backend {
      */
     int (*stop)(void *unit);
     /**
-     * Makes an ID known, and blocks it. Reserved regions go to piommu_backend_add_reserved, what
-     * else it cannot be told apart from to piommu_backend_set_group.
+     * Makes an ID known, and blocks it (but see piommu_backend_set_running). Reserved regions go to
+     * piommu_backend_add_reserved, what else it cannot be told apart from to
+     * piommu_backend_set_group.
      * @return 0 or an error of piommu_device_add.
      */
     int (*add_endpoint)(void *unit, uint32_t id, struct piommu_endpoint_facts *facts,
@@ -211,9 +212,9 @@ struct piommu_backend {
      */
     int (*suspend)(void *unit);
     /**
-     * Starts a suspended unit as probe did: all endpoints that were added are blocked, and all
-     * domains are there, without endpoints. The core attaches those that were in one next. A
-     * failure fails the instance.
+     * Starts a unit that is suspended, or was stopped, as probe did: all endpoints that were added
+     * are blocked, and all domains are there, without endpoints. The core attaches those that were
+     * in one next. A failure fails the instance.
      */
     int (*resume)(void *unit);
 };
@@ -236,6 +237,12 @@ int piommu_backend_add_reserved(struct piommu_endpoint_facts *facts,
  * have been given the same number, which is not 0.
  */
 void piommu_backend_set_group(struct piommu_endpoint_facts *facts, uint32_t number);
+
+/**
+ * Tells that the endpoint that is being added is not blocked, but works as it did before, since the
+ * host has said of it that it must not be interrupted. The core attaches or blocks it next.
+ */
+void piommu_backend_set_running(struct piommu_endpoint_facts *facts);
 
 #ifdef __cplusplus
 }

@@ -95,7 +95,8 @@ struct piommu_instance_info {
  *
  * An instance that stops answering, or refuses to forget a mapping, has *failed*: it is reset, so
  * that all its devices are blocked as far as it obeys; every further call that would need it
- * returns -PIOMMU_EFAILED. Its devices and domains can still be detached, removed and destroyed.
+ * returns -PIOMMU_EFAILED. Its devices and domains can still be detached, removed and destroyed;
+ * piommu_instance_recover tries to bring it back.
  *
  * @param context        where it belongs.
  * @param backend        which kind it is, e.g. piommu_virtio_iommu_backend().
@@ -199,6 +200,22 @@ int piommu_instance_suspend(struct piommu_instance *instance);
  * Context: task; may wait. Registration. Not beside servicing of any instance.
  */
 int piommu_instance_resume(struct piommu_instance *instance);
+
+/**
+ * Brings an instance back that has failed (also while it was suspended): stops it if that could not
+ * be confirmed yet, resets it, blocks every ID, and lets each group enter its domain again with all
+ * that is mapped there, from what the library knows. Groups that are blocked because of a fault
+ * stay so. What was parked since a sync has failed is free after the next sync that succeeds.
+ *
+ * @return 0, also if it has not failed; -PIOMMU_EINVAL; -PIOMMU_EOPNOTSUPP: the backend cannot do
+ *         this; -PIOMMU_EBUSY: its parent has failed or is suspended, or it was never started;
+ *         -PIOMMU_ETIMEDOUT: it does not stop, so it may still use what it had: nothing was
+ *         changed, and the call may be tried again; -PIOMMU_EFAILED: it does not work: it has
+ *         failed again.
+ *
+ * Context: task; may wait. Registration. Not beside servicing of any instance.
+ */
+int piommu_instance_recover(struct piommu_instance *instance);
 
 #ifdef __cplusplus
 }

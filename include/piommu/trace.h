@@ -21,6 +21,7 @@ enum piommu_event_kind {
     PIOMMU_EVENT_INSTANCE_STOP,    /**< an instance is being destroyed */
     PIOMMU_EVENT_INSTANCE_SUSPEND, /**< piommu_instance_suspend */
     PIOMMU_EVENT_INSTANCE_RESUME,  /**< piommu_instance_resume */
+    PIOMMU_EVENT_INSTANCE_RECOVER, /**< piommu_instance_recover */
     PIOMMU_EVENT_DEVICE_ADD,       /**< a device was added, or could not be */
     PIOMMU_EVENT_DEVICE_READY,     /**< a device that waited is complete, or cannot be */
     PIOMMU_EVENT_DEVICE_REMOVE,    /**< a device is being removed */

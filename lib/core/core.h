@@ -94,6 +94,7 @@ struct piommu_endpoint_facts {
     struct piommu_host host;
     struct reserved_node *reserved;
     uint32_t group; /* 0: none */
+    bool running;   /* it is not blocked yet */
 };
 
 /* One ID on one instance. */

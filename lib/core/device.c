@@ -56,6 +56,11 @@ void piommu_backend_set_group(struct piommu_endpoint_facts *facts, uint32_t numb
     facts->group = number;
 }
 
+void piommu_backend_set_running(struct piommu_endpoint_facts *facts)
+{
+    facts->running = true;
+}
+
 static void free_endpoint(struct endpoint *endpoint)
 {
     struct piommu_host host = endpoint->instance->host;
@@ -93,9 +98,24 @@ static int create_endpoint(struct piommu_instance *instance, uint32_t id, struct
     return 0;
 }
 
-/* Forgets an endpoint that is blocked and in no list any more. */
+/* Blocks an endpoint that was left running until now, unless it has got a domain meanwhile. */
+static int end_running(struct endpoint *endpoint)
+{
+    struct piommu_instance *instance = endpoint->instance;
+    bool running = endpoint->facts.running;
+    int error = 0;
+
+    endpoint->facts.running = false;
+    if (running && endpoint->binding == NULL && instance_usable(instance)) {
+        error = instance->backend->block(instance->unit, endpoint->handle);
+    }
+    return error != 0 ? piommu_instance_fail_(instance, error) : 0;
+}
+
+/* Forgets an endpoint that has no domain and is in no list any more. */
 static void destroy_endpoint(struct endpoint *endpoint)
 {
+    (void)end_running(endpoint);
     endpoint->instance->backend->release_endpoint(endpoint->instance->unit, endpoint->handle);
     free_endpoint(endpoint);
 }
@@ -373,6 +393,20 @@ static int choose_domain(struct piommu_device *device, bool completed)
     return domain != NULL ? piommu_group_attach(group, domain) : 0;
 }
 
+/* The end of a device's arrival: from here on it is in a domain or blocked. */
+static int settle(struct piommu_device *device, bool completed)
+{
+    int error = choose_domain(device, completed);
+
+    for (size_t i = 0; i < device->id_count; i++) {
+        if (device->ids[i].endpoint != NULL && end_running(device->ids[i].endpoint) != 0 &&
+            error == 0) {
+            error = -PIOMMU_EFAILED;
+        }
+    }
+    return error;
+}
+
 /* Adds a device that was made, with its group; after a failure both are still the caller's. */
 static int add(struct piommu_device *device)
 {
@@ -429,7 +463,7 @@ int piommu_device_add(struct piommu_context *context, const struct piommu_device
         free_device(device);
         return error;
     }
-    error = choose_domain(device, false);
+    error = settle(device, false);
     piommu_trace_device_(device, device->group->domain, PIOMMU_EVENT_DEVICE_ADD, error);
     if (error == 0 || piommu_device_remove(device) != 0) {
         /* A device whose unit neither works nor stops cannot be made to have never been there. */
@@ -465,7 +499,7 @@ static void complete(struct piommu_device *device)
     } else {
         publish(device, &taken);
         join(device);
-        error = choose_domain(device, true);
+        error = settle(device, true);
     }
     device->arriving = error != 0 || !device->waiting;
     device->arrival = error;

@@ -99,10 +99,20 @@ static int reenter(struct piommu_instance *instance)
     return error;
 }
 
+/* Programs a unit that holds nothing, from what the library knows. */
+static int program(struct piommu_instance *instance)
+{
+    int error = instance->backend->resume(instance->unit);
+
+    if (error == 0) {
+        error = reenter(instance);
+    }
+    /* If not all are where they belong, nobody has asked for less. */
+    return error != 0 ? piommu_instance_fail_(instance, error) : 0;
+}
+
 static int resume(struct piommu_instance *instance)
 {
-    int error;
-
     if (instance_failed(instance)) {
         return -PIOMMU_EFAILED;
     }
@@ -115,15 +125,10 @@ static int resume(struct piommu_instance *instance)
     }
     set_suspended(instance, false);
     if (instance->parent != NULL && instance_failed(instance->parent)) {
-        error = -PIOMMU_EFAILED; /* what it is a part of does not work */
-    } else {
-        error = instance->backend->resume(instance->unit);
+        /* What it is a part of does not work. */
+        return piommu_instance_fail_(instance, -PIOMMU_EFAILED);
     }
-    if (error == 0) {
-        error = reenter(instance);
-    }
-    /* If not all are where they belong, nobody has asked for less. */
-    return error != 0 ? piommu_instance_fail_(instance, error) : 0;
+    return program(instance);
 }
 
 int piommu_instance_resume(struct piommu_instance *instance)
@@ -135,5 +140,53 @@ int piommu_instance_resume(struct piommu_instance *instance)
     }
     error = resume(instance);
     piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_RESUME, error);
+    return error;
+}
+
+/* Forgets that a unit has failed. All that was in its domains is known to be blocked. */
+static void forget_failure(struct piommu_instance *instance)
+{
+    unsigned long state;
+
+    note_all_out(instance);
+    for (struct binding *binding = instance->bindings; binding != NULL; binding = binding->peer) {
+        binding->doubtful = false;
+    }
+    state = context_lock(instance->context);
+    instance->suspended = false;
+    atomic_store_explicit(&instance->tried, 0, memory_order_relaxed);
+    atomic_store_explicit(&instance->stopped, 0, memory_order_relaxed);
+    atomic_store_explicit(&instance->failed, 0, memory_order_release);
+    context_unlock(instance->context, state);
+}
+
+static int recover(struct piommu_instance *instance)
+{
+    if (!instance_failed(instance)) {
+        return 0;
+    }
+    if (instance->backend->resume == NULL) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    if (instance->unit == NULL || (instance->parent != NULL && (instance_failed(instance->parent) ||
+                                                                instance->parent->suspended))) {
+        return -PIOMMU_EBUSY;
+    }
+    if (!piommu_instance_stopped_(instance)) {
+        return -PIOMMU_ETIMEDOUT;
+    }
+    forget_failure(instance);
+    return program(instance);
+}
+
+int piommu_instance_recover(struct piommu_instance *instance)
+{
+    int error;
+
+    if (instance == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    error = recover(instance);
+    piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_RECOVER, error);
     return error;
 }

@@ -5,6 +5,44 @@
 
 #include "unit.h"
 
+static bool number_in_use(const struct virtio_iommu *unit, uint32_t number)
+{
+    for (const struct virtio_domain *domain = unit->domains; domain != NULL;
+         domain = domain->next) {
+        if (!domain->identity && domain->number == number) {
+            return true;
+        }
+    }
+    for (const struct virtio_endpoint *endpoint = unit->endpoints; endpoint != NULL;
+         endpoint = endpoint->next) {
+        if (endpoint->has_identity && endpoint->identity == number) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/*
+ * Finds a free number for a domain. Numbers go round, so that one that was given up stays unused as
+ * long as possible. The lists are finite, so a free number is found soon, if there is any.
+ */
+static int take_number(struct virtio_iommu *unit, uint32_t *number)
+{
+    uint32_t first = unit->first_domain + fixed_domains(unit);
+    uint32_t start = unit->next_domain;
+
+    do {
+        uint32_t candidate = unit->next_domain;
+
+        unit->next_domain = candidate == unit->last_domain ? first : candidate + 1;
+        if (!number_in_use(unit, candidate)) {
+            *number = candidate;
+            return 0;
+        }
+    } while (unit->next_domain != start);
+    return -PIOMMU_ENOSPC;
+}
+
 static int send_attach(struct virtio_iommu *unit, const struct virtio_endpoint *endpoint,
                        uint32_t domain, uint32_t flags)
 {
@@ -72,11 +110,37 @@ static int enter(struct virtio_iommu *unit, struct virtio_endpoint *endpoint, ui
     return error;
 }
 
+/* Enters a domain of the endpoint's own in which all addresses are mapped to themselves. */
+static int enter_mapped_identity(struct virtio_iommu *unit, struct virtio_endpoint *endpoint)
+{
+    int error;
+
+    if (endpoint->attached && endpoint->has_identity && endpoint->domain == endpoint->identity) {
+        return 0;
+    }
+    if (!endpoint->has_identity) {
+        error = take_number(unit, &endpoint->identity);
+        if (error != 0) {
+            return error;
+        }
+        endpoint->has_identity = true;
+    }
+    error = enter(unit, endpoint, endpoint->identity, 0);
+    return error != 0 ? error : piommu_virtio_iommu_map_identity_(unit, endpoint);
+}
+
+static int enter_identity(struct virtio_iommu *unit, struct virtio_endpoint *endpoint)
+{
+    return passes_by_domain(unit) ? enter(unit, endpoint, identity_domain(unit), ATTACH_F_BYPASS)
+                                  : enter_mapped_identity(unit, endpoint);
+}
+
 int piommu_virtio_iommu_attach_(void *unit, void *endpoint, void *handle)
 {
     const struct virtio_domain *domain = handle;
 
-    return enter(unit, endpoint, domain->number, domain->attach_flags);
+    return domain->identity ? enter_identity(unit, endpoint)
+                            : enter(unit, endpoint, domain->number, 0);
 }
 
 int piommu_virtio_iommu_block_(void *handle, void *endpoint_handle)
@@ -96,8 +160,16 @@ int piommu_virtio_iommu_block_(void *handle, void *endpoint_handle)
     return enter(unit, endpoint, blocked_domain(unit, 0), 0);
 }
 
+/* What to do with each reserved region that the device tells of. */
+struct region_taker {
+    struct piommu_endpoint_facts *facts;
+    struct virtio_endpoint *endpoint;
+    uint32_t count;
+    bool keep; /* note them in the endpoint, which has room for reserved_count */
+};
+
 /* Takes one reserved region; `property` is RESV_MEM_LENGTH bytes behind its header. */
-static int take_reserved(const uint8_t *property, struct piommu_endpoint_facts *facts)
+static int take_reserved(const uint8_t *property, struct region_taker *taker)
 {
     struct piommu_reserved_region region = {
         .range = {.first = piommu_get_le64(property + RESV_MEM_START),
@@ -105,8 +177,18 @@ static int take_reserved(const uint8_t *property, struct piommu_endpoint_facts *
         /* Unknown subtypes are to be treated as reserved. */
         .kind = property[RESV_MEM_SUBTYPE] == RESV_MEM_SUBTYPE_MSI ? PIOMMU_RESERVED_MSI
                                                                    : PIOMMU_RESERVED};
-    int error = piommu_backend_add_reserved(facts, &region);
+    int error;
 
+    if (taker->keep) {
+        if (taker->count == taker->endpoint->reserved_count ||
+            region.range.first > region.range.last) {
+            return -PIOMMU_EBADMSG; /* it was another list a moment ago */
+        }
+        taker->endpoint->reserved[taker->count++] = region.range;
+        return 0;
+    }
+    taker->count++;
+    error = piommu_backend_add_reserved(taker->facts, &region);
     return error == -PIOMMU_EINVAL ? -PIOMMU_EBADMSG : error;
 }
 
@@ -114,7 +196,7 @@ static int take_reserved(const uint8_t *property, struct piommu_endpoint_facts *
  * Walks the list of properties. The device may have written anything, and may go on writing: each
  * property is copied before it is looked at.
  */
-static int take_properties(const struct virtio_iommu *unit, struct piommu_endpoint_facts *facts)
+static int take_properties(const struct virtio_iommu *unit, struct region_taker *taker)
 {
     uint32_t at = 0;
 
@@ -140,7 +222,7 @@ static int take_properties(const struct virtio_iommu *unit, struct piommu_endpoi
                 return -PIOMMU_EBADMSG;
             }
             memcpy(property, unit->probe_memory + at, sizeof(property));
-            error = take_reserved(property, facts);
+            error = take_reserved(property, taker);
             if (error != 0) {
                 return error;
             }
@@ -150,35 +232,136 @@ static int take_properties(const struct virtio_iommu *unit, struct piommu_endpoi
     return 0;
 }
 
-static int probe_endpoint(struct virtio_iommu *unit, uint32_t id,
+/*
+ * Makes of an endpoint's reserved regions whole granules, inside of what can be mapped, in
+ * ascending order, apart from each other. There are at most 256: the core takes no more.
+ */
+static void tidy_reserved(const struct virtio_iommu *unit, struct virtio_endpoint *endpoint)
+{
+    uint64_t granule_mask = (unit->leaf_sizes & (~unit->leaf_sizes + 1)) - 1;
+    struct piommu_range *list = endpoint->reserved;
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < endpoint->reserved_count; i++) {
+        struct piommu_range range = {.first = list[i].first & ~granule_mask,
+                                     .last = list[i].last | granule_mask};
+        uint32_t from = 0;
+        uint32_t to;
+
+        if (range.last < unit->aperture.first || range.first > unit->aperture.last) {
+            continue;
+        }
+        if (range.first < unit->aperture.first) {
+            range.first = unit->aperture.first;
+        }
+        if (range.last > unit->aperture.last) {
+            range.last = unit->aperture.last;
+        }
+        /* All that it overlaps become one with it. */
+        while (from < count && list[from].last < range.first) {
+            from++;
+        }
+        for (to = from; to < count && list[to].first <= range.last; to++) {
+            range.first = list[to].first < range.first ? list[to].first : range.first;
+            range.last = list[to].last > range.last ? list[to].last : range.last;
+        }
+        memmove(&list[from + 1], &list[to], (count - to) * sizeof(*list));
+        list[from] = range;
+        count = count + 1 - (to - from);
+    }
+    for (uint32_t i = count; i < endpoint->reserved_count; i++) {
+        list[i] = (struct piommu_range){.first = 0, .last = 0};
+    }
+    endpoint->reserved_used = count;
+}
+
+/* Notes an endpoint's reserved regions, for identity domains that are made of mappings. */
+static int keep_reserved(struct virtio_iommu *unit, struct virtio_endpoint *endpoint,
+                         uint32_t count)
+{
+    struct region_taker taker = {.endpoint = endpoint, .keep = true};
+    int error;
+
+    endpoint->reserved = piommu_host_alloc(unit->host, count * sizeof(*endpoint->reserved));
+    if (endpoint->reserved == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    endpoint->reserved_count = count;
+    error = take_properties(unit, &taker);
+    if (error == 0 && taker.count != count) {
+        error = -PIOMMU_EBADMSG;
+    }
+    if (error == 0) {
+        tidy_reserved(unit, endpoint);
+    }
+    return error;
+}
+
+static int probe_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *endpoint,
                           struct piommu_endpoint_facts *facts)
 {
     struct request request = {.size = PROBE_SIZE};
+    struct region_taker taker = {.facts = facts};
     int error;
 
     request.bytes[AT_TYPE] = TYPE_PROBE;
-    piommu_put_le32(request.bytes + PROBE_ENDPOINT, id);
+    piommu_put_le32(request.bytes + PROBE_ENDPOINT, endpoint->id);
     error = piommu_virtio_iommu_send_one_(unit, &request);
-    return error != 0 ? error : take_properties(unit, facts);
+    if (error == 0) {
+        piommu_virtio_from_device(unit->device, unit->probe_memory, unit->probe_size);
+        error = take_properties(unit, &taker);
+    }
+    if (error == 0 && taker.count != 0 && !passes_by_domain(unit)) {
+        error = keep_reserved(unit, endpoint, taker.count);
+    }
+    return error;
 }
 
-/* Takes an endpoint that was added before, or makes one; NULL if there is no memory. */
+static void free_reserved(struct virtio_iommu *unit, struct virtio_endpoint *endpoint)
+{
+    piommu_host_free(unit->host, endpoint->reserved,
+                     endpoint->reserved_count * sizeof(*endpoint->reserved));
+    endpoint->reserved = NULL;
+    endpoint->reserved_count = 0;
+    endpoint->reserved_used = 0;
+}
+
+/* Takes an endpoint that is known, or makes one; NULL if there is no memory. */
 static struct virtio_endpoint *take_endpoint(struct virtio_iommu *unit, uint32_t id)
 {
-    struct virtio_endpoint *endpoint;
+    struct virtio_endpoint *endpoint = unit->endpoints;
 
-    for (struct virtio_endpoint **link = &unit->parked; *link != NULL; link = &(*link)->next) {
-        endpoint = *link;
-        if (endpoint->id == id) {
-            *link = endpoint->next;
-            return endpoint;
+    while (endpoint != NULL && endpoint->id != id) {
+        endpoint = endpoint->next;
+    }
+    if (endpoint == NULL) {
+        endpoint = piommu_host_alloc(unit->host, sizeof(*endpoint));
+        if (endpoint != NULL) {
+            endpoint->id = id;
+            endpoint->next = unit->endpoints;
+            unit->endpoints = endpoint;
         }
     }
-    endpoint = piommu_host_alloc(unit->host, sizeof(*endpoint));
-    if (endpoint != NULL) {
-        endpoint->id = id;
-    }
     return endpoint;
+}
+
+static void free_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *endpoint)
+{
+    struct virtio_endpoint **link = &unit->endpoints;
+
+    while (*link != endpoint) {
+        link = &(*link)->next;
+    }
+    *link = endpoint->next;
+    free_reserved(unit, endpoint);
+    piommu_host_free(unit->host, endpoint, sizeof(*endpoint));
+}
+
+void piommu_virtio_iommu_free_endpoints_(struct virtio_iommu *unit)
+{
+    while (unit->endpoints != NULL) {
+        free_endpoint(unit, unit->endpoints);
+    }
 }
 
 int piommu_virtio_iommu_add_endpoint_(void *handle, uint32_t id,
@@ -191,12 +374,16 @@ int piommu_virtio_iommu_add_endpoint_(void *handle, uint32_t id,
     if (endpoint == NULL) {
         return -PIOMMU_ENOMEM;
     }
+    endpoint->added = true;
     if (unit->probe_memory != NULL) {
-        error = probe_endpoint(unit, id, facts);
+        error = probe_endpoint(unit, endpoint, facts);
     }
-    if (error == 0) {
+    if (error == 0 && endpoint->running) {
+        piommu_backend_set_running(facts);
+    } else if (error == 0) {
         error = piommu_virtio_iommu_block_(unit, endpoint);
     }
+    endpoint->running = false;
     if (error != 0) {
         piommu_virtio_iommu_release_endpoint_(unit, endpoint);
         return error == -PIOMMU_EOPNOTSUPP ? -PIOMMU_EIO : error;
@@ -210,45 +397,39 @@ void piommu_virtio_iommu_release_endpoint_(void *handle, void *endpoint_handle)
     struct virtio_iommu *unit = handle;
     struct virtio_endpoint *endpoint = endpoint_handle;
 
-    if (endpoint->attached) {
-        endpoint->next = unit->parked;
-        unit->parked = endpoint;
-    } else {
-        piommu_host_free(unit->host, endpoint, sizeof(*endpoint));
+    endpoint->added = false;
+    endpoint->has_identity = false;
+    free_reserved(unit, endpoint);
+    if (!endpoint->attached) {
+        free_endpoint(unit, endpoint);
     }
 }
 
-static bool number_in_use(const struct virtio_iommu *unit, uint32_t number)
+int piommu_virtio_iommu_let_run_(struct virtio_iommu *unit)
 {
-    for (const struct virtio_domain *domain = unit->domains; domain != NULL;
-         domain = domain->next) {
-        if (domain->number == number) {
-            return true;
+    int error = 0;
+
+    for (uint32_t i = 0; i < unit->place.running_count && error == 0; i++) {
+        struct virtio_endpoint *endpoint = take_endpoint(unit, unit->place.running[i]);
+
+        if (endpoint == NULL) {
+            return -PIOMMU_ENOMEM;
         }
+        endpoint->running = true;
+        error = enter_identity(unit, endpoint);
     }
-    return false;
+    return error;
 }
 
-/*
- * Finds a free number for a paging domain. Numbers go round, so that one that was given up stays
- * unused as long as possible. The list of domains is finite, so a free number is found soon, if
- * there is any.
- */
-static int take_number(struct virtio_iommu *unit, uint32_t *number)
+int piommu_virtio_iommu_block_all_(struct virtio_iommu *unit)
 {
-    uint32_t first = unit->first_domain + fixed_domains(unit);
-    uint32_t start = unit->next_domain;
+    int error = 0;
 
-    do {
-        uint32_t candidate = unit->next_domain;
-
-        unit->next_domain = candidate == unit->last_domain ? first : candidate + 1;
-        if (!number_in_use(unit, candidate)) {
-            *number = candidate;
-            return 0;
-        }
-    } while (unit->next_domain != start);
-    return -PIOMMU_ENOSPC;
+    for (struct virtio_endpoint *endpoint = unit->endpoints; endpoint != NULL && error == 0;
+         endpoint = endpoint->next) {
+        error = piommu_virtio_iommu_block_(unit, endpoint);
+    }
+    return error;
 }
 
 int piommu_virtio_iommu_domain_create_(void *handle, const struct piommu_backend_domain *request,
@@ -261,11 +442,8 @@ int piommu_virtio_iommu_domain_create_(void *handle, const struct piommu_backend
     if (domain == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    if (request->type == PIOMMU_DOMAIN_IDENTITY) {
-        /* All identity domains are the same one to the device. */
-        domain->number = identity_domain(unit);
-        domain->attach_flags = ATTACH_F_BYPASS;
-    } else {
+    domain->identity = request->type == PIOMMU_DOMAIN_IDENTITY;
+    if (!domain->identity) {
         error = take_number(unit, &domain->number);
     }
     if (error != 0) {

@@ -59,6 +59,29 @@ static bool decode(const uint8_t *report, struct piommu_backend_fault *fault)
     return true;
 }
 
+/* Takes in one report, and gives its buffer back. 1; 0: there is none; or an error. */
+static int take_report(struct virtio_iommu *unit)
+{
+    struct piommu_backend_fault fault = {.domain = NULL};
+    uint8_t report[FAULT_SIZE];
+    uint16_t head;
+    uint32_t length;
+    const uint8_t *buffer;
+    int taken = piommu_virtqueue_take(unit->events, &head, &length);
+
+    if (taken <= 0) {
+        return taken;
+    }
+    buffer = unit->event_memory + (size_t)unit->event_slot_of_head[head] * EVENT_SLOT_SIZE;
+    piommu_virtio_from_device(unit->device, buffer, sizeof(report));
+    memcpy(report, buffer, sizeof(report));
+    post_event(unit, unit->event_slot_of_head[head]);
+    if (length >= FAULT_SIZE && decode(report, &fault)) {
+        piommu_backend_report_fault(unit->instance, &fault);
+    }
+    return 1;
+}
+
 int piommu_virtio_iommu_service_(void *handle, unsigned int budget)
 {
     struct virtio_iommu *unit = handle;
@@ -76,26 +99,14 @@ int piommu_virtio_iommu_service_(void *handle, unsigned int budget)
         (status & PIOMMU_VIRTIO_STATUS_DRIVER_OK) == 0) {
         return -PIOMMU_EIO;
     }
-    while (handled < budget && handled < MAX_HANDLED) {
-        struct piommu_backend_fault fault = {.domain = NULL};
-        uint8_t report[FAULT_SIZE];
-        uint16_t head;
-        uint32_t length;
-
-        taken = piommu_virtqueue_take(unit->events, &head, &length);
-        if (taken <= 0) {
+    /* A device that takes back what it has said must not keep us here. */
+    for (unsigned int looks = 0; looks < MAX_HANDLED && handled < budget; looks++) {
+        taken = take_report(unit);
+        if (taken < 0 || (taken == 0 && !piommu_virtqueue_want_interrupt(unit->events))) {
             break;
         }
-        memcpy(report, unit->event_memory + unit->event_slot_of_head[head] * EVENT_SLOT_SIZE,
-               sizeof(report));
-        post_event(unit, unit->event_slot_of_head[head]);
-        handled++;
-        if (length >= FAULT_SIZE && decode(report, &fault)) {
-            piommu_backend_report_fault(unit->instance, &fault);
-        }
+        handled += (unsigned int)taken;
     }
-    if (handled != 0) {
-        piommu_virtqueue_kick(unit->events);
-    }
+    piommu_virtqueue_kick(unit->events);
     return taken < 0 ? taken : (int)handled;
 }

@@ -3,6 +3,30 @@
 
 #include "unit.h"
 
+static void write_map(struct request *request, uint32_t domain,
+                      const struct piommu_backend_mapping *mapping)
+{
+    uint32_t flags = 0;
+
+    if ((mapping->prot & PIOMMU_PROT_READ) != 0) {
+        flags |= MAP_F_READ;
+    }
+    if ((mapping->prot & PIOMMU_PROT_WRITE) != 0) {
+        flags |= MAP_F_WRITE;
+    }
+    if ((mapping->prot & PIOMMU_PROT_DEVICE) != 0) {
+        flags |= MAP_F_MMIO;
+    }
+    memset(request, 0, sizeof(*request));
+    request->size = MAP_SIZE;
+    request->bytes[AT_TYPE] = TYPE_MAP;
+    piommu_put_le32(request->bytes + MAP_DOMAIN, domain);
+    piommu_put_le64(request->bytes + MAP_VIRT_START, mapping->iova.first);
+    piommu_put_le64(request->bytes + MAP_VIRT_END, mapping->iova.last);
+    piommu_put_le64(request->bytes + MAP_PHYS_START, mapping->physical);
+    piommu_put_le32(request->bytes + MAP_FLAGS, flags);
+}
+
 /* Turns the core's mappings into MAP requests. */
 struct map_source {
     const struct virtio_domain *domain;
@@ -13,28 +37,11 @@ static bool make_map(void *source, struct request *request)
 {
     const struct map_source *map = source;
     struct piommu_backend_mapping mapping;
-    uint32_t flags = 0;
 
     if (!map->mappings->next(map->mappings, &mapping)) {
         return false;
     }
-    if ((mapping.prot & PIOMMU_PROT_READ) != 0) {
-        flags |= MAP_F_READ;
-    }
-    if ((mapping.prot & PIOMMU_PROT_WRITE) != 0) {
-        flags |= MAP_F_WRITE;
-    }
-    if ((mapping.prot & PIOMMU_PROT_DEVICE) != 0) {
-        flags |= MAP_F_MMIO;
-    }
-    memset(request, 0, sizeof(*request));
-    request->size = MAP_SIZE;
-    request->bytes[AT_TYPE] = TYPE_MAP;
-    piommu_put_le32(request->bytes + MAP_DOMAIN, map->domain->number);
-    piommu_put_le64(request->bytes + MAP_VIRT_START, mapping.iova.first);
-    piommu_put_le64(request->bytes + MAP_VIRT_END, mapping.iova.last);
-    piommu_put_le64(request->bytes + MAP_PHYS_START, mapping.physical);
-    piommu_put_le32(request->bytes + MAP_FLAGS, flags);
+    write_map(request, map->domain->number, &mapping);
     return true;
 }
 
@@ -73,4 +80,46 @@ int piommu_virtio_iommu_unmap_(void *unit, void *domain, struct piommu_range_sou
     struct unmap_source unmap = {.domain = domain, .ranges = source};
 
     return piommu_virtio_iommu_send_(unit, make_unmap, &unmap);
+}
+
+/* Goes through the gaps between an endpoint's reserved regions. */
+struct identity_source {
+    const struct virtio_iommu *unit;
+    const struct virtio_endpoint *endpoint;
+    uint32_t region; /* the next one */
+    uint64_t next;   /* address to go on from */
+    bool done;
+};
+
+static bool make_identity(void *handle, struct request *request)
+{
+    struct identity_source *source = handle;
+    struct piommu_backend_mapping mapping = {.prot = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE};
+    bool found = false;
+
+    while (!found && !source->done) {
+        const struct piommu_range *region = &source->endpoint->reserved[source->region];
+        bool last = source->region == source->endpoint->reserved_used;
+
+        found = last || region->first > source->next;
+        mapping.iova.first = source->next;
+        mapping.iova.last = last ? source->unit->aperture.last : region->first - 1;
+        source->done = last || region->last == source->unit->aperture.last;
+        source->next = last ? 0 : region->last + 1;
+        source->region++;
+    }
+    if (found) {
+        mapping.physical = mapping.iova.first;
+        write_map(request, source->endpoint->identity, &mapping);
+    }
+    return found;
+}
+
+int piommu_virtio_iommu_map_identity_(struct virtio_iommu *unit,
+                                      const struct virtio_endpoint *endpoint)
+{
+    struct identity_source source = {
+        .unit = unit, .endpoint = endpoint, .next = unit->aperture.first};
+
+    return piommu_virtio_iommu_send_(unit, make_identity, &source);
 }

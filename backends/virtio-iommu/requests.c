@@ -15,16 +15,6 @@
 
 #include "unit.h"
 
-static uint32_t take_free_slot(const struct virtio_iommu *unit)
-{
-    for (uint32_t i = 0; i < unit->slot_count; i++) {
-        if (!unit->slots[i].busy) {
-            return i;
-        }
-    }
-    return NO_SLOT;
-}
-
 /* PROBE has a large answer, for which there is one buffer; all others answer within their slot. */
 static void set_answer(struct virtio_iommu *unit, uint32_t number, uint8_t type,
                        struct piommu_virtio_buffer *answer)
@@ -39,36 +29,40 @@ static void set_answer(struct virtio_iommu *unit, uint32_t number, uint8_t type,
         answer->size = unit->probe_size + TAIL_SIZE;
         slot->tail = unit->probe_memory + unit->probe_size;
         slot->tail_offset = unit->probe_size;
+        *slot->tail = STATUS_POISON;
+        piommu_virtio_to_device(unit->device, unit->probe_memory, answer->size);
     } else {
         answer->physical = unit->slot_physical + number * SLOT_SIZE + SLOT_TAIL;
         answer->size = TAIL_SIZE;
         slot->tail = unit->slot_memory + number * SLOT_SIZE + SLOT_TAIL;
         slot->tail_offset = 0;
+        *slot->tail = STATUS_POISON;
     }
-    *slot->tail = STATUS_POISON;
 }
 
 /* Puts one request into the queue; false if there is no room. The lock is held. */
 static bool post(struct virtio_iommu *unit, const struct request *request, struct batch *batch)
 {
-    struct piommu_virtio_buffer buffers[2];
-    uint32_t number = take_free_slot(unit);
+    struct piommu_virtio_buffer buffers[REQUEST_PIECES];
+    uint16_t number = unit->free_slot;
+    uint8_t *memory = unit->slot_memory + (size_t)number * SLOT_SIZE;
     uint16_t head;
 
     if (number == NO_SLOT) {
         return false;
     }
-    memcpy(unit->slot_memory + number * SLOT_SIZE, request->bytes, request->size);
-    buffers[0].physical = unit->slot_physical + number * SLOT_SIZE;
+    memcpy(memory, request->bytes, request->size);
+    buffers[0].physical = unit->slot_physical + (uint64_t)number * SLOT_SIZE;
     buffers[0].size = request->size;
     buffers[0].writable = false;
     set_answer(unit, number, request->bytes[AT_TYPE], &buffers[1]);
-    if (piommu_virtqueue_add(unit->requests, buffers, 2, &head) != 0) {
+    piommu_virtio_to_device(unit->device, memory, SLOT_SIZE);
+    if (piommu_virtqueue_add(unit->requests, buffers, REQUEST_PIECES, &head) != 0) {
         return false;
     }
-    unit->slots[number].busy = true;
+    unit->free_slot = unit->slots[number].next;
     unit->slots[number].batch = batch;
-    unit->slot_of_head[head] = (uint16_t)number;
+    unit->slot_of_head[head] = number;
     batch->pending++;
     return true;
 }
@@ -78,14 +72,13 @@ static bool post(struct virtio_iommu *unit, const struct request *request, struc
  * that a caller can make something of have errors of their own where they make sense; the others
  * are refusals.
  */
-static int answer_of(const struct slot *slot, uint32_t length)
+static int answer_of(const struct virtio_iommu *unit, const struct slot *slot, uint32_t length)
 {
-    uint8_t status = *(volatile const uint8_t *)slot->tail;
-
     if (length <= slot->tail_offset) {
         return -PIOMMU_EIO;
     }
-    switch (status) {
+    piommu_virtio_from_device(unit->device, slot->tail, TAIL_SIZE);
+    switch (*(volatile const uint8_t *)slot->tail) {
     case STATUS_OK:
         return 0;
     case STATUS_UNSUPP:
@@ -107,8 +100,9 @@ static void take_answers(struct virtio_iommu *unit)
     int taken;
 
     while ((taken = piommu_virtqueue_take(unit->requests, &head, &length)) > 0) {
-        struct slot *slot = &unit->slots[unit->slot_of_head[head]];
-        int error = answer_of(slot, length);
+        uint16_t number = unit->slot_of_head[head];
+        struct slot *slot = &unit->slots[number];
+        int error = answer_of(unit, slot, length);
 
         if (slot->batch != NULL) {
             slot->batch->pending--;
@@ -117,14 +111,24 @@ static void take_answers(struct virtio_iommu *unit)
             }
         }
         slot->batch = NULL;
-        slot->busy = false;
+        slot->next = unit->free_slot;
+        unit->free_slot = number;
     }
     if (taken < 0) {
         atomic_store_explicit(&unit->dead, 1, memory_order_release);
     }
 }
 
-/* Nobody will wait for the batch any more; its slots stay busy. The lock is held. */
+void piommu_virtio_iommu_forget_requests_(struct virtio_iommu *unit)
+{
+    unit->free_slot = 0;
+    for (uint16_t i = 0; i < unit->slot_count; i++) {
+        unit->slots[i].batch = NULL;
+        unit->slots[i].next = i + 1u < unit->slot_count ? (uint16_t)(i + 1) : NO_SLOT;
+    }
+}
+
+/* Nobody will wait for the batch any more; its slots stay in use. The lock is held. */
 static void give_up(struct virtio_iommu *unit, const struct batch *batch)
 {
     for (uint32_t i = 0; i < unit->slot_count; i++) {
@@ -149,7 +153,7 @@ static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool
         bool done;
 
         take_answers(unit);
-        done = room ? take_free_slot(unit) != NO_SLOT : batch->pending == 0;
+        done = room ? unit->free_slot != NO_SLOT : batch->pending == 0;
         if (!done && (!in_time || unit_dead(unit))) {
             give_up(unit, batch);
             piommu_host_unlock(unit->host, unit->lock, state);
@@ -173,15 +177,17 @@ static bool fill(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *m
 {
     unsigned long state = piommu_host_lock(unit->host, unit->lock);
     bool posted = false;
+    bool ring;
 
     while (*more && post(unit, next, batch)) {
         *more = make(source, next);
         posted = true;
     }
+    ring = piommu_virtqueue_publish(unit->requests);
     piommu_host_unlock(unit->host, unit->lock, state);
     /* Without the lock: a doorbell may take as long as a trap into a hypervisor does. */
-    if (posted) {
-        piommu_virtqueue_kick(unit->requests);
+    if (ring) {
+        piommu_virtqueue_ring(unit->requests);
     }
     return posted;
 }

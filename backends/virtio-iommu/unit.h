@@ -14,13 +14,18 @@
 #include "../../lib/base/host.h"
 #include "protocol.h"
 
-/* Two descriptors a request: half as many requests can be in flight. */
+/*
+ * A request has two pieces: what the device reads and what it writes, a descriptor each, as every
+ * device takes them. Without indirect descriptors half as many can be in flight as here.
+ */
+#define REQUEST_PIECES     2u
 #define REQUEST_QUEUE_SIZE 128u
 #define EVENT_QUEUE_SIZE   64u
-#define MAX_REQUESTS       (REQUEST_QUEUE_SIZE / 2)
+#define MAX_REQUESTS       REQUEST_QUEUE_SIZE
 
 /*
- * A slot of request memory: what the device reads, and in another cache line the status it writes.
+ * A slot of request memory: what the device reads, and behind it the status that it writes. No two
+ * slots share a cache line, the widest that there is.
  */
 #define SLOT_SIZE       128u
 #define SLOT_TAIL       96u
@@ -40,22 +45,27 @@ struct slot {
     uint8_t *tail;        /* where the device writes the status */
     uint32_t tail_offset; /* of the status, in what the device writes */
     uint8_t type;         /* of the request */
-    bool busy;            /* the device may still write */
+    uint16_t next;        /* of a free one: the next free one, or NO_SLOT */
 };
 
 struct virtio_iommu {
     struct piommu_host host;
     struct piommu_instance *instance;
     struct piommu_instance_config config;
+    struct piommu_virtio_iommu_config place;
     struct piommu_virtio_device *device;
     struct piommu_virtqueue *requests;
     struct piommu_virtqueue *events;
     uint64_t features;
+    struct piommu_range aperture;
+    uint64_t leaf_sizes;
     uint32_t first_domain;
     uint32_t last_domain;
     uint32_t probe_size;
     /* An endpoint in no domain reaches nothing. If not, blocked ones sit in an empty domain. */
     bool unattached_is_blocked;
+    /* What the bypass field is to be when the unit runs, with the policy to leave unknown IDs. */
+    uint8_t bypass;
 
     /* Set when the device has stopped answering, or was stopped: no request is sent any more. */
     _Atomic uint32_t dead;
@@ -64,7 +74,8 @@ struct virtio_iommu {
     void *lock;
     struct slot slots[MAX_REQUESTS];
     uint16_t slot_of_head[REQUEST_QUEUE_SIZE];
-    uint32_t slot_count;
+    uint16_t slot_count;
+    uint16_t free_slot;
 
     /* Memory that the device reads and writes. */
     uint8_t *slot_memory;
@@ -80,25 +91,40 @@ struct virtio_iommu {
     uint32_t next_domain;
 
     /*
-     * Endpoints that nobody has any more but that are still in the empty domain, so as to stay
-     * blocked.
+     * All that are known: those that the core has, those that run and were not added yet, and those
+     * that nobody has any more but that are still in the empty domain, so as to stay blocked.
      */
-    struct virtio_endpoint *parked;
+    struct virtio_endpoint *endpoints;
 };
 
 struct virtio_domain {
     struct virtio_domain *next;
     uint32_t number;
-    uint32_t attach_flags;
+    bool identity;
 };
 
 struct virtio_endpoint {
-    struct virtio_endpoint *next; /* among the parked ones */
+    struct virtio_endpoint *next;
     uint32_t id;
-    bool attached;
+    bool added;      /* the core has it */
+    bool running;    /* it is left in the identity domain until it is added */
+    bool attached;   /* it is in a domain, or may be */
     bool doubtful;   /* the last ATTACH was not clearly refused: it may be where that led to */
     uint32_t domain; /* the number of the domain it is in, if attached */
+
+    /* Where identity domains are made of mappings: one for each endpoint, without these. */
+    bool has_identity;
+    uint32_t identity;
+    struct piommu_range *reserved;
+    uint32_t reserved_count; /* for which there is memory */
+    uint32_t reserved_used;  /* in ascending order, apart from each other */
 };
+
+/* Whether an endpoint can be attached to a domain that lets it pass. */
+static inline bool passes_by_domain(const struct virtio_iommu *unit)
+{
+    return (unit->features & F_BYPASS_CONFIG) != 0;
+}
 
 /* The first domain numbers have a fixed meaning; paging domains come after them. */
 static inline uint32_t identity_domain(const struct virtio_iommu *unit)
@@ -146,6 +172,17 @@ int piommu_virtio_iommu_send_(struct virtio_iommu *unit, piommu_virtio_iommu_mak
                               void *source);
 /* Sends one request. */
 int piommu_virtio_iommu_send_one_(struct virtio_iommu *unit, const struct request *request);
+/* Forgets all requests; the device was reset. */
+void piommu_virtio_iommu_forget_requests_(struct virtio_iommu *unit);
+
+/* config.c */
+
+/* Reads the device's configuration into the unit. */
+int piommu_virtio_iommu_read_config_(struct virtio_iommu *unit);
+int piommu_virtio_iommu_read_field_(struct virtio_iommu *unit, uint32_t offset, uint32_t width,
+                                    uint64_t *value);
+/* Writes the bypass field, always, and makes sure that the device has taken it. */
+int piommu_virtio_iommu_write_bypass_(struct virtio_iommu *unit, uint8_t bypass);
 
 /* endpoints.c */
 int piommu_virtio_iommu_add_endpoint_(void *unit, uint32_t id, struct piommu_endpoint_facts *facts,
@@ -156,8 +193,18 @@ int piommu_virtio_iommu_domain_create_(void *unit, const struct piommu_backend_d
 void piommu_virtio_iommu_domain_destroy_(void *unit, void *domain);
 int piommu_virtio_iommu_attach_(void *unit, void *endpoint, void *domain);
 int piommu_virtio_iommu_block_(void *unit, void *endpoint);
+/* Makes endpoints known that are to run until they are added, and attaches them. */
+int piommu_virtio_iommu_let_run_(struct virtio_iommu *unit);
+/* After a reset, with nothing attached: blocks all endpoints for which that takes a request. */
+int piommu_virtio_iommu_block_all_(struct virtio_iommu *unit);
+/* Forgets all endpoints. */
+void piommu_virtio_iommu_free_endpoints_(struct virtio_iommu *unit);
 
 /* mappings.c */
+
+/* Maps addresses to themselves, but for an endpoint's reserved regions. */
+int piommu_virtio_iommu_map_identity_(struct virtio_iommu *unit,
+                                      const struct virtio_endpoint *endpoint);
 int piommu_virtio_iommu_map_(void *unit, void *domain, struct piommu_mapping_source *source);
 int piommu_virtio_iommu_unmap_(void *unit, void *domain, struct piommu_range_source *source);
 

@@ -5,103 +5,14 @@
 
 #include "unit.h"
 
-/*
- * Whoever has smaller pages than the device is told so by the granule; beyond this it is nonsense.
- */
-#define MIN_GRANULE 0x1000ull
-#define MAX_GRANULE 0x40000000ull
-
-#define WANTED_FEATURES \
-    (F_INPUT_RANGE | F_DOMAIN_RANGE | F_MAP_UNMAP | F_PROBE | F_MMIO | F_BYPASS_CONFIG)
-
-static int read_config(struct virtio_iommu *unit, uint32_t offset, uint32_t width, uint64_t *value)
-{
-    struct piommu_virtio_field field = {.offset = offset, .width = width};
-
-    return piommu_virtio_read_config(unit->device, &field, 1, value);
-}
-
-/* What can be mapped: the device's sizes, and its input range cut down to whole granules. */
-static int read_aperture(struct virtio_iommu *unit, struct piommu_backend_info *info)
-{
-    static const struct piommu_virtio_field fields[] = {
-        {CONFIG_PAGE_SIZE_MASK, 8}, {CONFIG_INPUT_START, 8}, {CONFIG_INPUT_END, 8}};
-    uint64_t values[3] = {0, 0, UINT64_MAX};
-    bool has_range = (unit->features & F_INPUT_RANGE) != 0;
-    uint64_t granule;
-    int error = piommu_virtio_read_config(unit->device, fields, has_range ? 3 : 1, values);
-
-    if (error != 0) {
-        return error;
-    }
-    granule = values[0] & (~values[0] + 1);
-    if (granule == 0 || granule > MAX_GRANULE || values[1] > values[2]) {
-        return -PIOMMU_EBADMSG;
-    }
-    if (granule < MIN_GRANULE) {
-        granule = MIN_GRANULE;
-    }
-    info->leaf_sizes = (values[0] & ~(granule - 1)) | granule;
-    info->aperture.first = values[1];
-    if ((values[1] & (granule - 1)) != 0) {
-        info->aperture.first = (values[1] | (granule - 1)) + 1;
-    }
-    /* The last byte of the last whole granule. */
-    info->aperture.last = values[2];
-    if ((values[2] & (granule - 1)) != granule - 1) {
-        info->aperture.last = (values[2] & ~(granule - 1)) - 1;
-    }
-    if (info->aperture.first < values[1] || info->aperture.last > values[2] ||
-        info->aperture.first > info->aperture.last) {
-        return -PIOMMU_EBADMSG;
-    }
-    return 0;
-}
-
-static int read_domain_range(struct virtio_iommu *unit)
-{
-    static const struct piommu_virtio_field fields[] = {{CONFIG_DOMAIN_START, 4},
-                                                        {CONFIG_DOMAIN_END, 4}};
-    uint64_t values[2] = {0, UINT32_MAX};
-
-    if ((unit->features & F_DOMAIN_RANGE) != 0) {
-        int error = piommu_virtio_read_config(unit->device, fields, 2, values);
-
-        if (error != 0) {
-            return error;
-        }
-    }
-    if (values[0] > values[1]) {
-        return -PIOMMU_EBADMSG;
-    }
-    if (values[1] - values[0] < fixed_domains(unit)) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
-    unit->first_domain = (uint32_t)values[0];
-    unit->last_domain = (uint32_t)values[1];
-    unit->next_domain = unit->first_domain + fixed_domains(unit);
-    return 0;
-}
-
-static int read_probe_size(struct virtio_iommu *unit)
-{
-    uint64_t size = 0;
-    int error = 0;
-
-    if ((unit->features & F_PROBE) != 0) {
-        error = read_config(unit, CONFIG_PROBE_SIZE, 4, &size);
-    }
-    if (error == 0 && size > MAX_PROBE_SIZE) {
-        error = -PIOMMU_EBADMSG;
-    }
-    unit->probe_size = (uint32_t)size;
-    return error;
-}
+#define WANTED_FEATURES                                                                          \
+    (PIOMMU_VIRTIO_F_GENERIC | F_INPUT_RANGE | F_DOMAIN_RANGE | F_MAP_UNMAP | F_PROBE | F_MMIO | \
+     F_BYPASS_CONFIG)
 
 static int take_memory(struct virtio_iommu *unit, size_t size, uint8_t **memory, uint64_t *physical)
 {
     struct piommu_dma_request request = {.size = size,
-                                         .alignment = 64,
+                                         .alignment = SLOT_SIZE,
                                          .max_physical = UINT64_MAX,
                                          .purpose = PIOMMU_DMA_RING,
                                          .owner = unit->config.owner};
@@ -112,6 +23,7 @@ static int take_memory(struct virtio_iommu *unit, size_t size, uint8_t **memory,
     }
     /* A device that claims to have written and has not must not make us report what was there. */
     memset(*memory, 0, size);
+    piommu_virtio_to_device(unit->device, *memory, size);
     return 0;
 }
 
@@ -124,21 +36,26 @@ static void give_memory(struct virtio_iommu *unit, uint8_t *memory, size_t size)
 
 static int create_queues(struct virtio_iommu *unit)
 {
-    int error = piommu_virtqueue_create(unit->device, REQUEST_QUEUE, REQUEST_QUEUE_SIZE,
-                                        unit->config.owner, &unit->requests);
+    const struct piommu_virtqueue_config requests = {.index = REQUEST_QUEUE,
+                                                     .max_size = REQUEST_QUEUE_SIZE,
+                                                     .max_pieces = REQUEST_PIECES,
+                                                     .polled = !unit->place.wait_sleeps,
+                                                     .owner = unit->config.owner};
+    const struct piommu_virtqueue_config events = {
+        .index = EVENT_QUEUE, .max_size = EVENT_QUEUE_SIZE, .owner = unit->config.owner};
+    int error = piommu_virtqueue_create(unit->device, &requests, &unit->requests);
 
     if (error == 0) {
-        error = piommu_virtqueue_create(unit->device, EVENT_QUEUE, EVENT_QUEUE_SIZE,
-                                        unit->config.owner, &unit->events);
+        error = piommu_virtqueue_create(unit->device, &events, &unit->events);
     }
     if (error == 0) {
-        unit->slot_count = piommu_virtqueue_size(unit->requests) / 2;
+        unit->slot_count = piommu_virtqueue_capacity(unit->requests, REQUEST_PIECES);
         unit->event_count = piommu_virtqueue_size(unit->events);
-        error = take_memory(unit, unit->slot_count * SLOT_SIZE, &unit->slot_memory,
+        error = take_memory(unit, (size_t)unit->slot_count * SLOT_SIZE, &unit->slot_memory,
                             &unit->slot_physical);
     }
     if (error == 0) {
-        error = take_memory(unit, unit->event_count * EVENT_SLOT_SIZE, &unit->event_memory,
+        error = take_memory(unit, (size_t)unit->event_count * EVENT_SLOT_SIZE, &unit->event_memory,
                             &unit->event_physical);
     }
     if (error == 0 && (unit->features & F_PROBE) != 0) {
@@ -148,36 +65,44 @@ static int create_queues(struct virtio_iommu *unit)
     return error;
 }
 
-/*
- * Closes the way for endpoints in no domain. The field is always written: a device may bypass
- * although it reads 0. If it does not stay 0, the device cannot isolate. Nothing of this is asked
- * of a device without the field: it must block those endpoints (5.13.6.2).
- */
-static int set_bypass(struct virtio_iommu *unit)
+static bool blocks_unknown(const struct virtio_iommu *unit)
 {
-    uint64_t value;
-    int error;
+    return unit->config.unknown_ids == PIOMMU_UNKNOWN_IDS_BLOCK;
+}
 
-    if ((unit->features & F_BYPASS_CONFIG) == 0) {
-        unit->unattached_is_blocked = true;
-        return 0;
-    }
-    if (unit->config.unknown_ids == PIOMMU_UNKNOWN_IDS_LEAVE) {
-        return 0;
-    }
-    error = piommu_virtio_write_config_byte(unit->device, CONFIG_BYPASS, 0);
-    if (error == 0) {
-        error = read_config(unit, CONFIG_BYPASS, 1, &value);
-    }
-    if (error == 0 && (value & 1) != 0) {
-        error = -PIOMMU_EIO;
-    }
-    unit->unattached_is_blocked = true;
+/*
+ * Closes the way for endpoints in no domain, but for those that are to run on. The field is always
+ * written: a device may bypass although it reads 0. If it does not stay 0, the device cannot
+ * isolate. Nothing of this is asked of a device without the field: it must block those endpoints
+ * (5.13.6.2).
+ */
+static int close_bypass(struct virtio_iommu *unit)
+{
+    int error = passes_by_domain(unit) && blocks_unknown(unit)
+                    ? piommu_virtio_iommu_write_bypass_(unit, 0)
+                    : 0;
+
+    unit->unattached_is_blocked = !passes_by_domain(unit) || blocks_unknown(unit);
     return error;
 }
 
-static int start(struct virtio_iommu *unit, struct piommu_backend_info *info)
+/* Tells the device that all is ready for it. */
+static int run(struct virtio_iommu *unit)
 {
+    piommu_virtio_iommu_forget_requests_(unit);
+    piommu_virtio_iommu_post_events_(unit);
+    piommu_virtio_start(unit->device);
+    if ((piommu_virtio_status(unit->device) & PIOMMU_VIRTIO_STATUS_NEEDS_RESET) != 0) {
+        return -PIOMMU_EIO;
+    }
+    piommu_virtqueue_kick(unit->events);
+    (void)piommu_virtqueue_want_interrupt(unit->events);
+    return 0;
+}
+
+static int start(struct virtio_iommu *unit)
+{
+    uint64_t bypass = 0;
     int error = piommu_virtio_reset(unit->device, unit->config.timeout);
 
     if (error == 0) {
@@ -185,13 +110,10 @@ static int start(struct virtio_iommu *unit, struct piommu_backend_info *info)
             piommu_virtio_negotiate(unit->device, WANTED_FEATURES, F_MAP_UNMAP, &unit->features);
     }
     if (error == 0) {
-        error = read_aperture(unit, info);
+        error = piommu_virtio_iommu_read_config_(unit);
     }
-    if (error == 0) {
-        error = read_domain_range(unit);
-    }
-    if (error == 0) {
-        error = read_probe_size(unit);
+    if (error == 0 && passes_by_domain(unit)) {
+        error = piommu_virtio_iommu_read_field_(unit, CONFIG_BYPASS, 1, &bypass);
     }
     if (error == 0) {
         error = create_queues(unit);
@@ -199,32 +121,33 @@ static int start(struct virtio_iommu *unit, struct piommu_backend_info *info)
     if (error != 0) {
         return error;
     }
-    piommu_virtio_iommu_post_events_(unit);
-    piommu_virtio_start(unit->device);
-    if ((piommu_virtio_status(unit->device) & PIOMMU_VIRTIO_STATUS_NEEDS_RESET) != 0) {
-        return -PIOMMU_EIO;
+    unit->bypass = bypass & 1;
+    unit->next_domain = unit->first_domain + fixed_domains(unit);
+    error = run(unit);
+    if (error == 0) {
+        error = piommu_virtio_iommu_let_run_(unit);
     }
-    piommu_virtqueue_kick(unit->events);
+    return error != 0 ? error : close_bypass(unit);
+}
+
+static void fill_info(const struct virtio_iommu *unit, struct piommu_backend_info *info)
+{
+    info->aperture = unit->aperture;
+    info->leaf_sizes = unit->leaf_sizes;
     info->prot = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE |
                  ((unit->features & F_MMIO) != 0 ? PIOMMU_PROT_DEVICE : 0);
     info->atomic_switch = true;
-    info->identity = (unit->features & F_BYPASS_CONFIG) != 0;
-    return set_bypass(unit);
+    info->identity = true;
 }
 
 /* Frees everything, however much of it there is. The device has been reset. */
 static void destroy(struct virtio_iommu *unit)
 {
-    while (unit->parked != NULL) {
-        struct virtio_endpoint *endpoint = unit->parked;
-
-        unit->parked = endpoint->next;
-        piommu_host_free(unit->host, endpoint, sizeof(*endpoint));
-    }
+    piommu_virtio_iommu_free_endpoints_(unit);
     piommu_virtqueue_destroy(unit->requests);
     piommu_virtqueue_destroy(unit->events);
-    give_memory(unit, unit->slot_memory, unit->slot_count * SLOT_SIZE);
-    give_memory(unit, unit->event_memory, unit->event_count * EVENT_SLOT_SIZE);
+    give_memory(unit, unit->slot_memory, (size_t)unit->slot_count * SLOT_SIZE);
+    give_memory(unit, unit->event_memory, (size_t)unit->event_count * EVENT_SLOT_SIZE);
     give_memory(unit, unit->probe_memory, unit->probe_size + TAIL_SIZE);
     piommu_virtio_close(unit->device);
     if (unit->lock != NULL) {
@@ -249,6 +172,23 @@ static void abandon_start(struct virtio_iommu *unit)
                      unit->config.name);
 }
 
+static int open_device(struct virtio_iommu *unit)
+{
+    const struct piommu_virtio_iommu_config *place = &unit->place;
+    const struct piommu_virtio_mmio_config mmio = {.registers = place->registers,
+                                                   .size = place->registers_size,
+                                                   .type = PIOMMU_VIRTIO_IOMMU_TYPE,
+                                                   .non_coherent = place->non_coherent};
+    const struct piommu_virtio_pci_config pci = {.function = place->pci,
+                                                 .type = PIOMMU_VIRTIO_IOMMU_TYPE,
+                                                 .messages = place->messages,
+                                                 .message_count = place->message_count,
+                                                 .non_coherent = place->non_coherent};
+
+    return place->registers != 0 ? piommu_virtio_mmio_open(unit->host, &mmio, &unit->device)
+                                 : piommu_virtio_pci_open(unit->host, &pci, &unit->device);
+}
+
 static int probe(struct piommu_host host, struct piommu_instance *instance,
                  const struct piommu_instance_config *config, const void *backend_config,
                  void *parent, void **result, struct piommu_backend_info *info)
@@ -257,7 +197,7 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
     struct virtio_iommu *unit;
     int error;
 
-    if (place == NULL || parent != NULL) {
+    if (place == NULL || parent != NULL || (place->running_count != 0 && place->running == NULL)) {
         return -PIOMMU_EINVAL;
     }
     unit = piommu_host_alloc(host, sizeof(*unit));
@@ -267,42 +207,47 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
     unit->host = host;
     unit->instance = instance;
     unit->config = *config;
+    unit->place = *place;
     unit->lock = host.os->lock_create(host.ctx);
-    error = unit->lock != NULL ? 0 : -PIOMMU_ENOMEM;
+    error = unit->lock != NULL ? open_device(unit) : -PIOMMU_ENOMEM;
     if (error == 0) {
-        error = piommu_virtio_pci_open(host, place->pci, PIOMMU_VIRTIO_IOMMU_TYPE, &unit->device);
-    }
-    if (error == 0) {
-        error = start(unit, info);
+        error = start(unit);
     }
     if (error != 0) {
         abandon_start(unit);
         return error;
     }
+    fill_info(unit, info);
     *result = unit;
     return 0;
 }
 
 /*
- * After a reset no endpoint is in any domain, and the bypass field is as it was. So an endpoint
- * that we have blocked stays blocked only if the field is 0; this outranks the policy to leave
- * unknown IDs alone.
+ * Resets the device so that everything is blocked. After a reset no endpoint is in any domain, and
+ * the bypass field is as it was: so that has to be 0 before, which outranks the policy to leave
+ * unknown IDs alone. If it does not stay 0, a reset would open what attachments still hold closed.
  */
-static int stop(void *handle)
+static int shut(struct virtio_iommu *unit)
 {
-    struct virtio_iommu *unit = handle;
+    int error;
 
     atomic_store_explicit(&unit->dead, 1, memory_order_release);
-    if (!unit->unattached_is_blocked) {
-        uint64_t value = 1;
-
-        (void)piommu_virtio_write_config_byte(unit->device, CONFIG_BYPASS, 0);
-        /* If it does not stay 0, a reset would open what the attachments still hold closed. */
-        if (read_config(unit, CONFIG_BYPASS, 1, &value) != 0 || (value & 1) != 0) {
-            return -PIOMMU_ETIMEDOUT;
-        }
+    if (passes_by_domain(unit) && piommu_virtio_iommu_write_bypass_(unit, 0) != 0 &&
+        !unit->unattached_is_blocked) {
+        return -PIOMMU_ETIMEDOUT;
     }
-    return piommu_virtio_reset(unit->device, unit->config.timeout);
+    error = piommu_virtio_reset(unit->device, unit->config.timeout);
+    for (struct virtio_endpoint *endpoint = unit->endpoints; endpoint != NULL && error == 0;
+         endpoint = endpoint->next) {
+        endpoint->attached = false;
+        endpoint->doubtful = false;
+    }
+    return error;
+}
+
+static int stop(void *unit)
+{
+    return shut(unit);
 }
 
 static int remove_unit(void *handle)
@@ -312,11 +257,83 @@ static int remove_unit(void *handle)
 
     atomic_store_explicit(&unit->dead, 1, memory_order_release);
     error = piommu_virtio_reset(unit->device, unit->config.timeout);
-
     if (error == 0) {
         destroy(unit);
     }
     return error;
+}
+
+static int suspend(void *unit)
+{
+    return shut(unit);
+}
+
+/* Agrees with the device on what was agreed on before; it must be the same device. */
+static int renegotiate(struct virtio_iommu *unit)
+{
+    struct piommu_range aperture = unit->aperture;
+    uint64_t leaf_sizes = unit->leaf_sizes;
+    uint32_t first_domain = unit->first_domain;
+    uint32_t last_domain = unit->last_domain;
+    uint32_t probe_size = unit->probe_size;
+    uint64_t features;
+    int error = piommu_virtio_reset(unit->device, unit->config.timeout);
+
+    if (error == 0) {
+        error = piommu_virtio_negotiate(unit->device, unit->features, unit->features, &features);
+    }
+    if (error == 0) {
+        error = piommu_virtio_iommu_read_config_(unit);
+    }
+    if (error == 0 &&
+        (unit->aperture.first != aperture.first || unit->aperture.last != aperture.last ||
+         unit->leaf_sizes != leaf_sizes || unit->first_domain != first_domain ||
+         unit->last_domain != last_domain || unit->probe_size != probe_size)) {
+        error = -PIOMMU_EBADMSG;
+    }
+    /* What is kept for the device's answers is as large as it was. */
+    unit->probe_size = probe_size;
+    return error;
+}
+
+/* With the policy to leave unknown IDs: what is known is blocked before the others are let go. */
+static int reopen_bypass(struct virtio_iommu *unit)
+{
+    int error;
+
+    if (unit->unattached_is_blocked) {
+        return 0;
+    }
+    error = piommu_virtio_iommu_block_all_(unit);
+    return error != 0 ? error : piommu_virtio_iommu_write_bypass_(unit, unit->bypass);
+}
+
+/*
+ * Power may have been lost, and with it the bypass field may be as it is at first: it is written
+ * before all else. Nothing is in a domain, so the device has forgotten all mappings.
+ */
+static int resume(void *handle)
+{
+    struct virtio_iommu *unit = handle;
+    int error = passes_by_domain(unit) ? piommu_virtio_iommu_write_bypass_(unit, 0) : 0;
+
+    if (error == 0) {
+        error = renegotiate(unit);
+    }
+    if (error == 0) {
+        error = piommu_virtqueue_restart(unit->requests);
+    }
+    if (error == 0) {
+        error = piommu_virtqueue_restart(unit->events);
+    }
+    if (error == 0) {
+        error = run(unit);
+    }
+    if (error != 0) {
+        return error;
+    }
+    atomic_store_explicit(&unit->dead, 0, memory_order_release);
+    return reopen_bypass(unit);
 }
 
 static const char *const compatible[] = {"virtio,pci-iommu", "pci1af4,1057", NULL};
@@ -326,7 +343,7 @@ static const struct piommu_backend backend = {
     .name = "virtio-iommu",
     .compatible = compatible,
     .kind = PIOMMU_BACKEND_REQUESTS,
-    .needs = PIOMMU_OS_NEED_BASE | PIOMMU_OS_NEED_LOCK | PIOMMU_OS_NEED_MMIO | PIOMMU_OS_NEED_PCI,
+    .needs = PIOMMU_OS_NEED_LOCK | PIOMMU_OS_NEED_MMIO,
     .probe = probe,
     .remove = remove_unit,
     .stop = stop,
@@ -339,6 +356,8 @@ static const struct piommu_backend backend = {
     .map = piommu_virtio_iommu_map_,
     .unmap = piommu_virtio_iommu_unmap_,
     .service = piommu_virtio_iommu_service_,
+    .suspend = suspend,
+    .resume = resume,
 };
 
 const struct piommu_backend *piommu_virtio_iommu_backend(void)

@@ -20,8 +20,9 @@ static uint32_t high(uint64_t table)
 
 void piommu_ipmmu_program_(struct ipmmu_context *context)
 {
-    const struct ipmmu_unit *root = context->root->unit;
+    struct ipmmu_unit *root = context->root->unit;
     unsigned int number = context->number;
+    unsigned long state;
 
     piommu_ipmmu_write_context_(root, number, IMTTLBR0, low(context->table));
     piommu_ipmmu_write_context_(root, number, IMTTUBR0, high(context->table));
@@ -40,8 +41,11 @@ void piommu_ipmmu_program_(struct ipmmu_context *context)
     }
     /* 0 clears; what was read, written back, may not. */
     piommu_ipmmu_write_context_(root, number, IMSTR, 0);
-    context->unsettled = true;
+    state = piommu_host_lock(root->host, context->root->lock);
+    context->enabled++;
+    root->holds |= 1u << number;
     piommu_ipmmu_write_context_(root, number, IMCTR, context->control | IMCTR_FLUSH);
+    piommu_host_unlock(root->host, context->root->lock, state);
 }
 
 void piommu_ipmmu_enable_(struct ipmmu_unit *unit, struct ipmmu_context *context)
@@ -49,32 +53,37 @@ void piommu_ipmmu_enable_(struct ipmmu_unit *unit, struct ipmmu_context *context
     unsigned long state = piommu_host_lock(unit->host, unit->root->lock);
 
     unit->enabled |= 1u << context->number;
-    context->unsettled = true;
+    unit->holds |= 1u << context->number;
+    context->enabled++;
     piommu_ipmmu_write_context_(unit, context->number, IMCTR,
                                 (context->control | IMCTR_FLUSH) & IMCTR_CACHE);
     piommu_host_unlock(unit->host, unit->root->lock, state);
 }
 
+/* Whether a cache unit has to take part in the flush of a context. Under the root's lock. */
+static bool takes_part(struct ipmmu_unit *unit, const struct ipmmu_context *context)
+{
+    return !is_root(unit) && !is_dead(unit) && (unit->enabled & (1u << context->number)) != 0;
+}
+
 /* Writes FLUSH in all cache units that have a context. Under the root's lock. */
 static void flush_caches(const struct ipmmu_context *context)
 {
-    for (const struct ipmmu_unit *unit = context->root->units; unit != NULL; unit = unit->next) {
-        if (!is_root(unit) && (unit->enabled & (1u << context->number)) != 0) {
+    for (struct ipmmu_unit *unit = context->root->units; unit != NULL; unit = unit->next) {
+        if (takes_part(unit, context)) {
             piommu_ipmmu_write_context_(unit, context->number, IMCTR,
                                         (context->control | IMCTR_FLUSH) & IMCTR_CACHE);
         }
     }
 }
 
-/* Waits for the end of a unit's flush of a context. */
-static int wait_for_unit(const struct ipmmu_unit *unit, unsigned int number)
+int piommu_ipmmu_wait_(struct ipmmu_unit *unit, unsigned int number)
 {
-    struct ipmmu_root *root = unit->root;
     uint64_t deadline = piommu_host_deadline(unit->host, unit->config.timeout);
 
     while ((piommu_ipmmu_read_context_(unit, number, IMCTR) & IMCTR_FLUSH) != 0) {
         if (!piommu_host_wait(unit->host, deadline)) {
-            atomic_store_explicit(&root->dead, 1, memory_order_release);
+            set_dead(unit, true);
             return -PIOMMU_ETIMEDOUT;
         }
     }
@@ -82,48 +91,80 @@ static int wait_for_unit(const struct ipmmu_unit *unit, unsigned int number)
 }
 
 /*
- * Waits for the ends of the flushes of all cache units that have a context. The list may become
- * longer meanwhile, by units that have nothing to forget; a unit leaves it only when no domain is
- * on it any more.
+ * Waits for the ends of the flushes of all cache units that have a context. One that does not
+ * answer is out of the game when it is stopped: its micro-TLBs are blocked then. The list may
+ * become longer meanwhile, by units that have nothing to forget; a unit leaves it only when no
+ * domain is on it any more.
  */
-static int wait_for_caches(const struct ipmmu_context *context)
+static void wait_for_caches(struct ipmmu_unit *asked, const struct ipmmu_context *context)
 {
-    const struct ipmmu_unit *unit = context->root->units;
-    struct piommu_host host = context->root->unit->host;
-    int error = 0;
+    struct ipmmu_unit *unit = context->root->units;
 
-    while (unit != NULL && error == 0) {
-        unsigned long state = piommu_host_lock(host, context->root->lock);
-        const struct ipmmu_unit *next = unit->next;
-        bool has = !is_root(unit) && (unit->enabled & (1u << context->number)) != 0;
+    while (unit != NULL) {
+        unsigned long state = piommu_host_lock(asked->host, context->root->lock);
+        struct ipmmu_unit *next = unit->next;
+        bool has = takes_part(unit, context);
+        int error;
 
-        piommu_host_unlock(host, context->root->lock, state);
-        if (has) {
-            error = wait_for_unit(unit, context->number);
+        piommu_host_unlock(asked->host, context->root->lock, state);
+        error = has ? piommu_ipmmu_wait_(unit, context->number) : 0;
+        if (error != 0 && unit != asked) {
+            piommu_backend_report_failure(unit->instance, error);
         }
         unit = next;
     }
+}
+
+/* Without the root nobody forgets anything: who has the context is blocked, but for who asked. */
+static void fail_all(struct ipmmu_unit *asked, const struct ipmmu_context *context, int error)
+{
+    struct ipmmu_unit *unit = context->root->units;
+
+    while (unit != NULL) {
+        unsigned long state = piommu_host_lock(asked->host, context->root->lock);
+        struct ipmmu_unit *next = unit->next;
+        bool fails = unit != asked && (is_root(unit) || takes_part(unit, context));
+
+        piommu_host_unlock(asked->host, context->root->lock, state);
+        if (fails) {
+            piommu_backend_report_failure(unit->instance, error);
+        }
+        unit = next;
+    }
+}
+
+/* Waits for all flushes of a context. An error is that of the root or the unit that was asked. */
+static int wait_for_all(struct ipmmu_unit *asked, const struct ipmmu_context *context)
+{
+    int error = piommu_ipmmu_wait_(context->root->unit, context->number);
+
+    if (error != 0) {
+        fail_all(asked, context, error);
+        return error;
+    }
+    wait_for_caches(asked, context);
+    return is_dead(asked) ? -PIOMMU_ETIMEDOUT : 0;
+}
+
+int piommu_ipmmu_settle_(struct ipmmu_unit *unit, struct ipmmu_context *context)
+{
+    struct ipmmu_root *root = context->root;
+    unsigned long state = piommu_host_lock(unit->host, root->lock);
+    uint32_t enabled = context->enabled;
+    bool settled = context->settled == enabled;
+    int error;
+
+    piommu_host_unlock(unit->host, root->lock, state);
+    if (settled) {
+        return 0;
+    }
+    error = wait_for_all(unit, context);
+    state = piommu_host_lock(unit->host, root->lock);
+    if (!is_dead(root->unit) && (int32_t)(enabled - context->settled) > 0) {
+        context->settled = enabled;
+    }
+    piommu_host_unlock(unit->host, root->lock, state);
     return error;
-}
-
-/* Waits for all flushes of a context. */
-static int wait_for_all(const struct ipmmu_context *context)
-{
-    int error = wait_for_unit(context->root->unit, context->number);
-
-    return error != 0 ? error : wait_for_caches(context);
-}
-
-/* Waits for the flushes with which a context was enabled. */
-static int wait_until_settled(struct ipmmu_context *context)
-{
-    struct piommu_host host = context->root->unit->host;
-    unsigned long state = piommu_host_lock(host, context->root->lock);
-    bool unsettled = context->unsettled;
-
-    context->unsettled = false;
-    piommu_host_unlock(host, context->root->lock, state);
-    return unsettled ? wait_for_all(context) : 0;
 }
 
 /*
@@ -133,42 +174,40 @@ static int wait_until_settled(struct ipmmu_context *context)
  * one does during a first, so each is waited for, and so is the one with which a context began. (A
  * cache unit that begins to use the context after that is covered by the second flush.)
  */
-static int flush_now(struct ipmmu_context *context)
+static void flush_now(struct ipmmu_unit *asked, struct ipmmu_context *context)
 {
-    struct ipmmu_root *root = context->root;
-    struct piommu_host host = root->unit->host;
-    int error = wait_until_settled(context);
+    struct ipmmu_unit *root = context->root->unit;
     unsigned long state;
 
-    if (error != 0) {
-        return error;
+    (void)piommu_ipmmu_settle_(asked, context);
+    if (is_dead(root)) {
+        return;
     }
-    state = piommu_host_lock(host, root->lock);
+    state = piommu_host_lock(root->host, context->root->lock);
     flush_caches(context);
-    piommu_ipmmu_write_context_(root->unit, context->number, IMCTR, context->control | IMCTR_FLUSH);
-    piommu_host_unlock(host, root->lock, state);
-    piommu_host_barrier(host, PIOMMU_BARRIER_FULL);
-    error = wait_for_all(context);
-    if (error == 0) {
-        state = piommu_host_lock(host, root->lock);
-        flush_caches(context);
-        piommu_host_unlock(host, root->lock, state);
-        piommu_host_barrier(host, PIOMMU_BARRIER_FULL);
-        error = wait_for_caches(context);
+    piommu_ipmmu_write_context_(root, context->number, IMCTR, context->control | IMCTR_FLUSH);
+    piommu_host_unlock(root->host, context->root->lock, state);
+    piommu_host_barrier(root->host, PIOMMU_BARRIER_FULL);
+    (void)wait_for_all(asked, context);
+    if (is_dead(root)) {
+        return;
     }
-    return error;
+    state = piommu_host_lock(root->host, context->root->lock);
+    flush_caches(context);
+    piommu_host_unlock(root->host, context->root->lock, state);
+    piommu_host_barrier(root->host, PIOMMU_BARRIER_FULL);
+    wait_for_caches(asked, context);
 }
 
-int piommu_ipmmu_flush_(struct ipmmu_context *context)
+int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context)
 {
     struct ipmmu_root *root = context->root;
     struct piommu_host host = root->unit->host;
     unsigned long state = piommu_host_lock(host, root->lock);
     /* A flush that runs already does not cover what was made visible since it began. */
     uint32_t needed = context->started + 1;
-    int error = 0;
 
-    while ((int32_t)(context->done - needed) < 0 && error == 0) {
+    while ((int32_t)(context->done - needed) < 0 && is_usable(unit)) {
         bool mine = !context->flushing;
         uint32_t number = 0;
 
@@ -177,37 +216,35 @@ int piommu_ipmmu_flush_(struct ipmmu_context *context)
             number = ++context->started;
         }
         piommu_host_unlock(host, root->lock, state);
-        if (root_dead(root)) {
-            error = -PIOMMU_EFAILED;
-        } else if (mine) {
-            error = flush_now(context);
+        if (mine) {
+            flush_now(unit, context);
         } else if (host.os->wait != NULL) {
             host.os->wait(host.ctx, piommu_host_deadline(host, root->unit->config.timeout));
         }
         state = piommu_host_lock(host, root->lock);
         if (mine) {
             context->flushing = false;
-            context->done = error == 0 ? number : context->done;
+            context->done = is_dead(root->unit) ? context->done : number;
         }
     }
     piommu_host_unlock(host, root->lock, state);
-    return error;
+    return is_usable(unit) ? 0 : -PIOMMU_EFAILED;
 }
 
-int piommu_ipmmu_invalidate_(void *unit, void *domain, struct piommu_range range, bool tables)
+int piommu_ipmmu_invalidate_(void *handle, void *domain, struct piommu_range range, bool tables)
 {
-    struct ipmmu_context *context;
+    struct ipmmu_unit *unit = handle;
+    struct ipmmu_context *context = domain;
+    struct ipmmu_root *root = context->root;
 
     /* There is no invalidation by address, and none that would spare walks. */
-    (void)unit;
     (void)range;
     (void)tables;
-    context = domain;
-    if (!has_one_context(context->root)) {
-        return piommu_ipmmu_flush_(context);
+    if (!has_one_context(root)) {
+        return piommu_ipmmu_flush_(unit, context);
     }
     /* What another domain's table has replaced was forgotten then. */
-    return context->root->contexts[0] == context ? piommu_ipmmu_flush_(&context->root->blocked) : 0;
+    return root->contexts[0] == context ? piommu_ipmmu_flush_(unit, &root->blocked) : 0;
 }
 
 void piommu_ipmmu_describe_(const struct piommu_pgtable_info *table, struct ipmmu_context *context)
@@ -247,7 +284,7 @@ int piommu_ipmmu_show_(struct ipmmu_root *root, struct ipmmu_context *context)
     state = piommu_host_lock(host, root->lock);
     root->contexts[0] = shown;
     piommu_host_unlock(host, root->lock, state);
-    return piommu_ipmmu_flush_(&root->blocked);
+    return piommu_ipmmu_flush_(root->unit, &root->blocked);
 }
 
 int piommu_ipmmu_hide_(struct ipmmu_root *root)
@@ -255,17 +292,33 @@ int piommu_ipmmu_hide_(struct ipmmu_root *root)
     root->contexts[0] = NULL;
     piommu_ipmmu_write_context_(root->unit, 0, IMTTLBR0, low(root->blocked.table));
     piommu_ipmmu_write_context_(root->unit, 0, IMCTR, root->blocked.control | IMCTR_FLUSH);
-    return wait_for_unit(root->unit, 0);
+    return piommu_ipmmu_wait_(root->unit, 0);
 }
 
-/* Finds the domain's context, or a free number for it. */
+/* The contexts of which a unit still holds something. */
+static uint32_t held(const struct ipmmu_root *root)
+{
+    struct piommu_host host = root->unit->host;
+    unsigned long state = piommu_host_lock(host, root->lock);
+    uint32_t holds = 0;
+
+    for (const struct ipmmu_unit *unit = root->units; unit != NULL; unit = unit->next) {
+        holds |= unit->holds;
+    }
+    piommu_host_unlock(host, root->lock, state);
+    return holds;
+}
+
+/* Finds the domain's context, or a number for it that is free and forgotten. */
 static struct ipmmu_context *find_context(struct ipmmu_root *root, const void *identity,
                                           unsigned int *number)
 {
+    uint32_t holds = held(root);
+
     *number = has_one_context(root) ? 0 : MAX_CONTEXTS;
     for (unsigned int i = root->blocked.number; i-- > root->unit->class->first_context;) {
         if (root->contexts[i] == NULL) {
-            *number = i;
+            *number = (holds & (1u << i)) == 0 ? i : *number;
         } else if (root->contexts[i]->identity == identity) {
             return root->contexts[i];
         }
@@ -336,7 +389,7 @@ int piommu_ipmmu_domain_create_(void *handle, const struct piommu_backend_domain
     unsigned int number;
     int error = 0;
 
-    if (root_dead(root)) {
+    if (!is_usable(unit)) {
         return -PIOMMU_EFAILED;
     }
     if (request->type == PIOMMU_DOMAIN_IDENTITY) {
@@ -371,26 +424,51 @@ static void write_disabled(struct ipmmu_unit *unit, unsigned int number)
 int piommu_ipmmu_disable_(struct ipmmu_unit *unit, unsigned int number)
 {
     /* What is written during another flush may be lost. */
-    int error = wait_for_unit(unit, number);
+    int error = piommu_ipmmu_wait_(unit, number);
+    unsigned long state;
 
     write_disabled(unit, number);
-    return error != 0 ? error : wait_for_unit(unit, number);
+    if (error == 0) {
+        error = piommu_ipmmu_wait_(unit, number);
+    }
+    if (error == 0) {
+        state = piommu_host_lock(unit->host, unit->root->lock);
+        unit->holds &= ~(1u << number);
+        piommu_host_unlock(unit->host, unit->root->lock, state);
+    }
+    return error;
 }
 
 /*
- * Makes a unit forget a context that no device is in any more. If it does not obey the root is
- * dead, and no number of it is ever used again.
+ * Makes a unit forget a context that no device is in any more. If it does not obey it has failed,
+ * and has to forget all before it is used again.
  */
 static void retire(struct ipmmu_unit *unit, unsigned int number)
 {
     if (!unit->powered) {
         return;
     }
-    if (root_dead(unit->root)) {
+    if (is_dead(unit)) {
         write_disabled(unit, number);
-    } else {
-        (void)piommu_ipmmu_disable_(unit, number);
+    } else if (piommu_ipmmu_disable_(unit, number) != 0) {
+        piommu_backend_report_failure(unit->instance, -PIOMMU_ETIMEDOUT);
     }
+}
+
+/* Whether a unit with power has a context for a domain. */
+static bool is_awake(const struct ipmmu_context *context)
+{
+    struct piommu_host host = context->root->unit->host;
+    unsigned long state = piommu_host_lock(host, context->root->lock);
+    const struct ipmmu_unit *unit = context->root->units;
+    bool awake;
+
+    while (unit != NULL && (!unit->powered || (unit->used & (1u << context->number)) == 0)) {
+        unit = unit->next;
+    }
+    awake = unit != NULL;
+    piommu_host_unlock(host, context->root->lock, state);
+    return awake;
 }
 
 void piommu_ipmmu_domain_destroy_(void *handle, void *domain)
@@ -408,6 +486,12 @@ void piommu_ipmmu_domain_destroy_(void *handle, void *domain)
         retire(unit, context->number);
     }
     if (--context->references != 0) {
+        if (!is_awake(context)) {
+            /* Nobody can be asked to make the root forget it as long as that is so. */
+            if (piommu_ipmmu_flush_(root->unit, context) != 0) {
+                piommu_backend_report_failure(root->unit->instance, -PIOMMU_ETIMEDOUT);
+            }
+        }
         return;
     }
     if (!has_one_context(root)) {

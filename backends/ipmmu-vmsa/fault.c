@@ -64,7 +64,7 @@ int piommu_ipmmu_service_(void *handle, unsigned int budget)
     struct ipmmu_root *root = unit->root;
     int handled = 0;
 
-    if (root_dead(root)) {
+    if (is_dead(root->unit)) {
         return -PIOMMU_EFAILED;
     }
     for (unsigned int i = 0; is_root(unit) && i < root->count; i++) {

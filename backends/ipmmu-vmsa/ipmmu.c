@@ -159,17 +159,18 @@ static int read_product(const struct ipmmu_unit *unit, uint32_t *product)
 static int start_root(struct ipmmu_root *root)
 {
     struct ipmmu_unit *unit = root->unit;
+    bool stage2 = !is_stage1(root) || root->mixed;
 
-    for (unsigned int i = 0; i < root->count; i++) {
+    for (unsigned int i = 0; i < unit->class->contexts; i++) {
         piommu_ipmmu_write_context_(unit, i, IMCTR, 0);
     }
-    if (!is_stage1(root) || root->mixed) {
-        piommu_ipmmu_change_control_(unit, IMSAUXCTLR, 0, IMSAUXCTLR_S2PTE);
-    }
     if (unit->class->has_high_address) {
+        /* Whoever was here before may have wanted it otherwise. */
+        piommu_ipmmu_change_control_(unit, IMSAUXCTLR, IMSAUXCTLR_S2PTE,
+                                     stage2 ? IMSAUXCTLR_S2PTE : 0);
         piommu_ipmmu_change_control_(unit, IMSCTLR, IMSCTLR_USE_SECGRP, 0);
     }
-    for (unsigned int i = 0; i < root->count; i++) {
+    for (unsigned int i = 0; i < unit->class->contexts; i++) {
         /* A fault that firmware has left would keep the interrupt raised. */
         piommu_ipmmu_write_context_(unit, i, IMSTR, 0);
     }
@@ -179,41 +180,45 @@ static int start_root(struct ipmmu_root *root)
             piommu_ipmmu_program_(root->contexts[i]);
         }
     }
-    return piommu_ipmmu_flush_(&root->blocked);
+    return piommu_ipmmu_flush_(unit, &root->blocked);
+}
+
+/* Enables the contexts of the domains that a cache unit has. */
+static void enable_used(struct ipmmu_unit *unit)
+{
+    for (unsigned int i = 0; i < unit->root->count; i++) {
+        if ((unit->used & (1u << i)) != 0) {
+            piommu_ipmmu_enable_(unit, unit->root->contexts[i]);
+        }
+    }
 }
 
 /* Starts a cache unit: the blocked context before the micro-TLBs that are to be in it. */
-static void start_cache(struct ipmmu_unit *unit)
+static int start_cache(struct ipmmu_unit *unit)
 {
     struct ipmmu_root *root = unit->root;
 
-    for (unsigned int i = 0; i < root->count; i++) {
+    for (unsigned int i = 0; i < unit->class->contexts; i++) {
         piommu_ipmmu_write_context_(unit, i, IMCTR, 0);
     }
     /* The TLB may be switched off only while no context uses it. */
     piommu_ipmmu_change_control_(unit, IMSCTLR, IMSCTLR_USE_SECGRP,
                                  root->erratum ? IMSCTLR_DISCACHE : 0);
     unit->enabled = 0;
+    unit->holds = 0; /* the FLUSH with which a context is enabled is for what firmware has left */
     piommu_ipmmu_enable_(unit, &root->blocked);
-    for (unsigned int i = 0; i < root->count; i++) {
-        if ((unit->used & (1u << i)) != 0) {
-            piommu_ipmmu_enable_(unit, root->contexts[i]);
-        }
-    }
+    enable_used(unit);
+    return piommu_ipmmu_wait_(unit, root->blocked.number);
 }
 
 static int start(struct ipmmu_unit *unit)
 {
-    int error = is_root(unit) ? start_root(unit->root) : 0;
+    int error = is_root(unit) ? start_root(unit->root) : start_cache(unit);
 
-    if (error != 0) {
-        return error;
+    if (error == 0) {
+        piommu_ipmmu_block_all_(unit);
     }
-    if (!is_root(unit)) {
-        start_cache(unit);
-    }
-    piommu_ipmmu_block_all_(unit);
-    return 0;
+    return error;
 }
 
 /* Lets go of masters and tables. -PIOMMU_ETIMEDOUT: the empty table may still be in use. */
@@ -415,8 +420,9 @@ static int stop(void *handle)
 {
     struct ipmmu_unit *unit = handle;
     struct ipmmu_root *root = unit->root;
+    unsigned long state;
 
-    atomic_store_explicit(&root->dead, 1, memory_order_release);
+    set_dead(unit, true);
     if (!unit->powered) {
         return 0;
     }
@@ -425,7 +431,14 @@ static int stop(void *handle)
     if (!all_blocked(unit)) {
         return -PIOMMU_ETIMEDOUT;
     }
-    return has_one_context(root) ? piommu_ipmmu_hide_(root) : 0;
+    if (has_one_context(root)) {
+        return piommu_ipmmu_hide_(root);
+    }
+    /* No flush needs it any more; what it holds is forgotten before it is used again. */
+    state = piommu_host_lock(unit->host, root->lock);
+    unit->enabled &= 1u << root->blocked.number;
+    piommu_host_unlock(unit->host, root->lock, state);
+    return 0;
 }
 
 static int remove_unit(void *handle)
@@ -463,15 +476,71 @@ static int suspend(void *handle)
     /* What the root holds of contexts that only this unit has could not be forgotten later. */
     for (unsigned int i = 0; i < root->count && error == 0; i++) {
         if ((unit->used & (1u << i)) != 0 && root->contexts[i] != NULL) {
-            error = piommu_ipmmu_flush_(root->contexts[i]);
+            error = piommu_ipmmu_flush_(unit, root->contexts[i]);
         }
     }
     if (error == 0) {
         unsigned long state = piommu_host_lock(unit->host, root->lock);
 
         unit->enabled = 0;
+        unit->holds = 0;
         piommu_host_unlock(unit->host, root->lock, state);
         error = set_power(unit, false);
+    }
+    return error;
+}
+
+/* Whether a context is in the root's registers as it should be. */
+static bool is_programmed(const struct ipmmu_context *context)
+{
+    const struct ipmmu_unit *root = context->root->unit;
+
+    return (piommu_ipmmu_read_context_(root, context->number, IMCTR) & ~IMCTR_FLUSH) ==
+               context->control &&
+           piommu_ipmmu_read_context_(root, context->number, IMTTLBR0) ==
+               (uint32_t)context->table &&
+           piommu_ipmmu_read_context_(root, context->number, IMTTBCR) == context->ttbcr;
+}
+
+/*
+ * Brings a root back that did not answer. Masters may be live behind cache units that work, so no
+ * context is disabled: what runs is waited for, and everything is forgotten.
+ */
+static int revive_root(struct ipmmu_root *root)
+{
+    int error;
+
+    if (!is_programmed(&root->blocked)) {
+        return start(root->unit); /* it was reset */
+    }
+    error = piommu_ipmmu_flush_(root->unit, &root->blocked);
+    for (unsigned int i = 0; i < root->count && error == 0; i++) {
+        if (root->contexts[i] != NULL) {
+            error = piommu_ipmmu_flush_(root->unit, root->contexts[i]);
+        } else if ((root->unit->holds & (1u << i)) != 0 && i != root->blocked.number) {
+            error = piommu_ipmmu_disable_(root->unit, i);
+        }
+    }
+    return error;
+}
+
+/* Brings a cache unit back that did not answer; its micro-TLBs stay on the blocked context. */
+static int revive_cache(struct ipmmu_unit *unit)
+{
+    const struct ipmmu_root *root = unit->root;
+    int error = 0;
+
+    if ((piommu_ipmmu_read_context_(unit, root->blocked.number, IMCTR) & IMCTR_MMUEN) == 0) {
+        return start(unit); /* it was reset */
+    }
+    for (unsigned int i = 0; i < root->count && error == 0; i++) {
+        if (i != root->blocked.number) {
+            error = piommu_ipmmu_disable_(unit, i);
+        }
+    }
+    if (error == 0) {
+        enable_used(unit);
+        error = piommu_ipmmu_flush_(unit, &unit->root->blocked);
     }
     return error;
 }
@@ -479,9 +548,17 @@ static int suspend(void *handle)
 static int resume(void *handle)
 {
     struct ipmmu_unit *unit = handle;
-    int error = set_power(unit, true);
+    bool was_off = !unit->powered;
+    int error = was_off ? set_power(unit, true) : 0;
 
-    return error != 0 ? error : start(unit);
+    if (error != 0) {
+        return error;
+    }
+    set_dead(unit, false);
+    if (was_off) {
+        return start(unit);
+    }
+    return is_root(unit) ? revive_root(unit->root) : revive_cache(unit);
 }
 
 const struct piommu_backend *piommu_ipmmu_vmsa_backend(void)

@@ -65,7 +65,7 @@ int piommu_ipmmu_add_endpoint_(void *handle, uint32_t id, struct piommu_endpoint
     if (!is_ours(unit, id) || ((unit->place.denied_micro_tlbs >> id) & 1) != 0) {
         return -PIOMMU_EOPNOTSUPP;
     }
-    if (root_dead(unit->root)) {
+    if (!is_usable(unit)) {
         return -PIOMMU_EFAILED;
     }
     if (has_one_context(unit->root)) {
@@ -88,19 +88,34 @@ void piommu_ipmmu_release_endpoint_(void *unit, void *handle)
     endpoint->added = false;
 }
 
+/* Puts the empty table into the only context when no device is left in its domain. */
+static int hide_if_left(struct ipmmu_unit *unit)
+{
+    for (unsigned int i = 0; i < unit->class->micro_tlbs; i++) {
+        if (unit->endpoints[i].inside) {
+            return 0;
+        }
+    }
+    return piommu_ipmmu_show_(unit->root, &unit->root->blocked);
+}
+
 int piommu_ipmmu_attach_(void *handle, void *endpoint_handle, void *domain)
 {
     struct ipmmu_unit *unit = handle;
-    const struct ipmmu_endpoint *endpoint = endpoint_handle;
+    struct ipmmu_endpoint *endpoint = endpoint_handle;
     struct ipmmu_context *context = domain;
     int error = 0;
 
-    if (root_dead(unit->root)) {
+    if (!is_usable(unit)) {
         return -PIOMMU_EFAILED;
     }
-    if (has_one_context(unit->root) && context->number != PASS) {
-        error = piommu_ipmmu_show_(unit->root, context);
+    endpoint->inside = context->number != PASS;
+    if (!endpoint->inside) {
+        piommu_ipmmu_select_(unit, endpoint->number, context);
+        return has_one_context(unit->root) ? hide_if_left(unit) : 0;
     }
+    error = has_one_context(unit->root) ? piommu_ipmmu_show_(unit->root, context)
+                                        : piommu_ipmmu_settle_(unit, context);
     if (error == 0) {
         piommu_ipmmu_select_(unit, endpoint->number, context);
     }
@@ -110,10 +125,11 @@ int piommu_ipmmu_attach_(void *handle, void *endpoint_handle, void *domain)
 int piommu_ipmmu_block_(void *handle, void *endpoint_handle)
 {
     struct ipmmu_unit *unit = handle;
-    const struct ipmmu_endpoint *endpoint = endpoint_handle;
+    struct ipmmu_endpoint *endpoint = endpoint_handle;
 
+    endpoint->inside = false;
     piommu_ipmmu_select_(unit, endpoint->number, &unit->root->blocked);
-    return has_one_context(unit->root) ? piommu_ipmmu_show_(unit->root, &unit->root->blocked) : 0;
+    return has_one_context(unit->root) ? hide_if_left(unit) : 0;
 }
 
 int piommu_ipmmu_block_now_(void *handle, void *endpoint)

@@ -59,9 +59,11 @@ struct ipmmu_context {
 
     /* Under the root's lock: flushes are numbered, and one runs at a time. */
     bool flushing;
-    bool unsettled; /* it was enabled somewhere with a FLUSH that nobody has waited for */
     uint32_t started;
     uint32_t done;
+    /* It was enabled so often, each time with a FLUSH of its own, and so many were waited for. */
+    uint32_t enabled;
+    uint32_t settled;
 };
 
 #define PASS 0xffu
@@ -79,7 +81,6 @@ struct ipmmu_root {
     struct ipmmu_context pass;
     void *empty_table;
     void *lock;
-    _Atomic uint32_t dead; /* a flush did not end: nothing it says is believed any more */
 };
 
 /* A micro-TLB that a device has. */
@@ -88,6 +89,7 @@ struct ipmmu_endpoint {
     uint8_t number;
     bool added;
     bool touched; /* it is not as firmware has left it */
+    bool inside;  /* a domain's context was selected last */
 };
 
 struct ipmmu_unit {
@@ -100,9 +102,11 @@ struct ipmmu_unit {
     struct ipmmu_root *root;
     struct ipmmu_unit *next; /* in the root's list */
     uintptr_t base;
-    bool powered;     /* its registers can be reached */
-    uint32_t used;    /* contexts that a domain has on this unit, a bit each */
-    uint32_t enabled; /* contexts that are enabled in its registers; under the root's lock */
+    bool powered;          /* its registers can be reached */
+    _Atomic uint32_t dead; /* a flush did not end, or it was stopped: it is not waited for */
+    uint32_t used;         /* contexts that a domain has on this unit, a bit each */
+    uint32_t holds;        /* contexts of which it may hold something; under the root\'s lock */
+    uint32_t enabled;      /* contexts that are enabled in its registers; under the root's lock */
     struct ipmmu_endpoint endpoints[MAX_MICRO_TLBS];
 };
 
@@ -122,9 +126,20 @@ static inline bool has_one_context(const struct ipmmu_root *root)
     return root->count == 1;
 }
 
-static inline bool root_dead(struct ipmmu_root *root)
+static inline bool is_dead(struct ipmmu_unit *unit)
 {
-    return atomic_load_explicit(&root->dead, memory_order_acquire) != 0;
+    return atomic_load_explicit(&unit->dead, memory_order_acquire) != 0;
+}
+
+static inline void set_dead(struct ipmmu_unit *unit, bool dead)
+{
+    atomic_store_explicit(&unit->dead, dead ? 1 : 0, memory_order_release);
+}
+
+/* Whether a unit can be used: it answers, and so does its root. */
+static inline bool is_usable(struct ipmmu_unit *unit)
+{
+    return !is_dead(unit) && !is_dead(unit->root->unit);
 }
 
 /* registers.c */
@@ -156,25 +171,32 @@ void piommu_ipmmu_describe_(const struct piommu_pgtable_info *table, struct ipmm
 void piommu_ipmmu_program_(struct ipmmu_context *context);
 /* Enables a context in a cache unit. */
 void piommu_ipmmu_enable_(struct ipmmu_unit *unit, struct ipmmu_context *context);
+/* Waits for the end of a unit's flush of a context. -PIOMMU_ETIMEDOUT: the unit is dead now. */
+int piommu_ipmmu_wait_(struct ipmmu_unit *unit, unsigned int number);
+/*
+ * Waits, on behalf of a unit, for the flushes with which a context was enabled: until then TLBs
+ * hold what they like. Other units that do not answer are failed.
+ */
+int piommu_ipmmu_settle_(struct ipmmu_unit *unit, struct ipmmu_context *context);
 /*
  * Disables a context in a unit, and waits until it has forgotten it. -PIOMMU_ETIMEDOUT: it has not,
  * and nothing that the context has led to may be used for anything else.
  */
 int piommu_ipmmu_disable_(struct ipmmu_unit *unit, unsigned int number);
 /*
- * Makes all units forget what they hold of a context, and waits for it: everything that was visible
- * before the call.
+ * On behalf of a unit, makes all units forget what they hold of a context, and waits for it:
+ * everything that was visible before the call. -PIOMMU_ETIMEDOUT or -PIOMMU_EFAILED: the unit or
+ * its root does not answer. Other cache units that do not are failed, which blocks their masters.
  */
-int piommu_ipmmu_flush_(struct ipmmu_context *context);
+int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context);
 /* Of a root with one context: puts the domain's table there; the blocked one's is the empty one. */
 int piommu_ipmmu_show_(struct ipmmu_root *root, struct ipmmu_context *context);
+/* The same when the root is dead, with the blocked one's: whether the hardware has obeyed. */
+int piommu_ipmmu_hide_(struct ipmmu_root *root);
 int piommu_ipmmu_domain_create_(void *unit, const struct piommu_backend_domain *request,
                                 void **result);
 void piommu_ipmmu_domain_destroy_(void *unit, void *domain);
 int piommu_ipmmu_invalidate_(void *unit, void *domain, struct piommu_range range, bool tables);
-
-/* The same when the root is dead, with the blocked one's: whether the hardware has obeyed. */
-int piommu_ipmmu_hide_(struct ipmmu_root *root);
 
 /* micro-tlb.c */
 

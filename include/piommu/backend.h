@@ -191,7 +191,8 @@ struct piommu_backend {
     /**
      * Kind TABLES. Invalidates a range of a domain, walk caches included if `tables`. Returns when
      * the hardware has completed it. A failure fails the instance. Of units that have made one
-     * handle of a domain one is asked, on behalf of all.
+     * handle of a domain one is asked, on behalf of all; piommu_backend_report_failure says which
+     * of the others did not obey.
      */
     int (*invalidate)(void *unit, void *domain, struct piommu_range range, bool tables);
     /**
@@ -222,6 +223,15 @@ struct piommu_backend {
 /** Reports a fault to the core; to be called from `service` only, with no lock held. */
 void piommu_backend_report_fault(struct piommu_instance *instance,
                                  const struct piommu_backend_fault *fault);
+
+/**
+ * Tells that a unit does not answer which was not the one that was asked, but had to take part: it
+ * has failed, and its `stop` is called before this returns. To be called where the function in
+ * progress may wait, with no lock held. For the unit that was asked the function returns an error.
+ *
+ * @param error why: -PIOMMU_ETIMEDOUT or -PIOMMU_EFAILED.
+ */
+void piommu_backend_report_failure(struct piommu_instance *instance, int error);
 
 /**
  * Adds a reserved region of the endpoint that is being added. Regions that overlap are fine.

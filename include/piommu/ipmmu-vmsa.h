@@ -17,15 +17,24 @@
  * Blocked means blocked. A micro-TLB that is switched off lets DMA pass untranslated, so none is
  * ever switched off, but for an identity domain: a blocked one is enabled on a context of its own,
  * whose table is empty. That takes the highest context number, and number 0 stays unused on Gen3
- * and Gen4, so 6 (Gen3) or 14 (Gen4) domains can have devices at a time. With
- * PIOMMU_UNKNOWN_IDS_BLOCK every micro-TLB of a unit is blocked when its instance starts. With
+ * and Gen4, so 6 (Gen3) or 14 (Gen4) domains can have a context at a time: shared and paging ones
+ * from when they are created, deferred ones from when they are populated.
+ *
+ * With PIOMMU_UNKNOWN_IDS_BLOCK every micro-TLB of a unit is blocked when its instance starts. With
  * _LEAVE those that nobody adds are not touched, but for those that firmware has enabled: the
  * context that they name is a domain's from then on, so they are blocked.
+ *
+ * A unit whose FLUSH does not end in time has failed. A cache unit is out of the game then, with
+ * its masters blocked as far as it obeys, and the others go on; a root takes the cache units with
+ * it that have the context in question, and all that need it later. piommu_instance_recover waits
+ * for what was not over, and has everything forgotten; the root comes before its cache units.
  *
  * Gen2. Four contexts are said to exist, and nobody has used more than one; so that is what is used
  * unless `contexts` says more. With one context nothing can tell the masters of a unit apart: they
  * are one group, devices are added before it is attached, and what a domain is granted reaches
- * masters that nobody has added, too. Blocked means that the context has an empty table then.
+ * masters that nobody has added, too. Blocked means that the context has an empty table then. The
+ * roots of all tables lie below 4 GiB then, so that one store takes the context from one to the
+ * other; there must be such memory.
  *
  * When an instance is destroyed its micro-TLBs are switched off, since the table of the blocked
  * context goes with the root: DMA passes, as before the library came. An instance that is
@@ -83,7 +92,7 @@ struct piommu_ipmmu_vmsa_config {
     bool mixed_stages;
     /**
      * Root: how many contexts to use, the blocked one and on Gen3 and Gen4 the unused one among
-     * them; others are never touched. Default: Gen2 1, Gen3 8, Gen4 16.
+     * them; others are only switched off. Default: Gen2 1, Gen3 8, Gen4 16.
      */
     unsigned int contexts;
     /**
@@ -113,7 +122,8 @@ struct piommu_ipmmu_vmsa_config {
      * Called with true before the first access to a unit's registers, and with false after the
      * last, or when it is suspended. Default (NULL): the unit has power, and keeps it.
      *
-     * @return 0, or a negative PIOMMU_E* that the call in progress returns.
+     * @return 0, or a negative PIOMMU_E*: creating the instance returns it; suspending and resuming
+     *         it fail; destroying it goes on.
      */
     int (*power)(void *cookie, bool on);
     void *power_cookie; /**< handed to it */

@@ -350,6 +350,11 @@ int piommu_instance_fail_(struct piommu_instance *instance, int error)
     return -PIOMMU_EFAILED;
 }
 
+void piommu_backend_report_failure(struct piommu_instance *instance, int error)
+{
+    (void)piommu_instance_fail_(instance, error);
+}
+
 int piommu_instance_judge_(struct piommu_instance *instance, int error)
 {
     if (error == -PIOMMU_ETIMEDOUT || error == -PIOMMU_EFAILED) {

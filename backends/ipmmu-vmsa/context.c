@@ -77,12 +77,17 @@ static void flush_caches(const struct ipmmu_context *context)
     }
 }
 
+static bool is_flushing(const struct ipmmu_unit *unit, unsigned int number)
+{
+    return (piommu_ipmmu_read_context_(unit, number, IMCTR) & IMCTR_FLUSH) != 0;
+}
+
 int piommu_ipmmu_wait_(struct ipmmu_unit *unit, unsigned int number)
 {
     uint64_t deadline = piommu_host_deadline(unit->host, unit->config.timeout);
 
-    while ((piommu_ipmmu_read_context_(unit, number, IMCTR) & IMCTR_FLUSH) != 0) {
-        if (!piommu_host_wait(unit->host, deadline)) {
+    while (is_flushing(unit, number)) {
+        if (!piommu_host_poll(unit->host, deadline)) {
             set_dead(unit, true);
             return -PIOMMU_ETIMEDOUT;
         }
@@ -218,8 +223,9 @@ int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context)
         piommu_host_unlock(host, root->lock, state);
         if (mine) {
             flush_now(unit, context);
-        } else if (host.os->wait != NULL) {
-            host.os->wait(host.ctx, piommu_host_deadline(host, root->unit->config.timeout));
+        } else {
+            /* Whoever runs it has a deadline. */
+            (void)piommu_host_poll(host, UINT64_MAX);
         }
         state = piommu_host_lock(host, root->lock);
         if (mine) {
@@ -272,6 +278,7 @@ int piommu_ipmmu_show_(struct ipmmu_root *root, struct ipmmu_context *context)
     struct piommu_host host = root->unit->host;
     struct ipmmu_context *shown = context != &root->blocked ? context : NULL;
     unsigned long state;
+    int error;
 
     if (root->contexts[0] == shown) {
         return 0;
@@ -284,7 +291,10 @@ int piommu_ipmmu_show_(struct ipmmu_root *root, struct ipmmu_context *context)
     state = piommu_host_lock(host, root->lock);
     root->contexts[0] = shown;
     piommu_host_unlock(host, root->lock, state);
-    return piommu_ipmmu_flush_(root->unit, &root->blocked);
+    error = piommu_ipmmu_flush_(root->unit, &root->blocked);
+    /* A fault that nobody has looked at yet is not the next domain's. */
+    piommu_ipmmu_write_context_(root->unit, 0, IMSTR, 0);
+    return error;
 }
 
 int piommu_ipmmu_hide_(struct ipmmu_root *root)
@@ -440,19 +450,20 @@ int piommu_ipmmu_disable_(struct ipmmu_unit *unit, unsigned int number)
 }
 
 /*
- * Makes a unit forget a context that no device is in any more. If it does not obey it has failed,
- * and has to forget all before it is used again.
+ * Makes a unit forget a context that no device is in any more. -PIOMMU_ETIMEDOUT: it has not, and
+ * has to do so before it is used again.
  */
-static void retire(struct ipmmu_unit *unit, unsigned int number)
+static int retire(struct ipmmu_unit *unit, unsigned int number)
 {
     if (!unit->powered) {
-        return;
+        return 0;
     }
-    if (is_dead(unit)) {
-        write_disabled(unit, number);
-    } else if (piommu_ipmmu_disable_(unit, number) != 0) {
-        piommu_backend_report_failure(unit->instance, -PIOMMU_ETIMEDOUT);
+    if (!is_dead(unit)) {
+        return piommu_ipmmu_disable_(unit, number);
     }
+    /* It is not waited for once more. */
+    write_disabled(unit, number);
+    return is_flushing(unit, number) ? -PIOMMU_ETIMEDOUT : 0;
 }
 
 /* Whether a unit with power has a context for a domain. */
@@ -471,34 +482,49 @@ static bool is_awake(const struct ipmmu_context *context)
     return awake;
 }
 
-void piommu_ipmmu_domain_destroy_(void *handle, void *domain)
+/*
+ * Makes the root forget a context that no unit has any more, or none that anybody could ask. An
+ * error is that of the root, of which the core is told here.
+ */
+static int forget_in_root(struct ipmmu_context *context)
+{
+    struct ipmmu_root *root = context->root;
+    struct piommu_host host = root->unit->host;
+    int error = 0;
+
+    if (context->references == 0 && !has_one_context(root)) {
+        unsigned long state = piommu_host_lock(host, root->lock);
+
+        root->contexts[context->number] = NULL;
+        piommu_host_unlock(host, root->lock, state);
+        error = retire(root->unit, context->number);
+    } else if (context->references != 0 && root->unit->powered && !is_awake(context)) {
+        error = piommu_ipmmu_flush_(root->unit, context);
+    }
+    if (error != 0) {
+        piommu_backend_report_failure(root->unit->instance, error);
+    }
+    return error;
+}
+
+int piommu_ipmmu_domain_destroy_(void *handle, void *domain)
 {
     struct ipmmu_unit *unit = handle;
     struct ipmmu_context *context = domain;
-    struct ipmmu_root *root = unit->root;
-    unsigned long state;
+    int error = 0;
+    int root_error;
 
     if (context->number == PASS) {
-        return;
+        return 0;
     }
     unit->used &= ~(1u << context->number);
     if (!is_root(unit)) {
-        retire(unit, context->number);
+        error = retire(unit, context->number);
     }
-    if (--context->references != 0) {
-        if (!is_awake(context)) {
-            /* Nobody can be asked to make the root forget it as long as that is so. */
-            if (piommu_ipmmu_flush_(root->unit, context) != 0) {
-                piommu_backend_report_failure(root->unit->instance, -PIOMMU_ETIMEDOUT);
-            }
-        }
-        return;
+    context->references--;
+    root_error = forget_in_root(context);
+    if (context->references == 0) {
+        piommu_host_free(unit->host, context, sizeof(*context));
     }
-    if (!has_one_context(root)) {
-        state = piommu_host_lock(unit->host, root->lock);
-        root->contexts[context->number] = NULL;
-        piommu_host_unlock(unit->host, root->lock, state);
-        retire(root->unit, context->number);
-    }
-    piommu_host_free(unit->host, context, sizeof(*context));
+    return error != 0 || root_error != 0 ? -PIOMMU_ETIMEDOUT : 0;
 }

@@ -195,7 +195,7 @@ int piommu_ipmmu_show_(struct ipmmu_root *root, struct ipmmu_context *context);
 int piommu_ipmmu_hide_(struct ipmmu_root *root);
 int piommu_ipmmu_domain_create_(void *unit, const struct piommu_backend_domain *request,
                                 void **result);
-void piommu_ipmmu_domain_destroy_(void *unit, void *domain);
+int piommu_ipmmu_domain_destroy_(void *unit, void *domain);
 int piommu_ipmmu_invalidate_(void *unit, void *domain, struct piommu_range range, bool tables);
 
 /* micro-tlb.c */

@@ -96,15 +96,12 @@ static int enter(struct virtio_iommu *unit, struct virtio_endpoint *endpoint, ui
         endpoint->attached = true;
         endpoint->domain = domain;
     } else if (error == -PIOMMU_EIO && !endpoint->attached && unit->unattached_is_blocked) {
-        /*
-         * No clear refusal: the device may have done it all the same. What it says now does not
-         * matter.
-         */
+        /* No clear refusal: the device may have done it all the same. */
         struct virtio_endpoint doubtful = {.id = endpoint->id, .attached = true, .domain = domain};
         int undo = send_detach(unit, &doubtful);
 
-        if (undo == -PIOMMU_ETIMEDOUT || undo == -PIOMMU_EFAILED) {
-            return undo;
+        if (undo != 0 && undo != -PIOMMU_ENOENT) {
+            return undo == -PIOMMU_ETIMEDOUT ? undo : -PIOMMU_EFAILED;
         }
     }
     return error;
@@ -456,7 +453,7 @@ int piommu_virtio_iommu_domain_create_(void *handle, const struct piommu_backend
     return 0;
 }
 
-void piommu_virtio_iommu_domain_destroy_(void *handle, void *domain)
+int piommu_virtio_iommu_domain_destroy_(void *handle, void *domain)
 {
     struct virtio_iommu *unit = handle;
     struct virtio_domain **link = &unit->domains;
@@ -466,4 +463,5 @@ void piommu_virtio_iommu_domain_destroy_(void *handle, void *domain)
     }
     *link = (*link)->next;
     piommu_host_free(unit->host, domain, sizeof(struct virtio_domain));
+    return 0;
 }

@@ -70,6 +70,7 @@
 /* Status in the tail. */
 #define STATUS_OK     0u
 #define STATUS_UNSUPP 2u
+#define STATUS_INVAL  4u
 #define STATUS_NOENT  6u
 #define STATUS_NOMEM  8u
 /* No status: set before a request is sent, so that a device that writes none is found out. */

@@ -84,7 +84,10 @@ static int answer_of(const struct virtio_iommu *unit, const struct slot *slot, u
     case STATUS_UNSUPP:
         return slot->type == TYPE_ATTACH ? -PIOMMU_EOPNOTSUPP : -PIOMMU_EIO;
     case STATUS_NOENT:
-        return slot->type == TYPE_ATTACH || slot->type == TYPE_PROBE ? -PIOMMU_ENOENT : -PIOMMU_EIO;
+        return slot->type == TYPE_MAP || slot->type == TYPE_UNMAP ? -PIOMMU_EIO : -PIOMMU_ENOENT;
+    case STATUS_INVAL:
+        /* An endpoint that is not where it was to be taken from may be answered like this. */
+        return slot->type == TYPE_DETACH ? -PIOMMU_ENOENT : -PIOMMU_EIO;
     case STATUS_NOMEM:
         return -PIOMMU_ENOMEM;
     default:
@@ -164,7 +167,8 @@ static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool
             return 0;
         }
         /* The deadline may pass while we are not running: look at the queue once more after it. */
-        in_time = piommu_host_wait(unit->host, deadline);
+        in_time = unit->place.wait_sleeps ? piommu_host_wait(unit->host, deadline)
+                                          : piommu_host_poll(unit->host, deadline);
     }
 }
 

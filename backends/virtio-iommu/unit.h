@@ -190,7 +190,7 @@ int piommu_virtio_iommu_add_endpoint_(void *unit, uint32_t id, struct piommu_end
 void piommu_virtio_iommu_release_endpoint_(void *unit, void *endpoint);
 int piommu_virtio_iommu_domain_create_(void *unit, const struct piommu_backend_domain *request,
                                        void **domain);
-void piommu_virtio_iommu_domain_destroy_(void *unit, void *domain);
+int piommu_virtio_iommu_domain_destroy_(void *unit, void *domain);
 int piommu_virtio_iommu_attach_(void *unit, void *endpoint, void *domain);
 int piommu_virtio_iommu_block_(void *unit, void *endpoint);
 /* Makes endpoints known that are to run until they are added, and attaches them. */

@@ -167,8 +167,12 @@ struct piommu_backend {
      * called while the unit is suspended, and does not touch it then; so may domain_destroy.
      */
     int (*domain_create)(void *unit, const struct piommu_backend_domain *domain, void **handle);
-    /** Frees a domain in which no endpoint is. */
-    void (*domain_destroy)(void *unit, void *domain);
+    /**
+     * Frees a domain in which no endpoint is. 0; or -PIOMMU_ETIMEDOUT, kind TABLES: the hardware
+     * may still read the domain's tables, whose memory is never used again then. It is freed in any
+     * case. After a failure the unit has failed.
+     */
+    int (*domain_destroy)(void *unit, void *domain);
     /**
      * Moves an endpoint into a domain: from blocked or, with atomic_switch, from another domain. In
      * between it may be blocked, never anything else. For kind REQUESTS, a domain that gets its

@@ -66,6 +66,24 @@ static inline bool piommu_host_wait(struct piommu_host host, uint64_t deadline)
     return true;
 }
 
+/*
+ * The same for hardware that interrupts nobody when it is done: a port that sleeps until an
+ * interrupt comes is woken soon enough to look again.
+ */
+static inline bool piommu_host_poll(struct piommu_host host, uint64_t deadline)
+{
+    const uint64_t nap = 50000;
+    uint64_t now = host.os->now(host.ctx);
+
+    if (now >= deadline) {
+        return false;
+    }
+    if (host.os->wait != NULL) {
+        host.os->wait(host.ctx, deadline - now > nap ? now + nap : deadline);
+    }
+    return true;
+}
+
 /* Logs one line; the format is that of text.h. Longer lines are cut. */
 void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, const char *format,
                       ...);

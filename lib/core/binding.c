@@ -229,8 +229,12 @@ static void forget_doubtful(const struct binding *binding)
 static void drop(struct binding *binding)
 {
     struct piommu_instance *instance = binding->instance;
+    int error = instance->backend->domain_destroy(instance->unit, binding->handle);
 
-    instance->backend->domain_destroy(instance->unit, binding->handle);
+    if (error != 0) {
+        binding->domain->tables_lost = true;
+        (void)piommu_instance_fail_(instance, error);
+    }
     CHAIN_REMOVE(binding->domain->bindings, binding);
     LIST_REMOVE(instance->bindings, binding);
     instance->users--;
@@ -267,5 +271,11 @@ void piommu_bindings_drop_all_(struct piommu_domain *domain)
     while (domain->bindings != NULL) {
         forget_doubtful(domain->bindings);
         drop(domain->bindings);
+    }
+    if (domain->tables_lost && domain->table != NULL) {
+        piommu_host_log_(domain->context->host, PIOMMU_LOG_ERROR,
+                         "domain %s: hardware may still read its tables; they are never used again",
+                         domain->config.name);
+        domain->table = NULL;
     }
 }

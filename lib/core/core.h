@@ -225,6 +225,7 @@ struct piommu_domain {
     struct mapping *spare;       /* for the next record that is needed, if there is one */
     struct piommu_gather parked; /* tables whose invalidation has failed; see tables_sync */
     _Atomic uint32_t has_parked;
+    bool tables_lost; /* hardware has not confirmed that it has forgotten the tables */
     bool busy; /* kind REQUESTS, under the context's lock: hardware is being told of mappings */
     struct doorbell *doorbells;
     struct storm storm; /* of faults for which only the domain is known */

@@ -25,7 +25,7 @@ int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout)
     deadline = piommu_host_deadline(device->host, timeout);
     device->transport->set_status(device, 0);
     while (device->transport->get_status(device) != 0) {
-        if (!piommu_host_wait(device->host, deadline)) {
+        if (!piommu_host_poll(device->host, deadline)) {
             return -PIOMMU_ETIMEDOUT;
         }
     }

@@ -82,12 +82,6 @@ static int null_domain_create(void *unit, const struct piommu_backend_domain *re
     return 0;
 }
 
-static void null_domain_destroy(void *unit, void *domain)
-{
-    (void)unit;
-    (void)domain;
-}
-
 static int null_attach(void *unit, void *endpoint, void *domain)
 {
     (void)unit;
@@ -96,10 +90,11 @@ static int null_attach(void *unit, void *endpoint, void *domain)
     return 0;
 }
 
-static int null_block(void *unit, void *endpoint)
+/* For block, and for domain_destroy. */
+static int null_both(void *unit, void *object)
 {
     (void)unit;
-    (void)endpoint;
+    (void)object;
     return 0;
 }
 
@@ -129,9 +124,9 @@ static const struct piommu_backend null_backend = {
     .add_endpoint = null_add_endpoint,
     .release_endpoint = null_release_endpoint,
     .domain_create = null_domain_create,
-    .domain_destroy = null_domain_destroy,
+    .domain_destroy = null_both,
     .attach = null_attach,
-    .block = null_block,
+    .block = null_both,
     .invalidate = null_invalidate,
     .service = null_service,
 };

@@ -127,13 +127,14 @@ static int domain_create(void *handle, const struct piommu_backend_domain *confi
     return 0;
 }
 
-static void domain_destroy(void *handle, void *domain_handle)
+static int domain_destroy(void *handle, void *domain_handle)
 {
     struct core_unit *unit = handle;
     struct core_hardware_domain *domain = domain_handle;
+    int error = mock_of(unit)->domain_destroy(unit->inner, domain->inner);
 
-    mock_of(unit)->domain_destroy(unit->inner, domain->inner);
     free(domain);
+    return error;
 }
 
 static void leave(struct core_endpoint *endpoint)

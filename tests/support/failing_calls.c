@@ -418,12 +418,12 @@ static int failing_domain_create(void *unit, const struct piommu_backend_domain 
     return answer(self, FAILING_DOMAIN_CREATE, way, error);
 }
 
-static void failing_domain_destroy(void *unit, void *domain)
+static int failing_domain_destroy(void *unit, void *domain)
 {
     struct failing_unit *self = unit;
 
     find_domain(self, domain)->handle = NULL;
-    self->backend->domain_destroy(self->unit, domain);
+    return self->backend->domain_destroy(self->unit, domain);
 }
 
 static int failing_attach(void *unit, void *endpoint, void *domain)

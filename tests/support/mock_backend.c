@@ -550,7 +550,7 @@ static int domain_create(void *unit, const struct piommu_backend_domain *wanted,
     return end(mock, 0, false);
 }
 
-static void domain_destroy(void *unit, void *handle)
+static int domain_destroy(void *unit, void *handle)
 {
     struct mock *mock = unit;
     struct mock_domain *domain;
@@ -570,6 +570,7 @@ static void domain_destroy(void *unit, void *handle)
     }
     unlock(mock);
     end(mock, 0, false);
+    return 0;
 }
 
 /* ---- The unit ---- */

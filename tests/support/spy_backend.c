@@ -231,12 +231,12 @@ static int domain_create(void *handle, const struct piommu_backend_domain *domai
     return record->error;
 }
 
-static void domain_destroy(void *handle, void *domain)
+static int domain_destroy(void *handle, void *domain)
 {
     struct unit *unit = unit_of(handle);
 
     (void)note(unit, SPY_DOMAIN_DESTROY, 0);
-    inner(unit)->domain_destroy(handle, domain);
+    return inner(unit)->domain_destroy(handle, domain);
 }
 
 static int attach(void *handle, void *endpoint, void *domain)

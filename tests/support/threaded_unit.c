@@ -478,7 +478,7 @@ static int domain_create(void *handle, const struct piommu_backend_domain *wante
     return 0;
 }
 
-static void domain_destroy(void *handle, void *domain_handle)
+static int domain_destroy(void *handle, void *domain_handle)
 {
     struct domain *domain = existing(domain_handle);
 
@@ -489,6 +489,7 @@ static void domain_destroy(void *handle, void *domain_handle)
     free(domain->mappings);
     domain->mappings = NULL;
     unlock(&domain->mutex);
+    return 0;
 }
 
 /* The domain's lock is held. */

@@ -62,7 +62,7 @@ static void close_bench(struct bench *bench)
     failing_calls_end(bench->calls);
     assert_int_equal(bench->backend->block(bench->unit, bench->endpoint), 0);
     bench->backend->release_endpoint(bench->unit, bench->endpoint);
-    bench->backend->domain_destroy(bench->unit, bench->domain);
+    (void)bench->backend->domain_destroy(bench->unit, bench->domain);
     assert_int_equal(bench->backend->remove(bench->unit), 0);
     failing_calls_destroy(bench->calls);
     fake_os_destroy(bench->os);
@@ -216,7 +216,7 @@ static void test_a_unit_is_lost_until_it_was_removed(void **state)
     assert_true(failing_calls_is_lost(bench.calls, 1));
     failing_calls_end(bench.calls);
     bench.backend->release_endpoint(bench.unit, bench.endpoint);
-    bench.backend->domain_destroy(bench.unit, bench.domain);
+    (void)bench.backend->domain_destroy(bench.unit, bench.domain);
     assert_int_equal(bench.backend->remove(bench.unit), 0);
     assert_false(failing_calls_is_lost(bench.calls, 1));
     failing_calls_destroy(bench.calls);

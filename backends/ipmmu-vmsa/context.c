@@ -60,16 +60,19 @@ void piommu_ipmmu_enable_(struct ipmmu_unit *unit, struct ipmmu_context *context
     piommu_host_unlock(unit->host, unit->root->lock, state);
 }
 
-/* Whether a cache unit has to take part in the flush of a context. Under the root's lock. */
-static bool takes_part(struct ipmmu_unit *unit, const struct ipmmu_context *context)
+/*
+ * Whether a cache unit has to take part in the flush of a context: until it was stopped, also one
+ * that does not answer. Under the root's lock.
+ */
+static bool takes_part(const struct ipmmu_unit *unit, const struct ipmmu_context *context)
 {
-    return !is_root(unit) && !is_dead(unit) && (unit->enabled & (1u << context->number)) != 0;
+    return !is_root(unit) && (unit->enabled & (1u << context->number)) != 0;
 }
 
 /* Writes FLUSH in all cache units that have a context. Under the root's lock. */
 static void flush_caches(const struct ipmmu_context *context)
 {
-    for (struct ipmmu_unit *unit = context->root->units; unit != NULL; unit = unit->next) {
+    for (const struct ipmmu_unit *unit = context->root->units; unit != NULL; unit = unit->next) {
         if (takes_part(unit, context)) {
             piommu_ipmmu_write_context_(unit, context->number, IMCTR,
                                         (context->control | IMCTR_FLUSH) & IMCTR_CACHE);

@@ -143,6 +143,19 @@ static void give_up(struct virtio_iommu *unit, const struct batch *batch)
 }
 
 /*
+ * A moment of a wait; false: the deadline has passed. `answered`: there is something to look at
+ * already, which may be the device's lie, so the deadline counts all the same.
+ */
+static bool pause_until(struct virtio_iommu *unit, uint64_t deadline, bool answered)
+{
+    if (answered) {
+        return unit->host.os->now(unit->host.ctx) < deadline;
+    }
+    return unit->place.wait_sleeps ? piommu_host_wait(unit->host, deadline)
+                                   : piommu_host_poll(unit->host, deadline);
+}
+
+/*
  * Waits until every request of a batch is answered, or (if `room`) until a slot is free. After a
  * failure the device is dead and the batch is forgotten.
  */
@@ -153,6 +166,7 @@ static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool
 
     for (;;) {
         unsigned long state = piommu_host_lock(unit->host, unit->lock);
+        bool answered = false;
         bool done;
 
         take_answers(unit);
@@ -162,13 +176,15 @@ static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool
             piommu_host_unlock(unit->host, unit->lock, state);
             return in_time ? -PIOMMU_EFAILED : -PIOMMU_ETIMEDOUT;
         }
+        if (!done && unit->place.wait_sleeps) {
+            answered = piommu_virtqueue_want_interrupt(unit->requests);
+        }
         piommu_host_unlock(unit->host, unit->lock, state);
         if (done) {
             return 0;
         }
         /* The deadline may pass while we are not running: look at the queue once more after it. */
-        in_time = unit->place.wait_sleeps ? piommu_host_wait(unit->host, deadline)
-                                          : piommu_host_poll(unit->host, deadline);
+        in_time = pause_until(unit, deadline, answered);
     }
 }
 

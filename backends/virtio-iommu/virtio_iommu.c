@@ -223,6 +223,28 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
 }
 
 /*
+ * Closes the bypass of a device that may have lost its power: then it has to agree on features
+ * before it takes the field.
+ */
+static int close_before_reset(struct virtio_iommu *unit)
+{
+    uint64_t features;
+    int error = 0;
+
+    if (!passes_by_domain(unit)) {
+        return 0;
+    }
+    if ((piommu_virtio_status(unit->device) & PIOMMU_VIRTIO_STATUS_FEATURES_OK) == 0) {
+        error = piommu_virtio_reset(unit->device, unit->config.timeout);
+        if (error == 0) {
+            error =
+                piommu_virtio_negotiate(unit->device, unit->features, unit->features, &features);
+        }
+    }
+    return error != 0 ? error : piommu_virtio_iommu_write_bypass_(unit, 0);
+}
+
+/*
  * Resets the device so that everything is blocked. After a reset no endpoint is in any domain, and
  * the bypass field is as it was: so that has to be 0 before, which outranks the policy to leave
  * unknown IDs alone. If it does not stay 0, a reset would open what attachments still hold closed.
@@ -232,8 +254,7 @@ static int shut(struct virtio_iommu *unit)
     int error;
 
     atomic_store_explicit(&unit->dead, 1, memory_order_release);
-    if (passes_by_domain(unit) && piommu_virtio_iommu_write_bypass_(unit, 0) != 0 &&
-        !unit->unattached_is_blocked) {
+    if (close_before_reset(unit) != 0 && !unit->unattached_is_blocked) {
         return -PIOMMU_ETIMEDOUT;
     }
     error = piommu_virtio_reset(unit->device, unit->config.timeout);
@@ -309,16 +330,16 @@ static int reopen_bypass(struct virtio_iommu *unit)
 }
 
 /*
- * Power may have been lost, and with it the bypass field may be as it is at first: it is written
- * before all else. Nothing is in a domain, so the device has forgotten all mappings.
+ * Nothing is in a domain, so the device has forgotten all mappings. Power may have been lost, and
+ * with it the bypass field may be as it is at first: it is written as soon as the device takes it.
  */
 static int resume(void *handle)
 {
     struct virtio_iommu *unit = handle;
-    int error = passes_by_domain(unit) ? piommu_virtio_iommu_write_bypass_(unit, 0) : 0;
+    int error = renegotiate(unit);
 
-    if (error == 0) {
-        error = renegotiate(unit);
+    if (error == 0 && passes_by_domain(unit)) {
+        error = piommu_virtio_iommu_write_bypass_(unit, 0);
     }
     if (error == 0) {
         error = piommu_virtqueue_restart(unit->requests);

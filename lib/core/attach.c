@@ -161,8 +161,7 @@ void piommu_group_block_(struct piommu_group *group)
     piommu_trace_device_(group->devices, domain, PIOMMU_EVENT_FAULT_BLOCK, 0);
 }
 
-/* Takes an endpoint out of the domain where it counts. */
-static void uncount(struct endpoint *endpoint)
+void piommu_endpoint_uncount_(struct endpoint *endpoint)
 {
     struct binding *binding = endpoint->binding;
 
@@ -204,7 +203,7 @@ int piommu_endpoint_block_(struct endpoint *endpoint)
     if (instance_failed(instance) && !instance_stopped(instance)) {
         return -PIOMMU_EFAILED;
     }
-    uncount(endpoint);
+    piommu_endpoint_uncount_(endpoint);
     return 0;
 }
 
@@ -246,7 +245,7 @@ static int enter(struct endpoint *endpoint, struct binding *to)
         return -PIOMMU_EFAILED;
     }
     if (instance->suspended) {
-        uncount(endpoint);
+        piommu_endpoint_uncount_(endpoint);
         count(endpoint, to);
         note_out(endpoint);
         return 0;
@@ -260,7 +259,7 @@ static int enter(struct endpoint *endpoint, struct binding *to)
         }
         return error;
     }
-    uncount(endpoint);
+    piommu_endpoint_uncount_(endpoint);
     if (error == 0) {
         count(endpoint, to);
         return 0;

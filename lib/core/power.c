@@ -143,11 +143,30 @@ int piommu_instance_resume(struct piommu_instance *instance)
     return error;
 }
 
+/* Takes out of their domains what was there in doubt, while its group is somewhere else. */
+static void forget_doubts(struct piommu_instance *instance)
+{
+    const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, 0);
+
+    while (node != NULL) {
+        struct endpoint *endpoint = RANGE_TREE_ENTRY(node, struct endpoint, node);
+
+        if (endpoint->binding != NULL && endpoint->binding->domain != endpoint->group->domain) {
+            struct piommu_domain *domain = endpoint->binding->domain;
+
+            piommu_endpoint_uncount_(endpoint);
+            piommu_bindings_drop_unused_(domain);
+        }
+        node = piommu_range_tree_next_(node);
+    }
+}
+
 /* Forgets that a unit has failed. All that was in its domains is known to be blocked. */
 static void forget_failure(struct piommu_instance *instance)
 {
     unsigned long state;
 
+    forget_doubts(instance);
     note_all_out(instance);
     for (struct binding *binding = instance->bindings; binding != NULL; binding = binding->peer) {
         binding->doubtful = false;

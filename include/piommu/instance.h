@@ -211,7 +211,8 @@ int piommu_instance_resume(struct piommu_instance *instance);
  *         this; -PIOMMU_EBUSY: its parent has failed or is suspended, or it was never started;
  *         -PIOMMU_ETIMEDOUT: it does not stop, so it may still use what it had: nothing was
  *         changed, and the call may be tried again; -PIOMMU_EFAILED: it does not work: it has
- *         failed again.
+ *         failed again; or an error of piommu_group_attach, for a group of which the failure had
+ *         left some IDs blocked, and they still are: the instance works.
  *
  * Context: task; may wait. Registration. Not beside servicing of any instance.
  */

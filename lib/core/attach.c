@@ -572,6 +572,13 @@ int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain
     return error;
 }
 
+int piommu_group_complete_(struct piommu_group *group)
+{
+    return is_whole(group) || group->fault_blocked || group->block_wanted || any_failed(group)
+               ? 0
+               : piommu_group_attach(group, group->domain);
+}
+
 int piommu_group_detach(struct piommu_group *group)
 {
     struct piommu_domain *was;

@@ -462,6 +462,8 @@ void piommu_group_block_(struct piommu_group *group);
  * does not confirm that it is stopped; then nothing is known of the endpoint, and it stays counted.
  */
 int piommu_endpoint_block_(struct endpoint *endpoint);
+/* Brings a group, some IDs of which a failure has left blocked, into its domain as a whole. */
+int piommu_group_complete_(struct piommu_group *group);
 /* Takes an endpoint out of the domain where it counts, in the books. */
 void piommu_endpoint_uncount_(struct endpoint *endpoint);
 /* Brings an endpoint that counts in a domain back into it, in hardware. */

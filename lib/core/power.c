@@ -179,8 +179,25 @@ static void forget_failure(struct piommu_instance *instance)
     context_unlock(instance->context, state);
 }
 
+/* Completes groups of which the failure has left some IDs blocked, here or behind other units. */
+static int complete_groups(struct piommu_instance *instance)
+{
+    const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, 0);
+    int result = 0;
+
+    while (node != NULL) {
+        int error = piommu_group_complete_(RANGE_TREE_ENTRY(node, struct endpoint, node)->group);
+
+        result = result != 0 ? result : error;
+        node = piommu_range_tree_next_(node);
+    }
+    return result;
+}
+
 static int recover(struct piommu_instance *instance)
 {
+    int error;
+
     if (!instance_failed(instance)) {
         return 0;
     }
@@ -195,7 +212,8 @@ static int recover(struct piommu_instance *instance)
         return -PIOMMU_ETIMEDOUT;
     }
     forget_failure(instance);
-    return program(instance);
+    error = program(instance);
+    return error != 0 ? error : complete_groups(instance);
 }
 
 int piommu_instance_recover(struct piommu_instance *instance)

@@ -298,8 +298,11 @@ static int renegotiate(struct virtio_iommu *unit)
     uint32_t last_domain = unit->last_domain;
     uint32_t probe_size = unit->probe_size;
     uint64_t features;
-    int error = piommu_virtio_reset(unit->device, unit->config.timeout);
+    int error = piommu_virtio_wake(unit->device);
 
+    if (error == 0) {
+        error = piommu_virtio_reset(unit->device, unit->config.timeout);
+    }
     if (error == 0) {
         error = piommu_virtio_negotiate(unit->device, unit->features, unit->features, &features);
     }

@@ -163,6 +163,15 @@ void piommu_virtio_from_device(const struct piommu_virtio_device *device, const 
 void piommu_virtio_close(struct piommu_virtio_device *device);
 
 /**
+ * Makes a device usable again that may have lost its power since it was opened; to be called before
+ * its reset. Looks whether it is still the same; behind virtio-pci switches memory decoding and bus
+ * mastering on and sets the interrupt messages up again (its BARs are as the host has them).
+ *
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENODEV: there is no such device any more. Context: task.
+ */
+int piommu_virtio_wake(struct piommu_virtio_device *device);
+
+/**
  * Resets the device and waits until it says so. After success it uses none of its queues' memory
  * any more.
  *

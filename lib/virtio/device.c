@@ -15,6 +15,11 @@ void piommu_virtio_close(struct piommu_virtio_device *device)
     }
 }
 
+int piommu_virtio_wake(struct piommu_virtio_device *device)
+{
+    return device != NULL ? device->transport->wake(device) : -PIOMMU_EINVAL;
+}
+
 int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout)
 {
     uint64_t deadline;

@@ -142,6 +142,21 @@ static void notify(struct piommu_virtio_device *device, uint16_t index, uintptr_
     device->host.os->mmio_write(device->host.ctx, doorbell, 4, index);
 }
 
+/* Of an empty slot nothing but these may be read. */
+static int identify(struct piommu_virtio_device *device)
+{
+    uint32_t version;
+
+    if (read(device, MAGIC) != MAGIC_VALUE) {
+        return -PIOMMU_ENODEV;
+    }
+    version = read(device, VERSION);
+    if (version != VERSION_MODERN) {
+        return version == VERSION_LEGACY ? -PIOMMU_EOPNOTSUPP : -PIOMMU_ENODEV;
+    }
+    return read(device, DEVICE_ID) == device->type ? 0 : -PIOMMU_ENODEV;
+}
+
 static void close_device(struct piommu_virtio_device *device)
 {
     struct mmio_device *mmio = (struct mmio_device *)(void *)device;
@@ -163,23 +178,9 @@ static const struct virtio_transport mmio_transport = {
     .queue_max = queue_max,
     .queue_start = queue_start,
     .notify = notify,
+    .wake = identify,
     .close = close_device,
 };
-
-/* Of an empty slot nothing but these may be read. */
-static int identify(const struct piommu_virtio_device *device, uint32_t type)
-{
-    uint32_t version;
-
-    if (read(device, MAGIC) != MAGIC_VALUE) {
-        return -PIOMMU_ENODEV;
-    }
-    version = read(device, VERSION);
-    if (version != VERSION_MODERN) {
-        return version == VERSION_LEGACY ? -PIOMMU_EOPNOTSUPP : -PIOMMU_ENODEV;
-    }
-    return read(device, DEVICE_ID) == type ? 0 : -PIOMMU_ENODEV;
-}
 
 int piommu_virtio_mmio_open(struct piommu_host host, const struct piommu_virtio_mmio_config *config,
                             struct piommu_virtio_device **device)
@@ -201,12 +202,13 @@ int piommu_virtio_mmio_open(struct piommu_host host, const struct piommu_virtio_
     }
     mmio->device.host = host;
     mmio->device.transport = &mmio_transport;
+    mmio->device.type = config->type;
     mmio->device.non_coherent = config->non_coherent;
     mmio->size = (uint32_t)(config->size < MAX_SIZE ? config->size : MAX_SIZE);
     mmio->device.config_size = mmio->size - CONFIG;
     error = host.os->mmio_map(host.ctx, config->registers, mmio->size, &mmio->base);
     if (error == 0) {
-        error = identify(&mmio->device, config->type);
+        error = identify(&mmio->device);
         if (error != 0) {
             host.os->mmio_unmap(host.ctx, mmio->base, mmio->size);
         }

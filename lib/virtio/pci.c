@@ -186,6 +186,25 @@ static void notify(struct piommu_virtio_device *device, uint16_t index, uintptr_
     device->host.os->mmio_write(device->host.ctx, doorbell, 2, index);
 }
 
+static bool is_there(struct piommu_host host, struct piommu_pci_function function, uint32_t type)
+{
+    return host.os->pci_config_read(host.ctx, function, PCI_VENDOR, 2) == VENDOR_VIRTIO &&
+           host.os->pci_config_read(host.ctx, function, PCI_DEVICE, 2) == DEVICE_MODERN + type;
+}
+
+static int wake(struct piommu_virtio_device *device)
+{
+    const struct virtio_pci_device *pci = virtio_pci_of(device);
+
+    if (!is_there(device->host, pci->function, device->type)) {
+        return -PIOMMU_ENODEV;
+    }
+    virtio_pci_write(pci, PCI_COMMAND, 2,
+                     pci->old_command | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+    piommu_virtio_pci_messages_write_(pci);
+    return 0;
+}
+
 static void unmap_regions(struct virtio_pci_device *pci)
 {
     struct piommu_host host = pci->device.host;
@@ -220,6 +239,7 @@ static const struct virtio_transport pci_transport = {
     .queue_max = queue_max,
     .queue_start = queue_start,
     .notify = notify,
+    .wake = wake,
     .close = close_device,
 };
 
@@ -324,13 +344,6 @@ static int map_regions(struct virtio_pci_device *pci)
     return 0;
 }
 
-static bool is_there(struct piommu_host host, const struct piommu_virtio_pci_config *config)
-{
-    return host.os->pci_config_read(host.ctx, config->function, PCI_VENDOR, 2) == VENDOR_VIRTIO &&
-           host.os->pci_config_read(host.ctx, config->function, PCI_DEVICE, 2) ==
-               DEVICE_MODERN + config->type;
-}
-
 /* Finds and maps what is needed. After a failure nothing is mapped. */
 static int find_and_map(struct virtio_pci_device *pci,
                         const struct piommu_virtio_pci_config *config)
@@ -365,7 +378,7 @@ int piommu_virtio_pci_open(struct piommu_host host, const struct piommu_virtio_p
     if (error != 0) {
         return error;
     }
-    if (!is_there(host, config)) {
+    if (!is_there(host, config->function, config->type)) {
         return -PIOMMU_ENODEV;
     }
     pci = piommu_host_alloc(host, sizeof(*pci));
@@ -374,6 +387,7 @@ int piommu_virtio_pci_open(struct piommu_host host, const struct piommu_virtio_p
     }
     pci->device.host = host;
     pci->device.transport = &pci_transport;
+    pci->device.type = config->type;
     pci->device.non_coherent = config->non_coherent;
     pci->function = config->function;
     pci->old_command = (uint16_t)virtio_pci_read(pci, PCI_COMMAND, 2);

@@ -31,6 +31,7 @@ struct virtio_pci_device {
     /* MSI-X; 0: there is none. */
     uint32_t msix;
     uint16_t old_msix_control;
+    struct piommu_virtio_message messages[PIOMMU_VIRTIO_MAX_MESSAGES];
     uintptr_t msix_table;
 };
 
@@ -67,6 +68,8 @@ bool piommu_virtio_pci_next_capability_(struct virtio_pci_device *pci, uint8_t i
 int piommu_virtio_pci_messages_open_(struct virtio_pci_device *pci,
                                      const struct piommu_virtio_message *messages,
                                      unsigned int count);
+/* Writes the messages that are in use into the device's table, and switches them on. */
+void piommu_virtio_pci_messages_write_(const struct virtio_pci_device *pci);
 void piommu_virtio_pci_messages_close_(struct virtio_pci_device *pci);
 
 #endif

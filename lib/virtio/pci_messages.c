@@ -65,13 +65,27 @@ static void set_control(const struct virtio_pci_device *pci, uint32_t control)
     virtio_pci_write(pci, pci->msix + MSIX_CONTROL, 2, control);
 }
 
-/* Writes the messages into the table, and switches them on. */
+void piommu_virtio_pci_messages_write_(const struct virtio_pci_device *pci)
+{
+    uint32_t control = pci->old_msix_control & ~(MSIX_CONTROL_MASK | MSIX_CONTROL_ENABLE);
+
+    if (pci->device.messages_used == 0) {
+        return;
+    }
+    /* Masked until the entries are whole; some devices take writes to them only when enabled. */
+    set_control(pci, control | MSIX_CONTROL_ENABLE | MSIX_CONTROL_MASK);
+    for (unsigned int i = 0; i < pci->device.messages_used; i++) {
+        write_entry(pci, i, &pci->messages[i]);
+    }
+    set_control(pci, control | MSIX_CONTROL_ENABLE);
+}
+
+/* Takes as many messages into use as the device has entries for. */
 static int use_messages(struct virtio_pci_device *pci, const struct piommu_virtio_message *messages,
                         unsigned int count)
 {
     struct piommu_host host = pci->device.host;
-    uint32_t control = pci->old_msix_control & ~(MSIX_CONTROL_MASK | MSIX_CONTROL_ENABLE);
-    unsigned int entries = (control & MSIX_CONTROL_SIZE) + 1u;
+    unsigned int entries = (pci->old_msix_control & MSIX_CONTROL_SIZE) + 1u;
     struct region table;
     int error;
 
@@ -86,13 +100,9 @@ static int use_messages(struct virtio_pci_device *pci, const struct piommu_virti
     if (error != 0) {
         return error;
     }
+    memcpy(pci->messages, messages, count * sizeof(*messages));
     pci->device.messages_used = (uint8_t)count;
-    /* Masked until the entries are whole; some devices take writes to them only when enabled. */
-    set_control(pci, control | MSIX_CONTROL_ENABLE | MSIX_CONTROL_MASK);
-    for (unsigned int i = 0; i < count; i++) {
-        write_entry(pci, i, &messages[i]);
-    }
-    set_control(pci, control | MSIX_CONTROL_ENABLE);
+    piommu_virtio_pci_messages_write_(pci);
     return 0;
 }
 

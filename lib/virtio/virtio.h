@@ -34,6 +34,8 @@ struct virtio_transport {
     int (*queue_start)(struct piommu_virtio_device *device, uint16_t index, uint16_t size,
                        const struct virtio_ring_addresses *addresses, uintptr_t *doorbell);
     void (*notify)(struct piommu_virtio_device *device, uint16_t index, uintptr_t doorbell);
+    /* Identifies the device again, and sets up what a loss of power may have undone. */
+    int (*wake)(struct piommu_virtio_device *device);
     void (*close)(struct piommu_virtio_device *device);
 };
 
@@ -41,7 +43,8 @@ struct virtio_transport {
 struct piommu_virtio_device {
     struct piommu_host host;
     const struct virtio_transport *transport;
-    uint64_t features;     /* agreed on */
+    uint64_t features; /* agreed on */
+    uint32_t type;
     uint32_t config_size;  /* bytes of device configuration that can be accessed */
     uint8_t messages_used; /* interrupt messages; 0: the line */
     bool non_coherent;

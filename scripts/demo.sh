@@ -4,9 +4,11 @@
 #
 # Usage: scripts/demo.sh
 #
-# Shows the library at work: builds a bare-metal AArch64 image that links it, and boots the image on an
-# emulated machine with a virtio-iommu and a device that does DMA, at EL1 with GICv2 and at EL2 with GICv3.
-# Every line of the transcript that begins with "ok" or "FAIL" is a check. Exit status 0 if all hold.
+# Shows the library at work, in two parts. Builds a bare-metal AArch64 image that links it, and boots the image
+# on an emulated machine with a virtio-iommu and a device that does DMA, at EL1 with GICv2 and at EL2 with
+# GICv3. Then builds examples/ipmmu-model for this machine, and runs it with both stages: a Renesas IPMMU by its
+# model. Every line that begins with "ok", "PASS" or "FAIL" is a check. Exit status 0 if all hold. Where the
+# first part is not possible the second is shown all the same, and the exit status is 1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib/packages.sh
@@ -18,19 +20,77 @@ if [[ $# -ne 0 ]]; then
     echo "usage: scripts/demo.sh" >&2
     exit 2
 fi
-need_packages cmake ninja-build gcc-aarch64-linux-gnu qemu-system-arm
 
-echo "== building the image (log: $image_dir/build.log)"
-image_build
+# Two runs of the image. Returns 1 if that is not possible.
+image_part()
+{
+    local devices=(-device virtio-iommu-pci -device "edu,dma_mask=0xffffffffffffffff") run name machine
 
-devices=(-device virtio-iommu-pci -device "edu,dma_mask=0xffffffffffffffff")
-for run in "el1-gicv2 virt" "el2-gicv3 virt,virtualization=on,gic-version=3"; do
-    read -r name machine <<<"$run"
+    need_packages cmake ninja-build gcc-aarch64-linux-gnu qemu-system-arm || return 1
+    [[ -n $(type -P qemu-system-aarch64) ]] || {
+        echo "There is no qemu-system-aarch64." >&2
+        return 1
+    }
+    echo "== building the image (log: $image_dir/build.log)"
+    image_build || return 1
+    for run in "el1-gicv2 virt" "el2-gicv3 virt,virtualization=on,gic-version=3"; do
+        read -r name machine <<<"$run"
+        echo
+        echo "== $name: qemu-system-aarch64 -M $machine ${devices[*]} (log: $image_dir/$name.log)"
+        image_run "$name" "$machine" "${devices[@]}"
+    done
+}
+
+model_dir=build/ipmmu-model
+model_passed=0
+model_failed=0
+
+# model_run NAME ARGUMENT...: runs the program and adds up its checks. A run that does not come to its last line,
+# or whose exit status differs from what that line says, counts as one more failure.
+model_run()
+{
+    local log=$model_dir/$1.log status=0 summary
+    shift
+
     echo
-    echo "== $name: qemu-system-aarch64 -M $machine ${devices[*]} (log: $image_dir/$name.log)"
-    image_run "$name" "$machine" "${devices[@]}"
-done
+    echo "== $model_dir/ipmmu-model${*:+ $*} (log: $log)"
+    "$model_dir/ipmmu-model" "$@" | tee "$log" || status=$?
+    summary=$(tail -n 1 "$log")
+    if [[ $summary =~ ^ipmmu-model:\ ([0-9]+)\ checks,\ ([0-9]+)\ failed$ ]]; then
+        model_passed=$((model_passed + BASH_REMATCH[1] - BASH_REMATCH[2]))
+        model_failed=$((model_failed + BASH_REMATCH[2]))
+        [[ $status -eq 0 || ${BASH_REMATCH[2]} -ne 0 ]] && return
+    fi
+    echo "FAIL the run ended with status $status"
+    model_failed=$((model_failed + 1))
+}
+
+# The same program, with both stages. Returns 1 if that is not possible.
+model_part()
+{
+    need_packages cmake ninja-build gcc libc6-dev libfdt-dev || return 1
+    mkdir -p "$model_dir"
+    echo
+    echo "== building examples/ipmmu-model (log: $model_dir/build.log)"
+    {
+        cmake -S examples/ipmmu-model -B "$model_dir" -G Ninja && cmake --build "$model_dir"
+    } >"$model_dir/build.log" 2>&1 || {
+        cat "$model_dir/build.log" >&2
+        echo "examples/ipmmu-model could not be built" >&2
+        return 1
+    }
+    model_run stage2
+    model_run stage1 --stage1
+}
+
+left_out=()
+image_part || left_out+=("the image in QEMU")
+model_part || left_out+=("examples/ipmmu-model")
 
 echo
-echo "demo: $image_passed checks passed, $image_failed failed"
-[[ $image_failed -eq 0 && $image_passed -gt 0 ]]
+for part in "${left_out[@]}"; do
+    echo "left out, for the reason above: $part"
+done
+failed=$((image_failed + model_failed))
+echo "demo: $((image_passed + model_passed)) checks passed, $failed failed"
+[[ $failed -eq 0 && ${#left_out[@]} -eq 0 ]]

@@ -30,28 +30,6 @@ void board_trace_registers(struct board *board)
 
 void board_trace_event(void *cookie, const struct piommu_event *event)
 {
-    static const char *const names[] = {
-        [PIOMMU_EVENT_INSTANCE_START] = "instance start",
-        [PIOMMU_EVENT_INSTANCE_FAIL] = "instance fail",
-        [PIOMMU_EVENT_INSTANCE_STOP] = "instance stop",
-        [PIOMMU_EVENT_INSTANCE_SUSPEND] = "instance suspend",
-        [PIOMMU_EVENT_INSTANCE_RESUME] = "instance resume",
-        [PIOMMU_EVENT_INSTANCE_RECOVER] = "instance recover",
-        [PIOMMU_EVENT_DEVICE_ADD] = "device add",
-        [PIOMMU_EVENT_DEVICE_READY] = "device ready",
-        [PIOMMU_EVENT_DEVICE_REMOVE] = "device remove",
-        [PIOMMU_EVENT_DOMAIN_CREATE] = "domain create",
-        [PIOMMU_EVENT_DOMAIN_DESTROY] = "domain destroy",
-        [PIOMMU_EVENT_ATTACH] = "attach",
-        [PIOMMU_EVENT_DETACH] = "detach",
-        [PIOMMU_EVENT_MAP] = "map",
-        [PIOMMU_EVENT_UNMAP] = "unmap",
-        [PIOMMU_EVENT_PROTECT] = "protect",
-        [PIOMMU_EVENT_SYNC] = "sync",
-        [PIOMMU_EVENT_POPULATE] = "populate",
-        [PIOMMU_EVENT_FAULT] = "fault",
-        [PIOMMU_EVENT_FAULT_BLOCK] = "fault block",
-    };
     struct board *board = cookie;
     const char *const of[] = {event->instance_name, event->device_name, event->domain_name};
 
@@ -60,8 +38,7 @@ void board_trace_event(void *cookie, const struct piommu_event *event)
     }
     /* An event is told after what it has done to registers. */
     board_trace_registers(board);
-    /* Later versions of the library may know more kinds. */
-    printf("     > %s", (size_t)event->kind < COUNT(names) ? names[event->kind] : "event");
+    printf("     > %s", piommu_event_name(event->kind));
     for (size_t i = 0; i < COUNT(of); i++) {
         printf("%s%s", of[i] != NULL ? " " : "", of[i] != NULL ? of[i] : "");
     }

@@ -77,7 +77,7 @@ enum piommu_ipmmu_vmsa_tables {
 
 /**
  * Where a unit is, and how to use it: the backend_config of piommu_instance_create. Zero selects
- * the default of each member marked so.
+ * the default of each member marked so. What is said of a root is not looked at for a cache unit.
  */
 struct piommu_ipmmu_vmsa_config {
     /** The string of its device tree node that piommu_backend::compatible names; must stay. */

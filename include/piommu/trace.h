@@ -38,6 +38,9 @@ enum piommu_event_kind {
     PIOMMU_EVENT_FAULT_BLOCK,      /**< a device was blocked because of its faults */
 };
 
+/** A short English phrase for a kind of event: a constant string. Runs beside anything. */
+const char *piommu_event_name(enum piommu_event_kind kind);
+
 /** One event. It holds the host's own cookies and names, never a pointer to a library's object. */
 struct piommu_event {
     enum piommu_event_kind kind; /**< what happened */

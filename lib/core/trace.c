@@ -5,6 +5,35 @@
 
 #include "core.h"
 
+const char *piommu_event_name(enum piommu_event_kind kind)
+{
+    static const char *const names[] = {
+        [PIOMMU_EVENT_INSTANCE_START] = "instance start",
+        [PIOMMU_EVENT_INSTANCE_FAIL] = "instance failure",
+        [PIOMMU_EVENT_INSTANCE_STOP] = "instance stop",
+        [PIOMMU_EVENT_INSTANCE_SUSPEND] = "suspend",
+        [PIOMMU_EVENT_INSTANCE_RESUME] = "resume",
+        [PIOMMU_EVENT_INSTANCE_RECOVER] = "recovery",
+        [PIOMMU_EVENT_DEVICE_ADD] = "device add",
+        [PIOMMU_EVENT_DEVICE_READY] = "device ready",
+        [PIOMMU_EVENT_DEVICE_REMOVE] = "device remove",
+        [PIOMMU_EVENT_DOMAIN_CREATE] = "domain create",
+        [PIOMMU_EVENT_DOMAIN_DESTROY] = "domain destroy",
+        [PIOMMU_EVENT_ATTACH] = "attach",
+        [PIOMMU_EVENT_DETACH] = "detach",
+        [PIOMMU_EVENT_MAP] = "map",
+        [PIOMMU_EVENT_UNMAP] = "unmap",
+        [PIOMMU_EVENT_PROTECT] = "protect",
+        [PIOMMU_EVENT_SYNC] = "sync",
+        [PIOMMU_EVENT_POPULATE] = "populate",
+        [PIOMMU_EVENT_FAULT] = "fault",
+        [PIOMMU_EVENT_FAULT_BLOCK] = "block because of faults",
+    };
+    unsigned int index = (unsigned int)kind;
+
+    return index < sizeof(names) / sizeof(names[0]) ? names[index] : "unknown event";
+}
+
 static void emit(const struct piommu_context *context, const struct piommu_event *event)
 {
     context->config.trace(context->config.cookie, event);

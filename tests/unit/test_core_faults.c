@@ -1076,6 +1076,20 @@ static void test_faults_of_a_blocked_device_are_still_told(void **state)
     units_close(scene.units);
 }
 
+static void test_every_reason_has_a_name_of_its_own(void **state)
+{
+    (void)state;
+    for (unsigned int i = PIOMMU_FAULT_UNKNOWN; i <= PIOMMU_FAULT_SECURITY; i++) {
+        const char *name = piommu_fault_reason_name((enum piommu_fault_reason)i);
+
+        assert_true(strlen(name) > 2);
+        for (unsigned int j = PIOMMU_FAULT_UNKNOWN; j < i; j++) {
+            assert_string_not_equal(name, piommu_fault_reason_name((enum piommu_fault_reason)j));
+        }
+    }
+    assert_non_null(piommu_fault_reason_name((enum piommu_fault_reason)1000));
+}
+
 int main(void)
 {
 #define BOTH(test)                                       \
@@ -1129,6 +1143,7 @@ int main(void)
         BOTH(test_what_was_mapped_while_a_device_was_blocked_is_there_when_it_returns),
         BOTH(test_what_was_mapped_between_interrupt_and_service_is_there_on_return),
         BOTH(test_faults_of_a_blocked_device_are_still_told),
+        cmocka_unit_test(test_every_reason_has_a_name_of_its_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

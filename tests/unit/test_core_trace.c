@@ -847,6 +847,20 @@ static void test_a_dump_names_devices_over_several_instances(void **state)
     units_close(units);
 }
 
+static void test_every_kind_of_event_has_a_name_of_its_own(void **state)
+{
+    (void)state;
+    for (unsigned int i = PIOMMU_EVENT_INSTANCE_START; i <= PIOMMU_EVENT_FAULT_BLOCK; i++) {
+        const char *name = piommu_event_name((enum piommu_event_kind)i);
+
+        assert_true(strlen(name) > 2);
+        for (unsigned int j = PIOMMU_EVENT_INSTANCE_START; j < i; j++) {
+            assert_string_not_equal(name, piommu_event_name((enum piommu_event_kind)j));
+        }
+    }
+    assert_non_null(piommu_event_name((enum piommu_event_kind)1000));
+}
+
 int main(void)
 {
 #define BOTH(test)                                       \
@@ -881,6 +895,7 @@ int main(void)
         BOTH(test_a_dump_names_what_waits_and_what_sleeps),
         BOTH(test_a_dump_names_the_types_of_domains),
         BOTH(test_a_dump_names_devices_over_several_instances),
+        cmocka_unit_test(test_every_kind_of_event_has_a_name_of_its_own),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -39,18 +39,18 @@ static int read_aperture(struct virtio_iommu *unit)
     if (granule < MIN_GRANULE) {
         granule = MIN_GRANULE;
     }
-    unit->leaf_sizes = (values[0] & ~(granule - 1)) | granule;
-    unit->aperture.first = values[1];
+    unit->facts.leaf_sizes = (values[0] & ~(granule - 1)) | granule;
+    unit->facts.aperture.first = values[1];
     if ((values[1] & (granule - 1)) != 0) {
-        unit->aperture.first = (values[1] | (granule - 1)) + 1;
+        unit->facts.aperture.first = (values[1] | (granule - 1)) + 1;
     }
     /* The last byte of the last whole granule. */
-    unit->aperture.last = values[2];
+    unit->facts.aperture.last = values[2];
     if ((values[2] & (granule - 1)) != granule - 1) {
-        unit->aperture.last = (values[2] & ~(granule - 1)) - 1;
+        unit->facts.aperture.last = (values[2] & ~(granule - 1)) - 1;
     }
-    return unit->aperture.first < values[1] || unit->aperture.last > values[2] ||
-                   unit->aperture.first > unit->aperture.last
+    return unit->facts.aperture.first < values[1] || unit->facts.aperture.last > values[2] ||
+                   unit->facts.aperture.first > unit->facts.aperture.last
                ? -PIOMMU_EBADMSG
                : 0;
 }
@@ -74,8 +74,8 @@ static int read_domain_range(struct virtio_iommu *unit)
     if (values[1] - values[0] < fixed_domains(unit)) {
         return -PIOMMU_EOPNOTSUPP;
     }
-    unit->first_domain = (uint32_t)values[0];
-    unit->last_domain = (uint32_t)values[1];
+    unit->facts.first_domain = (uint32_t)values[0];
+    unit->facts.last_domain = (uint32_t)values[1];
     return 0;
 }
 
@@ -90,7 +90,7 @@ static int read_probe_size(struct virtio_iommu *unit)
     if (error == 0 && size > MAX_PROBE_SIZE) {
         error = -PIOMMU_EBADMSG;
     }
-    unit->probe_size = (uint32_t)size;
+    unit->facts.probe_size = (uint32_t)size;
     return error;
 }
 

@@ -28,13 +28,13 @@ static bool number_in_use(const struct virtio_iommu *unit, uint32_t number)
  */
 static int take_number(struct virtio_iommu *unit, uint32_t *number)
 {
-    uint32_t first = unit->first_domain + fixed_domains(unit);
+    uint32_t first = unit->facts.first_domain + fixed_domains(unit);
     uint32_t start = unit->next_domain;
 
     do {
         uint32_t candidate = unit->next_domain;
 
-        unit->next_domain = candidate == unit->last_domain ? first : candidate + 1;
+        unit->next_domain = candidate == unit->facts.last_domain ? first : candidate + 1;
         if (!number_in_use(unit, candidate)) {
             *number = candidate;
             return 0;
@@ -197,9 +197,9 @@ static int take_properties(const struct virtio_iommu *unit, struct region_taker 
 {
     uint32_t at = 0;
 
-    while (unit->probe_size - at >= PROPERTY_HEADER_SIZE) {
+    while (unit->facts.probe_size - at >= PROPERTY_HEADER_SIZE) {
         uint8_t property[PROPERTY_HEADER_SIZE + RESV_MEM_LENGTH];
-        uint32_t left = unit->probe_size - at - PROPERTY_HEADER_SIZE;
+        uint32_t left = unit->facts.probe_size - at - PROPERTY_HEADER_SIZE;
         uint32_t type;
         uint32_t length;
 
@@ -235,7 +235,7 @@ static int take_properties(const struct virtio_iommu *unit, struct region_taker 
  */
 static void tidy_reserved(const struct virtio_iommu *unit, struct virtio_endpoint *endpoint)
 {
-    uint64_t granule_mask = (unit->leaf_sizes & (~unit->leaf_sizes + 1)) - 1;
+    uint64_t granule_mask = (unit->facts.leaf_sizes & (~unit->facts.leaf_sizes + 1)) - 1;
     struct piommu_range *list = endpoint->reserved;
     uint32_t count = 0;
 
@@ -245,14 +245,14 @@ static void tidy_reserved(const struct virtio_iommu *unit, struct virtio_endpoin
         uint32_t from = 0;
         uint32_t to;
 
-        if (range.last < unit->aperture.first || range.first > unit->aperture.last) {
+        if (range.last < unit->facts.aperture.first || range.first > unit->facts.aperture.last) {
             continue;
         }
-        if (range.first < unit->aperture.first) {
-            range.first = unit->aperture.first;
+        if (range.first < unit->facts.aperture.first) {
+            range.first = unit->facts.aperture.first;
         }
-        if (range.last > unit->aperture.last) {
-            range.last = unit->aperture.last;
+        if (range.last > unit->facts.aperture.last) {
+            range.last = unit->facts.aperture.last;
         }
         /* All that it overlaps become one with it. */
         while (from < count && list[from].last < range.first) {
@@ -305,7 +305,7 @@ static int probe_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *end
     piommu_put_le32(request.bytes + PROBE_ENDPOINT, endpoint->id);
     error = piommu_virtio_iommu_send_one_(unit, &request);
     if (error == 0) {
-        piommu_virtio_from_device(unit->device, unit->probe_memory, unit->probe_size);
+        piommu_virtio_from_device(unit->device, unit->probe_memory, unit->facts.probe_size);
         error = take_properties(unit, &taker);
     }
     if (error == 0 && taker.count != 0 && !passes_by_domain(unit)) {

@@ -103,8 +103,8 @@ static bool make_identity(void *handle, struct request *request)
 
         found = last || region->first > source->next;
         mapping.iova.first = source->next;
-        mapping.iova.last = last ? source->unit->aperture.last : region->first - 1;
-        source->done = last || region->last == source->unit->aperture.last;
+        mapping.iova.last = last ? source->unit->facts.aperture.last : region->first - 1;
+        source->done = last || region->last == source->unit->facts.aperture.last;
         source->next = last ? 0 : region->last + 1;
         source->region++;
     }
@@ -119,7 +119,7 @@ int piommu_virtio_iommu_map_identity_(struct virtio_iommu *unit,
                                       const struct virtio_endpoint *endpoint)
 {
     struct identity_source source = {
-        .unit = unit, .endpoint = endpoint, .next = unit->aperture.first};
+        .unit = unit, .endpoint = endpoint, .next = unit->facts.aperture.first};
 
     return piommu_virtio_iommu_send_(unit, make_identity, &source);
 }

@@ -24,11 +24,11 @@ static void set_answer(struct virtio_iommu *unit, uint32_t number, uint8_t type,
     answer->writable = true;
     slot->type = type;
     if (type == TYPE_PROBE) {
-        memset(unit->probe_memory, 0, unit->probe_size);
+        memset(unit->probe_memory, 0, unit->facts.probe_size);
         answer->physical = unit->probe_physical;
-        answer->size = unit->probe_size + TAIL_SIZE;
-        slot->tail = unit->probe_memory + unit->probe_size;
-        slot->tail_offset = unit->probe_size;
+        answer->size = unit->facts.probe_size + TAIL_SIZE;
+        slot->tail = unit->probe_memory + unit->facts.probe_size;
+        slot->tail_offset = unit->facts.probe_size;
         *slot->tail = STATUS_POISON;
         piommu_virtio_to_device(unit->device, unit->probe_memory, answer->size);
     } else {

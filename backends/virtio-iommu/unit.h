@@ -48,6 +48,15 @@ struct slot {
     uint16_t next;        /* of a free one: the next free one, or NO_SLOT */
 };
 
+/* What the device says of itself in its configuration. */
+struct virtio_iommu_facts {
+    struct piommu_range aperture;
+    uint64_t leaf_sizes;
+    uint32_t first_domain;
+    uint32_t last_domain;
+    uint32_t probe_size;
+};
+
 struct virtio_iommu {
     struct piommu_host host;
     struct piommu_instance *instance;
@@ -57,11 +66,7 @@ struct virtio_iommu {
     struct piommu_virtqueue *requests;
     struct piommu_virtqueue *events;
     uint64_t features;
-    struct piommu_range aperture;
-    uint64_t leaf_sizes;
-    uint32_t first_domain;
-    uint32_t last_domain;
-    uint32_t probe_size;
+    struct virtio_iommu_facts facts;
     /* An endpoint in no domain reaches nothing. If not, blocked ones sit in an empty domain. */
     bool unattached_is_blocked;
     /* What the bypass field is to be when the unit runs, with the policy to leave unknown IDs. */
@@ -129,7 +134,7 @@ static inline bool passes_by_domain(const struct virtio_iommu *unit)
 /* The first domain numbers have a fixed meaning; paging domains come after them. */
 static inline uint32_t identity_domain(const struct virtio_iommu *unit)
 {
-    return unit->first_domain;
+    return unit->facts.first_domain;
 }
 
 /*
@@ -138,7 +143,7 @@ static inline uint32_t identity_domain(const struct virtio_iommu *unit)
  */
 static inline uint32_t blocked_domain(const struct virtio_iommu *unit, unsigned int which)
 {
-    return unit->first_domain + 1 + which;
+    return unit->facts.first_domain + 1 + which;
 }
 
 /* How many numbers have a fixed meaning: identity, and those for blocked endpoints. */

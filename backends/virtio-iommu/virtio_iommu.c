@@ -59,7 +59,7 @@ static int create_queues(struct virtio_iommu *unit)
                             &unit->event_physical);
     }
     if (error == 0 && (unit->features & F_PROBE) != 0) {
-        error = take_memory(unit, unit->probe_size + TAIL_SIZE, &unit->probe_memory,
+        error = take_memory(unit, unit->facts.probe_size + TAIL_SIZE, &unit->probe_memory,
                             &unit->probe_physical);
     }
     return error;
@@ -122,7 +122,7 @@ static int start(struct virtio_iommu *unit)
         return error;
     }
     unit->bypass = bypass & 1;
-    unit->next_domain = unit->first_domain + fixed_domains(unit);
+    unit->next_domain = unit->facts.first_domain + fixed_domains(unit);
     error = run(unit);
     if (error == 0) {
         error = piommu_virtio_iommu_let_run_(unit);
@@ -132,8 +132,8 @@ static int start(struct virtio_iommu *unit)
 
 static void fill_info(const struct virtio_iommu *unit, struct piommu_backend_info *info)
 {
-    info->aperture = unit->aperture;
-    info->leaf_sizes = unit->leaf_sizes;
+    info->aperture = unit->facts.aperture;
+    info->leaf_sizes = unit->facts.leaf_sizes;
     info->prot = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE |
                  ((unit->features & F_MMIO) != 0 ? PIOMMU_PROT_DEVICE : 0);
     info->atomic_switch = true;
@@ -148,7 +148,7 @@ static void destroy(struct virtio_iommu *unit)
     piommu_virtqueue_destroy(unit->events);
     give_memory(unit, unit->slot_memory, (size_t)unit->slot_count * SLOT_SIZE);
     give_memory(unit, unit->event_memory, (size_t)unit->event_count * EVENT_SLOT_SIZE);
-    give_memory(unit, unit->probe_memory, unit->probe_size + TAIL_SIZE);
+    give_memory(unit, unit->probe_memory, unit->facts.probe_size + TAIL_SIZE);
     piommu_virtio_close(unit->device);
     if (unit->lock != NULL) {
         unit->host.os->lock_destroy(unit->host.ctx, unit->lock);
@@ -292,11 +292,7 @@ static int suspend(void *unit)
 /* Agrees with the device on what was agreed on before; it must be the same device. */
 static int renegotiate(struct virtio_iommu *unit)
 {
-    struct piommu_range aperture = unit->aperture;
-    uint64_t leaf_sizes = unit->leaf_sizes;
-    uint32_t first_domain = unit->first_domain;
-    uint32_t last_domain = unit->last_domain;
-    uint32_t probe_size = unit->probe_size;
+    struct virtio_iommu_facts facts = unit->facts;
     uint64_t features;
     int error = piommu_virtio_wake(unit->device);
 
@@ -309,14 +305,16 @@ static int renegotiate(struct virtio_iommu *unit)
     if (error == 0) {
         error = piommu_virtio_iommu_read_config_(unit);
     }
-    if (error == 0 &&
-        (unit->aperture.first != aperture.first || unit->aperture.last != aperture.last ||
-         unit->leaf_sizes != leaf_sizes || unit->first_domain != first_domain ||
-         unit->last_domain != last_domain || unit->probe_size != probe_size)) {
+    if (error == 0 && (unit->facts.aperture.first != facts.aperture.first ||
+                       unit->facts.aperture.last != facts.aperture.last ||
+                       unit->facts.leaf_sizes != facts.leaf_sizes ||
+                       unit->facts.first_domain != facts.first_domain ||
+                       unit->facts.last_domain != facts.last_domain ||
+                       unit->facts.probe_size != facts.probe_size)) {
         error = -PIOMMU_EBADMSG;
     }
-    /* What is kept for the device's answers is as large as it was. */
-    unit->probe_size = probe_size;
+    /* Whatever it says of itself now: all that was made is made for this. */
+    unit->facts = facts;
     return error;
 }
 

@@ -101,9 +101,7 @@ static bool access_is_fine(struct viommu_model *model, uint64_t offset, unsigned
                              offset);
         return false;
     }
-    if (offset >= VIOMMU_MODEL_MMIO_SIZE ||
-        (offset >= REGISTER_CONFIG &&
-         offset - REGISTER_CONFIG >= model->parameters.config_length)) {
+    if (offset >= REGISTER_CONFIG && offset - REGISTER_CONFIG >= model->parameters.config_length) {
         viommu_model_violate(model, "access of %u bytes at offset 0x%" PRIx64 ": no register",
                              width, offset);
         return false;

@@ -58,6 +58,26 @@ static void test_lies_complete_a_request_again_later(void **state)
     assert_int_equal(take(raw, 0).id, 6);
 }
 
+static void test_lies_count_answers_that_are_none(void **state)
+{
+    struct raw *raw = *state;
+
+    raw_start(raw);
+    viommu_model_misbehave(raw->model, VIOMMU_MODEL_STATUS_VALUE, 1, 9);
+    post_detach(raw, 0);
+    raw_notify(raw, 0);
+    assert_int_equal(viommu_model_counters(raw->model)->odd_answers, 1);
+    viommu_model_misbehave(raw->model, VIOMMU_MODEL_STATUS_UNTOUCHED, 1, 0);
+    post_detach(raw, 1);
+    raw_notify(raw, 0);
+    assert_int_equal(viommu_model_counters(raw->model)->odd_answers, 2);
+    viommu_model_misbehave(raw->model, VIOMMU_MODEL_ANSWER_EMPTY, 1, 0);
+    post_detach(raw, 2);
+    raw_notify(raw, 0);
+    assert_int_equal(viommu_model_counters(raw->model)->empty_answers, 1);
+    assert_int_equal(viommu_model_counters(raw->model)->odd_answers, 2);
+}
+
 static void test_lies_add_used_entries_to_any_queue(void **state)
 {
     struct raw *raw = *state;
@@ -276,6 +296,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         RAW_TESTS(test_lies_complete_a_request_again_later),
+        RAW_TESTS(test_lies_count_answers_that_are_none),
         RAW_TESTS(test_lies_add_used_entries_to_any_queue),
         RAW_TESTS(test_lies_destroy_the_available_ring_behind_the_driver),
         RAW_TESTS(test_lies_blow_storms_of_events),

@@ -263,6 +263,11 @@ static void test_mmio_selectors_have_no_value_before_they_are_written(void **sta
     raw_expect_violation(raw, "0x34 used before its selector");
     (void)reg(raw, RAW_MMIO_QUEUE_READY);
     raw_expect_violation(raw, "0x44 used before its selector");
+    raw_write_features(raw, raw->parameters.offered_features);
+    raw_set_status(raw, 8);
+    assert_int_equal(raw_status(raw), 0x0b);
+    set_reg(raw, RAW_MMIO_QUEUE_SIZE, 64);
+    raw_expect_violation(raw, "0x38 used before its selector");
 }
 
 /* ---- queues -------------------------------------------------------------------------------- */
@@ -432,9 +437,14 @@ static void test_mmio_records_what_is_acknowledged_unseen(void **state)
     (void)reg(raw, RAW_MMIO_INTERRUPT_STATUS);
     set_reg(raw, RAW_MMIO_INTERRUPT_ACK, 3);
     raw_expect_violation(raw, "not seen: 0x2");
+    set_reg(raw, RAW_MMIO_INTERRUPT_ACK, 1);
+    raw_expect_violation(raw, "not seen: 0x1");
     assert_false(viommu_model_interrupt_pending(raw->model));
     (void)raw_attach(raw, 1, RAW_ENDPOINT, 0);
+    (void)reg(raw, RAW_MMIO_INTERRUPT_STATUS);
     raw_write_status(raw, 0);
+    set_reg(raw, RAW_MMIO_INTERRUPT_ACK, 1);
+    raw_expect_violation(raw, "not seen: 0x1");
     assert_int_equal(reg(raw, RAW_MMIO_INTERRUPT_STATUS), 0);
 }
 

@@ -180,6 +180,19 @@ static void test_msix_capability_may_lie(void **state)
     assert_int_equal(viommu_model_config_read(raw->model, CAPABILITY + 4, 4), 0xfffffffe);
 }
 
+static void test_msix_has_64_vectors_at_most(void **state)
+{
+    struct raw *raw = *state;
+
+    raw->parameters.msix_vectors = 100;
+    raw_make_model(raw);
+    assert_int_equal(viommu_model_config_read(raw->model, CONTROL, 2), 63);
+    raw_enable_device(raw);
+    mask(raw, 63, false);
+    assert_int_equal(raw_read(raw, entry_offset(63, 3), 4), 0);
+    assert_int_equal(pending(raw), 0);
+}
+
 static void test_msix_is_not_there_by_default(void **state)
 {
     struct raw *raw = *state;
@@ -208,6 +221,7 @@ static void test_msix_table_starts_masked_and_remembers(void **state)
     raw->parameters.msix_vectors = VECTORS;
     raw_make_model(raw);
     raw_enable_device(raw);
+    assert_int_equal(raw_common_read(raw, CONFIG_VECTOR, 2), 0xffff);
     for (unsigned int i = 0; i < VECTORS; i++) {
         assert_int_equal(raw_read(raw, entry_offset(i, 3), 4), 1);
     }
@@ -218,11 +232,22 @@ static void test_msix_table_starts_masked_and_remembers(void **state)
     assert_int_equal(raw_read(raw, entry_offset(1, 3), 4), 0);
     (void)raw_read(raw, entry_offset(VECTORS, 0), 4);
     raw_expect_violation(raw, "no register");
+    (void)raw_read(raw, VIOMMU_MODEL_MSIX_PENDING_OFFSET + 8, 4);
+    raw_expect_violation(raw, "no register");
+    raw_write(raw, entry_offset(2, 3), 4, UINT32_MAX);
+    assert_int_equal(raw_read(raw, entry_offset(2, 3), 4), 1); /* the rest is reserved */
     raw_start(raw);
     assert_int_equal(raw_read(raw, entry_offset(1, 2), 4), 0x101); /* a reset leaves it */
+    set_control(raw, ENABLED | ALL_MASKED);
+    assert_int_equal(map_config(raw, 1), 1);
+    viommu_model_misbehave(raw->model, VIOMMU_MODEL_NEEDS_RESET, 0, 0);
+    assert_int_equal(pending(raw), 2);
     viommu_model_system_reset(raw->model);
     raw_enable_device(raw);
-    assert_int_equal(raw_read(raw, entry_offset(1, 2), 4), 0);
+    assert_int_equal(pending(raw), 0);
+    for (unsigned int word = 0; word < 3; word++) {
+        assert_int_equal(raw_read(raw, entry_offset(1, word), 4), 0);
+    }
     assert_int_equal(raw_read(raw, entry_offset(1, 3), 4), 1);
     assert_int_equal(viommu_model_config_read(raw->model, CONTROL, 2), VECTORS - 1);
 }
@@ -398,6 +423,7 @@ int main(void)
         TEST(test_msix_off_leaves_intx_which_the_command_register_disables),
         TEST(test_msix_capability_describes_the_table),
         TEST(test_msix_capability_may_lie),
+        TEST(test_msix_has_64_vectors_at_most),
         TEST(test_msix_is_not_there_by_default),
         TEST(test_msix_table_starts_masked_and_remembers),
         TEST(test_msix_records_bad_accesses_to_the_table),

@@ -137,6 +137,8 @@ static void test_ring_records_bad_indirect_tables(void **state)
     expect_broken(raw, "no multiple of 16");
     prepare_table(raw, 40);
     expect_broken(raw, "no multiple of 16");
+    prepare_table(raw, 16 * RAW_QUEUE_SIZE);
+    expect_attached(raw);
     prepare_table(raw, 16 * (RAW_QUEUE_SIZE + 1));
     expect_broken(raw, "longer than the queue");
     raw_set_descriptor(raw, 0, 5, RAW_MEMORY_BASE + RAW_MEMORY_SIZE - 16, 32, INDIRECT, 0);
@@ -181,6 +183,39 @@ static void test_ring_takes_16_buffers_of_a_table_at_most(void **state)
     }
 }
 
+/* The answer to a PROBE goes into three buffers; what is asked is longer than it need be. */
+static void test_ring_takes_long_requests_and_answers_them_in_pieces(void **state)
+{
+    struct raw *raw = *state;
+    uint64_t address = raw_slot_address(0);
+    uint64_t answer = raw_slot_address(1);
+    uint8_t *bytes = raw_at(raw, answer);
+
+    make_with(raw, VIOMMU_MODEL_F_INDIRECT_DESC);
+    prepare_table(raw, 64);
+    memset(raw_at(raw, address), 0, 300);
+    *raw_at(raw, address) = VIOMMU_MODEL_PROBE;
+    raw_put(raw_at(raw, address) + 4, 4, RAW_THIRD);
+    memset(bytes, RAW_POISON, 1024);
+    set_entry(raw, 0, address, 300, NEXT, 1);
+    set_entry(raw, 1, answer, 20, WRITE | NEXT, 2);
+    set_entry(raw, 2, answer + 100, 495, WRITE | NEXT, 3);
+    set_entry(raw, 3, answer + 700, 1, WRITE, 0);
+    raw_publish(raw, 0, 5);
+    raw_notify(raw, 0);
+    raw_expect_violation(raw, "(300 bytes)");
+    assert_int_equal(raw_get(bytes, 4), 0x140001);
+    assert_int_equal(raw_get(bytes + 8, 8), RAW_MSI_START);
+    assert_int_equal(raw_get(bytes + 16, 4), RAW_MSI_END);
+    assert_int_equal(bytes[20], RAW_POISON);
+    assert_int_equal(raw_get(bytes + 100 + 4, 4), 0x140001);
+    assert_int_equal(raw_get(bytes + 100 + 12, 8), RAW_RESERVED_START);
+    assert_int_equal(raw_get(bytes + 100 + 491, 4), 0); /* the tail, but one byte */
+    assert_int_equal(bytes[595], RAW_POISON);
+    assert_int_equal(bytes[700], 0);
+    assert_int_equal(bytes[701], RAW_POISON);
+}
+
 static void test_ring_records_indirect_tables_that_were_not_negotiated(void **state)
 {
     struct raw *raw = *state;
@@ -202,6 +237,14 @@ static void test_ring_records_tables_that_change_in_flight(void **state)
     set_entry(raw, 1, 0, 4, WRITE, 0);
     assert_int_equal(viommu_model_run(raw->model, 1), 1);
     raw_expect_violation(raw, "table was changed");
+    prepare_table(raw, 32);
+    raw_publish(raw, 0, 5);
+    raw_notify(raw, 0);
+    raw_set_descriptor(raw, 0, 5, RAW_MEMORY_BASE + TABLE, 48, INDIRECT, 0);
+    assert_int_equal(viommu_model_run(raw->model, 1), 1);
+    assert_int_equal(viommu_model_violations(raw->model), 2); /* and its own domain */
+    assert_non_null(strstr(viommu_model_violation(raw->model, 0), "descriptor 5 was changed"));
+    viommu_model_forget_violations(raw->model);
 }
 
 static void test_ring_scribbles_over_tables_and_names_what_no_table_has(void **state)
@@ -363,6 +406,21 @@ static void test_ring_finds_by_itself_what_it_wants_no_doorbell_for(void **state
         raw_notify(raw, 0);
         expect_doorbells(raw, 1, 0);
     }
+}
+
+static void test_ring_looks_when_doorbells_are_switched_off(void **state)
+{
+    struct raw *raw = *state;
+    uint8_t byte = 0;
+
+    raw_start(raw);
+    post_some(raw, 2);
+    viommu_model_set_notification(raw->model, 0, VIOMMU_MODEL_NOTIFY_NEVER, 0);
+    assert_int_equal(take_all(raw), 2);
+    viommu_model_set_notification(raw->model, 1, VIOMMU_MODEL_NOTIFY_NEVER, 0);
+    raw_post_event_buffer(raw, 0, 24);
+    (void)viommu_model_dma(raw->model, RAW_ENDPOINT, 7, &byte, 1, true);
+    raw_expect_event(raw, 1, 0x102, RAW_ENDPOINT, 7);
 }
 
 static void test_ring_wish_for_doorbells_outlasts_a_reset(void **state)
@@ -623,6 +681,77 @@ static void test_ring_shows_completions_in_batches(void **state)
     assert_int_equal(viommu_model_counters(raw->model)->interrupts, 3);
 }
 
+static void test_ring_shows_what_is_done_before_it_needs_a_reset(void **state)
+{
+    struct raw *raw = *state;
+
+    raw_start(raw);
+    viommu_model_set_processing(raw->model, VIOMMU_MODEL_AT_RUN);
+    viommu_model_set_batch(raw->model, 5);
+    viommu_model_misbehave(raw->model, VIOMMU_MODEL_NEEDS_RESET_AFTER, 2, 0);
+    post_some(raw, 3);
+    raw_notify(raw, 0);
+    assert_int_equal(viommu_model_run(raw->model, SIZE_MAX), 2);
+    assert_int_equal(take_all(raw), 2);
+    assert_int_equal(raw_status(raw), 0x4f);
+}
+
+static void test_ring_that_wakes_up_has_its_event_buffers(void **state)
+{
+    struct raw *raw = *state;
+    uint8_t byte = 0;
+
+    raw_start(raw);
+    viommu_model_set_processing(raw->model, VIOMMU_MODEL_NEVER);
+    raw_post_event_buffers(raw, 1);
+    (void)viommu_model_dma(raw->model, RAW_ENDPOINT, 1, &byte, 1, true);
+    assert_int_equal(viommu_model_counters(raw->model)->events_dropped, 1);
+    viommu_model_set_processing(raw->model, VIOMMU_MODEL_AT_DOORBELL);
+    (void)viommu_model_dma(raw->model, RAW_ENDPOINT, 2, &byte, 1, true);
+    raw_expect_event(raw, 1, 0x102, RAW_ENDPOINT, 2);
+}
+
+static void test_ring_records_buffers_that_move_or_are_not_in_memory(void **state)
+{
+    struct raw *raw = *state;
+    uint8_t request[20];
+    uint8_t byte = 0;
+
+    raw_start(raw);
+    raw_post_event_buffers(raw, 1);
+    raw_set_descriptor(raw, 1, 0, RAW_MEMORY_BASE + RAW_EVENTS, 32, WRITE, 0);
+    (void)viommu_model_dma(raw->model, RAW_ENDPOINT, 1, &byte, 1, true);
+    raw_expect_violation(raw, "changed in flight");
+    raw_set_descriptor(raw, 1, 0, RAW_MEMORY_BASE + RAW_MEMORY_SIZE, 24, WRITE, 0);
+    raw_publish(raw, 1, 0);
+    raw_notify(raw, 1);
+    (void)viommu_model_dma(raw->model, RAW_ENDPOINT, 1, &byte, 1, true);
+    raw_expect_violation(raw, "an event buffer that is not in memory");
+    raw_build_detach(request, 1, RAW_STRANGER);
+    raw_post(raw, 0, request, sizeof request, 4);
+    raw_set_descriptor(raw, 0, 1, RAW_MEMORY_BASE + RAW_MEMORY_SIZE - 2, 4, WRITE, 0);
+    raw_notify(raw, 0);
+    raw_expect_violation(raw, "a writable buffer that is not in memory");
+}
+
+static void test_ring_holds_64_events_at_most(void **state)
+{
+    struct raw *raw = *state;
+    uint8_t byte = 0;
+
+    raw->parameters.hold_events = true;
+    raw_make_model(raw);
+    raw_start(raw);
+    for (unsigned int i = 0; i < 66; i++) {
+        (void)viommu_model_dma(raw->model, RAW_ENDPOINT, i, &byte, 1, true);
+    }
+    assert_int_equal(viommu_model_counters(raw->model)->events_dropped, 2);
+    raw_post_event_buffers(raw, RAW_QUEUE_SIZE);
+    for (unsigned int i = 0; i < 64; i++) {
+        raw_expect_event(raw, 1, 0x102, RAW_ENDPOINT, i);
+    }
+}
+
 static void test_ring_completes_batches_out_of_order_with_delay(void **state)
 {
     struct raw *raw = *state;
@@ -660,6 +789,7 @@ static void test_ring_fixture_ticks_while_the_library_waits(void **state)
     fixture = viommu_fixture_started(&options);
     viommu_model_set_notification(fixture->model, 0, VIOMMU_MODEL_NOTIFY_NEVER, 0);
     (void)viommu_fixture_add_device(fixture, RAW_ENDPOINT);
+    assert_true(viommu_fixture_count(fixture, 0) > 0);
     assert_int_equal(viommu_model_counters(fixture->model)->missing_doorbells[0], 0);
     viommu_fixture_destroy(fixture);
 }
@@ -673,6 +803,7 @@ int main(void)
         RAW_TESTS(test_ring_takes_a_table_at_the_end_of_a_chain),
         RAW_TESTS(test_ring_records_bad_indirect_tables),
         RAW_TESTS(test_ring_takes_16_buffers_of_a_table_at_most),
+        RAW_TESTS(test_ring_takes_long_requests_and_answers_them_in_pieces),
         RAW_TESTS(test_ring_records_indirect_tables_that_were_not_negotiated),
         RAW_TESTS(test_ring_records_tables_that_change_in_flight),
         RAW_TESTS(test_ring_scribbles_over_tables_and_names_what_no_table_has),
@@ -680,6 +811,7 @@ int main(void)
         RAW_TESTS(test_ring_counts_doorbells_that_nobody_needs),
         RAW_TESTS(test_ring_counts_doorbells_that_are_missing_once_for_each_index),
         RAW_TESTS(test_ring_finds_by_itself_what_it_wants_no_doorbell_for),
+        RAW_TESTS(test_ring_looks_when_doorbells_are_switched_off),
         RAW_TESTS(test_ring_wish_for_doorbells_outlasts_a_reset),
         RAW_TESTS(test_ring_sets_avail_event_to_what_it_has_seen),
         RAW_TESTS(test_ring_wants_one_doorbell_after_some_buffers),
@@ -692,6 +824,10 @@ int main(void)
         RAW_TESTS(test_ring_completes_after_some_ticks),
         RAW_TESTS(test_ring_holds_a_request_until_it_is_told),
         RAW_TESTS(test_ring_shows_completions_in_batches),
+        RAW_TESTS(test_ring_shows_what_is_done_before_it_needs_a_reset),
+        RAW_TESTS(test_ring_that_wakes_up_has_its_event_buffers),
+        RAW_TESTS(test_ring_records_buffers_that_move_or_are_not_in_memory),
+        RAW_TESTS(test_ring_holds_64_events_at_most),
         RAW_TESTS(test_ring_completes_batches_out_of_order_with_delay),
         cmocka_unit_test(test_ring_fixture_ticks_while_the_library_waits),
     };

@@ -111,6 +111,103 @@ static void test_model_without_bus_master_touches_no_memory(void **state)
     assert_true(raw_next_used(raw, 0, &answer));
 }
 
+static void test_model_has_its_bar_where_it_was_put(void **state)
+{
+    struct raw *raw = *state;
+
+    raw->parameters.bar_address = UINT64_C(0x123456789000);
+    raw_make_model(raw);
+    assert_int_equal(viommu_model_config_read(raw->model, 0x20, 4), 0x5678800c);
+    assert_int_equal(viommu_model_config_read(raw->model, 0x24, 4), 0x1234);
+    assert_int_equal(viommu_model_bar_address(raw->model, 4), UINT64_C(0x123456788000));
+    viommu_model_config_write(raw->model, 0x20, 2, 0);
+    raw_expect_violation(raw, "BAR written in 2 bytes");
+    raw_enable_device(raw);
+    viommu_model_config_write(raw->model, 0x24, 4, 0);
+    raw_expect_violation(raw, "while memory decode is on");
+}
+
+static void test_model_has_a_usual_config_header(void **state)
+{
+    struct raw *raw = *state;
+    struct viommu_model *model = raw->model;
+
+    assert_int_equal(viommu_model_config_read(model, 0x08, 4), 0x08060001);
+    assert_int_equal(viommu_model_config_read(model, 0x2c, 4), 0x11001af4);
+    assert_int_equal(viommu_model_config_read(model, 0x3d, 1), 1);
+    assert_int_equal(viommu_model_config_read(model, 0xfc, 4), 0);
+    viommu_model_config_write(model, 0x3c, 1, 0x21);
+    assert_int_equal(viommu_model_config_read(model, 0x3c, 1), 0x21);
+    viommu_model_config_write(model, 4, 4, 0xffffffff);
+    assert_int_equal(viommu_model_config_read(model, 4, 4), 0x00100406);
+    viommu_model_config_write(model, 4, 1, 2);
+    assert_int_equal(viommu_model_config_read(model, 4, 2), 0x402);
+    viommu_model_config_write(model, 0, 4, 0);
+    assert_int_equal(viommu_model_config_read(model, 0, 4), 0x10571af4);
+    assert_int_equal(viommu_model_config_read(model, 0x100, 4), UINT32_MAX);
+    raw_expect_violation(raw, "PCI config access of 4 bytes at offset 0x100");
+    (void)viommu_model_config_read(model, 3, 2);
+    raw_expect_violation(raw, "PCI config access of 2 bytes");
+}
+
+static void test_model_writes_registers_through_the_window(void **state)
+{
+    struct raw *raw = *state;
+
+    raw_start(raw);
+    viommu_model_config_write(raw->model, 0x88, 1, 4);
+    viommu_model_config_write(raw->model, 0x8c, 4, RAW_COMMON_STATUS);
+    viommu_model_config_write(raw->model, 0x90, 4, 1);
+    viommu_model_config_write(raw->model, 0x94, 1, 0);
+    assert_int_equal(viommu_model_status(raw->model), 0);
+}
+
+static void test_model_shows_what_was_written_to_common_registers(void **state)
+{
+    struct raw *raw = *state;
+    uint64_t features = raw->parameters.offered_features;
+
+    assert_true(raw_negotiate(raw, UINT64_MAX));
+    raw_set_queue(raw, 1);
+    for (unsigned int i = 0; i < 2; i++) {
+        raw_common_write(raw, RAW_COMMON_DRIVER_SELECT, 4, i);
+        assert_int_equal(raw_common_read(raw, RAW_COMMON_DRIVER_FEATURES, 4),
+                         features >> (32 * i) & UINT32_MAX);
+    }
+    raw_common_write(raw, RAW_COMMON_DRIVER_SELECT, 4, 2);
+    assert_int_equal(raw_common_read(raw, RAW_COMMON_DRIVER_FEATURES, 4), 0);
+    assert_int_equal(raw_common_read(raw, RAW_COMMON_DESCRIPTORS, 4), 0x40001000);
+    assert_int_equal(raw_common_read(raw, RAW_COMMON_DRIVER, 4), 0x40001400);
+    assert_int_equal(raw_common_read(raw, RAW_COMMON_DEVICE, 4), 0x40001600);
+    assert_int_equal(raw_common_read(raw, RAW_COMMON_DEVICE + 4, 4), 0);
+}
+
+static void test_model_records_writes_that_no_register_takes(void **state)
+{
+    struct raw *raw = *state;
+
+    assert_true(raw_negotiate(raw, UINT64_MAX));
+    raw_common_write(raw, RAW_COMMON_DEVICE_FEATURES, 4, 0);
+    raw_expect_violation(raw, "read-only");
+    raw_common_write(raw, RAW_COMMON_GENERATION, 1, 0);
+    raw_expect_violation(raw, "read-only");
+    raw_common_write(raw, RAW_COMMON_NOTIFY_OFF, 2, 0);
+    raw_expect_violation(raw, "queue_notify_off written");
+    raw_common_write(raw, RAW_COMMON_QUEUE_SELECT, 2, 0x10001);
+    raw_expect_violation(raw, "write of 0x10001 in 2 bytes");
+    assert_int_equal(raw_common_read(raw, RAW_COMMON_QUEUE_SELECT, 2), 1);
+    raw_write(raw, VIOMMU_MODEL_NOTIFY_OFFSET + 2 * VIOMMU_MODEL_NOTIFY_MULTIPLIER, 2, 2);
+    raw_expect_violation(raw, "notification of 2");
+    raw_write(raw, 56, 2, 0);
+    raw_expect_violation(raw, "no register");
+    (void)raw_read(raw, 56, 2);
+    raw_expect_violation(raw, "no register");
+    raw_write(raw, VIOMMU_MODEL_DEVICE_OFFSET + 40, 1, 0);
+    raw_expect_violation(raw, "no register");
+    (void)raw_read(raw, VIOMMU_MODEL_BAR_SIZE, 4);
+    raw_expect_violation(raw, "register access of 4 bytes at offset 0x4000");
+}
+
 /* ---- starting ------------------------------------------------------------------------------ */
 
 static void test_model_finds_no_fault_with_a_proper_start(void **state)
@@ -416,6 +513,43 @@ static void test_model_drops_mappings_when_the_last_endpoint_moves_away(void **s
     assert_int_equal(raw_attach(raw, 2, RAW_ENDPOINT, 0), VIOMMU_MODEL_S_OK);
     assert_false(viommu_model_domain_exists(raw->model, 1));
     assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, 0x1000, false), VIOMMU_MODEL_BLOCKED);
+}
+
+static void test_model_drops_a_domain_whose_last_endpoint_joins_another(void **state)
+{
+    struct raw *raw = *state;
+
+    raw_start(raw);
+    assert_int_equal(raw_attach(raw, 1, RAW_ENDPOINT, 0), VIOMMU_MODEL_S_OK);
+    assert_int_equal(raw_attach(raw, 2, RAW_OTHER, 0), VIOMMU_MODEL_S_OK);
+    assert_int_equal(raw_map(raw, 2, 0, 0xfff, 0, RAW_READ), VIOMMU_MODEL_S_OK);
+    assert_int_equal(raw_attach(raw, 2, RAW_ENDPOINT, 0), VIOMMU_MODEL_S_OK);
+    assert_false(viommu_model_domain_exists(raw->model, 1));
+    assert_int_equal(raw_attach(raw, 2, RAW_THIRD, 0), VIOMMU_MODEL_S_OK);
+    assert_int_equal(raw_detach(raw, 2, RAW_ENDPOINT), VIOMMU_MODEL_S_OK);
+    assert_int_equal(raw_detach(raw, 2, RAW_OTHER), VIOMMU_MODEL_S_OK);
+    assert_int_equal(viommu_model_mapping_count(raw->model, 2), 1);
+    viommu_model_system_reset(raw->model);
+    assert_int_equal(viommu_model_domain_count(raw->model), 0);
+    assert_int_equal(viommu_model_status(raw->model), 0);
+}
+
+static void test_model_records_domains_out_of_range_in_every_request(void **state)
+{
+    struct raw *raw = *state;
+
+    raw->parameters.domain_start = 5;
+    raw->parameters.domain_end = 6;
+    raw_make_model(raw);
+    raw_start(raw);
+    assert_int_equal(raw_attach(raw, 4, RAW_ENDPOINT, 0), VIOMMU_MODEL_S_RANGE);
+    raw_expect_violation(raw, "domain 4 is outside");
+    assert_int_equal(raw_detach(raw, 7, RAW_ENDPOINT), VIOMMU_MODEL_S_INVAL);
+    raw_expect_violation(raw, "domain 7 is outside");
+    assert_int_equal(raw_map(raw, 4, 0, 0xfff, 0, RAW_READ), VIOMMU_MODEL_S_NOENT);
+    raw_expect_violation(raw, "domain 4 is outside");
+    assert_int_equal(raw_unmap(raw, 7, 0, 0xfff), VIOMMU_MODEL_S_NOENT);
+    raw_expect_violation(raw, "domain 7 is outside");
 }
 
 static void test_model_records_an_attach_to_the_same_domain_and_loses_the_mappings(void **state)
@@ -835,6 +969,21 @@ static void test_model_probes_regions(void **state)
     assert_int_equal(answer.length, 516);
 }
 
+static void test_model_probes_as_many_regions_as_fit(void **state)
+{
+    struct raw *raw = *state;
+    const uint8_t *bytes = raw_at(raw, raw_slot_address(0) + 128);
+
+    for (uint32_t size = 47; size <= 48; size++) {
+        raw->parameters.probe_size = size;
+        raw_make_model(raw);
+        raw_start(raw);
+        assert_int_equal(raw_probe(raw, RAW_THIRD).status, VIOMMU_MODEL_S_OK);
+        assert_int_equal(raw_get(bytes, 4), 0x140001);
+        assert_int_equal(raw_get(bytes + 24, 4), size == 48 ? 0x140001 : 0);
+    }
+}
+
 static void test_model_probe_can_lie(void **state)
 {
     struct raw *raw = *state;
@@ -895,10 +1044,15 @@ static void test_model_answers_an_unknown_type_with_used_length_0(void **state)
 static void test_model_answers_an_unnegotiated_type_with_used_length_0(void **state)
 {
     struct raw *raw = *state;
+    uint8_t request[28];
 
     raw_start_with(raw, ~VIOMMU_MODEL_F_PROBE);
     assert_int_equal(raw_probe(raw, RAW_ENDPOINT).length, 0);
     raw_expect_violation(raw, "PROBE without PROBE");
+    raw_start_with(raw, ~VIOMMU_MODEL_F_MAP_UNMAP);
+    raw_build_unmap(request, 1, 0, 0xfff);
+    assert_int_equal(raw_ask(raw, request, sizeof request, 4).length, 0);
+    raw_expect_violation(raw, "without MAP_UNMAP");
 }
 
 static void test_model_records_bad_lengths_but_reads_what_it_can(void **state)
@@ -1152,6 +1306,31 @@ static void test_model_lets_writes_to_the_msi_window_through(void **state)
     assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, RAW_MSI_START, true), VIOMMU_MODEL_BLOCKED);
     assert_int_equal(viommu_model_dma(raw->model, RAW_THIRD, RAW_MSI_END - 3, buffer, 4, true), 4);
     assert_int_equal(raw_verdict(raw, RAW_THIRD, RAW_RESERVED_START, true), VIOMMU_MODEL_BLOCKED);
+}
+
+/* The window lies in memory, which only what is not meant for the window may reach. */
+static void test_model_dma_goes_on_behind_an_msi_window(void **state)
+{
+    struct raw *raw = *state;
+    struct viommu_model_region window = {RAW_MEMORY_BASE + RAW_DATA + 0x10,
+                                         RAW_MEMORY_BASE + RAW_DATA + 0x1f, 1};
+    uint8_t buffer[0x30];
+
+    assert_true(viommu_model_add_endpoint(raw->model, RAW_STRANGER, &window, 1));
+    raw_start(raw);
+    assert_int_equal(raw_attach(raw, 1, RAW_STRANGER, 1), VIOMMU_MODEL_S_OK);
+    memset(buffer, 0x77, sizeof buffer);
+    assert_int_equal(viommu_model_dma(raw->model, RAW_STRANGER, RAW_MEMORY_BASE + RAW_DATA, buffer,
+                                      sizeof buffer, true),
+                     sizeof buffer);
+    for (unsigned int i = 0; i < sizeof buffer; i++) {
+        assert_int_equal(raw->memory[RAW_DATA + i], i < 0x10 || i >= 0x20 ? 0x77 : 0);
+    }
+    assert_int_equal(raw_verdict(raw, RAW_STRANGER, window.start, true), VIOMMU_MODEL_DOORBELL);
+    assert_int_equal(raw_verdict(raw, RAW_STRANGER, window.end, true), VIOMMU_MODEL_DOORBELL);
+    assert_int_equal(viommu_model_dma(raw->model, RAW_STRANGER, RAW_MEMORY_BASE + RAW_DATA, buffer,
+                                      sizeof buffer, false),
+                     0x10);
 }
 
 static void test_model_tells_why_a_dma_failed(void **state)
@@ -1436,6 +1615,25 @@ static void test_model_retains_used_translations_until_unmap_completes(void **st
     assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, 0, false), VIOMMU_MODEL_BLOCKED);
 }
 
+static void test_model_retains_all_of_a_used_mapping_and_no_more(void **state)
+{
+    struct raw *raw = *state;
+    uint8_t request[28];
+    uint8_t buffer[0x20];
+    uint64_t physical = 0;
+
+    prepare_retention(raw, true);
+    raw_build_unmap(request, 1, 0, 0x1fff);
+    raw_post(raw, 0, request, sizeof request, 4);
+    raw_notify(raw, 0);
+    assert_int_equal(viommu_model_translate(raw->model, RAW_ENDPOINT, 0xfff, false, &physical),
+                     VIOMMU_MODEL_MAPPED);
+    assert_int_equal(physical, RAW_MEMORY_BASE + 0xfff);
+    assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, 0x1000, false), VIOMMU_MODEL_BLOCKED);
+    assert_int_equal(viommu_model_dma(raw->model, RAW_ENDPOINT, 0xff0, buffer, 0x20, false), 0x10);
+    assert_int_equal(viommu_model_run(raw->model, 1), 1);
+}
+
 static void test_model_retains_used_translations_until_detach_completes(void **state)
 {
     struct raw *raw = *state;
@@ -1454,6 +1652,7 @@ static void test_model_retains_bypass_until_attach_completes(void **state)
 {
     struct raw *raw = *state;
     uint8_t request[20];
+    uint64_t physical = 0;
     uint8_t byte = 0;
 
     raw->parameters.initial_bypass = 1;
@@ -1467,8 +1666,10 @@ static void test_model_retains_bypass_until_attach_completes(void **state)
     raw_build_attach(request, 1, RAW_ENDPOINT, 0);
     raw_post(raw, 0, request, sizeof request, 4);
     raw_notify(raw, 0);
-    assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, RAW_MEMORY_BASE + 5, true),
-                     VIOMMU_MODEL_IDENTITY);
+    assert_int_equal(
+        viommu_model_translate(raw->model, RAW_ENDPOINT, RAW_MEMORY_BASE + 5, true, &physical),
+        VIOMMU_MODEL_IDENTITY);
+    assert_int_equal(physical, RAW_MEMORY_BASE + 5);
     assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, RAW_MEMORY_BASE + 0x1000, true),
                      VIOMMU_MODEL_BLOCKED);
     assert_int_equal(viommu_model_run(raw->model, 1), 1);
@@ -1847,6 +2048,11 @@ int main(void)
         TEST(test_model_reads_as_all_ones_while_memory_decode_is_off),
         TEST(test_model_opens_a_window_to_its_registers_in_config_space),
         TEST(test_model_without_bus_master_touches_no_memory),
+        TEST(test_model_has_its_bar_where_it_was_put),
+        TEST(test_model_has_a_usual_config_header),
+        TEST(test_model_writes_registers_through_the_window),
+        TEST(test_model_shows_what_was_written_to_common_registers),
+        TEST(test_model_records_writes_that_no_register_takes),
         TEST(test_model_finds_no_fault_with_a_proper_start),
         TEST(test_model_shows_its_config_in_32_bit_pieces),
         TEST(test_model_of_an_old_device_has_no_bypass_byte),
@@ -1868,6 +2074,8 @@ int main(void)
         TEST(test_model_refuses_attach_by_the_specification),
         TEST(test_model_drops_mappings_when_the_last_endpoint_leaves_the_domain),
         TEST(test_model_drops_mappings_when_the_last_endpoint_moves_away),
+        TEST(test_model_drops_a_domain_whose_last_endpoint_joins_another),
+        TEST(test_model_records_domains_out_of_range_in_every_request),
         TEST(test_model_records_an_attach_to_the_same_domain_and_loses_the_mappings),
         TEST(test_model_may_keep_mappings_on_an_attach_to_the_same_domain),
         TEST(test_model_may_not_support_moving_and_sharing),
@@ -1891,6 +2099,7 @@ int main(void)
         TEST(test_model_keeps_all_or_removes_some_when_an_unmap_cuts),
         TEST(test_model_agrees_with_a_table_of_bytes),
         TEST(test_model_probes_regions),
+        TEST(test_model_probes_as_many_regions_as_fit),
         TEST(test_model_probe_can_lie),
         TEST(test_model_records_a_probe_with_reserved_bytes),
         TEST(test_model_answers_a_short_probe_buffer_without_properties),
@@ -1909,6 +2118,7 @@ int main(void)
         TEST(test_model_dma_stops_where_there_is_no_memory_without_a_report),
         TEST(test_model_write_only_mappings_can_be_read_only_if_read_is_implied),
         TEST(test_model_lets_writes_to_the_msi_window_through),
+        TEST(test_model_dma_goes_on_behind_an_msi_window),
         TEST(test_model_tells_why_a_dma_failed),
         TEST(test_model_drops_or_holds_reports_without_a_buffer),
         TEST(test_model_does_not_see_event_buffers_before_their_doorbell),
@@ -1923,6 +2133,7 @@ int main(void)
         TEST(test_model_completes_out_of_order),
         TEST(test_model_may_unmap_at_the_doorbell),
         TEST(test_model_retains_used_translations_until_unmap_completes),
+        TEST(test_model_retains_all_of_a_used_mapping_and_no_more),
         TEST(test_model_retains_used_translations_until_detach_completes),
         TEST(test_model_retains_bypass_until_attach_completes),
         TEST(test_model_retains_nothing_over_a_write_to_bypass),

@@ -1677,6 +1677,35 @@ static void test_model_retains_bypass_until_attach_completes(void **state)
                      VIOMMU_MODEL_BLOCKED);
 }
 
+static void test_model_retains_bypass_page_by_page(void **state)
+{
+    struct raw *raw = *state;
+    uint64_t base = RAW_MEMORY_BASE;
+    uint8_t request[20];
+    uint8_t buffer[0x1002];
+
+    raw->parameters.initial_bypass = 1;
+    raw_make_model(raw);
+    raw_start(raw);
+    viommu_model_set_effect(raw->model, VIOMMU_MODEL_EFFECT_AT_DOORBELL);
+    viommu_model_set_retain(raw->model, true);
+    viommu_model_set_processing(raw->model, VIOMMU_MODEL_AT_RUN);
+    /* The last byte of one page, all of the next, the first byte of the third. */
+    assert_int_equal(
+        viommu_model_dma(raw->model, RAW_ENDPOINT, base + 0x10fff, buffer, sizeof buffer, false),
+        sizeof buffer);
+    raw_build_attach(request, 1, RAW_ENDPOINT, 0);
+    raw_post(raw, 0, request, sizeof request, 4);
+    raw_notify(raw, 0);
+    assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, base + 0xffff, true), VIOMMU_MODEL_BLOCKED);
+    assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, base + 0x10000, true), VIOMMU_MODEL_IDENTITY);
+    assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, base + 0x11800, true), VIOMMU_MODEL_IDENTITY);
+    assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, base + 0x12fff, true), VIOMMU_MODEL_IDENTITY);
+    assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, base + 0x13000, true), VIOMMU_MODEL_BLOCKED);
+    assert_int_equal(viommu_model_run(raw->model, 1), 1);
+    assert_int_equal(raw_verdict(raw, RAW_ENDPOINT, base + 0x11800, true), VIOMMU_MODEL_BLOCKED);
+}
+
 static void test_model_retains_nothing_over_a_write_to_bypass(void **state)
 {
     struct raw *raw = *state;
@@ -1798,6 +1827,11 @@ static void test_model_tells_an_observer_of_each_request(void **state)
     assert_int_equal(observed.last.virt_end, 0x1fff);
     assert_int_equal(observed.last.phys_start, 0x5000);
     assert_int_equal(observed.last.flags, RAW_READ);
+    assert_int_equal(raw_ask(raw, (const uint8_t[4]){77}, 4, 4).length, 0);
+    raw_expect_violation(raw, "unknown type 77");
+    assert_int_equal(observed.count, 3);
+    assert_int_equal(observed.last.type, 77);
+    assert_int_equal(observed.status, -1);
 }
 
 /* ---- misbehaviour -------------------------------------------------------------------------- */
@@ -2136,6 +2170,7 @@ int main(void)
         TEST(test_model_retains_all_of_a_used_mapping_and_no_more),
         TEST(test_model_retains_used_translations_until_detach_completes),
         TEST(test_model_retains_bypass_until_attach_completes),
+        TEST(test_model_retains_bypass_page_by_page),
         TEST(test_model_retains_nothing_over_a_write_to_bypass),
         TEST(test_model_retains_nothing_over_a_reset),
         TEST(test_model_forgets_everything_but_bypass_on_reset),

@@ -70,9 +70,9 @@ static void test_requests_can_each_get_any_status(void **state)
         for (size_t i = 0; i < sizeof types; i++) {
             assert_true(viommu_model_fail_request(raw->model, types[i], 1, (uint8_t)status));
             assert_int_equal(ask_for(raw, types[i]), status);
+            assert_int_equal(viommu_model_domain_count(raw->model), 0); /* OK is a lie, too */
         }
     }
-    assert_int_equal(viommu_model_domain_count(raw->model), 0);
     for (unsigned int status = 0; status <= VIOMMU_MODEL_S_NOMEM; status++) {
         assert_int_equal(viommu_model_counters(raw->model)->answers[status], sizeof types);
     }

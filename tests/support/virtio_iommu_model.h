@@ -451,7 +451,8 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_NEEDS_RESET,          /**< at once: DEVICE_NEEDS_RESET is set, work stops */
     VIOMMU_MODEL_GONE,                 /**< everything reads as all ones, work stops */
     VIOMMU_MODEL_RESET_HANGS,          /**< device_status never goes back to 0 */
-    VIOMMU_MODEL_STATUS_IS,            /**< device_status reads as `argument` */
+    VIOMMU_MODEL_STATUS_IS,            /**< device_status reads as `argument`; who adds bits
+                                            to that clears none */
     VIOMMU_MODEL_PCI_ID,               /**< vendor and device ID read as `argument` */
     VIOMMU_MODEL_BAR_SIZE_IS,          /**< BAR 4 is said to have `argument` bytes */
     VIOMMU_MODEL_GENERATION_CHANGES,   /**< for `argument` reads of it; 0: always */
@@ -459,7 +460,8 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_QUEUE_COUNT,          /**< num_queues reads as `argument`; with virtio-mmio, queues
                                             from there on have QueueNumMax 0 */
     VIOMMU_MODEL_QUEUE_READY,          /**< QueueReady (queue_enable) reads as `argument`: 1 stays
-                                            set, whatever is written; 0 never gets set */
+                                            set, whatever is written; 0 never gets set, and a
+                                            driver need not notice */
     VIOMMU_MODEL_MMIO_MAGIC,           /**< MagicValue is `argument` */
     VIOMMU_MODEL_MMIO_VERSION,         /**< Version is `argument` (1: the legacy interface) */
     VIOMMU_MODEL_MMIO_DEVICE_ID,       /**< DeviceID is `argument` (0: an empty slot) */

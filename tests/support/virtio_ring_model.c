@@ -545,7 +545,9 @@ void viommu_model_doorbell(struct viommu_model *model, unsigned int number)
         return;
     }
     if (!model->queues[number].enabled) {
-        viommu_model_violate(model, "notification of queue %u, which is off", number);
+        if (!viommu_model_misbehaves(model, VIOMMU_MODEL_QUEUE_READY)) {
+            viommu_model_violate(model, "notification of queue %u, which is off", number);
+        }
         return;
     }
     if (!viommu_model_is_master(model)) {

@@ -248,7 +248,8 @@ void viommu_model_write_status(struct viommu_model *model, uint8_t value)
         return;
     }
     /* NEEDS_RESET is the device's: it may have come up after the driver looked. */
-    if ((old & ~value & ~STATUS_NEEDS_RESET & 0xff) != 0) {
+    if ((old & ~value & ~STATUS_NEEDS_RESET & 0xff) != 0 &&
+        !viommu_model_misbehaves(model, VIOMMU_MODEL_STATUS_IS)) {
         viommu_model_violate(model, "status 0x%x written over 0x%x: bits cleared", value, old);
     }
     added = (uint8_t)(value & ~old & 0xff);
@@ -274,7 +275,8 @@ void viommu_model_write_status(struct viommu_model *model, uint8_t value)
         } else if (!model->features_were_read) {
             viommu_model_violate(model, "DRIVER_OK without having re-read FEATURES_OK");
         }
-        if (!model->queues[VIOMMU_MODEL_REQUEST_QUEUE].enabled) {
+        if (!model->queues[VIOMMU_MODEL_REQUEST_QUEUE].enabled &&
+            !viommu_model_misbehaves(model, VIOMMU_MODEL_QUEUE_READY)) {
             viommu_model_violate(model, "DRIVER_OK without a request queue");
         }
         viommu_model_check_vectors(model);

@@ -429,8 +429,9 @@ bool ipmmu_trace_parse(const char *text, struct ipmmu_trace_line *line)
 
     memset(line, 0, sizeof(*line));
     line->any_order = text[0] == '~';
-    if (sscanf(text + line->any_order, "%15s %c %31s 0x%" SCNx32 " %31s", line->unit, &line->access,
-               name, &line->offset, line->value) != 5 ||
+    line->optional = text[0] == '?';
+    if (sscanf(text + (line->any_order || line->optional), "%15s %c %31s 0x%" SCNx32 " %31s",
+               line->unit, &line->access, name, &line->offset, line->value) != 5 ||
         strchr("RWP", line->access) == NULL) {
         return false;
     }
@@ -644,7 +645,8 @@ static size_t compare(struct comparison *comparison)
         size_t taken = 1;
 
         if (!is_left_out(comparison, i)) {
-            taken = line.any_order ? take_run(comparison, i) : take_line(comparison, &line);
+            taken = line.any_order ? take_run(comparison, i)
+                                   : take_line(comparison, &line) || line.optional;
         }
         if (taken == 0) {
             return i;

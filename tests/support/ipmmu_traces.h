@@ -19,9 +19,11 @@
  * and a value is * for any, n/m for one that is n as far as the bits of m go, or terms that are
  * applied from left to right: >name's, Tlo and Thi (the words of the table's address), MAIR, and
  * numbers, with |, & and &~ between them. Consecutive lines that begin with ~ come in any order.
+ * What a line that begins with ? says may happen, or not.
  */
 
 #include <piommu/models/ipmmu-vmsa.h>
+
 /** A trace. What it begins with is what earlier ones have left. */
 struct ipmmu_trace {
     const char *name; /**< "T2", "T4 Xen", ... */
@@ -69,6 +71,7 @@ void ipmmu_trace_replay(struct piommu_ipmmu_model *model,
 /** A line in parts. */
 struct ipmmu_trace_line {
     bool any_order;
+    bool optional;
     char unit[16];
     char access; /**< R, W, P */
     enum piommu_ipmmu_model_register which;

@@ -364,6 +364,23 @@ static void every_difference_counts(void **state)
     }
 }
 
+static void what_may_be_missing_is_missing_or_as_it_says(void **state)
+{
+    const char *const with[] = {"D W IMCTR(1) 0x040 0x00000007", "D P IMCTR(1) 0x040 *",
+                                "M W IMCTR(1) 0x040 0x00000007"};
+    const char *const without[] = {with[0], with[2]};
+    const char *const other[] = {with[0], "H P IMCTR(1) 0x040 *", with[2]};
+    const char *const allowed[] = {with[0], "?D P IMCTR(1) 0x040 *", with[2]};
+    const char *const at_the_end[] = {with[0], with[2], "?D P IMCTR(1) 0x040 *"};
+
+    (void)state;
+    assert_true(SAME(with, allowed));
+    assert_true(SAME(without, allowed));
+    assert_false(SAME(other, allowed));
+    assert_true(SAME(without, at_the_end));
+    assert_false(SAME(with, at_the_end));
+}
+
 static void values_count(void **state)
 {
     const char *const made[] = {"M W IMMAIR0(1) 0x068 0x12345678"};
@@ -447,6 +464,7 @@ int main(void)
         cmocka_unit_test(the_model_follows_a_resume),
         cmocka_unit_test(the_model_follows_a_refusal),
         cmocka_unit_test(every_difference_counts),
+        cmocka_unit_test(what_may_be_missing_is_missing_or_as_it_says),
         cmocka_unit_test(values_count),
         cmocka_unit_test(names_keep_what_was_read),
         cmocka_unit_test(polls_end_with_the_bit),

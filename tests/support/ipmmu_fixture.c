@@ -407,6 +407,23 @@ void ipmmu_destroy_domain(struct ipmmu_fixture *fixture, size_t number)
     fixture->domains[number] = NULL;
 }
 
+struct piommu_pgtable *ipmmu_table_of_cpu(struct ipmmu_fixture *fixture,
+                                          struct piommu_shared_table *shared)
+{
+    static const struct piommu_pgtable_config config = {.format = PIOMMU_ARM_64_LPAE_S2,
+                                                        .granule = 4096,
+                                                        .input_bits = 40,
+                                                        .output_bits = 40,
+                                                        .flags = PIOMMU_PGTABLE_CONCATENATE};
+    struct piommu_pgtable_info info;
+    struct piommu_pgtable *table;
+
+    assert_int_equal(piommu_pgtable_create(fake_os_host(fixture->os), &config, &table), 0);
+    piommu_pgtable_get_info(table, &info);
+    *shared = (struct piommu_shared_table){.config = &config, .root = info.root_physical};
+    return table;
+}
+
 void ipmmu_attach(struct ipmmu_fixture *fixture, size_t master, struct piommu_domain *domain)
 {
     assert_int_equal(

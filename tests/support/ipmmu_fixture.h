@@ -171,6 +171,13 @@ struct piommu_domain *ipmmu_add_domain(struct ipmmu_fixture *fixture);
 /** Destroys one of `domains`, which becomes NULL; must succeed. */
 void ipmmu_destroy_domain(struct ipmmu_fixture *fixture, size_t number);
 
+/**
+ * A stage-2 table of 40 bits as a CPU has it, which the caller destroys; and what a shared domain
+ * has to be told of it.
+ */
+struct piommu_pgtable *ipmmu_table_of_cpu(struct ipmmu_fixture *fixture,
+                                          struct piommu_shared_table *shared);
+
 /** Attaches the group of a master's device; must succeed. */
 void ipmmu_attach(struct ipmmu_fixture *fixture, size_t master, struct piommu_domain *domain);
 /** Detaches it; must succeed. Grants nothing any more to this master, and settles. */

@@ -603,13 +603,14 @@ static bool take_line(struct comparison *comparison, const struct ipmmu_trace_li
 }
 
 /* Takes a run of lines that come in any order: each time the first that fits. */
-static size_t take_run(struct comparison *comparison, size_t first)
+static size_t take_run(struct comparison *comparison, size_t first, char access)
 {
     bool is_taken[16] = {false};
-    size_t count = 0;
+    size_t count = 1;
 
     while (first + count < comparison->count && count < COUNT(is_taken) &&
-           comparison->lines[first + count][0] == '~') {
+           comparison->lines[first + count][0] == '~' &&
+           parse(comparison->lines[first + count]).access == access) {
         count++;
     }
     for (size_t taken = 0; taken < count; taken++) {
@@ -645,7 +646,7 @@ static size_t compare(struct comparison *comparison)
         size_t taken = 1;
 
         if (!is_left_out(comparison, i)) {
-            taken = line.any_order ? take_run(comparison, i)
+            taken = line.any_order ? take_run(comparison, i, line.access)
                                    : take_line(comparison, &line) || line.optional;
         }
         if (taken == 0) {

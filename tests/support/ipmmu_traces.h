@@ -18,8 +18,8 @@
  *
  * and a value is * for any, n/m for one that is n as far as the bits of m go, or terms that are
  * applied from left to right: >name's, Tlo and Thi (the words of the table's address), MAIR, and
- * numbers, with |, & and &~ between them. Consecutive lines that begin with ~ come in any order.
- * What a line that begins with ? says may happen, or not.
+ * numbers, with |, & and &~ between them. Consecutive lines that begin with ~ and have the same
+ * access come in any order. What a line that begins with ? says may happen, or not.
  */
 
 #include <piommu/models/ipmmu-vmsa.h>

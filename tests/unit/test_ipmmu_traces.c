@@ -447,12 +447,20 @@ static void some_lines_come_in_any_order(void **state)
     const char *const missing[] = {lines[0], lines[1], lines[3], lines[4]};
     const char *const late[] = {lines[0], lines[1], lines[3], lines[4], lines[2]};
 
+    /* A run ends where the access changes. */
+    const char *const runs[] = {"~D W IMCTR(1) 0x040 0x00000002", "~H W IMCTR(1) 0x040 0x00000002",
+                                "~D P IMCTR(1) 0x040 *", "~H P IMCTR(1) 0x040 *"};
+    const char *const in_runs[] = {runs[1], runs[0], runs[3], runs[2]};
+    const char *const mixed[] = {runs[0], runs[2], runs[1], runs[3]};
+
     (void)state;
     assert_true(SAME(lines, lines));
     assert_true(SAME(other, lines));
     assert_false(SAME(twice, lines));
     assert_false(SAME(missing, lines));
     assert_false(SAME(late, lines));
+    assert_true(SAME(in_runs, runs));
+    assert_false(SAME(mixed, runs));
 }
 
 int main(void)

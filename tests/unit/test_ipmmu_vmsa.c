@@ -230,17 +230,11 @@ static void test_devices_use_the_tables_of_the_cpu(const struct ipmmu_system *sy
 {
     struct ipmmu_fixture *fixture = ipmmu_open(system, NULL);
     bool has_stage2 = system->tables == PIOMMU_IPMMU_VMSA_STAGE2;
-    struct piommu_pgtable_config table_config = {.format = PIOMMU_ARM_64_LPAE_S2,
-                                                 .granule = 4096,
-                                                 .input_bits = 40,
-                                                 .output_bits = 40,
-                                                 .flags = PIOMMU_PGTABLE_CONCATENATE};
-    struct piommu_shared_table shared = {.config = &table_config};
+    struct piommu_shared_table shared;
+    struct piommu_pgtable *table = ipmmu_table_of_cpu(fixture, &shared);
     struct piommu_domain_config config = {
         .type = PIOMMU_DOMAIN_SHARED, .instance_count = 2, .shared = &shared};
-    struct piommu_pgtable_info info;
     struct piommu_requirements requirements;
-    struct piommu_pgtable *table;
     struct piommu_domain *domain;
     struct piommu_gather gather;
     uint64_t bytes;
@@ -249,9 +243,6 @@ static void test_devices_use_the_tables_of_the_cpu(const struct ipmmu_system *sy
     config.instances = &fixture->instances[IPMMU_CACHE_1];
     assert_int_equal(piommu_requirements_get(config.instances, 2, &requirements, NULL), 0);
     assert_int_equal(requirements.shared.formats != 0, has_stage2);
-    assert_int_equal(piommu_pgtable_create(fake_os_host(fixture->os), &table_config, &table), 0);
-    piommu_pgtable_get_info(table, &info);
-    shared.root = info.root_physical;
     if (!has_stage2) {
         assert_int_equal(piommu_domain_create(&config, &domain), -PIOMMU_EOPNOTSUPP);
     } else {

@@ -83,7 +83,6 @@ struct ipmmu_options {
     const struct piommu_ipmmu_model_unit *units;
     size_t unit_count;
     uint32_t product;     /**< what the product register says; default: as the system */
-    bool coherent;        /**< walks see what the CPU has not cleaned */
     uint64_t memory_base; /**< as in fake_os_options */
     uint32_t forgiven;    /**< rules of the model that this test breaks */
 };

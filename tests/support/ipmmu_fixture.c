@@ -446,6 +446,32 @@ void ipmmu_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t size)
     assert_int_equal(piommu_domain_sync(domain, &gather), 0);
 }
 
+/* ---- looking ---- */
+
+uint64_t ipmmu_numbers_written(const struct ipmmu_fixture *fixture, size_t unit,
+                               enum piommu_ipmmu_model_register which)
+{
+    uint64_t numbers = 0;
+
+    for (size_t i = 0; i < piommu_ipmmu_model_recorded(fixture->model); i++) {
+        const struct piommu_ipmmu_model_access *access =
+            piommu_ipmmu_model_recorded_access(fixture->model, i);
+
+        if (access->is_write && access->unit == unit && access->which == which) {
+            numbers |= UINT64_C(1) << access->number;
+        }
+    }
+    return numbers;
+}
+
+enum piommu_instance_state ipmmu_state(const struct ipmmu_fixture *fixture, size_t unit)
+{
+    struct piommu_instance_info info;
+
+    piommu_instance_get_info(fixture->instances[unit], &info);
+    return info.state;
+}
+
 /* ---- power ---- */
 
 static void suspend_some(struct ipmmu_fixture *fixture, bool roots)
@@ -474,14 +500,19 @@ void ipmmu_suspend(struct ipmmu_fixture *fixture)
     suspend_some(fixture, true);
 }
 
+void ipmmu_resume_powered(struct ipmmu_fixture *fixture)
+{
+    resume_some(fixture, true);
+    resume_some(fixture, false);
+    fixture->probing = true;
+}
+
 void ipmmu_resume(struct ipmmu_fixture *fixture)
 {
     for (size_t i = 0; i < fixture->unit_count; i++) {
         piommu_ipmmu_model_power(fixture->model, i, true);
     }
-    resume_some(fixture, true);
-    resume_some(fixture, false);
-    fixture->probing = true;
+    ipmmu_resume_powered(fixture);
 }
 
 /* ---- the rest ---- */
@@ -506,11 +537,12 @@ static void destroy_units(struct ipmmu_fixture *fixture, bool roots)
     for (size_t i = 0; i < fixture->unit_count; i++) {
         if (ipmmu_is_root(fixture, i) == roots) {
             assert_int_equal(piommu_instance_destroy(fixture->instances[i]), 0);
+            fixture->instances[i] = NULL;
         }
     }
 }
 
-void ipmmu_close(struct ipmmu_fixture *fixture)
+void ipmmu_take_down(struct ipmmu_fixture *fixture)
 {
     for (size_t i = 0; i < fixture->master_count; i++) {
         if (fixture->masters[i].device != NULL) {
@@ -521,9 +553,15 @@ void ipmmu_close(struct ipmmu_fixture *fixture)
     for (size_t i = 0; i < fixture->domain_count; i++) {
         ipmmu_destroy_domain(fixture, i);
     }
+    fixture->domain_count = 0;
     fixture->probing = false;
     destroy_units(fixture, false);
     destroy_units(fixture, true);
+}
+
+void ipmmu_close(struct ipmmu_fixture *fixture)
+{
+    ipmmu_take_down(fixture);
     ipmmu_close_empty(fixture);
 }
 
@@ -531,7 +569,11 @@ void ipmmu_close_empty(struct ipmmu_fixture *fixture)
 {
     assert_int_equal(piommu_context_destroy(fixture->context), 0);
     ipmmu_model_assert_clean(fixture->model);
-    fake_os_destroy(fixture->os);
+    if (fixture->loses_memory) {
+        fake_os_destroy_with_leaks(fixture->os);
+    } else {
+        fake_os_destroy(fixture->os);
+    }
     piommu_ipmmu_model_destroy(fixture->model);
     free(fixture);
 }

@@ -126,6 +126,7 @@ struct ipmmu_fixture {
     struct piommu_domain *domains[IPMMU_MAX_DOMAINS]; /**< owner: &domains[number] */
     size_t domain_count;
 
+    bool loses_memory;    /**< may be set: a unit does not let go of what it was given */
     bool probing;         /**< may be changed; ipmmu_start sets it, ipmmu_close clears it */
     bool probes_prefetch; /**< may be changed: everything is cached before each round of probes */
     unsigned long probes;
@@ -202,14 +203,31 @@ void ipmmu_probe(struct ipmmu_fixture *fixture);
 /** All that is granted can be reached. */
 void ipmmu_assert_granted(struct ipmmu_fixture *fixture);
 
+/**
+ * Which of the registers of a kind were written in a unit, as far as the model has recorded: a bit
+ * for each context or micro-TLB.
+ */
+uint64_t ipmmu_numbers_written(const struct ipmmu_fixture *fixture, size_t unit,
+                               enum piommu_ipmmu_model_register which);
+
+/** How a unit is. */
+enum piommu_instance_state ipmmu_state(const struct ipmmu_fixture *fixture, size_t unit);
+
 /** Suspends all units, cache units first, and takes their power. Probes end. */
 void ipmmu_suspend(struct ipmmu_fixture *fixture);
 /** Gives power to all units and resumes them, roots first. Probes begin. */
 void ipmmu_resume(struct ipmmu_fixture *fixture);
+/** The same for units that have power already: firmware may have left something in them. */
+void ipmmu_resume_powered(struct ipmmu_fixture *fixture);
 
 /** Takes in what is reported, so that no interrupt is left, and forgets it. */
 void ipmmu_drain(struct ipmmu_fixture *fixture);
 
+/**
+ * Takes down what is there, down to the units, which can be started again; all of it must succeed.
+ * The masters stay wired. Probes end, since DMA passes then.
+ */
+void ipmmu_take_down(struct ipmmu_fixture *fixture);
 /** Takes down what is there, asserts that all can be and that no rule was broken, frees all. */
 void ipmmu_close(struct ipmmu_fixture *fixture);
 /** Closes what ipmmu_open has made, where nothing was started, or all was destroyed. */

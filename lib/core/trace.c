@@ -9,11 +9,11 @@ const char *piommu_event_name(enum piommu_event_kind kind)
 {
     static const char *const names[] = {
         [PIOMMU_EVENT_INSTANCE_START] = "instance start",
-        [PIOMMU_EVENT_INSTANCE_FAIL] = "instance failure",
+        [PIOMMU_EVENT_INSTANCE_FAIL] = "instance fail",
         [PIOMMU_EVENT_INSTANCE_STOP] = "instance stop",
-        [PIOMMU_EVENT_INSTANCE_SUSPEND] = "suspend",
-        [PIOMMU_EVENT_INSTANCE_RESUME] = "resume",
-        [PIOMMU_EVENT_INSTANCE_RECOVER] = "recovery",
+        [PIOMMU_EVENT_INSTANCE_SUSPEND] = "instance suspend",
+        [PIOMMU_EVENT_INSTANCE_RESUME] = "instance resume",
+        [PIOMMU_EVENT_INSTANCE_RECOVER] = "instance recover",
         [PIOMMU_EVENT_DEVICE_ADD] = "device add",
         [PIOMMU_EVENT_DEVICE_READY] = "device ready",
         [PIOMMU_EVENT_DEVICE_REMOVE] = "device remove",
@@ -27,7 +27,7 @@ const char *piommu_event_name(enum piommu_event_kind kind)
         [PIOMMU_EVENT_SYNC] = "sync",
         [PIOMMU_EVENT_POPULATE] = "populate",
         [PIOMMU_EVENT_FAULT] = "fault",
-        [PIOMMU_EVENT_FAULT_BLOCK] = "block because of faults",
+        [PIOMMU_EVENT_FAULT_BLOCK] = "fault block",
     };
     unsigned int index = (unsigned int)kind;
 

@@ -42,6 +42,7 @@ void piommu_ipmmu_block_all_(struct ipmmu_unit *unit)
         if (is_ours(unit, i) && (unknown || unit->endpoints[i].touched || translates(unit, i))) {
             piommu_ipmmu_select_(unit, i, &unit->root->blocked);
         }
+        unit->endpoints[i].inside = false;
     }
 }
 

@@ -26,8 +26,9 @@
  * device offers the MMIO feature. Nothing else can be expressed.
  *
  * Requests. A map call becomes one request for each physically contiguous run, however long, and
- * one doorbell for as many as fit into the ring (up to 128, or half of the ring's entries without
- * indirect descriptors); a sync likewise. Several callers have requests in flight at once.
+ * one doorbell for as many as fit into the ring (the device's, but at most 128 entries; without
+ * indirect descriptors a request takes two); a sync likewise. Several callers have requests in
+ * flight at once.
  *
  * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, section 5.13 (IOMMU device).
  */

@@ -454,6 +454,68 @@ int piommu_requests_unmap_(struct piommu_domain *domain, struct piommu_range ran
     return any ? 0 : -PIOMMU_ENOENT;
 }
 
+/* Merges two chains that are in ascending order. */
+static struct mapping *merge(struct mapping *left, struct mapping *right)
+{
+    struct mapping *merged = NULL;
+    struct mapping **tail = &merged;
+
+    while (left != NULL && right != NULL) {
+        struct mapping **lower = left->node.first < right->node.first ? &left : &right;
+
+        *tail = *lower;
+        tail = &(*lower)->next;
+        *lower = (*lower)->next;
+    }
+    *tail = left != NULL ? left : right;
+    return merged;
+}
+
+static bool is_ascending(const struct mapping *chain)
+{
+    while (chain != NULL && chain->next != NULL && chain->node.first < chain->next->node.first) {
+        chain = chain->next;
+    }
+    return chain == NULL || chain->next == NULL;
+}
+
+/*
+ * Brings the records of a gather into ascending order, so that neighbours become one request in
+ * whatever order they were unmapped: a merge sort, whose sorted[i] is empty or a chain of 2^i.
+ */
+static void sort_records(struct piommu_gather *gather)
+{
+    struct mapping *sorted[32] = {NULL};
+    struct mapping *rest = gather->first_record;
+    struct mapping *all = NULL;
+    unsigned int most = 0;
+
+    if (is_ascending(rest)) {
+        return;
+    }
+    while (rest != NULL) {
+        struct mapping *one = rest;
+        unsigned int i = 0;
+
+        rest = rest->next;
+        one->next = NULL;
+        for (; i < 31 && sorted[i] != NULL; i++) {
+            one = merge(sorted[i], one);
+            sorted[i] = NULL;
+        }
+        sorted[i] = merge(sorted[i], one);
+        most = i > most ? i : most;
+    }
+    for (unsigned int i = 0; i <= most; i++) {
+        all = merge(sorted[i], all);
+    }
+    gather->first_record = all;
+    while (all->next != NULL) {
+        all = all->next;
+    }
+    gather->last_record = all;
+}
+
 /*
  * The ranges of a gather. Records that follow each other in the gather and in the tree become one
  * range: nothing else lies between them.
@@ -477,12 +539,13 @@ static bool next_of_gather(struct piommu_range_source *source, struct piommu_ran
 
 int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *gather)
 {
-    struct mapping *chain = gather->first_record;
     int error = 0;
 
     if (domain->bindings != NULL && domain->kind == PIOMMU_BACKEND_REQUESTS) {
-        struct ranges ranges = {.source = {.next = next_of_gather}, .next = chain};
+        struct ranges ranges = {.source = {.next = next_of_gather}};
 
+        sort_records(gather);
+        ranges.next = gather->first_record;
         piommu_requests_begin_(domain);
         error = forget_all(domain, NULL, &ranges);
         piommu_requests_end_(domain);

@@ -13,7 +13,6 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -507,14 +506,19 @@ static void leave_if_possible(struct ipmmu_fixture *fixture, size_t master)
         ipmmu_revoke(fixture, master);
         memset(which->granted[0], 0, sizeof(which->granted[0]));
         ipmmu_probe(fixture);
-        (void)piommu_device_remove(which->device);
+        if (piommu_device_remove(which->device) == 0) {
+            which->device = NULL;
+        }
         return;
     }
     assert_int_equal(piommu_device_get_id(which->device, 0, &id), 0);
     assert_int_equal(id.state, PIOMMU_ID_DOUBTFUL);
 }
 
-/* It never works again: whatever can be taken down is, and hardware keeps what it may read. */
+/*
+ * Whatever can be taken down while it hangs is, and hardware keeps what it may read; the rest goes
+ * when it works again.
+ */
 static void take_down_stuck(struct ipmmu_fixture *fixture)
 {
     cut_power(fixture);
@@ -524,15 +528,17 @@ static void take_down_stuck(struct ipmmu_fixture *fixture)
         }
     }
     for (size_t i = 0; i < fixture->domain_count; i++) {
-        (void)piommu_domain_destroy(fixture->domains[i]);
+        if (piommu_domain_destroy(fixture->domains[i]) == 0) {
+            fixture->domains[i] = NULL;
+        }
     }
     fixture->probing = false;
     for (size_t i = fixture->unit_count; i > 0; i--) {
-        (void)piommu_instance_destroy(fixture->instances[i - 1]);
+        (void)destroy_unit(fixture, i - 1);
     }
-    fake_os_destroy_with_leaks(fixture->os);
-    piommu_ipmmu_model_destroy(fixture->model);
-    free(fixture);
+    fixture->loses_memory = true;
+    heal(fixture);
+    ipmmu_close(fixture);
 }
 
 static void test_a_flush_that_never_ends(const struct ipmmu_system *system)
@@ -560,12 +566,106 @@ static void test_units_that_have_failed_are_recovered(const struct ipmmu_system 
     }
 }
 
+/* A domain of its own for each of two units. */
+static void prepare_separate_domains(struct ipmmu_fixture *fixture)
+{
+    prepare_masters(fixture);
+    grant_both(fixture, 0, MEMORY, RW);
+    grant_both(fixture, 1, MEMORY + PAGE, RW);
+    for (size_t i = A; i <= B; i++) {
+        const struct piommu_domain_config config = {
+            .type = PIOMMU_DOMAIN_PAGING,
+            .instances = &fixture->instances[IPMMU_CACHE_1 + i],
+            .instance_count = 1,
+        };
+
+        assert_int_equal(piommu_domain_create(&config, &fixture->domains[i]), 0);
+        fixture->domain_count++;
+        assert_int_equal(piommu_domain_map(fixture->domains[i], IOVA, MEMORY, 2 * PAGE, RW), 0);
+        ipmmu_attach(fixture, i, fixture->domains[i]);
+    }
+    ipmmu_settle(fixture);
+    ipmmu_assert_granted(fixture);
+}
+
+static void hang_first_unit(struct ipmmu_fixture *fixture)
+{
+    struct trouble *trouble = fixture->test_data;
+
+    prepare_separate_domains(fixture);
+    assert_int_equal(piommu_domain_unmap(fixture->domains[A], IOVA, PAGE, &trouble->gather, NULL),
+                     0);
+    piommu_ipmmu_model_set_flush_polls(fixture->model, IPMMU_CACHE_1, PIOMMU_IPMMU_MODEL_NEVER);
+    assert_int_equal(piommu_domain_sync(fixture->domains[A], &trouble->gather), -PIOMMU_EFAILED);
+    assert_int_equal(ipmmu_state(fixture, IPMMU_CACHE_1), PIOMMU_INSTANCE_FAILED);
+}
+
+static void use_second_unit(struct ipmmu_fixture *fixture)
+{
+    ipmmu_grant(fixture, B, 1, 0, 0);
+    ipmmu_unmap(fixture->domains[B], IOVA + PAGE, PAGE);
+    fixture->masters[B].granted[0][1].mapped = false;
+    ipmmu_probe(fixture);
+    ipmmu_grant(fixture, B, 1, MEMORY + PAGE, RW);
+    assert_int_equal(piommu_domain_map(fixture->domains[B], IOVA + PAGE, MEMORY + PAGE, PAGE, RW),
+                     0);
+    assert_true(ipmmu_reaches(fixture, B, IOVA, true, MEMORY));
+    assert_true(ipmmu_reaches(fixture, B, IOVA + PAGE, true, MEMORY + PAGE));
+    assert_int_equal(ipmmu_state(fixture, IPMMU_CACHE_2), PIOMMU_INSTANCE_RUNNING);
+}
+
+/* All that has not failed sleeps and wakes. */
+static void sleep_and_wake(struct ipmmu_fixture *fixture)
+{
+    fixture->probing = false;
+    for (size_t i = fixture->unit_count; i > 0; i--) {
+        if (i - 1 != IPMMU_CACHE_1) {
+            assert_int_equal(piommu_instance_suspend(fixture->instances[i - 1]), 0);
+            piommu_ipmmu_model_power(fixture->model, i - 1, false);
+            piommu_ipmmu_model_power(fixture->model, i - 1, true);
+        }
+    }
+    for (size_t i = 0; i < fixture->unit_count; i++) {
+        if (i != IPMMU_CACHE_1) {
+            assert_int_equal(piommu_instance_resume(fixture->instances[i]), 0);
+        }
+    }
+    fixture->probing = true;
+}
+
+/* A unit that hangs is the trouble of its masters alone, also when the others sleep and wake. */
+static void test_other_units_go_on(const struct ipmmu_system *system)
+{
+    /*
+     * The unit that hangs keeps entries of a context that its root enables again after its sleep;
+     * nothing in the unit selects it.
+     */
+    const struct ipmmu_options options = {.forgiven = PIOMMU_IPMMU_MODEL_RULE_REUSE};
+    struct ipmmu_fixture *fixture = ipmmu_open(system, &options);
+    struct trouble trouble;
+
+    piommu_gather_init(&trouble.gather);
+    fixture->test_data = &trouble;
+    fixture->configs[IPMMU_CACHE_1].timeout = 200000;
+    hang_first_unit(fixture);
+    use_second_unit(fixture);
+    sleep_and_wake(fixture);
+    use_second_unit(fixture);
+    heal(fixture);
+    recover(fixture);
+    ipmmu_grant(fixture, A, 0, 0, 0);
+    assert_int_equal(piommu_domain_sync(fixture->domains[A], &trouble.gather), 0);
+    check_grants(fixture);
+    ipmmu_close(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         IPMMU_TEST(IPMMU_ALL, test_a_flush_that_ends_late),
         IPMMU_TEST(IPMMU_ALL, test_a_flush_that_never_ends),
         IPMMU_TEST(IPMMU_ALL, test_units_that_have_failed_are_recovered),
+        IPMMU_TEST(IPMMU_ALL, test_other_units_go_on),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

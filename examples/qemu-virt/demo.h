@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef DEMO_H
+#define DEMO_H
+
+/* What the files of the demo share. */
+
+#include "edu.h"
+#include "machine.h"
+
+#include <piommu/piommu.h>
+
+#define PAGE MACHINE_PAGE_SIZE
+
+/* Where the demo maps things. All below 256 MiB, but that is taste: any IOVA would do. */
+#define SOURCE_IOVA    0x01234000ull
+#define TARGET_IOVA    0x02468000ull
+#define READ_ONLY_IOVA 0x03000000ull
+#define SHARED_IOVA    0x04000000ull
+#define ONLY_A_IOVA    0x05000000ull
+
+#define PAGES       4u
+#define PROBE_SIZE  16u /* for DMA that is to be refused: each 4 bytes of it give a fault report */
+#define UNTOUCHED   0x5a
+#define DEVICE_DATA 0xc3
+#define MAX_FAULTS  64u
+
+struct demo {
+    struct piommu_context *context;
+    struct piommu_instance *instance;
+    struct piommu_device *device;
+    struct piommu_domain *a;
+    struct piommu_domain *b;
+    struct edu edu;
+    uint16_t iommu_bdf;
+    int host_bridge;
+    uint32_t endpoint;
+    uint8_t *page; /* where refused DMA would arrive */
+    uint8_t *source[PAGES];
+    uint8_t *target[PAGES];
+};
+
+/* ---- The transcript (demo-tools.c) ---- */
+
+/* One line of the transcript, counted. */
+void check(bool holds, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A step without which the rest makes no sense: an error ends the run. */
+void must(int error, const char *what);
+/* A heading; they are numbered. */
+void section(const char *title);
+/* The last line. Returns the status of the run. */
+int summary(void);
+
+/* ---- Faults (demo-tools.c) ---- */
+
+/* Those that collect_faults has taken in, the first MAX_FAULTS of fault_count. */
+extern struct piommu_fault faults[MAX_FAULTS];
+extern unsigned int fault_count;
+
+/* The context's fault callback. */
+enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault);
+/* Takes in what the IOMMU has reported since the last time, for as long as something comes. */
+void collect_faults(struct piommu_instance *instance);
+/* Tells whether a fault of this endpoint in the range that was tried is among those collected. */
+bool fault_seen(uint32_t endpoint, uint64_t iova);
+void print_fault(void);
+
+/* ---- Memory and DMA (demo-tools.c) ---- */
+
+/* A page filled with UNTOUCHED. */
+uint8_t *take_page(void);
+/* Pages that lie apart from each other, in falling order of addresses. At most PAGES. */
+void take_scattered(uint8_t **pages, unsigned int count);
+void give_pages(uint8_t **pages, unsigned int count);
+bool is_filled(const uint8_t *memory, size_t size, uint8_t value);
+
+/* Loads the device's buffer with DEVICE_DATA, through a page that is mapped at this IOVA. */
+void load_device(struct demo *demo, uint8_t *page, uint64_t iova);
+/* Lets the device write to an address; true if nothing has arrived in the page. */
+bool write_is_refused(struct demo *demo, uint64_t iova, const uint8_t *page);
+/*
+ * Lets the device write to an address; true if its data has arrived in the page. Cleans the page
+ * up.
+ */
+bool write_arrives(struct demo *demo, uint64_t iova, uint8_t *page);
+
+/* Maps PAGES scattered pages at contiguous IOVAs, for reading and writing. */
+void map_scattered(struct piommu_domain *domain, uint64_t iova, uint8_t **pages);
+void unmap_and_sync(struct piommu_domain *domain, uint64_t iova, uint64_t size);
+
+/* ---- Parts of the demo ---- */
+
+/* The same kind of mappings in page tables, judged by the CPU's stage-2 translation. */
+void stage2(void);
+
+#endif

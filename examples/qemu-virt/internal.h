@@ -5,8 +5,7 @@
 
 /* What the files of the machine tell each other and the program does not need. */
 
-#include <stdbool.h>
-#include <stdint.h>
+#include "machine.h"
 
 /* The only two addresses that are compiled in; the linker script knows the first one too. */
 #define RAM_BASE  0x40000000u
@@ -37,6 +36,19 @@ void machine_memory_start(uint64_t ram_base, uint64_t ram_size);
 
 /* pci.c: finds the host bridge, gives out bus numbers and addresses. */
 void machine_pci_start(void);
+
+/* gic.c: finds the interrupt controller and switches it on. */
+void machine_gic_start(void);
+
+/* start.c: where a node of the device tree has its registers; 0 if it has not so many regions. */
+uintptr_t machine_registers(int node, unsigned int index);
+
+/*
+ * its.c: makes the ITS, if the machine has one, ready to give messages to the CPU with this
+ * redistributor; and machine_message_create of a machine that has one.
+ */
+void machine_its_start(uintptr_t redistributor);
+int machine_its_message(uint16_t requester, struct machine_message *message);
 
 /* Reads a system register by its name in the assembler. */
 #define READ_SYSREG(name)                                  \

@@ -5,7 +5,7 @@
 
 /*
  * What a bare-metal program on QEMU's "virt" machine gets from the code in this folder. One CPU, no
- * interrupts, MMU and caches on, every virtual address equal to the physical one.
+ * interrupt handlers, MMU and caches on, every virtual address equal to the physical one.
  *
  * The same image runs at EL1 and at EL2. Only the start of RAM and the UART's address are compiled
  * in; the size of RAM, the PCI host bridge and its windows come from the device tree.
@@ -136,6 +136,36 @@ static inline void machine_barrier(void)
     __asm__ volatile("dsb sy" ::: "memory");
 }
 
+/* ---- Interrupts (gic.c, its.c) ---- */
+
+/*
+ * GICv2 with its frame for messages (v2m), or GICv3 with its ITS. No interrupt is ever taken: the
+ * program asks for one, and gets it from the CPU interface as a handler would.
+ */
+
+#define MACHINE_FIRST_SPI 32u
+
+/* Lets a shared interrupt (SPI) through to this CPU, or not. */
+void machine_interrupt_enable(unsigned int intid, bool edge);
+void machine_interrupt_disable(unsigned int intid);
+
+/*
+ * Waits until this interrupt is signalled, and acknowledges it; machine_interrupt_done has to
+ * follow. False if it was not until then. Others that come meanwhile are dropped.
+ */
+bool machine_interrupt_wait(unsigned int intid, uint64_t deadline);
+void machine_interrupt_done(unsigned int intid);
+
+/* An interrupt message: what a device has to write, and where; and what comes of it. */
+struct machine_message {
+    uint64_t address;
+    uint32_t data;
+    unsigned int intid; /* enabled */
+};
+
+/* Makes one for a function, by its requester ID. -1 if the machine has none left. */
+int machine_message_create(uint16_t requester, struct machine_message *message);
+
 /* ---- PCI (pci.c) ---- */
 
 /*
@@ -163,6 +193,22 @@ int machine_pci_bar(uint16_t bdf, unsigned int number, uint64_t *physical, uint6
  * forward its requests. -1 if the function does not exist.
  */
 int machine_pci_bus_master(uint16_t bdf, bool allow);
+
+/* The interrupt (level-triggered) that the function's pin ends up at. -1 if it has none. */
+int machine_pci_interrupt(uint16_t bdf, unsigned int *intid);
+
+/*
+ * The requester ID that the function's DMA carries when it reaches the root: its BDF, or, behind a
+ * bridge from PCI Express to conventional PCI, that of function 0 of the bus behind the bridge
+ * (PCI Express to PCI/PCI-X Bridge Specification 1.0, section 2.3).
+ */
+uint16_t machine_pci_requester(uint16_t bdf);
+
+/*
+ * The offset of the first capability with this ID behind `previous`, which is the offset of one, or
+ * 0 to begin. 0 if there is none.
+ */
+unsigned int machine_pci_capability(uint16_t bdf, unsigned int id, unsigned int previous);
 
 /*
  * Configuration space: 1, 2 or 4 bytes, naturally aligned, offset below 4096. All ones if absent.

@@ -29,10 +29,16 @@
 #define PCI_IO_WINDOW     0x1c /* base and limit, one byte each */
 #define PCI_MEMORY_WINDOW 0x20 /* base and limit, 2 bytes each, in units of 64 KiB; MiB count */
 #define PCI_PREFETCH      0x24 /* the same for the prefetchable window */
+#define PCI_CAPABILITIES  0x34
+#define PCI_INTERRUPT_PIN 0x3d /* 1 to 4 are A to D; 0: none */
 
 #define PCI_COMMAND_IO     0x1u
 #define PCI_COMMAND_MEMORY 0x2u
 #define PCI_COMMAND_MASTER 0x4u
+
+#define PCI_CAPABILITY_EXPRESS  0x10
+#define PCI_EXPRESS_TYPE(flags) ((flags) >> 4 & 0xf) /* of the 16 bits at offset 2 */
+#define PCI_EXPRESS_TO_PCI      7u
 
 #define PCI_HEADER_LAYOUT         0x7fu
 #define PCI_HEADER_BRIDGE         0x01u
@@ -53,6 +59,7 @@ struct bar {
 struct function {
     uint16_t bdf;
     bool is_bridge;
+    bool to_conventional;           /* a bridge from PCI Express to conventional PCI */
     uint8_t secondary, subordinate; /* the buses behind a bridge */
     struct bar bars[MAX_BARS];
 };
@@ -66,6 +73,7 @@ struct window {
 };
 
 static struct {
+    int node;      /* in the device tree */
     uint64_t base; /* of configuration space */
     unsigned int first_bus, last_bus;
     struct window window32, window64;
@@ -104,6 +112,24 @@ void machine_pci_write(uint16_t bdf, unsigned int offset, unsigned int width, ui
     if (address != 0) {
         machine_mmio_write(address, width, value);
     }
+}
+
+unsigned int machine_pci_capability(uint16_t bdf, unsigned int id, unsigned int previous)
+{
+    unsigned int offset = previous == 0 ? PCI_CAPABILITIES : previous + 1;
+
+    /* Each takes 4 bytes or more of the 192 behind the header: a longer list goes round. */
+    for (unsigned int i = 0; i < 48; i++) {
+        offset = machine_pci_read(bdf, offset, 1) & 0xfc;
+        if (offset < 0x40) {
+            return 0;
+        }
+        if (machine_pci_read(bdf, offset, 1) == id) {
+            return offset;
+        }
+        offset++; /* the link is the second byte */
+    }
+    return 0;
 }
 
 /* ---- The host bridge in the device tree ---- */
@@ -156,6 +182,7 @@ static bool find_host(void)
         size_cells > 2 || length < (address_cells + size_cells) * cell) {
         machine_fail("the PCI host bridge has no reg that makes sense");
     }
+    host.node = node;
     host.base = machine_read_cells(property, address_cells);
     size = machine_read_cells(property + address_cells, size_cells);
 
@@ -297,6 +324,14 @@ static void scan_bridge(struct function *bridge)
     }
 }
 
+static bool is_to_conventional(uint16_t bdf)
+{
+    unsigned int express = machine_pci_capability(bdf, PCI_CAPABILITY_EXPRESS, 0);
+
+    return express != 0 &&
+           PCI_EXPRESS_TYPE(machine_pci_read(bdf, express + 2, 2)) == PCI_EXPRESS_TO_PCI;
+}
+
 static void add_function(uint16_t bdf)
 {
     unsigned int layout = machine_pci_read(bdf, PCI_HEADER_TYPE, 1) & PCI_HEADER_LAYOUT;
@@ -309,6 +344,7 @@ static void add_function(uint16_t bdf)
     function = &host.functions[host.count++];
     function->bdf = bdf;
     function->is_bridge = layout == PCI_HEADER_BRIDGE;
+    function->to_conventional = function->is_bridge && is_to_conventional(bdf);
 
     command &= ~(PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
     machine_pci_write(bdf, PCI_COMMAND, 2, command);
@@ -428,4 +464,67 @@ int machine_pci_bus_master(uint16_t bdf, bool allow)
     }
     set_bus_master(bdf, allow);
     return 0;
+}
+
+/* The bridge whose secondary bus this is; NULL for the root bus. */
+static const struct function *bridge_to(unsigned int bus)
+{
+    for (unsigned int i = 0; i < host.count; i++) {
+        if (host.functions[i].is_bridge && host.functions[i].secondary == bus) {
+            return &host.functions[i];
+        }
+    }
+    return NULL;
+}
+
+uint16_t machine_pci_requester(uint16_t bdf)
+{
+    const struct function *bridge = bridge_to(bdf >> 8);
+    uint16_t requester = bdf;
+
+    /* The one that is nearest to the root puts its name in place of all others. */
+    for (; bridge != NULL; bridge = bridge_to(bridge->bdf >> 8)) {
+        if (bridge->to_conventional) {
+            requester = (uint16_t)(bridge->secondary << 8);
+        }
+    }
+    return requester;
+}
+
+/*
+ * An entry of "interrupt-map" is a PCI address of three cells, a pin, the phandle of the interrupt
+ * controller, an address there, and three cells of the GIC's: kind, number, flags.
+ */
+int machine_pci_interrupt(uint16_t bdf, unsigned int *intid)
+{
+    const void *tree = machine_device_tree();
+    unsigned int pin = machine_pci_read(bdf, PCI_INTERRUPT_PIN, 1);
+    const struct function *bridge;
+    const fdt32_t *map;
+    int cells, entry;
+
+    if (find_function(bdf) == NULL || pin < 1 || pin > 4) {
+        return -1;
+    }
+    /* A bridge turns the pins of each device behind it by the device's number. */
+    for (; (bridge = bridge_to(bdf >> 8)) != NULL; bdf = bridge->bdf) {
+        pin = (pin - 1 + (bdf >> 3 & 31u)) % 4 + 1;
+    }
+    map = fdt_getprop(tree, host.node, "interrupt-map", &cells);
+    cells = map == NULL ? 0 : cells / (int)sizeof(*map);
+    for (; cells >= 5; cells -= entry, map += entry) {
+        int controller = fdt_node_offset_by_phandle(tree, fdt32_to_cpu(map[4]));
+        int address = controller < 0 ? -1 : fdt_address_cells(tree, controller);
+
+        entry = 5 + address + 3;
+        if (address < 0 || cells < entry) {
+            return -1;
+        }
+        /* The map repeats itself every four devices, so two bits of the number are compared. */
+        if ((fdt32_to_cpu(map[0]) >> 11 & 3) == (bdf >> 3 & 3u) && fdt32_to_cpu(map[3]) == pin) {
+            *intid = fdt32_to_cpu(map[5 + address + 1]) + MACHINE_FIRST_SPI;
+            return 0;
+        }
+    }
+    return -1;
 }

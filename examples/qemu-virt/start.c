@@ -44,6 +44,22 @@ uint64_t machine_read_cells(const void *property, int count)
     return value;
 }
 
+uintptr_t machine_registers(int node, unsigned int index)
+{
+    int parent = fdt_parent_offset(device_tree, node);
+    int address_cells = fdt_address_cells(device_tree, parent);
+    int size_cells = fdt_size_cells(device_tree, parent);
+    int length;
+    const fdt32_t *reg = fdt_getprop(device_tree, node, "reg", &length);
+    int entry = address_cells + size_cells;
+
+    if (reg == NULL || address_cells < 1 || address_cells > 2 || size_cells < 1 || size_cells > 2 ||
+        length / (int)sizeof(*reg) < (int)(index + 1) * entry) {
+        return 0;
+    }
+    return (uintptr_t)machine_read_cells(reg + index * (unsigned int)entry, address_cells);
+}
+
 static void find_device_tree(void)
 {
     const void *blob = (const void *)(uintptr_t)RAM_BASE;
@@ -94,6 +110,7 @@ void machine_start(void)
     find_ram();
     machine_mmu_map_all(ram_base, ram_size);
     machine_memory_start(ram_base, ram_size);
+    machine_gic_start();
     machine_pci_start();
     machine_exit(main());
 }

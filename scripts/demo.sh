@@ -5,8 +5,8 @@
 # Usage: scripts/demo.sh
 #
 # Shows the library at work, in two parts. Builds a bare-metal AArch64 image that links it, and boots the image
-# on an emulated machine with a virtio-iommu and a device that does DMA, at EL1 with GICv2 and at EL2 with
-# GICv3. Then builds examples/ipmmu-model for this machine, and runs it with both stages: a Renesas IPMMU by its
+# on an emulated machine with a virtio-iommu, a device that does DMA, and a disk, at EL1 with GICv2 and at EL2
+# with GICv3. Then builds examples/ipmmu-model for this machine, and runs it with both stages: a Renesas IPMMU by its
 # model. Every line that begins with "ok", "PASS" or "FAIL" is a check. Exit status 0 if all hold. Where the
 # first part is not possible the second is shown all the same, and the exit status is 1.
 set -euo pipefail
@@ -24,7 +24,7 @@ fi
 # Two runs of the image. Returns 1 if that is not possible.
 image_part()
 {
-    local devices=(-device virtio-iommu-pci -device "edu,dma_mask=0xffffffffffffffff") run name machine
+    local machine name words image_arguments
 
     need_packages cmake ninja-build gcc-aarch64-linux-gnu qemu-system-arm || return 1
     [[ -n $(type -P qemu-system-aarch64) ]] || {
@@ -33,11 +33,13 @@ image_part()
     }
     echo "== building the image (log: $image_dir/build.log)"
     image_build || return 1
-    for run in "el1-gicv2 virt" "el2-gicv3 virt,virtualization=on,gic-version=3"; do
-        read -r name machine <<<"$run"
+    for machine in "el1 gicv2" "el2 gicv3"; do
+        read -ra words <<<"$machine"
+        name=demo-${machine// /-}
+        image_configure "$name" "${words[@]}"
         echo
-        echo "== $name: qemu-system-aarch64 -M $machine ${devices[*]} (log: $image_dir/$name.log)"
-        image_run "$name" "$machine" "${devices[@]}"
+        echo "== $machine: qemu-system-aarch64 ${image_arguments[*]} (log: $image_dir/$name.log)"
+        image_run_configured "$name" "${words[@]}"
     done
 }
 

@@ -119,6 +119,16 @@ void take_scattered(uint8_t **pages, unsigned int count)
     }
 }
 
+void print_pages(const char *what, uint64_t iova, uint8_t **pages, unsigned int count)
+{
+    machine_printf("     %s: IOVA 0x%llx..0x%llx -> physical", what, (unsigned long long)iova,
+                   (unsigned long long)(iova + count * PAGE - 1));
+    for (unsigned int i = 0; i < count; i++) {
+        machine_printf(" 0x%llx", (unsigned long long)machine_physical(pages[i]));
+    }
+    machine_printf("\n");
+}
+
 void give_pages(uint8_t **pages, unsigned int count)
 {
     for (unsigned int i = 0; i < count; i++) {

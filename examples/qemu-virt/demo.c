@@ -9,10 +9,8 @@
 #include "demo.h"
 #include "host.h"
 
-#include <piommu/fdt.h>
 #include <piommu/virtio-iommu.h>
 
-#include <libfdt.h>
 #include <string.h>
 
 #define COPY_SIZE 3072u /* not a divisor of the page size, so that copies cross pages */
@@ -36,47 +34,67 @@ static uint8_t pattern(size_t offset)
     return (uint8_t)(offset * 7 + (offset >> 8) + 1);
 }
 
-static void print_pages(const char *what, uint64_t iova, uint8_t **pages, unsigned int count)
+/* ---- Finding ---- */
+
+bool told(const char *word)
 {
-    machine_printf("     %s: IOVA 0x%llx..0x%llx -> physical", what, (unsigned long long)iova,
-                   (unsigned long long)(iova + count * PAGE - 1));
-    for (unsigned int i = 0; i < count; i++) {
-        machine_printf(" 0x%llx", (unsigned long long)machine_physical(pages[i]));
+    const void *blob = machine_device_tree();
+    const char *words = fdt_getprop(blob, fdt_path_offset(blob, "/chosen"), "bootargs", NULL);
+
+    while (words != NULL) {
+        const char *end = strchr(words, ' ');
+        size_t size = end == NULL ? strlen(words) : (size_t)(end - words);
+
+        if (size == strlen(word) && memcmp(words, word, size) == 0) {
+            return true;
+        }
+        words = end == NULL ? NULL : end + 1;
     }
-    machine_printf("\n");
+    return false;
 }
 
-/* ---- Finding ---- */
+bool has_features(uint64_t features)
+{
+    return ((features & PIOMMU_VIRTIO_F_EVENT_IDX) != 0) == !told("no-event-index") &&
+           ((features & PIOMMU_VIRTIO_F_INDIRECT_DESC) != 0) == !told("no-indirect");
+}
+
+uint32_t endpoint_of(struct demo *demo, uint16_t bdf)
+{
+    struct piommu_fdt_id id;
+
+    must(piommu_fdt_pci_id(&demo->tree, demo->host_bridge, machine_pci_requester(bdf), &id),
+         "looking up an endpoint ID");
+    return id.cells[0];
+}
 
 static void find(struct demo *demo)
 {
-    struct piommu_fdt tree;
     struct piommu_fdt_iommu iommu;
     struct piommu_fdt_id id;
     const void *blob = machine_device_tree();
+    struct piommu_fdt *tree = &demo->tree;
     uint16_t edu_bdf;
 
     section("The device tree leads to the IOMMU");
-    must(piommu_fdt_open(&tree, host_shim(), blob, fdt_totalsize(blob)), "reading the device tree");
-    must(piommu_fdt_next_iommu(&tree, piommu_virtio_iommu_backend()->compatible, -1, &iommu),
+    must(piommu_fdt_open(tree, host_shim(), blob, fdt_totalsize(blob)), "reading the device tree");
+    must(piommu_fdt_next_iommu(tree, piommu_virtio_iommu_backend()->compatible, -1, &iommu),
          "finding a virtio-iommu in the device tree");
     check(iommu.is_pci && iommu.id_cells == 1, "a virtio-iommu at PCI %02x:%02x.%u, phandle 0x%x",
           iommu.pci_bdf >> 8, (iommu.pci_bdf >> 3) & 31u, iommu.pci_bdf & 7u, iommu.phandle);
-    check(piommu_fdt_next_iommu(&tree, piommu_virtio_iommu_backend()->compatible, iommu.node,
+    check(piommu_fdt_next_iommu(tree, piommu_virtio_iommu_backend()->compatible, iommu.node,
                                 &iommu) == -PIOMMU_ENOENT,
           "and no second one");
     demo->iommu_bdf = iommu.pci_bdf;
     demo->host_bridge = iommu.host_bridge;
-    check(piommu_fdt_pci_id(&tree, iommu.host_bridge, iommu.pci_bdf, &id) == -PIOMMU_ENOENT,
+    check(piommu_fdt_pci_id(tree, iommu.host_bridge, iommu.pci_bdf, &id) == -PIOMMU_ENOENT,
           "iommu-map has a hole at requester ID 0x%x: the IOMMU is not behind itself",
           iommu.pci_bdf);
     must(machine_pci_find(EDU_VENDOR, EDU_DEVICE, &edu_bdf), "finding the edu device");
-    must(piommu_fdt_pci_id(&tree, iommu.host_bridge, edu_bdf, &id), "looking up its endpoint ID");
-    check(id.iommu == iommu.phandle && id.cell_count == 1,
+    demo->endpoint = endpoint_of(demo, edu_bdf);
+    check(demo->endpoint == machine_pci_requester(edu_bdf),
           "the DMA device edu at PCI %02x:%02x.%u is endpoint 0x%x of that IOMMU", edu_bdf >> 8,
-          (edu_bdf >> 3) & 31u, edu_bdf & 7u, id.cells[0]);
-    demo->endpoint = id.cells[0];
-    piommu_fdt_close(&tree);
+          (edu_bdf >> 3) & 31u, edu_bdf & 7u, demo->endpoint);
     must(edu_start(&demo->edu, edu_bdf), "starting edu");
 }
 
@@ -101,17 +119,6 @@ static void start(struct demo *demo)
 
 /* ---- Closed ---- */
 
-/* QEMU's option -append ends up here. */
-static bool closed_at_reset(void)
-{
-    const void *blob = machine_device_tree();
-    int chosen = fdt_path_offset(blob, "/chosen");
-    int length;
-    const char *arguments = fdt_getprop(blob, chosen, "bootargs", &length);
-
-    return arguments != NULL && length > 0 && strcmp(arguments, "closed-at-reset") == 0;
-}
-
 static void control(struct demo *demo)
 {
     uint64_t physical = machine_physical(demo->page);
@@ -119,7 +126,7 @@ static void control(struct demo *demo)
     /* Without this, "nothing arrived" below would prove nothing. */
     load_device(demo, demo->page, physical);
     must(edu_dma_from_device(&demo->edu, 0, physical, PROBE_SIZE), "a DMA of the device");
-    if (closed_at_reset()) {
+    if (told("closed-at-reset")) {
         check(is_filled(demo->page, PAGE, UNTOUCHED),
               "the IOMMU is closed from reset on: DMA to physical 0x%llx does not arrive",
               (unsigned long long)physical);
@@ -363,6 +370,7 @@ static void tear_down(struct demo *demo)
     must(piommu_device_remove(demo->device), "removing the device");
     must(piommu_instance_destroy(demo->instance), "stopping the IOMMU");
     must(piommu_context_destroy(demo->context), "destroying the context");
+    piommu_fdt_close(&demo->tree);
 }
 
 int main(void)
@@ -392,6 +400,9 @@ int main(void)
     two_domains(&demo);
     identity(&demo);
     stage2();
+    disk_start(&demo);
+    disk_stop();
+    disk_mmio(&demo);
     detach(&demo);
     tear_down(&demo);
     edu_stop(&demo.edu);

@@ -8,7 +8,10 @@
 #include "edu.h"
 #include "machine.h"
 
+#include <piommu/fdt.h>
 #include <piommu/piommu.h>
+
+#include <libfdt.h>
 
 #define PAGE MACHINE_PAGE_SIZE
 
@@ -26,6 +29,7 @@
 #define MAX_FAULTS  64u
 
 struct demo {
+    struct piommu_fdt tree;
     struct piommu_context *context;
     struct piommu_instance *instance;
     struct piommu_device *device;
@@ -71,6 +75,7 @@ void print_fault(void);
 uint8_t *take_page(void);
 /* Pages that lie apart from each other, in falling order of addresses. At most PAGES. */
 void take_scattered(uint8_t **pages, unsigned int count);
+void print_pages(const char *what, uint64_t iova, uint8_t **pages, unsigned int count);
 void give_pages(uint8_t **pages, unsigned int count);
 bool is_filled(const uint8_t *memory, size_t size, uint8_t value);
 
@@ -88,7 +93,24 @@ bool write_arrives(struct demo *demo, uint64_t iova, uint8_t *page);
 void map_scattered(struct piommu_domain *domain, uint64_t iova, uint8_t **pages);
 void unmap_and_sync(struct piommu_domain *domain, uint64_t iova, uint64_t size);
 
+/* ---- The machine, as this run was told that it is (demo.c) ---- */
+
+/* Whether QEMU's option -append has this word. */
+bool told(const char *word);
+/* Whether a virtio device has the features of rings that QEMU's devices have, but for those that
+ * this run was told to be absent. */
+bool has_features(uint64_t features);
+/* By which ID the IOMMU knows the DMA of a PCI function. */
+uint32_t endpoint_of(struct demo *demo, uint16_t bdf);
+
 /* ---- Parts of the demo ---- */
+
+/* A disk behind the IOMMU: the functions do nothing if the machine has none (demo-disk.c). */
+void disk_start(struct demo *demo);
+void disk_goes_on(const char *when);
+void disk_stop(void);
+/* Another one behind virtio-mmio, if the machine has it. */
+void disk_mmio(struct demo *demo);
 
 /* The same kind of mappings in page tables, judged by the CPU's stage-2 translation. */
 void stage2(void);

@@ -25,11 +25,43 @@ static void host_free(void *ctx, void *memory, size_t size)
     machine_free(memory, size);
 }
 
+/* Gives from the arena what lies behind all that was given before. */
+static void *arena_alloc(struct host_arena *arena, const struct piommu_dma_request *request,
+                         uint64_t *address)
+{
+    uint64_t start = (arena->device_address + arena->used + request->alignment - 1) &
+                     ~((uint64_t)request->alignment - 1);
+    uint64_t offset = start - arena->device_address;
+
+    if (offset > arena->size || request->size > arena->size - offset ||
+        start + (request->size - 1) > request->max_physical) {
+        return NULL;
+    }
+    arena->used = (size_t)offset + request->size;
+    arena->outstanding += request->size;
+    *address = start;
+    return arena->memory + offset;
+}
+
+static void arena_free(struct host_arena *arena, size_t size)
+{
+    if (size > arena->outstanding) {
+        machine_fail("an arena was given back more than it gave");
+    }
+    arena->outstanding -= size;
+    if (arena->outstanding == 0) {
+        arena->used = 0;
+    }
+}
+
 static void *host_dma_alloc(void *ctx, const struct piommu_dma_request *request, uint64_t *physical)
 {
-    void *memory = machine_pages_alloc(request->size, request->alignment);
+    void *memory;
 
-    (void)ctx;
+    if (ctx != NULL) {
+        return arena_alloc(ctx, request, physical);
+    }
+    memory = machine_pages_alloc(request->size, request->alignment);
     if (memory == NULL) {
         return NULL;
     }
@@ -48,8 +80,11 @@ static void *host_dma_alloc(void *ctx, const struct piommu_dma_request *request,
 
 static void host_dma_free(void *ctx, void *memory, size_t size)
 {
-    (void)ctx;
-    machine_pages_free(memory, size);
+    if (ctx != NULL) {
+        arena_free(ctx, size);
+    } else {
+        machine_pages_free(memory, size);
+    }
 }
 
 static void host_barrier(void *ctx, enum piommu_barrier kind)
@@ -193,4 +228,9 @@ static const struct piommu_os callbacks = {
 struct piommu_host host_shim(void)
 {
     return (struct piommu_host){.os = &callbacks, .ctx = NULL};
+}
+
+struct piommu_host host_shim_in(struct host_arena *arena)
+{
+    return (struct piommu_host){.os = &callbacks, .ctx = arena};
 }

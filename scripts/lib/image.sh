@@ -27,16 +27,106 @@ image_build()
     fi
 }
 
-# image_run NAME MACHINE [QEMU-ARGUMENT...]: boots the image and adds up its checks in image_passed and
-# image_failed. A run that does not come to its last line, or whose exit status differs from what that line
-# says, counts as one more failure.
+# image_configure NAME WORD...: describes a machine for a run of this name, in image_arguments. Words:
+#   el1 el2 gicv2 gicv3
+#   otherslots  the IOMMU is not in the first slot, so that the hole in iommu-map moves with it
+#   rootport    the devices are on buses of their own
+#   bridge      the device edu is behind a bridge to conventional PCI, which does DMA in its place
+#   closed      the IOMMU blocks from reset on
+#   noevents    no virtio device has event indices
+#   noindirect  none has indirect descriptors
+# The image is told by -append what it cannot see, since it checks what it meets.
+image_configure()
+{
+    local name=$1 machine=virt iommu=virtio-iommu-pci edu=edu,dma_mask=0xffffffffffffffff ring='' told='' word
+    local pci_disk=virtio-blk-pci,drive=pci,iommu_platform=on,disable-legacy=on buses=()
+    shift
+
+    for word; do
+        case $word in
+        el1) ;;
+        el2) machine+=,virtualization=on ;;
+        gicv2) machine+=,gic-version=2 ;;
+        gicv3) machine+=,gic-version=3 ;;
+        otherslots)
+            iommu+=,addr=5
+            edu+=,addr=3
+            ;;
+        rootport)
+            buses=(-device "pcie-root-port,id=port1,chassis=1" -device "pcie-root-port,id=port2,chassis=2")
+            edu+=,bus=port1
+            pci_disk+=,bus=port2
+            ;;
+        bridge)
+            buses=(-device "pcie-pci-bridge,id=bridge")
+            edu+=,bus=bridge,addr=3
+            ;;
+        closed)
+            iommu+=,boot-bypass=off
+            told+=' closed-at-reset'
+            ;;
+        noevents)
+            ring+=,event_idx=off
+            told+=' no-event-index'
+            ;;
+        noindirect)
+            ring+=,indirect_desc=off
+            told+=' no-indirect'
+            ;;
+        *)
+            echo "unknown word $word" >&2
+            return 2
+            ;;
+        esac
+    done
+    image_arguments=(-M "$machine" -device "$iommu$ring" "${buses[@]}" -device "$edu"
+        -drive "file=$image_dir/$name-pci.disk,if=none,format=raw,id=pci" -device "$pci_disk$ring"
+        -global virtio-mmio.force-legacy=false
+        -drive "file=$image_dir/$name-mmio.disk,if=none,format=raw,id=mmio"
+        -device "virtio-blk-device,drive=mmio$ring" -append "${told# }")
+}
+
+# sectors WORD COUNT: so many sectors of a disk, each with its number behind the word.
+sectors()
+{
+    local i
+
+    for ((i = 0; i < $2; i++)); do
+        printf '%-512s' "$1 $i"
+    done
+}
+
+# image_disk_check FILE COPIED: whether the image has copied so many sectors, from the start of the disk to
+# its middle, and touched no others. Counts as a check.
+image_disk_check()
+{
+    local found expected
+
+    expected=$({
+        sectors sector 64
+        sectors Sector "$2"
+        sectors sector 128 | tail -c $(((64 - $2) * 512))
+    } | sha256sum)
+    found=$(sha256sum <"$1")
+    if [[ $found == "$expected" ]]; then
+        echo "ok   ${1##*/} has what was written to it, and else what it had: SHA-256 ${found%% *}"
+        image_passed=$((image_passed + 1))
+    else
+        echo "FAIL ${1##*/} has not what was written to it, or else not what it had"
+        image_failed=$((image_failed + 1))
+    fi
+}
+
+# image_run NAME QEMU-ARGUMENT...: boots the image and adds up its checks in image_passed and image_failed.
+# A run that does not come to its last line, or whose exit status differs from what that line says, counts as
+# one more failure.
 image_run()
 {
-    local name=$1 machine=$2 log=$image_dir/$1.log status=0 summary
-    shift 2
+    local name=$1 log=$image_dir/$1.log status=0 summary
+    shift
 
     # QEMU may ignore a request to end: it is killed. What it says itself of refused DMA goes to a file.
-    timeout -s KILL "$image_seconds" qemu-system-aarch64 -M "$machine" -cpu max -nographic -nic none \
+    timeout -s KILL "$image_seconds" qemu-system-aarch64 -cpu max -nographic -nic none \
         -semihosting -kernel "$image_dir/qemu-virt-demo.elf" "$@" \
         </dev/null 2>"$image_dir/$name.stderr" | tr -d '\r' | tee "$log" || status=$?
     summary=$(tail -n 1 "$log")
@@ -52,4 +142,16 @@ image_run()
         cat "$image_dir/$name.stderr"
         image_failed=$((image_failed + 1))
     fi
+}
+
+# image_run_configured NAME WORD...: image_run on a machine with disks, which are looked at afterwards.
+image_run_configured()
+{
+    local image_arguments=()
+
+    image_configure "$@"
+    sectors sector 128 | tee "$image_dir/$1-mmio.disk" >"$image_dir/$1-pci.disk"
+    image_run "$1" "${image_arguments[@]}"
+    image_disk_check "$image_dir/$1-pci.disk" 40
+    image_disk_check "$image_dir/$1-mmio.disk" 24
 }

@@ -48,6 +48,7 @@ void section(const char *title)
 
 struct piommu_fault faults[MAX_FAULTS];
 unsigned int fault_count;
+enum piommu_fault_answer fault_answer = PIOMMU_FAULT_NOTE;
 
 enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault)
 {
@@ -56,7 +57,7 @@ enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault
         faults[fault_count] = *fault;
     }
     fault_count++;
-    return PIOMMU_FAULT_NOTE;
+    return fault_answer;
 }
 
 void collect_faults(struct piommu_instance *instance)

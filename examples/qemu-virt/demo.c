@@ -8,6 +8,7 @@
 
 #include "demo.h"
 #include "host.h"
+#include "sabotage.h"
 
 #include <piommu/virtio-iommu.h>
 
@@ -104,6 +105,8 @@ static void start(struct demo *demo)
     struct piommu_virtio_iommu_config place = {.pci = {.segment = 0, .bdf = demo->iommu_bdf}};
     struct piommu_instance_config config = {.name = "viommu0"};
     struct piommu_instance_info info;
+    struct sabotage registers;
+    const uint64_t rings = PIOMMU_VIRTIO_F_INDIRECT_DESC | PIOMMU_VIRTIO_F_EVENT_IDX;
 
     must(piommu_context_create(host_shim(), &context_config, &demo->context), "creating a context");
     must(piommu_instance_create(demo->context, piommu_virtio_iommu_backend(), &place, &config,
@@ -115,6 +118,9 @@ static void start(struct demo *demo)
           (unsigned long long)info.aperture.first, (unsigned long long)info.aperture.last,
           (unsigned long long)info.granule, info.write_only ? "yes" : "no",
           info.identity ? "yes" : "no");
+    must(sabotage_open(&registers, demo->iommu_bdf), "finding the registers of the IOMMU");
+    check((sabotage_offered(&registers) & rings & ~sabotage_accepted(&registers)) == 0,
+          "indirect descriptors and event indices are used, if it has them");
 }
 
 /* ---- Closed ---- */
@@ -400,7 +406,9 @@ int main(void)
     two_domains(&demo);
     identity(&demo);
     stage2();
+    exact_faults(&demo);
     disk_start(&demo);
+    recovery(&demo);
     disk_stop();
     disk_mmio(&demo);
     detach(&demo);

@@ -61,6 +61,9 @@ int summary(void);
 extern struct piommu_fault faults[MAX_FAULTS];
 extern unsigned int fault_count;
 
+/* What is answered to the next ones; PIOMMU_FAULT_NOTE to begin with. */
+extern enum piommu_fault_answer fault_answer;
+
 /* The context's fault callback. */
 enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault);
 /* Takes in what the IOMMU has reported since the last time, for as long as something comes. */
@@ -97,13 +100,21 @@ void unmap_and_sync(struct piommu_domain *domain, uint64_t iova, uint64_t size);
 
 /* Whether QEMU's option -append has this word. */
 bool told(const char *word);
-/* Whether a virtio device has the features of rings that QEMU's devices have, but for those that
- * this run was told to be absent. */
+/*
+ * Whether a disk has the features of rings that QEMU's have, but for those that this run was told
+ * to be absent.
+ */
 bool has_features(uint64_t features);
 /* By which ID the IOMMU knows the DMA of a PCI function. */
 uint32_t endpoint_of(struct demo *demo, uint16_t bdf);
 
 /* ---- Parts of the demo ---- */
+
+/* Each report that a refused DMA gives. */
+void exact_faults(struct demo *demo);
+
+/* Suspend and recovery, with the disk if there is one. */
+void recovery(struct demo *demo);
 
 /* A disk behind the IOMMU: the functions do nothing if the machine has none (demo-disk.c). */
 void disk_start(struct demo *demo);

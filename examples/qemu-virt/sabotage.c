@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * Numbers: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.7 (split virtqueues), 4.1.4
+ * (virtio over PCI), 5.13 (IOMMU device).
+ */
+
+#include "sabotage.h"
+
+#include "machine.h"
+
+#define CAPABILITY_VENDOR 0x09
+#define CAPABILITY_TYPE   3u
+#define CAPABILITY_BAR    4u
+#define CAPABILITY_OFFSET 8u
+#define CAPABILITY_FACTOR 16u
+
+#define TYPE_COMMON 1u
+#define TYPE_NOTIFY 2u
+#define TYPE_DEVICE 4u
+
+#define COMMON_DEVICE_FEATURE_SELECT 0u
+#define COMMON_DEVICE_FEATURE        4u
+#define COMMON_DRIVER_FEATURE_SELECT 8u
+#define COMMON_DRIVER_FEATURE        12u
+#define COMMON_STATUS                20u
+#define COMMON_QUEUE_SELECT          22u
+#define COMMON_QUEUE_SIZE            24u
+#define COMMON_QUEUE_NOTIFY          30u
+#define COMMON_QUEUE_DESCRIPTORS     32u
+#define COMMON_QUEUE_AVAILABLE       40u
+
+#define CONFIG_BYPASS 36u
+
+#define STATUS_NEEDS_RESET 0x40u
+
+#define REQUEST_QUEUE 0u
+#define EVENT_QUEUE   1u
+
+#define SHORT_REQUEST 2u /* a request's head alone has 4 bytes */
+#define SHORT_EVENT   8u /* a report has 24 */
+
+#define SECOND 1000000000ull
+
+/* A descriptor, and the ring of those that are available. */
+struct descriptor {
+    uint64_t address;
+    uint32_t length;
+    uint16_t flags;
+    uint16_t next;
+};
+
+struct available {
+    uint16_t flags;
+    uint16_t index;
+    uint16_t ring[];
+};
+
+struct queue {
+    uint16_t size;
+    volatile struct descriptor *descriptors;
+    volatile struct available *available;
+};
+
+int sabotage_open(struct sabotage *sabotage, uint16_t bdf)
+{
+    unsigned int offset = 0;
+
+    *sabotage = (struct sabotage){.common = 0};
+    while ((offset = machine_pci_capability(bdf, CAPABILITY_VENDOR, offset)) != 0) {
+        unsigned int bar = machine_pci_read(bdf, offset + CAPABILITY_BAR, 1);
+        uint64_t address, size;
+
+        if (machine_pci_bar(bdf, bar, &address, &size) != 0 || size == 0) {
+            continue;
+        }
+        address += machine_pci_read(bdf, offset + CAPABILITY_OFFSET, 4);
+        switch (machine_pci_read(bdf, offset + CAPABILITY_TYPE, 1)) {
+        case TYPE_COMMON:
+            sabotage->common = (uintptr_t)address;
+            break;
+        case TYPE_NOTIFY:
+            sabotage->notify = (uintptr_t)address;
+            sabotage->notify_multiplier = machine_pci_read(bdf, offset + CAPABILITY_FACTOR, 4);
+            break;
+        case TYPE_DEVICE:
+            sabotage->config = (uintptr_t)address;
+            break;
+        default:
+            break;
+        }
+    }
+    return sabotage->common != 0 && sabotage->notify != 0 && sabotage->config != 0 ? 0 : -1;
+}
+
+static uint64_t read_common(const struct sabotage *sabotage, unsigned int offset,
+                            unsigned int width)
+{
+    return machine_mmio_read(sabotage->common + offset, width);
+}
+
+/* An address is two registers. */
+static uint64_t read_address(const struct sabotage *sabotage, unsigned int offset)
+{
+    return read_common(sabotage, offset, 4) | read_common(sabotage, offset + 4, 4) << 32;
+}
+
+static struct queue select_queue(const struct sabotage *sabotage, uint16_t number)
+{
+    machine_mmio_write(sabotage->common + COMMON_QUEUE_SELECT, 2, number);
+    return (struct queue){
+        .size = (uint16_t)read_common(sabotage, COMMON_QUEUE_SIZE, 2),
+        .descriptors = (struct descriptor *)read_address(sabotage, COMMON_QUEUE_DESCRIPTORS),
+        .available = (struct available *)read_address(sabotage, COMMON_QUEUE_AVAILABLE),
+    };
+}
+
+/* Features are read half by half. */
+static uint64_t read_features(const struct sabotage *sabotage, unsigned int select,
+                              unsigned int features)
+{
+    uint64_t all = 0;
+
+    for (unsigned int i = 0; i < 2; i++) {
+        machine_mmio_write(sabotage->common + select, 4, i);
+        all |= read_common(sabotage, features, 4) << 32 * i;
+    }
+    return all;
+}
+
+uint64_t sabotage_offered(const struct sabotage *sabotage)
+{
+    return read_features(sabotage, COMMON_DEVICE_FEATURE_SELECT, COMMON_DEVICE_FEATURE);
+}
+
+uint64_t sabotage_accepted(const struct sabotage *sabotage)
+{
+    return read_features(sabotage, COMMON_DRIVER_FEATURE_SELECT, COMMON_DRIVER_FEATURE);
+}
+
+bool sabotage_is_broken(const struct sabotage *sabotage)
+{
+    uint64_t start = machine_now();
+
+    do {
+        if ((read_common(sabotage, COMMON_STATUS, 1) & STATUS_NEEDS_RESET) != 0) {
+            return true;
+        }
+    } while (machine_now() - start < SECOND);
+    return false;
+}
+
+bool sabotage_bypasses(const struct sabotage *sabotage)
+{
+    return machine_mmio_read(sabotage->config + CONFIG_BYPASS, 1) != 0;
+}
+
+void sabotage_short_request(const struct sabotage *sabotage)
+{
+    static uint8_t request[SHORT_REQUEST];
+    struct queue queue = select_queue(sabotage, REQUEST_QUEUE);
+    /* While no request is in flight every descriptor is free. */
+    uint16_t head = (uint16_t)(queue.size - 1);
+    uint16_t index = queue.available->index;
+
+    queue.descriptors[head].address = machine_physical(request);
+    queue.descriptors[head].length = sizeof(request);
+    queue.descriptors[head].flags = 0;
+    queue.available->ring[index % queue.size] = head;
+    machine_barrier();
+    queue.available->index = (uint16_t)(index + 1);
+    machine_barrier();
+    machine_mmio_write(sabotage->notify + sabotage->notify_multiplier *
+                                              read_common(sabotage, COMMON_QUEUE_NOTIFY, 2),
+                       2, REQUEST_QUEUE);
+}
+
+void sabotage_short_events(const struct sabotage *sabotage)
+{
+    struct queue queue = select_queue(sabotage, EVENT_QUEUE);
+
+    for (unsigned int i = 0; i < queue.size; i++) {
+        queue.descriptors[i].length = SHORT_EVENT;
+    }
+    machine_barrier();
+}
+
+void sabotage_reset(const struct sabotage *sabotage)
+{
+    machine_mmio_write(sabotage->common + COMMON_STATUS, 1, 0);
+    while (read_common(sabotage, COMMON_STATUS, 1) != 0) {
+    }
+}

@@ -19,17 +19,18 @@ for tool in qemu-system-aarch64 aarch64-linux-gnu-gcc ninja; do
     fi
 done
 
+edu=edu,dma_mask=0xffffffffffffffff
 test=$1
 case $test in
 build) image_build ;;
 # The checks can fail: without an IOMMU, and with one that the driver must not touch.
 no_iommu_fails)
-    image_run "$test" -M virt -device edu
+    image_run "$test" -M virt -device "$edu"
     [[ $image_failed -eq 1 ]] && grep -q '^FAIL finding a virtio-iommu' "$image_dir/$test.log"
     ;;
 unwilling_iommu_fails)
     # It demands ACCESS_PLATFORM, which the driver does not offer: it refuses FEATURES_OK.
-    image_run "$test" -M virt -device virtio-iommu-pci,iommu_platform=on -device edu
+    image_run "$test" -M virt -device virtio-iommu-pci,iommu_platform=on -device "$edu"
     [[ $image_failed -eq 1 ]] && grep -q '^FAIL starting the IOMMU' "$image_dir/$test.log"
     ;;
 *)

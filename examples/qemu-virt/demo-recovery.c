@@ -89,7 +89,7 @@ static void suspend(struct demo *demo, const struct sabotage *sabotage, struct g
     uint8_t *later = take_page();
     uint8_t *gone = take_page();
 
-    section("Suspended: the IOMMU forgets, and is told all again");
+    section("Suspended: the IOMMU loses its power, and is told all again");
     must(piommu_domain_map(demo->a, ONLY_A_IOVA, machine_physical(gone), PAGE,
                            PIOMMU_PROT_READ | PIOMMU_PROT_WRITE),
          "map");
@@ -102,7 +102,8 @@ static void suspend(struct demo *demo, const struct sabotage *sabotage, struct g
                            PIOMMU_PROT_READ | PIOMMU_PROT_WRITE),
          "map while it is suspended");
     unmap_and_sync(demo->a, ONLY_A_IOVA, PAGE);
-    sabotage_reset(sabotage);
+    sabotage_power_cycle(sabotage);
+    check(sabotage_bypasses(sabotage), "the power was off: the IOMMU is open to everybody");
     must(piommu_instance_resume(demo->instance), "resuming the IOMMU");
     check(state_of(demo) == PIOMMU_INSTANCE_RUNNING && !sabotage_bypasses(sabotage),
           "resumed: it is closed");
@@ -116,9 +117,9 @@ static void suspend(struct demo *demo, const struct sabotage *sabotage, struct g
 
 /* ---- Recovery ---- */
 
-/* The instance has failed. Nothing is reached until it is brought back. */
-static void recover(struct demo *demo, const struct sabotage *sabotage, struct grants *grants,
-                    const char *when)
+/* The instance has failed: nothing is reached until it is brought back. */
+static void is_closed(struct demo *demo, const struct sabotage *sabotage,
+                      const struct grants *grants)
 {
     check(state_of(demo) == PIOMMU_INSTANCE_FAILED &&
               piommu_domain_map(demo->a, LATER_IOVA, machine_physical(demo->page), PAGE,
@@ -127,8 +128,14 @@ static void recover(struct demo *demo, const struct sabotage *sabotage, struct g
     must(edu_dma_from_device(&demo->edu, 0, SHARED_IOVA, PROBE_SIZE), "a DMA of the device");
     check(is_filled(grants->shared, PAGE, UNTOUCHED) && !sabotage_bypasses(sabotage),
           "meanwhile it is closed: DMA to what is mapped does not arrive");
+}
+
+static void recover(struct demo *demo, const struct sabotage *sabotage, struct grants *grants,
+                    const char *when)
+{
     must(piommu_instance_recover(demo->instance), "recovering the IOMMU");
-    check(state_of(demo) == PIOMMU_INSTANCE_RUNNING, "recovered");
+    check(state_of(demo) == PIOMMU_INSTANCE_RUNNING && !sabotage_bypasses(sabotage),
+          "%s: it works, and is closed", when);
     all_is_back(demo, grants, when);
 }
 
@@ -147,7 +154,8 @@ static void broken_by_request(struct demo *demo, const struct sabotage *sabotage
                               PIOMMU_PROT_READ);
     check(error == -PIOMMU_EFAILED, "the next map fails: %s, after %u ms", piommu_strerror(error),
           (unsigned int)((machine_now() - start) / MILLISECOND));
-    recover(demo, sabotage, grants, "recovered from the request");
+    is_closed(demo, sabotage, grants);
+    recover(demo, sabotage, grants, "recovered");
 }
 
 static void broken_by_event(struct demo *demo, const struct sabotage *sabotage,
@@ -165,7 +173,10 @@ static void broken_by_event(struct demo *demo, const struct sabotage *sabotage,
     check(taken == -PIOMMU_EFAILED && more, "its handler is told, and that service is needed");
     check(piommu_instance_service(demo->instance, MAX_FAULTS) == -PIOMMU_EFAILED,
           "which resets it");
-    recover(demo, sabotage, grants, "recovered from the fault");
+    is_closed(demo, sabotage, grants);
+    sabotage_power_cycle(sabotage);
+    check(sabotage_bypasses(sabotage), "somebody has switched it off and on: it is open");
+    recover(demo, sabotage, grants, "recovered again");
     load_device(demo, grants->shared, SHARED_IOVA);
     check(write_is_refused(demo, LATER_IOVA, demo->page) && fault_seen(demo->endpoint, LATER_IOVA),
           "and faults are reported again");

@@ -33,7 +33,11 @@
 
 #define CONFIG_BYPASS 36u
 
+#define STATUS_FEATURES_OK 0x0bu /* with ACKNOWLEDGE and DRIVER, which come before */
 #define STATUS_NEEDS_RESET 0x40u
+
+#define FEATURE_BYPASS_CONFIG (1u << 6)
+#define FEATURE_VERSION_1     (1u << 0) /* of the upper half */
 
 #define REQUEST_QUEUE 0u
 #define EVENT_QUEUE   1u
@@ -186,9 +190,26 @@ void sabotage_short_events(const struct sabotage *sabotage)
     machine_barrier();
 }
 
-void sabotage_reset(const struct sabotage *sabotage)
+static void set_features(const struct sabotage *sabotage, unsigned int half, uint32_t features)
+{
+    machine_mmio_write(sabotage->common + COMMON_DRIVER_FEATURE_SELECT, 4, half);
+    machine_mmio_write(sabotage->common + COMMON_DRIVER_FEATURE, 4, features);
+}
+
+static void reset(const struct sabotage *sabotage)
 {
     machine_mmio_write(sabotage->common + COMMON_STATUS, 1, 0);
     while (read_common(sabotage, COMMON_STATUS, 1) != 0) {
     }
+}
+
+void sabotage_power_cycle(const struct sabotage *sabotage)
+{
+    /* A reset leaves it closed, if it is. It can be opened by who has agreed on this feature. */
+    reset(sabotage);
+    set_features(sabotage, 0, FEATURE_BYPASS_CONFIG);
+    set_features(sabotage, 1, FEATURE_VERSION_1);
+    machine_mmio_write(sabotage->common + COMMON_STATUS, 1, STATUS_FEATURES_OK);
+    machine_mmio_write(sabotage->config + CONFIG_BYPASS, 1, 1);
+    reset(sabotage);
 }

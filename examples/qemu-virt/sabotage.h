@@ -37,7 +37,7 @@ void sabotage_short_request(const struct sabotage *sabotage);
 /* Makes all buffers in the event queue shorter than a report: the next fault breaks the device. */
 void sabotage_short_events(const struct sabotage *sabotage);
 
-/* Makes the device forget what it was told, as far as a reset does. */
-void sabotage_reset(const struct sabotage *sabotage);
+/* Leaves the device as it is when its power has come back: reset, and open to everybody. */
+void sabotage_power_cycle(const struct sabotage *sabotage);
 
 #endif

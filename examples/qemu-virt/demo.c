@@ -103,7 +103,8 @@ static void start(struct demo *demo)
 {
     struct piommu_context_config context_config = {.fault = on_fault};
     struct piommu_virtio_iommu_config place = {.pci = {.segment = 0, .bdf = demo->iommu_bdf}};
-    struct piommu_instance_config config = {.name = "viommu0"};
+    /* The IOMMU is another program's thread: more patience than hardware needs. */
+    struct piommu_instance_config config = {.name = "viommu0", .timeout = 2000000000};
     struct piommu_instance_info info;
     struct sabotage registers;
     const uint64_t rings = PIOMMU_VIRTIO_F_INDIRECT_DESC | PIOMMU_VIRTIO_F_EVENT_IDX;

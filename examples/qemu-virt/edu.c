@@ -23,8 +23,10 @@
 /* Where the buffer is in the device's own address space. */
 #define EDU_BUFFER 0x40000u
 
-/* A copy takes 100 ms of the virtual clock. */
-#define EDU_TIMEOUT ((uint64_t)1000000000)
+/* A copy takes 100 ms, if QEMU gets the CPU; others may want it, too. */
+#define EDU_TIMEOUT ((uint64_t)20000000000)
+/* QEMU cannot run its timers while it answers for a register: it is asked at intervals. */
+#define EDU_INTERVAL ((uint64_t)200000)
 
 int edu_start(struct edu *edu, uint16_t bdf)
 {
@@ -62,6 +64,7 @@ static int wait_until_idle(const struct edu *edu)
         if (machine_now() - start > EDU_TIMEOUT) {
             return -1;
         }
+        machine_delay(EDU_INTERVAL);
     }
     return 0;
 }

@@ -40,7 +40,7 @@ void edu_stop(struct edu *edu);
  * size.
  *
  * Returns 0 when the device says that it is done; -1 if the range leaves the buffer (nothing was
- * started) or the device was not done after a second. The device does not know whether memory took
+ * started) or the device was not done after 20 s. The device does not know whether memory took
  * or gave the data: after a DMA that an IOMMU blocked these return 0 too, so compare the data.
  *
  * QEMU's default is a device with 28 address bits, which silently drops the bits above. Give it

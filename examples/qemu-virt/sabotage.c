@@ -45,7 +45,8 @@
 #define SHORT_REQUEST 2u /* a request's head alone has 4 bytes */
 #define SHORT_EVENT   8u /* a report has 24 */
 
-#define SECOND 1000000000ull
+#define PATIENCE 20000000000ull
+#define INTERVAL 1000000ull
 
 /* A descriptor, and the ring of those that are available. */
 struct descriptor {
@@ -151,7 +152,8 @@ bool sabotage_is_broken(const struct sabotage *sabotage)
         if ((read_common(sabotage, COMMON_STATUS, 1) & STATUS_NEEDS_RESET) != 0) {
             return true;
         }
-    } while (machine_now() - start < SECOND);
+        machine_delay(INTERVAL);
+    } while (machine_now() - start < PATIENCE);
     return false;
 }
 

@@ -25,7 +25,7 @@ int sabotage_open(struct sabotage *sabotage, uint16_t bdf);
 uint64_t sabotage_offered(const struct sabotage *sabotage);
 uint64_t sabotage_accepted(const struct sabotage *sabotage);
 
-/* Whether the device says that it is broken: it does within a second, if at all. */
+/* Whether the device says that it is broken; waits until it does, but not for ever. */
 bool sabotage_is_broken(const struct sabotage *sabotage);
 
 /* Whether endpoints in no domain reach memory. */

@@ -24,8 +24,9 @@
 #define BLK_QUEUE      0u
 #define BLK_QUEUE_SIZE 64u
 
-/* In virtual time, which stands still while a debugger has the machine. */
-#define BLK_TIMEOUT 5000000000ull
+/* The device is another program's thread, which may have to wait for a CPU. */
+#define BLK_TIMEOUT  20000000000ull
+#define BLK_INTERVAL 50000ull /* of polling: the device's work is not disturbed all the time */
 
 struct blk_header {
     uint32_t type;
@@ -235,11 +236,15 @@ static int take_all(struct blk *blk, int *result)
     return taken;
 }
 
-/* Waits until the device has something to say. With polling that may be at once. */
+/* Waits until the device may have something to say. */
 static int wait(struct blk *blk, uint64_t deadline)
 {
     if (blk->interrupt.wait == NULL) {
-        return now(blk) < deadline ? 0 : -PIOMMU_ETIMEDOUT;
+        uint64_t begin = now(blk);
+
+        while (now(blk) - begin < BLK_INTERVAL) {
+        }
+        return begin < deadline ? 0 : -PIOMMU_ETIMEDOUT;
     }
     if (!blk->interrupt.wait(blk->interrupt.context, deadline)) {
         return -PIOMMU_ETIMEDOUT;

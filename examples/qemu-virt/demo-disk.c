@@ -22,7 +22,8 @@
 #define BUFFER_OFFSET   1024u /* so that requests cross pages */
 #define REQUEST_SECTORS 4u
 #define MOST_SECTORS    16u
-#define TARGET_SECTOR   64u /* where copies go: the sectors before are not changed */
+#define REQUEST_TIME    50000000ull /* in which a request has always been answered */
+#define TARGET_SECTOR   64u         /* where copies go: the sectors before are not changed */
 
 struct disk {
     struct blk blk;
@@ -301,6 +302,28 @@ void disk_goes_on(const char *when)
 {
     if (disk.started) {
         check(copy(&disk, MOST_SECTORS / 2), "%s: the disk goes on with the next sectors", when);
+    }
+}
+
+void disk_stumbles(void)
+{
+    const struct piommu_virtio_buffer piece = {.physical = BUFFER_IOVA, .size = BLK_SECTOR_SIZE};
+
+    if (!disk.started) {
+        return;
+    }
+    forget(&disk);
+    must(blk_submit(&disk.blk, BLK_READ, 0, &piece, 1), "a request");
+    piommu_virtqueue_kick(disk.blk.queue);
+    machine_delay(REQUEST_TIME);
+    check(is_filled(disk.pages[0], PAGE, UNTOUCHED),
+          "meanwhile a disk that is told to read writes nothing to memory");
+}
+
+void disk_restart(void)
+{
+    if (disk.started) {
+        must(blk_restart(&disk.blk), "restarting the disk");
     }
 }
 

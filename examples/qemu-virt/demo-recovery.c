@@ -136,6 +136,7 @@ static void recover(struct demo *demo, const struct sabotage *sabotage, struct g
     must(piommu_instance_recover(demo->instance), "recovering the IOMMU");
     check(state_of(demo) == PIOMMU_INSTANCE_RUNNING && !sabotage_bypasses(sabotage),
           "%s: it works, and is closed", when);
+    disk_restart();
     all_is_back(demo, grants, when);
 }
 
@@ -155,6 +156,7 @@ static void broken_by_request(struct demo *demo, const struct sabotage *sabotage
     check(error == -PIOMMU_EFAILED, "the next map fails: %s, after %u ms", piommu_strerror(error),
           (unsigned int)((machine_now() - start) / MILLISECOND));
     is_closed(demo, sabotage, grants);
+    disk_stumbles();
     recover(demo, sabotage, grants, "recovered");
 }
 

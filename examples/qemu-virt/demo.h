@@ -119,6 +119,9 @@ void recovery(struct demo *demo);
 /* A disk behind the IOMMU: the functions do nothing if the machine has none (demo-disk.c). */
 void disk_start(struct demo *demo);
 void disk_goes_on(const char *when);
+/* Gives it a request while it cannot reach any memory; disk_restart has to follow when it can. */
+void disk_stumbles(void);
+void disk_restart(void);
 void disk_stop(void);
 /* Another one behind virtio-mmio, if the machine has it. */
 void disk_mmio(struct demo *demo);

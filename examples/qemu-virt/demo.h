@@ -94,6 +94,7 @@ bool write_arrives(struct demo *demo, uint64_t iova, uint8_t *page);
 
 /* Maps PAGES scattered pages at contiguous IOVAs, for reading and writing. */
 void map_scattered(struct piommu_domain *domain, uint64_t iova, uint8_t **pages);
+/* (With -append forget-sync it does not sync, and the checks must notice.) */
 void unmap_and_sync(struct piommu_domain *domain, uint64_t iova, uint64_t size);
 
 /* ---- The machine, as this run was told that it is (demo.c) ---- */

@@ -23,7 +23,12 @@ edu=edu,dma_mask=0xffffffffffffffff
 test=$1
 case $test in
 build) image_build ;;
-# The checks can fail: without an IOMMU, and with one that the driver must not touch.
+# The checks can fail: with a program that forgets to sync, without an IOMMU, and with one that the driver must
+# not touch.
+forgotten_sync_fails)
+    image_run "$test" -M virt -device virtio-iommu-pci -device "$edu" -append forget-sync
+    [[ $image_failed -gt 1 ]] && grep -q '^FAIL after: DMA to IOVA .* does not arrive' "$image_dir/$test.log"
+    ;;
 no_iommu_fails)
     image_run "$test" -M virt -device "$edu"
     [[ $image_failed -eq 1 ]] && grep -q '^FAIL finding a virtio-iommu' "$image_dir/$test.log"

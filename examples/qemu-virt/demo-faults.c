@@ -127,12 +127,8 @@ void exact_faults(struct demo *demo)
     uint8_t *read_only = take_page();
 
     section("Faults, to the last report");
-    must(piommu_domain_map(demo->a, SHARED_IOVA, machine_physical(page), PAGE,
-                           PIOMMU_PROT_READ | PIOMMU_PROT_WRITE),
-         "map");
-    must(piommu_domain_map(demo->a, READ_ONLY_IOVA, machine_physical(read_only), PAGE,
-                           PIOMMU_PROT_READ),
-         "map read-only");
+    map_page(demo->a, SHARED_IOVA, page, PIOMMU_PROT_READ | PIOMMU_PROT_WRITE);
+    map_page(demo->a, READ_ONLY_IOVA, read_only, PIOMMU_PROT_READ);
     exact(demo, page, read_only);
     storm(demo);
     interrupt(demo);

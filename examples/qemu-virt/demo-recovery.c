@@ -36,14 +36,10 @@ static void grant(struct demo *demo, struct grants *grants)
     grants->read_only = take_page();
     grants->other = take_page();
     take_scattered(grants->scattered, PAGES);
-    must(piommu_domain_map(demo->a, SHARED_IOVA, machine_physical(grants->shared), PAGE, prot),
-         "map in A");
-    must(piommu_domain_map(demo->a, READ_ONLY_IOVA, machine_physical(grants->read_only), PAGE,
-                           PIOMMU_PROT_READ),
-         "map read-only in A");
+    map_page(demo->a, SHARED_IOVA, grants->shared, prot);
+    map_page(demo->a, READ_ONLY_IOVA, grants->read_only, PIOMMU_PROT_READ);
     map_scattered(demo->a, SOURCE_IOVA, grants->scattered);
-    must(piommu_domain_map(demo->b, SHARED_IOVA, machine_physical(grants->other), PAGE, prot),
-         "map in B");
+    map_page(demo->b, SHARED_IOVA, grants->other, prot);
 }
 
 static void revoke(struct demo *demo, struct grants *grants)
@@ -90,17 +86,13 @@ static void suspend(struct demo *demo, const struct sabotage *sabotage, struct g
     uint8_t *gone = take_page();
 
     section("Suspended: the IOMMU loses its power, and is told all again");
-    must(piommu_domain_map(demo->a, ONLY_A_IOVA, machine_physical(gone), PAGE,
-                           PIOMMU_PROT_READ | PIOMMU_PROT_WRITE),
-         "map");
+    map_page(demo->a, ONLY_A_IOVA, gone, PIOMMU_PROT_READ | PIOMMU_PROT_WRITE);
     load_device(demo, grants->shared, SHARED_IOVA);
     must(piommu_instance_suspend(demo->instance), "suspending the IOMMU");
     must(edu_dma_from_device(&demo->edu, 0, SHARED_IOVA, PROBE_SIZE), "a DMA of the device");
     check(state_of(demo) == PIOMMU_INSTANCE_SUSPENDED && is_filled(grants->shared, PAGE, UNTOUCHED),
           "suspended: DMA to what is mapped does not arrive");
-    must(piommu_domain_map(demo->a, LATER_IOVA, machine_physical(later), PAGE,
-                           PIOMMU_PROT_READ | PIOMMU_PROT_WRITE),
-         "map while it is suspended");
+    map_page(demo->a, LATER_IOVA, later, PIOMMU_PROT_READ | PIOMMU_PROT_WRITE);
     unmap_and_sync(demo->a, ONLY_A_IOVA, PAGE);
     sabotage_power_cycle(sabotage);
     check(sabotage_bypasses(sabotage), "the power was off: the IOMMU is open to everybody");

@@ -175,6 +175,11 @@ bool write_arrives(struct demo *demo, uint64_t iova, uint8_t *page)
     return arrived;
 }
 
+void map_page(struct piommu_domain *domain, uint64_t iova, const uint8_t *page, piommu_prot prot)
+{
+    must(piommu_domain_map(domain, iova, machine_physical(page), PAGE, prot), "mapping a page");
+}
+
 void unmap_and_sync(struct piommu_domain *domain, uint64_t iova, uint64_t size)
 {
     struct piommu_gather gather;

@@ -237,11 +237,8 @@ static void read_only(struct demo *demo)
     uint8_t *copy = take_page();
 
     section("Read-only: the device may read, not write");
-    must(piommu_domain_map(demo->a, READ_ONLY_IOVA, machine_physical(page), PAGE, PIOMMU_PROT_READ),
-         "mapping read-only");
-    must(piommu_domain_map(demo->a, SHARED_IOVA, machine_physical(copy), PAGE,
-                           PIOMMU_PROT_READ | PIOMMU_PROT_WRITE),
-         "mapping read-write");
+    map_page(demo->a, READ_ONLY_IOVA, page, PIOMMU_PROT_READ);
+    map_page(demo->a, SHARED_IOVA, copy, PIOMMU_PROT_READ | PIOMMU_PROT_WRITE);
     load_device(demo, page, READ_ONLY_IOVA);
     check(write_arrives(demo, SHARED_IOVA, copy), "reading IOVA 0x%llx works",
           (unsigned long long)READ_ONLY_IOVA);
@@ -298,9 +295,9 @@ static void two_domains(struct demo *demo)
     uint8_t *only_a = take_page();
 
     section("Two domains: the device moves, and reaches only what its domain holds");
-    must(piommu_domain_map(demo->a, SHARED_IOVA, machine_physical(page_a), PAGE, prot), "map in A");
-    must(piommu_domain_map(demo->a, ONLY_A_IOVA, machine_physical(only_a), PAGE, prot), "map in A");
-    must(piommu_domain_map(demo->b, SHARED_IOVA, machine_physical(page_b), PAGE, prot), "map in B");
+    map_page(demo->a, SHARED_IOVA, page_a, prot);
+    map_page(demo->a, ONLY_A_IOVA, only_a, prot);
+    map_page(demo->b, SHARED_IOVA, page_b, prot);
     load_device(demo, page_a, SHARED_IOVA);
     check(write_arrives(demo, SHARED_IOVA, page_a) && is_filled(page_b, PAGE, UNTOUCHED),
           "in A: IOVA 0x%llx is physical 0x%llx", (unsigned long long)SHARED_IOVA,
@@ -359,7 +356,7 @@ static void detach(struct demo *demo)
     const piommu_prot prot = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE;
 
     section("Detach closes again; everything is given back");
-    must(piommu_domain_map(demo->a, SHARED_IOVA, machine_physical(demo->page), PAGE, prot), "map");
+    map_page(demo->a, SHARED_IOVA, demo->page, prot);
     load_device(demo, demo->page, SHARED_IOVA);
     check(write_arrives(demo, SHARED_IOVA, demo->page), "attached: DMA to IOVA 0x%llx arrives",
           (unsigned long long)SHARED_IOVA);

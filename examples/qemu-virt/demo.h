@@ -92,6 +92,7 @@ bool write_is_refused(struct demo *demo, uint64_t iova, const uint8_t *page);
  */
 bool write_arrives(struct demo *demo, uint64_t iova, uint8_t *page);
 
+void map_page(struct piommu_domain *domain, uint64_t iova, const uint8_t *page, piommu_prot prot);
 /* Maps PAGES scattered pages at contiguous IOVAs, for reading and writing. */
 void map_scattered(struct piommu_domain *domain, uint64_t iova, uint8_t **pages);
 /* (With -append forget-sync it does not sync, and the checks must notice.) */

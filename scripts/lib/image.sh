@@ -86,12 +86,12 @@ image_configure()
         -device "virtio-blk-device,drive=mmio$ring" -append "${told# }")
 }
 
-# sectors WORD COUNT: so many sectors of a disk, each with its number behind the word.
+# sectors WORD FIRST END: sectors of a disk, from the first to before the end, each with its number behind the word.
 sectors()
 {
     local i
 
-    for ((i = 0; i < $2; i++)); do
+    for ((i = $2; i < $3; i++)); do
         printf '%-512s' "$1 $i"
     done
 }
@@ -103,9 +103,9 @@ image_disk_check()
     local found expected
 
     expected=$({
-        sectors sector 64
-        sectors Sector "$2"
-        sectors sector 128 | tail -c $(((64 - $2) * 512))
+        sectors sector 0 64
+        sectors Sector 0 "$2"
+        sectors sector $((64 + $2)) 128
     } | sha256sum)
     found=$(sha256sum <"$1")
     if [[ $found == "$expected" ]]; then
@@ -150,7 +150,7 @@ image_run_configured()
     local image_arguments=()
 
     image_configure "$@"
-    sectors sector 128 | tee "$image_dir/$1-mmio.disk" >"$image_dir/$1-pci.disk"
+    sectors sector 0 128 | tee "$image_dir/$1-mmio.disk" >"$image_dir/$1-pci.disk"
     image_run "$1" "${image_arguments[@]}"
     image_disk_check "$image_dir/$1-pci.disk" 64
     image_disk_check "$image_dir/$1-mmio.disk" 24

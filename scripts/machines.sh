@@ -27,6 +27,6 @@ while read -r status line; do
 done < <(printf '%s\n' "${machines[@]}" | xargs -P 2 -I NAME bash -c '
     line=$(tests/system/run-image.sh NAME 2>&1) && status=0 || status=$?
     line=$(tail -n 1 <<<"$line")
-    echo "$status ${line:-NAME: no output}"')
+    echo "$status NAME: ${line#NAME: }"')
 echo "machines: ${#machines[@]} tried, $failed failed"
 [[ $failed -eq 0 ]]

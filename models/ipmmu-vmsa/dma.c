@@ -36,12 +36,6 @@ static bool overlaps(uint64_t first, uint64_t last, uint64_t other_first, uint64
     return first <= other_last && other_first <= last;
 }
 
-static bool is_set(const struct model_unit *unit, enum piommu_ipmmu_model_register which,
-                   unsigned int n, uint32_t bit)
-{
-    return (unit->context_registers[which][n] & bit) != 0;
-}
-
 /* ---- forgetting ---- */
 
 static void drop_leaves(struct model_tlb *tlb, unsigned int context, uint64_t entered_until)
@@ -187,11 +181,6 @@ static void keep_pointer(struct model_tlb *tlb, const struct model_pointer *poin
             piommu_ipmmu_model_grow_(tlb->pointers, &tlb->pointer_room, sizeof(*tlb->pointers));
     }
     tlb->pointers[tlb->pointer_count++] = *pointer;
-}
-
-static bool cache_is_off(const struct model_unit *unit)
-{
-    return !unit->is_root && (unit->imsctlr & IMSCTLR_DISCACHE) == IMSCTLR_DISCACHE;
 }
 
 static void learn(struct piommu_ipmmu_model *model, struct model_unit *unit, unsigned int micro_tlb,
@@ -445,13 +434,6 @@ static void pass_or_abort(enum piommu_ipmmu_model_disabled reading, uint64_t iov
         answer->verdict = PIOMMU_IPMMU_MODEL_BYPASSED;
         answer->physical = iova;
     }
-}
-
-static unsigned int selected_context(const struct piommu_ipmmu_model *model, uint32_t imuctr)
-{
-    uint32_t mask = model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN4 ? 0x1f : 0xf;
-
-    return imuctr >> IMUCTR_TTSEL_SHIFT & mask;
 }
 
 static void find(const struct piommu_ipmmu_model *model, const struct model_unit *unit,

@@ -117,6 +117,27 @@ struct piommu_ipmmu_model {
     size_t recording_room;
 };
 
+/* Is a bit of a context register set? */
+static inline bool is_set(const struct model_unit *unit, enum piommu_ipmmu_model_register which,
+                          unsigned int n, uint32_t bit)
+{
+    return (unit->context_registers[which][n] & bit) != 0;
+}
+
+/* TTSEL. */
+static inline unsigned int selected_context(const struct piommu_ipmmu_model *model, uint32_t imuctr)
+{
+    uint32_t mask = model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN4 ? 0x1f : 0xf;
+
+    return imuctr >> IMUCTR_TTSEL_SHIFT & mask;
+}
+
+/* Was the TLB of a cache unit switched off? */
+static inline bool cache_is_off(const struct model_unit *unit)
+{
+    return !unit->is_root && (unit->imsctlr & IMSCTLR_DISCACHE) == IMSCTLR_DISCACHE;
+}
+
 /* Notes that a rule was broken. */
 void piommu_ipmmu_model_violation_(struct piommu_ipmmu_model *model,
                                    enum piommu_ipmmu_model_rule rule, const char *format, ...)

@@ -115,12 +115,6 @@ static struct model_unit *root_of(struct piommu_ipmmu_model *model, const struct
 
 /* ---- setup ---- */
 
-static bool is_set(const struct model_unit *unit, enum piommu_ipmmu_model_register which,
-                   unsigned int n, uint32_t bit)
-{
-    return (unit->context_registers[which][n] & bit) != 0;
-}
-
 static uint64_t table_base(const struct model_unit *root, unsigned int context)
 {
     uint64_t low = root->context_registers[PIOMMU_IPMMU_MODEL_IMTTLBR0][context] & BITS(31, 12);
@@ -390,13 +384,6 @@ static uint32_t allow(struct piommu_ipmmu_model *model, const struct model_unit 
 static bool has_micro_tlbs(const struct piommu_ipmmu_model *model, const struct model_unit *unit)
 {
     return !unit->is_root || model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN2;
-}
-
-static unsigned int selected_context(const struct piommu_ipmmu_model *model, uint32_t imuctr)
-{
-    uint32_t mask = model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN4 ? 0x1f : 0xf;
-
-    return imuctr >> IMUCTR_TTSEL_SHIFT & mask;
 }
 
 /* A context goes off in a unit, and with a root in all its caches: is a master using it? */

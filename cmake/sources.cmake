@@ -101,5 +101,6 @@ set(PIOMMU_SOURCES_MODELS
   models/ipmmu-vmsa/dma.c
   models/ipmmu-vmsa/model.c
   models/ipmmu-vmsa/registers.c
+  models/ipmmu-vmsa/setup.c
   models/lpae-walker/walker.c
 )

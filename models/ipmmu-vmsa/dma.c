@@ -347,30 +347,45 @@ static void take_leaf(const struct piommu_walker_regime *regime,
     };
 }
 
-static void walk(const struct piommu_ipmmu_model *model, const struct model_unit *root,
-                 uint64_t input, const struct piommu_walker_access *access, struct answer *answer)
+/* Which tables translate an address, and as what input of theirs. */
+static const struct piommu_walker_regime *half_of(const struct model_regimes *regimes,
+                                                  uint64_t iova, uint64_t *input)
 {
-    const struct model_pointer *pointer = deepest_pointer(&root->tlb[answer->context], input);
-    struct piommu_walker_regime regime;
+    *input = iova;
+    if (regimes->has_upper && iova >> (MODEL_ADDRESS_BITS - 1) == 1) {
+        *input |= ~UINT64_C(0) << MODEL_ADDRESS_BITS;
+        return &regimes->upper;
+    }
+    return &regimes->lower;
+}
+
+static void walk(const struct piommu_ipmmu_model *model, const struct model_unit *root,
+                 uint64_t iova, const struct piommu_walker_access *access, struct answer *answer)
+{
+    const struct model_pointer *pointer = deepest_pointer(&root->tlb[answer->context], iova);
+    const struct piommu_walker_regime *regime;
+    struct model_regimes regimes;
     struct piommu_walker_result result;
     uint64_t learned = model->now;
+    uint64_t input;
     int insecure;
 
     answer->source = SOURCE_WALK;
-    if (piommu_ipmmu_model_setup_(model, root, answer->context, &regime) != NULL) {
+    if (piommu_ipmmu_model_setup_(model, root, answer->context, &regimes) != NULL) {
         answer->status = status_of(IMSTR_TF, 1, model->readings.translation_code);
         return;
     }
+    regime = half_of(&regimes, iova, &input);
     if (pointer != NULL) {
-        piommu_walker_translate_from(&regime, &model->memory, input, access, &pointer->position,
+        piommu_walker_translate_from(regime, &model->memory, input, access, &pointer->position,
                                      &result);
-        if (!is_fresh(model, &regime, input, access, &result)) {
+        if (!is_fresh(model, regime, input, access, &result)) {
             learned = pointer->learned;
         }
     } else {
-        piommu_walker_translate(&regime, &model->memory, input, access, &result);
+        piommu_walker_translate(regime, &model->memory, input, access, &result);
     }
-    insecure = take_tables(&regime, &result, input, learned, answer);
+    insecure = take_tables(regime, &result, iova, learned, answer);
     if (insecure >= 0) {
         answer->status = status_of(IMSTR_PF, insecure, 5);
         return;
@@ -378,7 +393,7 @@ static void walk(const struct piommu_ipmmu_model *model, const struct model_unit
     answer->status = fault_status(model, &result);
     if (result.fault == PIOMMU_WALKER_FAULT_NONE ||
         result.fault == PIOMMU_WALKER_FAULT_PERMISSION) {
-        take_leaf(&regime, &result, input, learned, answer);
+        take_leaf(regime, &result, iova, learned, answer);
     }
     if (result.fault == PIOMMU_WALKER_FAULT_NONE) {
         answer->verdict = PIOMMU_IPMMU_MODEL_TRANSLATED;
@@ -561,10 +576,11 @@ struct prefetch {
     unsigned int micro_tlb;
 };
 
-static void prefetch_one(const struct prefetch *prefetch, uint64_t iova)
+static void prefetch_one(const struct prefetch *prefetch, uint64_t input)
 {
     static const struct piommu_walker_access nothing = {.privileged = true};
     struct model_unit *unit = &prefetch->model->units[prefetch->unit];
+    uint64_t iova = input & ((UINT64_C(1) << MODEL_ADDRESS_BITS) - 1);
     struct answer answer;
 
     find(prefetch->model, unit, prefetch->micro_tlb, iova, &nothing, &answer);
@@ -585,11 +601,19 @@ static bool prefetch_link(void *ctx, const struct piommu_walker_link *link)
     return true;
 }
 
+static void prefetch_half(struct prefetch *prefetch, const struct piommu_walker_regime *regime)
+{
+    const struct piommu_walker_memory *memory = &prefetch->model->memory;
+
+    piommu_walker_for_each_link(regime, memory, prefetch_link, prefetch);
+    piommu_walker_for_each_leaf(regime, memory, prefetch_leaf, prefetch);
+}
+
 void piommu_ipmmu_model_prefetch(struct piommu_ipmmu_model *model, size_t number,
                                  unsigned int micro_tlb)
 {
     struct prefetch prefetch = {model, number, micro_tlb};
-    struct piommu_walker_regime regime;
+    struct model_regimes regimes;
     uint32_t imuctr;
     unsigned int context;
 
@@ -597,12 +621,14 @@ void piommu_ipmmu_model_prefetch(struct piommu_ipmmu_model *model, size_t number
     imuctr = model->units[number].imuctr[micro_tlb];
     context = selected_context(model, imuctr);
     if ((imuctr & IMUCTR_MMUEN) == 0 || context >= model->units[number].is.contexts ||
-        !piommu_ipmmu_model_regime(model, model->units[number].is.root, context, &regime)) {
+        !piommu_ipmmu_model_regimes_(model, model->units[number].is.root, context, &regimes)) {
         return;
     }
     model->now++;
-    piommu_walker_for_each_link(&regime, &model->memory, prefetch_link, &prefetch);
-    piommu_walker_for_each_leaf(&regime, &model->memory, prefetch_leaf, &prefetch);
+    prefetch_half(&prefetch, &regimes.lower);
+    if (regimes.has_upper) {
+        prefetch_half(&prefetch, &regimes.upper);
+    }
 }
 
 /* ---- looking inside ---- */
@@ -661,11 +687,16 @@ bool piommu_ipmmu_model_leaf_reaches(const struct piommu_ipmmu_model *model, uin
     return false;
 }
 
+static bool root_overlaps(const struct piommu_walker_regime *regime, uint64_t first, uint64_t last)
+{
+    return overlaps(first, last, regime->root, regime->root + piommu_walker_root_size(regime) - 1);
+}
+
 static bool context_reaches(const struct piommu_ipmmu_model *model, size_t root,
                             unsigned int context, uint64_t first, uint64_t last)
 {
     const struct model_tlb *tlb = &model->units[root].tlb[context];
-    struct piommu_walker_regime regime;
+    struct model_regimes regimes;
 
     for (size_t i = 0; i < tlb->pointer_count; i++) {
         uint64_t table = tlb->pointers[i].position.table;
@@ -674,8 +705,9 @@ static bool context_reaches(const struct piommu_ipmmu_model *model, size_t root,
             return true;
         }
     }
-    return piommu_ipmmu_model_regime(model, root, context, &regime) &&
-           overlaps(regime.root, regime.root + piommu_walker_root_size(&regime) - 1, first, last);
+    return piommu_ipmmu_model_regimes_(model, root, context, &regimes) &&
+           (root_overlaps(&regimes.lower, first, last) ||
+            (regimes.has_upper && root_overlaps(&regimes.upper, first, last)));
 }
 
 bool piommu_ipmmu_model_table_reaches(const struct piommu_ipmmu_model *model, uint64_t physical,

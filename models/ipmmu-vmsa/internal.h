@@ -30,6 +30,11 @@
 #define MODEL_MESSAGE_SIZE  160
 #define MODEL_LARGEST_SPACE 0x20000u
 
+/* Masters have addresses of so many bits; of 64-bit stage 1, the top one selects the half. */
+#define MODEL_ADDRESS_BITS 40
+
+#define BITS(high, low) ((UINT32_MAX >> (31 - (high))) & (UINT32_MAX << (low)))
+
 /* A leaf in a TLB. */
 struct model_leaf {
     unsigned int context;
@@ -86,6 +91,13 @@ struct model_unit {
     bool interrupt;
     struct piommu_ipmmu_model_counters counters;
     uint64_t writes[PIOMMU_IPMMU_MODEL_REGISTERS];
+};
+
+/* How the tables of a context are walked: that of IMTTLBR0, and that of IMTTLBR1. */
+struct model_regimes {
+    struct piommu_walker_regime lower;
+    struct piommu_walker_regime upper;
+    bool has_upper;
 };
 
 /* What lies at an offset. */
@@ -152,10 +164,13 @@ void piommu_ipmmu_model_reset_unit_(struct piommu_ipmmu_model *model, struct mod
 /* Looks at the interrupt line again after IMSTR or IMCTR of a root has changed. */
 void piommu_ipmmu_model_update_interrupt_(struct model_unit *root);
 
-/* Why the root's context cannot be used as it is set up; NULL and *regime if it can. */
+/* Why the root's context cannot be used as it is set up; NULL and *regimes if it can. */
 const char *piommu_ipmmu_model_setup_(const struct piommu_ipmmu_model *model,
                                       const struct model_unit *root, unsigned int context,
-                                      struct piommu_walker_regime *regime);
+                                      struct model_regimes *regimes);
+/* The same, if the context is enabled. */
+bool piommu_ipmmu_model_regimes_(const struct piommu_ipmmu_model *model, size_t root,
+                                 unsigned int context, struct model_regimes *regimes);
 void piommu_ipmmu_model_set_status_(struct piommu_ipmmu_model *model, struct model_unit *root,
                                     unsigned int context, uint32_t status, uint64_t address);
 

@@ -45,6 +45,7 @@ enum variant {
     VARIANT_MULTIPLE_HITS,
     VARIANT_WALKS_NOT_KEPT,
     VARIANT_STAGE2_START,
+    VARIANT_UPPER_HALF_FAULTS,
     VARIANT_S2PTE_FOR_ALL,
     VARIANT_ALL,
 };
@@ -71,6 +72,7 @@ static const char *const variant_names[] = {
     [VARIANT_MULTIPLE_HITS] = "multiple hits fault",
     [VARIANT_WALKS_NOT_KEPT] = "table pointers are not kept",
     [VARIANT_STAGE2_START] = "stage 2 starts at level 1 with SL0 = 2",
+    [VARIANT_UPPER_HALF_FAULTS] = "there is no upper half",
     [VARIANT_S2PTE_FOR_ALL] = "S2PTE excludes stage 1",
     [VARIANT_ALL] = "everything else than by default",
 };
@@ -139,6 +141,9 @@ static void apply_variant(enum variant variant, struct piommu_ipmmu_model_readin
         break;
     case VARIANT_STAGE2_START:
         readings->stage2_start = PIOMMU_IPMMU_MODEL_STAGE2_START_2;
+        break;
+    case VARIANT_UPPER_HALF_FAULTS:
+        readings->upper_half_faults = true;
         break;
     case VARIANT_S2PTE_FOR_ALL:
         readings->s2pte_for_all = true;

@@ -8,8 +8,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define BITS(high, low) ((UINT32_MAX >> (31 - (high))) & (UINT32_MAX << (low)))
-
 const char *piommu_ipmmu_model_register_name(enum piommu_ipmmu_model_register which)
 {
     static const char *const names[] = {
@@ -111,101 +109,6 @@ uint32_t piommu_ipmmu_model_get(const struct piommu_ipmmu_model *model, size_t u
 static struct model_unit *root_of(struct piommu_ipmmu_model *model, const struct model_unit *unit)
 {
     return &model->units[unit->is.root];
-}
-
-/* ---- setup ---- */
-
-static uint64_t table_base(const struct model_unit *root, unsigned int context)
-{
-    uint64_t low = root->context_registers[PIOMMU_IPMMU_MODEL_IMTTLBR0][context] & BITS(31, 12);
-    uint64_t high = root->context_registers[PIOMMU_IPMMU_MODEL_IMTTUBR0][context] & BITS(7, 0);
-
-    return high << 32 | low;
-}
-
-/* Level, or -1. */
-static int start_level(const struct piommu_ipmmu_model *model, uint32_t control, unsigned int stage)
-{
-    unsigned int sl0 = control >> 6 & 3;
-
-    if (model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN2) {
-        return (control >> 4 & 1) != 0 ? 1 : 2;
-    }
-    if (stage == 1 || model->readings.stage2_start == PIOMMU_IPMMU_MODEL_STAGE2_START_2) {
-        return sl0 == 3 ? -1 : 3 - (int)sl0;
-    }
-    return sl0 > 1 ? -1 : 2 - (int)sl0;
-}
-
-static void make_regime(const struct piommu_ipmmu_model *model, const struct model_unit *root,
-                        unsigned int context, struct piommu_walker_regime *regime)
-{
-    uint32_t control = root->context_registers[PIOMMU_IPMMU_MODEL_IMTTBCR][context];
-    bool is_long = is_set(root, PIOMMU_IPMMU_MODEL_IMCTR, context, IMCTR_VA64);
-
-    memset(regime, 0, sizeof(*regime));
-    regime->format = is_long ? PIOMMU_WALKER_FORMAT_AARCH64 : PIOMMU_WALKER_FORMAT_AARCH32;
-    regime->hardware.physical_bits = 40;
-    regime->stage = (control & IMTTBCR_PMB) != 0 ? 2 : 1;
-    regime->granule_shift = 12;
-    regime->input_bits = is_long ? 64 - (control & 0x1f) : 32 - (control & 7);
-    regime->output_bits = 40;
-    regime->start_level = start_level(model, control, regime->stage);
-    regime->root = table_base(root, context);
-    regime->mair = root->context_registers[PIOMMU_IPMMU_MODEL_IMMAIR0][context] |
-                   (uint64_t)root->context_registers[PIOMMU_IPMMU_MODEL_IMMAIR1][context] << 32;
-    regime->mair_slots_in_use = 0xff;
-    regime->walk_inner_cacheability = control >> 8 & 3;
-    regime->walk_outer_cacheability = control >> 10 & 3;
-    regime->walk_shareability = control >> 12 & 3;
-}
-
-const char *piommu_ipmmu_model_setup_(const struct piommu_ipmmu_model *model,
-                                      const struct model_unit *root, unsigned int context,
-                                      struct piommu_walker_regime *regime)
-{
-    uint32_t control = root->context_registers[PIOMMU_IPMMU_MODEL_IMTTBCR][context];
-    bool is_long = is_set(root, PIOMMU_IPMMU_MODEL_IMCTR, context, IMCTR_VA64);
-    bool has_s2pte = (root->imsauxctlr & IMSAUXCTLR_S2PTE) != 0;
-    enum piommu_walker_setup setup;
-
-    if ((control & IMTTBCR_EAE) == 0) {
-        return "EAE is clear";
-    }
-    if ((control & IMTTBCR_PMB) != 0 && !is_long) {
-        return "stage 2 without VA64";
-    }
-    if ((control & IMTTBCR_PMB) != 0 && !has_s2pte) {
-        return "stage 2 without S2PTE";
-    }
-    if ((control & IMTTBCR_PMB) == 0 && has_s2pte && model->readings.s2pte_for_all) {
-        return "stage 1 with S2PTE";
-    }
-    /* On Gen2 bits 5:4 are SL0, and VA64 does not exist. */
-    if (!is_long && (control & 8) != 0) {
-        return "TSZ0 above 7 without VA64";
-    }
-    if (!is_long && model->parameters.generation != PIOMMU_IPMMU_MODEL_GEN2 &&
-        (control & 0x10) != 0) {
-        return "TSZ0 above 7 without VA64";
-    }
-    if (!is_long && (control >> 16 & 0x1f) != 0) {
-        return "TSZ1, which is not modelled without VA64";
-    }
-    make_regime(model, root, context, regime);
-    setup =
-        regime->start_level < 0 ? PIOMMU_WALKER_SETUP_START_LEVEL : piommu_walker_validate(regime);
-    return setup == PIOMMU_WALKER_SETUP_OK ? NULL : piommu_walker_setup_name(setup);
-}
-
-bool piommu_ipmmu_model_regime(const struct piommu_ipmmu_model *model, size_t root,
-                               unsigned int context, struct piommu_walker_regime *regime)
-{
-    const struct model_unit *unit = &model->units[root];
-
-    return unit->is_on && unit->is_root &&
-           is_set(unit, PIOMMU_IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN) &&
-           piommu_ipmmu_model_setup_(model, unit, context, regime) == NULL;
 }
 
 /* ---- FLUSH ---- */
@@ -424,7 +327,7 @@ static void check_reuse(struct piommu_ipmmu_model *model, const struct model_uni
 static void check_enable(struct piommu_ipmmu_model *model, const struct model_unit *unit,
                          unsigned int context, uint32_t value)
 {
-    struct piommu_walker_regime regime;
+    struct model_regimes regimes;
     const char *problem;
 
     if ((value & IMCTR_FLUSH) == 0) {
@@ -435,7 +338,7 @@ static void check_enable(struct piommu_ipmmu_model *model, const struct model_un
     if (!unit->is_root) {
         return;
     }
-    problem = piommu_ipmmu_model_setup_(model, unit, context, &regime);
+    problem = piommu_ipmmu_model_setup_(model, unit, context, &regimes);
     if (problem != NULL) {
         piommu_ipmmu_model_violation_(model, PIOMMU_IPMMU_MODEL_RULE_SETUP,
                                       "%s: context %u was enabled with %s", unit->is.name, context,

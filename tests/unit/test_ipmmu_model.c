@@ -683,8 +683,9 @@ static void settings_fit_each_other(void **state)
         {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x00000080, 0, "EAE"},
         {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000098, 0, "TSZ0"},
         {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80010080, 0, "TSZ1"},
-        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000099, VA64, NULL},
         {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0xb5193599, VA64, NULL},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0xb5183599, VA64, "TSZ1"},
+        {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000099, VA64, "TSZ1"},
         {PIOMMU_IPMMU_MODEL_GEN3, false, 0, 0x80000098, VA64, "start level"},
         {PIOMMU_IPMMU_MODEL_GEN3, true, 0, 0xc0000058, VA64, NULL},
         {PIOMMU_IPMMU_MODEL_GEN3, true, 0, 0xc0000059, VA64, NULL},
@@ -1003,17 +1004,76 @@ static void stage_2_may_start_with_the_other_number(void **state)
     bench_close(bench);
 }
 
+/* Stage 1 with VA64: bit 39 of an address says which of two tables it is for. */
+static uint64_t open_halves(struct bench *bench, uint64_t lower, uint64_t upper)
+{
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMTTLBR1, 1, (uint32_t)(upper & UINT32_MAX));
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMTTUBR1, 1, (uint32_t)(upper >> 32));
+    set_table(bench, 1, lower, 0xb5193599);
+    enable(bench, 1, VA64);
+    attach(bench, D, 3, 1);
+    map(bench, lower, UINT64_C(0x7ffffff000), OUTPUT);
+    return UINT64_C(0x8000000000);
+}
+
 static void stage_1_with_long_addresses(void **state)
 {
     struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
     uint64_t root = new_tables(bench, 1);
+    uint64_t half = open_halves(bench, root, root);
 
     (void)state;
-    set_table(bench, 1, root, 0x80000099);
-    enable(bench, 1, VA64);
-    attach(bench, D, 3, 1);
-    map(bench, root, UINT64_C(0x7ffffff000), OUTPUT);
     reaches(bench, D, 3, UINT64_C(0x7ffffff008), true, OUTPUT + 8);
+    reaches(bench, D, 3, half + UINT64_C(0x7ffffff008), true, OUTPUT + 8);
+    is_blocked(bench, D, 3, half + IOVA, false);
+    fault_is(bench, 1, 0x1101, half + IOVA);
+    /* More bits than masters have. */
+    is_blocked(bench, D, 3, 5 * half + UINT64_C(0x7ffffff008), false);
+    fault_is(bench, 1, 0x0101, half + UINT64_C(0x7ffffff008));
+    /* What was learned of one half stays apart, and goes like everything else. */
+    *entry_of(bench, root, UINT64_C(0x7ffffff000), 3) = 0;
+    reaches(bench, D, 3, half + UINT64_C(0x7ffffff008), true, OUTPUT + 8);
+    flush(bench, D, 1);
+    flush(bench, M, 1);
+    is_blocked(bench, D, 3, half + UINT64_C(0x7ffffff008), true);
+    bench_close(bench);
+}
+
+static void the_halves_have_tables_of_their_own(void **state)
+{
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN4);
+    uint64_t lower = new_tables(bench, 1);
+    uint64_t upper = new_tables(bench, 1);
+    uint64_t half = open_halves(bench, lower, upper);
+
+    (void)state;
+    map(bench, upper, IOVA, OUTPUT + 0x1000);
+    map(bench, upper, IOVA + 0x1000, OUTPUT + 0x2000);
+    assert_true(piommu_ipmmu_model_table_reaches(bench->model, upper, 8));
+    reaches(bench, D, 3, half + IOVA, false, OUTPUT + 0x1000);
+    *entry_of(bench, upper, IOVA, 2) = 0;
+    reaches(bench, D, 3, half + IOVA + 0x1000, false, OUTPUT + 0x2000); /* by a kept pointer */
+    piommu_ipmmu_model_prefetch(bench->model, D, 3);
+    memset(bench->memory, 0, sizeof(bench->memory));
+    reaches(bench, D, 3, UINT64_C(0x7ffffff000), false, OUTPUT);
+    reaches(bench, D, 3, half + IOVA, false, OUTPUT + 0x1000);
+    is_blocked(bench, D, 3, IOVA, false);
+    is_blocked(bench, D, 3, half + UINT64_C(0x7ffffff000), false);
+    bench_close(bench);
+}
+
+static void there_may_be_no_upper_half(void **state)
+{
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
+    uint64_t root = new_tables(bench, 1);
+    uint64_t half;
+
+    (void)state;
+    piommu_ipmmu_model_readings(bench->model)->upper_half_faults = true;
+    half = open_halves(bench, root, root);
+    reaches(bench, D, 3, UINT64_C(0x7ffffff000), true, OUTPUT);
+    is_blocked(bench, D, 3, half + UINT64_C(0x7ffffff000), true);
+    fault_is(bench, 1, 0x0101, half + UINT64_C(0x7ffffff000));
     bench_close(bench);
 }
 
@@ -2073,7 +2133,7 @@ static void readings_vary_one_at_a_time(void **state)
         assert_non_null(name);
         count++;
     }
-    assert_int_equal(count, 23);
+    assert_int_equal(count, 24);
     assert_true(piommu_ipmmu_model_readings_variant(count - 1, &readings, &name));
     assert_int_equal(readings.disabled_micro_tlb, PIOMMU_IPMMU_MODEL_ABORTS);
     assert_true(readings.s2pte_for_all);
@@ -2189,6 +2249,8 @@ int main(void)
         cmocka_unit_test(stage_2_translates_39_bits_with_one_table),
         cmocka_unit_test(stage_2_may_start_with_the_other_number),
         cmocka_unit_test(stage_1_with_long_addresses),
+        cmocka_unit_test(the_halves_have_tables_of_their_own),
+        cmocka_unit_test(there_may_be_no_upper_half),
         cmocka_unit_test(both_stages_side_by_side),
         cmocka_unit_test(stage_2_depends_on_the_product),
         cmocka_unit_test(stage_2_is_chosen_before_any_context),

@@ -182,6 +182,11 @@ struct piommu_ipmmu_model_readings {
     bool multiple_hits_fault;
     bool walks_not_kept; /**< the root keeps no table pointers; default: it does */
     enum piommu_ipmmu_model_stage2_start stage2_start; /**< default START_1 */
+    /**
+     * VA64 with stage 1: an address with bit 39 set faults. Default: IMTTLBR1 and TSZ1 translate
+     * it.
+     */
+    bool upper_half_faults;
     bool s2pte_for_all; /**< S2PTE makes stage-1 contexts unusable; default: it only adds stage 2 */
 };
 

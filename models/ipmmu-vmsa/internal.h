@@ -15,6 +15,8 @@
 #define IMTTBCR_EAE (UINT32_C(1) << 31)
 #define IMTTBCR_PMB (UINT32_C(1) << 30)
 
+#define IMBUSCR_SELECTION UINT32_C(7) /* DVM, BUSSEL */
+
 #define IMSTR_TF     UINT32_C(1)
 #define IMSTR_PF     UINT32_C(2)
 #define IMSTR_ABORT  UINT32_C(4)

@@ -218,14 +218,38 @@ static bool product_has_stage2(uint32_t product)
     }
 }
 
+static const unsigned int class_contexts[] = {
+    [PIOMMU_IPMMU_MODEL_GEN2] = 4,
+    [PIOMMU_IPMMU_MODEL_GEN3] = 8,
+    [PIOMMU_IPMMU_MODEL_GEN4] = 16,
+};
+
+static const unsigned int class_micro_tlbs[] = {
+    [PIOMMU_IPMMU_MODEL_GEN2] = 32,
+    [PIOMMU_IPMMU_MODEL_GEN3] = 48,
+    [PIOMMU_IPMMU_MODEL_GEN4] = 64,
+};
+
+static uint64_t class_size(enum piommu_ipmmu_model_class generation)
+{
+    return generation == PIOMMU_IPMMU_MODEL_GEN4 ? MODEL_LARGEST_SPACE : 0x1000;
+}
+
+uint64_t piommu_ipmmu_model_size(const struct piommu_ipmmu_model *model)
+{
+    return class_size(model->parameters.generation);
+}
+
 static bool unit_makes_sense(const struct piommu_ipmmu_model_parameters *parameters, size_t number)
 {
     const struct piommu_ipmmu_model_unit *unit = &parameters->units[number];
 
     if (unit->name == NULL || strlen(unit->name) > 12 || unit->root >= parameters->unit_count ||
         parameters->units[unit->root].root != unit->root ||
-        unit->contexts > PIOMMU_IPMMU_MODEL_MAX_CONTEXTS ||
-        unit->micro_tlbs > PIOMMU_IPMMU_MODEL_MAX_MICRO_TLBS) {
+        unit->contexts > class_contexts[parameters->generation] ||
+        unit->micro_tlbs > class_micro_tlbs[parameters->generation] || (unit->base & 3) != 0 ||
+        unit->base > UINT64_MAX - (class_size(parameters->generation) - 1) ||
+        (unit->has_erratum && unit->root == number)) {
         return false;
     }
     return parameters->generation != PIOMMU_IPMMU_MODEL_GEN2 || unit->root == number;
@@ -233,8 +257,6 @@ static bool unit_makes_sense(const struct piommu_ipmmu_model_parameters *paramet
 
 static void make_unit(struct piommu_ipmmu_model *model, size_t number)
 {
-    static const unsigned int contexts[] = {4, 8, 16};
-    static const unsigned int micro_tlbs[] = {32, 48, 64};
     enum piommu_ipmmu_model_class generation = model->parameters.generation;
     struct model_unit *unit = &model->units[number];
 
@@ -242,10 +264,10 @@ static void make_unit(struct piommu_ipmmu_model *model, size_t number)
     unit->is_root = unit->is.root == number;
     unit->is_on = !unit->is.is_off;
     if (unit->is.contexts == 0) {
-        unit->is.contexts = contexts[generation];
+        unit->is.contexts = class_contexts[generation];
     }
     if (unit->is.micro_tlbs == 0) {
-        unit->is.micro_tlbs = micro_tlbs[generation];
+        unit->is.micro_tlbs = class_micro_tlbs[generation];
     }
     piommu_ipmmu_model_reset_unit_(model, unit);
     if (unit->is_on && unit->is_root && generation == PIOMMU_IPMMU_MODEL_GEN3) {
@@ -294,12 +316,30 @@ static void make_map(struct piommu_ipmmu_model *model)
     }
 }
 
+static bool units_overlap(const struct piommu_ipmmu_model_parameters *parameters)
+{
+    uint64_t size = class_size(parameters->generation);
+
+    for (size_t i = 0; i < parameters->unit_count; i++) {
+        for (size_t k = 0; k < i; k++) {
+            uint64_t one = parameters->units[i].base;
+            uint64_t other = parameters->units[k].base;
+
+            if ((one > other ? one - other : other - one) < size) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 struct piommu_ipmmu_model *piommu_ipmmu_model_create(
     const struct piommu_ipmmu_model_parameters *parameters, struct piommu_walker_memory memory)
 {
     struct piommu_ipmmu_model *model;
 
-    if (parameters->unit_count == 0 || parameters->unit_count > PIOMMU_IPMMU_MODEL_MAX_UNITS ||
+    if (parameters->units == NULL || parameters->unit_count == 0 ||
+        parameters->unit_count > PIOMMU_IPMMU_MODEL_MAX_UNITS ||
         parameters->generation > PIOMMU_IPMMU_MODEL_GEN4) {
         return NULL;
     }
@@ -307,6 +347,9 @@ struct piommu_ipmmu_model *piommu_ipmmu_model_create(
         if (!unit_makes_sense(parameters, i)) {
             return NULL;
         }
+    }
+    if (units_overlap(parameters)) {
+        return NULL;
     }
     model = calloc(1, sizeof(*model));
     if (model == NULL) {

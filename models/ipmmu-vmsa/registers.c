@@ -33,11 +33,6 @@ const char *piommu_ipmmu_model_register_name(enum piommu_ipmmu_model_register wh
     return names[which];
 }
 
-uint64_t piommu_ipmmu_model_size(const struct piommu_ipmmu_model *model)
-{
-    return model->parameters.generation == PIOMMU_IPMMU_MODEL_GEN4 ? MODEL_LARGEST_SPACE : 0x1000;
-}
-
 static uint32_t context_offset(enum piommu_ipmmu_model_class generation, unsigned int context)
 {
     uint32_t first = generation == PIOMMU_IPMMU_MODEL_GEN4 ? 0x10000 : 0;
@@ -335,6 +330,12 @@ static void check_enable(struct piommu_ipmmu_model *model, const struct model_un
                                       "%s: context %u was enabled without FLUSH", unit->is.name,
                                       context);
     }
+    if (unit->is.has_erratum && !cache_is_off(unit)) {
+        piommu_ipmmu_model_violation_(
+            model, PIOMMU_IPMMU_MODEL_RULE_ERRATUM,
+            "%s: context %u was enabled, but the TLB has to be off for an erratum", unit->is.name,
+            context);
+    }
     if (!unit->is_root) {
         return;
     }
@@ -447,12 +448,12 @@ static void write_imbuscr(struct piommu_ipmmu_model *model, struct model_unit *u
 {
     uint32_t old = unit->context_registers[PIOMMU_IPMMU_MODEL_IMBUSCR][context];
 
-    allow(model, unit, PIOMMU_IPMMU_MODEL_IMBUSCR, context, value & 7, 0);
-    if (((old ^ value) & ~UINT32_C(7)) != 0) {
+    allow(model, unit, PIOMMU_IPMMU_MODEL_IMBUSCR, context, value & IMBUSCR_SELECTION, 0);
+    if (((old ^ value) & ~IMBUSCR_SELECTION) != 0) {
         piommu_ipmmu_model_violation_(model, PIOMMU_IPMMU_MODEL_RULE_RESERVED,
                                       "%s: IMBUSCR(%u) written with 0x%08" PRIx32
                                       ", unknown bits were 0x%08" PRIx32,
-                                      unit->is.name, context, value, old & ~UINT32_C(7));
+                                      unit->is.name, context, value, old & ~IMBUSCR_SELECTION);
     }
     write_table_register(model, unit, PIOMMU_IPMMU_MODEL_IMBUSCR, context, value);
 }

@@ -99,6 +99,9 @@ static const char *wrong_mode(const struct piommu_ipmmu_model *model, const stru
     if (!is_long && (control & (is_gen2 ? 8 : 0x18)) != 0) {
         return "TSZ0 above 7 without VA64";
     }
+    if (is_set(root, PIOMMU_IPMMU_MODEL_IMBUSCR, context, IMBUSCR_SELECTION) && is_gen2) {
+        return "DVM or BUSSEL in IMBUSCR";
+    }
     if (!is_long && (control >> 16 & 0x1f) != 0) {
         return "TSZ1, which is not modelled without VA64";
     }

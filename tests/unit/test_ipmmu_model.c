@@ -1828,6 +1828,57 @@ static void each_unit_of_gen2_is_its_own_root(void **state)
     bench_close(bench);
 }
 
+/* Products of Gen2 have four contexts, and software that was tested with one. */
+static void gen2_has_one_to_four_contexts(void **state)
+{
+    (void)state;
+    for (unsigned int count = 1; count <= 4; count++) {
+        const struct piommu_ipmmu_model_unit unit = {
+            .name = "M", .base = 0xe6280000, .contexts = count};
+        const struct piommu_ipmmu_model_parameters parameters = {
+            .generation = PIOMMU_IPMMU_MODEL_GEN2, .units = &unit, .unit_count = 1};
+        struct bench *bench = bench_with(&parameters);
+
+        for (unsigned int n = 0; n < count; n++) {
+            uint64_t root;
+
+            reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, n, 0);
+            root = open_context(bench, n);
+            map(bench, root, IOVA, OUTPUT + 0x1000 * n);
+            attach(bench, M, 2 * n, n);
+        }
+        for (unsigned int n = 0; n < count; n++) {
+            reaches(bench, M, 2 * n, IOVA, true, OUTPUT + 0x1000 * n);
+        }
+        reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, count, 0);
+        expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_NUMBER, "which does not exist");
+        reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMUCTR, 31, count << 4);
+        expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_SELECT, "IMUCTR(31)");
+        bench_close(bench);
+    }
+}
+
+static void gen2_walks_over_the_system_bus(void **state)
+{
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN2);
+    uint64_t root;
+
+    (void)state;
+    piommu_ipmmu_model_set(bench->model, M, PIOMMU_IPMMU_MODEL_IMBUSCR, 1, 0xabc5);
+    root = open_context(bench, 1);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_SETUP, "IMBUSCR");
+    map(bench, root, IOVA, OUTPUT);
+    attach(bench, M, 3, 1);
+    is_blocked(bench, M, 3, IOVA, false);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMUCTR, 3, 0);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, FLUSH);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMBUSCR, 1, 0xabc0);
+    reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, ENABLE);
+    attach(bench, M, 3, 1);
+    reaches(bench, M, 3, IOVA, false, OUTPUT);
+    bench_close(bench);
+}
+
 /* ---- power, firmware, errata ---- */
 
 static void roots_have_nothing_to_do_with_each_other(void **state)
@@ -1906,21 +1957,29 @@ static void units_may_start_without_power(void **state)
     bench_close(bench);
 }
 
+static const struct piommu_ipmmu_model_unit units_erratum[] = {
+    {.name = "M", .base = 0x10000000},
+    {.name = "D", .base = 0x20000000, .has_erratum = true},
+    {.name = "H", .base = 0x30000000},
+};
+
+static struct bench *bench_with_erratum(void)
+{
+    const struct piommu_ipmmu_model_parameters parameters = {
+        .generation = PIOMMU_IPMMU_MODEL_GEN3, .units = units_erratum, .unit_count = 3};
+    struct bench *bench = bench_with(&parameters);
+
+    probe(bench);
+    return bench;
+}
+
 static void errata_want_the_tlb_off(void **state)
 {
-    const struct piommu_ipmmu_model_unit units[] = {
-        {.name = "M", .base = 0x10000000, .root = 0},
-        {.name = "D", .base = 0x20000000, .has_erratum = true},
-        {.name = "H", .base = 0x30000000},
-    };
-    const struct piommu_ipmmu_model_parameters parameters = {
-        .generation = PIOMMU_IPMMU_MODEL_GEN3, .units = units, .unit_count = 3};
-    struct bench *bench = bench_with(&parameters);
-    uint64_t root;
+    struct bench *bench = bench_with_erratum();
+    uint64_t root = open_context(bench, 1);
 
     (void)state;
-    probe(bench);
-    root = open_context(bench, 1);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_ERRATUM, "D: context 1 was enabled");
     map(bench, root, IOVA, OUTPUT);
     attach(bench, D, 3, 1);
     attach(bench, H, 3, 1);
@@ -1934,6 +1993,30 @@ static void errata_want_the_tlb_off(void **state)
         PIOMMU_IPMMU_MODEL_MICRO_TLB_EMPTY;
     reaches(bench, D, 3, IOVA, true, OUTPUT);
     assert_int_equal(piommu_ipmmu_model_entries(bench->model, D, 1), 0);
+    bench_close(bench);
+}
+
+/* It goes with the power of the unit. */
+static void a_tlb_that_is_off_is_on_after_power_loss(void **state)
+{
+    struct bench *bench = bench_with_erratum();
+    uint64_t root;
+
+    (void)state;
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMSCTLR, 0, 0xe0000000);
+    root = open_context(bench, 1);
+    map(bench, root, IOVA, OUTPUT);
+    attach(bench, D, 3, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    expect_violation(bench, NO_RULE, NULL);
+    piommu_ipmmu_model_power(bench->model, D, false);
+    piommu_ipmmu_model_power(bench->model, D, true);
+    clear_bits(bench, D, PIOMMU_IPMMU_MODEL_IMSCTLR, 0x10000000);
+    reg_write(bench, D, PIOMMU_IPMMU_MODEL_IMCTR, 1, ENABLE);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_ERRATUM, "D: context 1 was enabled");
+    attach(bench, D, 3, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_ERRATUM, "D: translates");
     bench_close(bench);
 }
 
@@ -2142,23 +2225,47 @@ static void readings_vary_one_at_a_time(void **state)
 
 static void nonsense_is_not_built(void **state)
 {
-    const struct piommu_ipmmu_model_unit lost = {.name = "D", .root = 1};
-    const struct piommu_ipmmu_model_unit chain[] = {
-        {.name = "M", .root = 0}, {.name = "D", .root = 0}, {.name = "E", .root = 1}};
-    struct piommu_ipmmu_model_parameters parameters = {.generation = PIOMMU_IPMMU_MODEL_GEN3};
+    static const struct {
+        enum piommu_ipmmu_model_class generation;
+        struct piommu_ipmmu_model_unit units[3]; /* as many as have a name */
+    } tries[] = {
+        {PIOMMU_IPMMU_MODEL_GEN3, {{0}}},
+        {PIOMMU_IPMMU_MODEL_GEN3, {{.name = "D", .root = 1}}},
+        {PIOMMU_IPMMU_MODEL_GEN3,
+         {{.name = "M"},
+          {.name = "D", .base = 0x10000},
+          {.name = "E", .base = 0x20000, .root = 1}}},
+        {PIOMMU_IPMMU_MODEL_GEN3, {{.name = "A name that is long"}}},
+        {PIOMMU_IPMMU_MODEL_GEN2, {{.name = "M"}, {.name = "D", .base = 0x10000}}},
+        {PIOMMU_IPMMU_MODEL_GEN2, {{.name = "M", .contexts = 5}}},
+        {PIOMMU_IPMMU_MODEL_GEN2, {{.name = "M", .micro_tlbs = 33}}},
+        {PIOMMU_IPMMU_MODEL_GEN3, {{.name = "M", .contexts = 9}}},
+        {PIOMMU_IPMMU_MODEL_GEN3,
+         {{.name = "M"}, {.name = "D", .base = 0x10000, .micro_tlbs = 49}}},
+        {PIOMMU_IPMMU_MODEL_GEN4, {{.name = "M", .contexts = 17}}},
+        {PIOMMU_IPMMU_MODEL_GEN4,
+         {{.name = "M"}, {.name = "D", .base = 0x20000, .micro_tlbs = 65}}},
+        {PIOMMU_IPMMU_MODEL_GEN4, {{.name = "M"}, {.name = "D", .base = 0x1f000}}},
+        {PIOMMU_IPMMU_MODEL_GEN3, {{.name = "M", .base = 0x10000}, {.name = "D", .base = 0xf004}}},
+        {PIOMMU_IPMMU_MODEL_GEN3, {{.name = "M", .base = 2}}},
+        {PIOMMU_IPMMU_MODEL_GEN3, {{.name = "M", .base = UINT64_MAX - 0xffb}}},
+        {PIOMMU_IPMMU_MODEL_GEN3, {{.name = "M", .has_erratum = true}}},
+        {(enum piommu_ipmmu_model_class)3, {{.name = "M"}}},
+    };
     const struct piommu_walker_memory memory = {.read64 = read64};
 
     (void)state;
-    assert_null(piommu_ipmmu_model_create(&parameters, memory));
-    parameters.units = &lost;
-    parameters.unit_count = 1;
-    assert_null(piommu_ipmmu_model_create(&parameters, memory));
-    parameters.units = chain;
-    parameters.unit_count = 3;
-    assert_null(piommu_ipmmu_model_create(&parameters, memory));
-    parameters.unit_count = 2;
-    parameters.generation = PIOMMU_IPMMU_MODEL_GEN2;
-    assert_null(piommu_ipmmu_model_create(&parameters, memory));
+    for (size_t i = 0; i < sizeof(tries) / sizeof(tries[0]); i++) {
+        struct piommu_ipmmu_model_parameters parameters = {.generation = tries[i].generation,
+                                                           .units = tries[i].units};
+
+        while (parameters.unit_count < 3 && tries[i].units[parameters.unit_count].name != NULL) {
+            parameters.unit_count++;
+        }
+        if (piommu_ipmmu_model_create(&parameters, memory) != NULL) {
+            fail_msg("number %zu was built", i);
+        }
+    }
 }
 
 /* ---- on the fake OS ---- */
@@ -2286,10 +2393,13 @@ int main(void)
         cmocka_unit_test(interrupts_follow_status_and_enable),
         cmocka_unit_test(level_and_code_alone_are_no_fault),
         cmocka_unit_test(each_unit_of_gen2_is_its_own_root),
+        cmocka_unit_test(gen2_has_one_to_four_contexts),
+        cmocka_unit_test(gen2_walks_over_the_system_bus),
         cmocka_unit_test(roots_have_nothing_to_do_with_each_other),
         cmocka_unit_test(power_loss_forgets_all),
         cmocka_unit_test(units_may_start_without_power),
         cmocka_unit_test(errata_want_the_tlb_off),
+        cmocka_unit_test(a_tlb_that_is_off_is_on_after_power_loss),
         cmocka_unit_test(what_firmware_left_is_not_the_drivers_fault),
         cmocka_unit_test(what_firmware_left_enabled_is_not_set_up),
         cmocka_unit_test(litter_is_everywhere),

@@ -529,7 +529,9 @@ enum piommu_ipmmu_model_verdict piommu_ipmmu_model_dma(struct piommu_ipmmu_model
     check_master(model, number, micro_tlb);
     unit = &model->units[number];
     model->now++;
+    model->notes_unclean = true;
     find(model, unit, micro_tlb, iova, &access, &answer);
+    model->notes_unclean = false;
     if (answer.source == SOURCE_WALK) {
         model->units[unit->is.root].counters.walks++;
     }
@@ -646,8 +648,11 @@ static size_t count_leaves(const struct model_tlb *tlb, unsigned int context)
 size_t piommu_ipmmu_model_entries(const struct piommu_ipmmu_model *model, size_t number,
                                   unsigned int context)
 {
-    const struct model_unit *unit = &model->units[number];
-    size_t count = count_leaves(&unit->tlb[context], context) + unit->tlb[context].pointer_count;
+    const struct model_unit *unit = piommu_ipmmu_model_unit_(model, number);
+    size_t count;
+
+    piommu_ipmmu_model_check_number_("context", context, PIOMMU_IPMMU_MODEL_MAX_CONTEXTS);
+    count = count_leaves(&unit->tlb[context], context) + unit->tlb[context].pointer_count;
 
     for (unsigned int n = 0; n < unit->is.micro_tlbs; n++) {
         count += count_leaves(&unit->micro_tlb[n], context);

@@ -31,6 +31,7 @@
 #define IMSAUXCTLR_S2PTE    UINT32_C(8)
 #define MODEL_MESSAGE_SIZE  160
 #define MODEL_LARGEST_SPACE 0x20000u
+#define MODEL_NAME_LENGTH   12
 
 /* Masters have addresses of so many bits; of 64-bit stage 1, the top one selects the half. */
 #define MODEL_ADDRESS_BITS 40
@@ -76,6 +77,7 @@ struct model_flush {
 
 struct model_unit {
     struct piommu_ipmmu_model_unit is;
+    char name[MODEL_NAME_LENGTH + 1]; /* is.name */
     bool is_root;
     bool is_on;
     bool was_written; /* since there is power */
@@ -102,6 +104,17 @@ struct model_regimes {
     bool has_upper;
 };
 
+#define MODEL_PAGE_SIZE UINT64_C(4096)
+#define MODEL_LINE_SIZE UINT64_C(64)
+
+/* A line that was cleaned, and has not arrived in memory yet. */
+struct model_line {
+    uint64_t physical;
+    uint64_t words[MODEL_LINE_SIZE / 8];
+};
+
+struct model_page;
+
 /* What lies at an offset. */
 struct model_place {
     uint8_t which; /* PIOMMU_IPMMU_MODEL_REGISTERS: nothing */
@@ -111,7 +124,15 @@ struct model_place {
 struct piommu_ipmmu_model {
     struct piommu_ipmmu_model_parameters parameters;
     struct piommu_ipmmu_model_readings readings;
-    struct piommu_walker_memory memory;
+    struct piommu_walker_memory memory;     /* as walks see it */
+    struct piommu_walker_memory cpu_memory; /* as the CPU sees it */
+    struct model_page **pages;              /* what walks see, by address */
+    size_t page_count;
+    size_t page_room;
+    struct model_line *cleaned; /* in this order */
+    size_t cleaned_count;
+    size_t cleaned_room;
+    bool notes_unclean; /* a walk is no question, and has not come to such memory yet */
     struct model_unit *units;
     size_t unit_count;
     bool has_stage2;
@@ -156,6 +177,13 @@ static inline bool cache_is_off(const struct model_unit *unit)
 void piommu_ipmmu_model_violation_(struct piommu_ipmmu_model *model,
                                    enum piommu_ipmmu_model_rule rule, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+void piommu_ipmmu_model_open_memory_(struct piommu_ipmmu_model *model,
+                                     struct piommu_walker_memory memory);
+void piommu_ipmmu_model_close_memory_(struct piommu_ipmmu_model *model);
+/* The unit with a number; a number that does not exist ends the program. */
+struct model_unit *piommu_ipmmu_model_unit_(const struct piommu_ipmmu_model *model, size_t number);
+/* Ends the program if the number is not below the limit. */
+void piommu_ipmmu_model_check_number_(const char *what, size_t number, size_t limit);
 /* realloc to twice the size; without memory the program ends. */
 void *piommu_ipmmu_model_grow_(void *array, size_t *room, size_t element_size);
 

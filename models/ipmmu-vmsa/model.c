@@ -180,6 +180,20 @@ struct piommu_ipmmu_model_readings *piommu_ipmmu_model_readings(struct piommu_ip
 
 /* ---- making ---- */
 
+void piommu_ipmmu_model_check_number_(const char *what, size_t number, size_t limit)
+{
+    if (number >= limit) {
+        (void)fprintf(stderr, "IPMMU model: there is no %s %zu\n", what, number);
+        abort();
+    }
+}
+
+struct model_unit *piommu_ipmmu_model_unit_(const struct piommu_ipmmu_model *model, size_t number)
+{
+    piommu_ipmmu_model_check_number_("unit", number, model->unit_count);
+    return &model->units[number];
+}
+
 void *piommu_ipmmu_model_grow_(void *array, size_t *room, size_t element_size)
 {
     *room = *room != 0 ? 2 * *room : 64;
@@ -244,8 +258,8 @@ static bool unit_makes_sense(const struct piommu_ipmmu_model_parameters *paramet
 {
     const struct piommu_ipmmu_model_unit *unit = &parameters->units[number];
 
-    if (unit->name == NULL || strlen(unit->name) > 12 || unit->root >= parameters->unit_count ||
-        parameters->units[unit->root].root != unit->root ||
+    if (unit->name == NULL || strlen(unit->name) > MODEL_NAME_LENGTH ||
+        unit->root >= parameters->unit_count || parameters->units[unit->root].root != unit->root ||
         unit->contexts > class_contexts[parameters->generation] ||
         unit->micro_tlbs > class_micro_tlbs[parameters->generation] || (unit->base & 3) != 0 ||
         unit->base > UINT64_MAX - (class_size(parameters->generation) - 1) ||
@@ -261,6 +275,8 @@ static void make_unit(struct piommu_ipmmu_model *model, size_t number)
     struct model_unit *unit = &model->units[number];
 
     unit->is = model->parameters.units[number];
+    memcpy(unit->name, unit->is.name, strlen(unit->is.name));
+    unit->is.name = unit->name;
     unit->is_root = unit->is.root == number;
     unit->is_on = !unit->is.is_off;
     if (unit->is.contexts == 0) {
@@ -361,8 +377,7 @@ struct piommu_ipmmu_model *piommu_ipmmu_model_create(
         return NULL;
     }
     model->parameters = *parameters;
-    model->memory = memory;
-    model->memory.compare_exchange64 = NULL;
+    piommu_ipmmu_model_open_memory_(model, memory);
     model->unit_count = parameters->unit_count;
     if (model->parameters.product == 0) {
         model->parameters.product = default_product(parameters->generation);
@@ -393,6 +408,7 @@ void piommu_ipmmu_model_destroy(struct piommu_ipmmu_model *model)
     for (size_t i = 0; i < model->unit_count; i++) {
         piommu_ipmmu_model_free_tlbs_(&model->units[i]);
     }
+    piommu_ipmmu_model_close_memory_(model);
     free(model->units);
     free(model->recording);
     free(model);
@@ -420,7 +436,7 @@ void piommu_ipmmu_model_reset_unit_(struct piommu_ipmmu_model *model, struct mod
 
 void piommu_ipmmu_model_power(struct piommu_ipmmu_model *model, size_t number, bool on)
 {
-    struct model_unit *unit = &model->units[number];
+    struct model_unit *unit = piommu_ipmmu_model_unit_(model, number);
 
     if (unit->is_on != on) {
         unit->is_on = on;
@@ -430,7 +446,7 @@ void piommu_ipmmu_model_power(struct piommu_ipmmu_model *model, size_t number, b
 
 bool piommu_ipmmu_model_is_on(const struct piommu_ipmmu_model *model, size_t unit)
 {
-    return model->units[unit].is_on;
+    return piommu_ipmmu_model_unit_(model, unit)->is_on;
 }
 
 uint64_t piommu_ipmmu_model_product_address(const struct piommu_ipmmu_model *model)
@@ -518,7 +534,7 @@ struct piommu_ipmmu_model_counters piommu_ipmmu_model_counters(
     struct piommu_ipmmu_model_counters sum = {0};
 
     if (unit != PIOMMU_IPMMU_MODEL_ALL_UNITS) {
-        return model->units[unit].counters;
+        return piommu_ipmmu_model_unit_(model, unit)->counters;
     }
     for (size_t i = 0; i < model->unit_count; i++) {
         add_counters(&sum, &model->units[i].counters);
@@ -532,7 +548,7 @@ uint64_t piommu_ipmmu_model_writes(const struct piommu_ipmmu_model *model, size_
     uint64_t sum = 0;
 
     if (unit != PIOMMU_IPMMU_MODEL_ALL_UNITS) {
-        return model->units[unit].writes[which];
+        return piommu_ipmmu_model_unit_(model, unit)->writes[which];
     }
     for (size_t i = 0; i < model->unit_count; i++) {
         sum += model->units[i].writes[which];
@@ -543,7 +559,8 @@ uint64_t piommu_ipmmu_model_writes(const struct piommu_ipmmu_model *model, size_
 uint64_t piommu_ipmmu_model_flushes(const struct piommu_ipmmu_model *model, size_t unit,
                                     unsigned int context)
 {
-    return model->units[unit].flush[context].count;
+    piommu_ipmmu_model_check_number_("context", context, PIOMMU_IPMMU_MODEL_MAX_CONTEXTS);
+    return piommu_ipmmu_model_unit_(model, unit)->flush[context].count;
 }
 
 /* ---- watching ---- */

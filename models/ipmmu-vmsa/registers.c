@@ -89,11 +89,26 @@ uint32_t *piommu_ipmmu_model_register_(struct model_unit *unit,
     }
 }
 
+/* Of a test that wants to look at a register or to set it. */
+static void check_register(enum piommu_ipmmu_model_register which, unsigned int number)
+{
+    bool is_of_micro_tlb =
+        which == PIOMMU_IPMMU_MODEL_IMUCTR || which == PIOMMU_IPMMU_MODEL_IMUASID;
+
+    piommu_ipmmu_model_check_number_("kind of register", which, PIOMMU_IPMMU_MODEL_REGISTERS);
+    piommu_ipmmu_model_check_number_(piommu_ipmmu_model_register_name(which), number,
+                                     is_of_micro_tlb ? PIOMMU_IPMMU_MODEL_MAX_MICRO_TLBS
+                                                     : PIOMMU_IPMMU_MODEL_MAX_CONTEXTS);
+}
+
 uint32_t piommu_ipmmu_model_get(const struct piommu_ipmmu_model *model, size_t unit,
                                 enum piommu_ipmmu_model_register which, unsigned int number)
 {
-    struct model_unit *inside = &model->units[unit];
-    uint32_t value = *piommu_ipmmu_model_register_(inside, which, number);
+    struct model_unit *inside = piommu_ipmmu_model_unit_(model, unit);
+    uint32_t value;
+
+    check_register(which, number);
+    value = *piommu_ipmmu_model_register_(inside, which, number);
 
     if (which == PIOMMU_IPMMU_MODEL_IMCTR && inside->flush[number].is_running) {
         value |= IMCTR_FLUSH;
@@ -183,9 +198,17 @@ static void poll_flush(struct piommu_ipmmu_model *model, struct model_unit *unit
     }
 }
 
+static void check_one_or_all(const struct piommu_ipmmu_model *model, size_t unit)
+{
+    if (unit != PIOMMU_IPMMU_MODEL_ALL_UNITS) {
+        piommu_ipmmu_model_check_number_("unit", unit, model->unit_count);
+    }
+}
+
 void piommu_ipmmu_model_set_flush_polls(struct piommu_ipmmu_model *model, size_t unit,
                                         uint32_t polls)
 {
+    check_one_or_all(model, unit);
     for (size_t i = 0; i < model->unit_count; i++) {
         if (unit == i || unit == PIOMMU_IPMMU_MODEL_ALL_UNITS) {
             model->units[i].polls = polls;
@@ -195,6 +218,7 @@ void piommu_ipmmu_model_set_flush_polls(struct piommu_ipmmu_model *model, size_t
 
 void piommu_ipmmu_model_end_flushes(struct piommu_ipmmu_model *model, size_t unit)
 {
+    check_one_or_all(model, unit);
     for (size_t i = 0; i < model->unit_count; i++) {
         for (unsigned int n = 0; n < PIOMMU_IPMMU_MODEL_MAX_CONTEXTS; n++) {
             if (unit == i || unit == PIOMMU_IPMMU_MODEL_ALL_UNITS) {
@@ -207,7 +231,8 @@ void piommu_ipmmu_model_end_flushes(struct piommu_ipmmu_model *model, size_t uni
 bool piommu_ipmmu_model_is_flushing(const struct piommu_ipmmu_model *model, size_t unit,
                                     unsigned int context)
 {
-    return model->units[unit].flush[context].is_running;
+    piommu_ipmmu_model_check_number_("context", context, PIOMMU_IPMMU_MODEL_MAX_CONTEXTS);
+    return piommu_ipmmu_model_unit_(model, unit)->flush[context].is_running;
 }
 
 /* ---- faults ---- */
@@ -230,7 +255,9 @@ void piommu_ipmmu_model_update_interrupt_(struct model_unit *root)
 
 bool piommu_ipmmu_model_interrupt(const struct piommu_ipmmu_model *model, size_t root)
 {
-    return model->units[root].is_on && model->units[root].interrupt;
+    const struct model_unit *unit = piommu_ipmmu_model_unit_(model, root);
+
+    return unit->is_on && unit->interrupt;
 }
 
 void piommu_ipmmu_model_set_status_(struct piommu_ipmmu_model *model, struct model_unit *root,
@@ -258,8 +285,11 @@ void piommu_ipmmu_model_set_status_(struct piommu_ipmmu_model *model, struct mod
 void piommu_ipmmu_model_report(struct piommu_ipmmu_model *model, size_t root, unsigned int context,
                                uint32_t status, uint64_t address)
 {
-    if (model->units[root].is_on) {
-        piommu_ipmmu_model_set_status_(model, &model->units[root], context, status, address);
+    struct model_unit *unit = piommu_ipmmu_model_unit_(model, root);
+
+    piommu_ipmmu_model_check_number_("context", context, PIOMMU_IPMMU_MODEL_MAX_CONTEXTS);
+    if (unit->is_on) {
+        piommu_ipmmu_model_set_status_(model, unit, context, status, address);
     }
 }
 
@@ -794,8 +824,9 @@ void piommu_ipmmu_model_set(struct piommu_ipmmu_model *model, size_t unit,
                             enum piommu_ipmmu_model_register which, unsigned int number,
                             uint32_t value)
 {
-    struct model_unit *inside = &model->units[unit];
+    struct model_unit *inside = piommu_ipmmu_model_unit_(model, unit);
 
+    check_register(which, number);
     if (which == PIOMMU_IPMMU_MODEL_IMCTR) {
         value &= ~IMCTR_FLUSH;
         inside->is_left_over[number] = true;

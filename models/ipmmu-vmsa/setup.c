@@ -137,8 +137,9 @@ const char *piommu_ipmmu_model_setup_(const struct piommu_ipmmu_model *model,
 bool piommu_ipmmu_model_regimes_(const struct piommu_ipmmu_model *model, size_t root,
                                  unsigned int context, struct model_regimes *regimes)
 {
-    const struct model_unit *unit = &model->units[root];
+    const struct model_unit *unit = piommu_ipmmu_model_unit_(model, root);
 
+    piommu_ipmmu_model_check_number_("context", context, PIOMMU_IPMMU_MODEL_MAX_CONTEXTS);
     return unit->is_on && unit->is_root &&
            is_set(unit, PIOMMU_IPMMU_MODEL_IMCTR, context, IMCTR_MMUEN) &&
            piommu_ipmmu_model_setup_(model, unit, context, regimes) == NULL;

@@ -12,11 +12,16 @@
 #include <piommu/models/ipmmu-vmsa.h>
 #include <piommu/os.h>
 
+#include <limits.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -2066,25 +2071,79 @@ static void what_firmware_left_enabled_is_not_set_up(void **state)
     bench_close(bench);
 }
 
+static void what_describes_a_model_is_copied(void **state)
+{
+    char name[] = "M";
+    struct piommu_ipmmu_model_unit unit = {.name = name, .base = 0x1000};
+    struct piommu_ipmmu_model_readings readings;
+    const struct piommu_ipmmu_model_parameters parameters = {
+        .units = &unit, .unit_count = 1, .readings = &readings};
+    struct bench *bench;
+
+    (void)state;
+    piommu_ipmmu_model_default_readings(&readings);
+    bench = bench_with(&parameters);
+    memset(&unit, 0xff, sizeof(unit));
+    memset(&readings, 0xff, sizeof(readings));
+    memset(name, 'X', 1);
+    piommu_ipmmu_model_read(bench->model, 0x1802, 4);
+    expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_WIDTH, "M: read of 4 bytes");
+    assert_int_equal(piommu_ipmmu_model_readings(bench->model)->translation_code, 1);
+    bench_close(bench);
+}
+
+/* Counts registers that exist and hold what they did after the reset. */
+static unsigned int clean_registers(struct bench *bench, size_t unit, bool is_clean[0x8000],
+                                    const uint32_t at_reset[0x8000])
+{
+    unsigned int count = 0;
+
+    for (uint32_t i = 0; i < piommu_ipmmu_model_size(bench->model) / 4; i++) {
+        uint32_t value =
+            piommu_ipmmu_model_read(bench->model, bench->units[unit].base + UINT64_C(4) * i, 4);
+
+        if (piommu_ipmmu_model_violations(bench->model) != 0) {
+            piommu_ipmmu_model_forget_violations(bench->model);
+            continue;
+        }
+        is_clean[i] = is_clean[i] && value == at_reset[i];
+        count += is_clean[i];
+    }
+    return count;
+}
+
 static void litter_is_everywhere(void **state)
 {
+    static uint32_t at_reset[0x8000];
+    static bool is_clean[0x8000];
+
     (void)state;
     for (unsigned int i = PIOMMU_IPMMU_MODEL_GEN2; i <= PIOMMU_IPMMU_MODEL_GEN4; i++) {
         const struct piommu_ipmmu_model_parameters parameters = {
             .generation = (enum piommu_ipmmu_model_class)i};
-        struct bench *bench = bench_with(&parameters);
-        unsigned int clean = 0;
 
-        for (uint32_t seed = 0; seed < 8; seed++) {
-            piommu_ipmmu_model_litter(bench->model, seed);
-            clean += reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMTTBCR, 2) == 0;
-            clean += reg_read(bench, has_caches(bench) ? D : M, PIOMMU_IPMMU_MODEL_IMUCTR, 5) == 0;
-            clean += reg_read(bench, 1, PIOMMU_IPMMU_MODEL_IMCTR, 1) == 0;
-            assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1) & FLUSH, 0);
+        for (size_t unit = 0; unit < 2; unit++) {
+            struct bench *bench = bench_with(&parameters);
+            unsigned int clean = UINT_MAX;
+
+            memset(is_clean, true, sizeof(is_clean));
+            for (uint32_t k = 0; k < piommu_ipmmu_model_size(bench->model) / 4; k++) {
+                at_reset[k] = piommu_ipmmu_model_read(bench->model,
+                                                      bench->units[unit].base + UINT64_C(4) * k, 4);
+            }
+            piommu_ipmmu_model_forget_violations(bench->model);
+            for (uint32_t seed = 0; seed < 8; seed++) {
+                piommu_ipmmu_model_litter(bench->model, seed);
+                assert_false(piommu_ipmmu_model_is_flushing(bench->model, unit, 1));
+                assert_int_equal(
+                    piommu_ipmmu_model_get(bench->model, unit, PIOMMU_IPMMU_MODEL_IMCTR, 1) & FLUSH,
+                    0);
+                clean = clean_registers(bench, unit, is_clean, at_reset);
+            }
+            assert_int_equal(clean, 0);
+            probe(bench);
+            bench_close(bench);
         }
-        assert_true(clean < 4);
-        probe(bench);
-        bench_close(bench);
     }
 }
 
@@ -2268,6 +2327,269 @@ static void nonsense_is_not_built(void **state)
     }
 }
 
+/* ---- mistakes of a test ---- */
+
+static void get_of_no_unit(struct bench *bench)
+{
+    piommu_ipmmu_model_get(bench->model, H + 1, PIOMMU_IPMMU_MODEL_IMCTR, 0);
+}
+
+static void get_of_no_context(struct bench *bench)
+{
+    piommu_ipmmu_model_get(bench->model, M, PIOMMU_IPMMU_MODEL_IMCTR, 16);
+}
+
+static void set_of_no_micro_tlb(struct bench *bench)
+{
+    piommu_ipmmu_model_set(bench->model, D, PIOMMU_IPMMU_MODEL_IMUCTR, 64, 0);
+}
+
+static void set_of_no_register(struct bench *bench)
+{
+    piommu_ipmmu_model_set(bench->model, D, PIOMMU_IPMMU_MODEL_REGISTERS, 0, 0);
+}
+
+static void power_of_no_unit(struct bench *bench)
+{
+    piommu_ipmmu_model_power(bench->model, H + 1, false);
+}
+
+static void is_on_of_no_unit(struct bench *bench)
+{
+    piommu_ipmmu_model_is_on(bench->model, H + 1);
+}
+
+static void counters_of_no_unit(struct bench *bench)
+{
+    piommu_ipmmu_model_counters(bench->model, H + 1);
+}
+
+static void writes_of_no_unit(struct bench *bench)
+{
+    piommu_ipmmu_model_writes(bench->model, H + 1, PIOMMU_IPMMU_MODEL_IMCTR);
+}
+
+static void flushes_of_no_context(struct bench *bench)
+{
+    piommu_ipmmu_model_flushes(bench->model, D, 16);
+}
+
+static void is_flushing_of_no_context(struct bench *bench)
+{
+    piommu_ipmmu_model_is_flushing(bench->model, D, 16);
+}
+
+static void interrupt_of_no_unit(struct bench *bench)
+{
+    piommu_ipmmu_model_interrupt(bench->model, H + 1);
+}
+
+static void report_of_no_context(struct bench *bench)
+{
+    piommu_ipmmu_model_report(bench->model, M, 16, 1, 0);
+}
+
+static void entries_of_no_context(struct bench *bench)
+{
+    piommu_ipmmu_model_entries(bench->model, M, 16);
+}
+
+static void regime_of_no_unit(struct bench *bench)
+{
+    struct piommu_walker_regime regime;
+
+    piommu_ipmmu_model_regime(bench->model, H + 1, 0, &regime);
+}
+
+static void regime_of_no_context(struct bench *bench)
+{
+    struct piommu_walker_regime regime;
+
+    piommu_ipmmu_model_regime(bench->model, M, 16, &regime);
+}
+
+static void polls_of_no_unit(struct bench *bench)
+{
+    piommu_ipmmu_model_set_flush_polls(bench->model, H + 1, 1);
+}
+
+static void end_of_no_unit(struct bench *bench)
+{
+    piommu_ipmmu_model_end_flushes(bench->model, H + 1);
+}
+
+static void dma_of_a_root(struct bench *bench)
+{
+    piommu_ipmmu_model_dma(bench->model, M, 0, 0, false, NULL);
+}
+
+static void look_of_no_micro_tlb(struct bench *bench)
+{
+    piommu_ipmmu_model_look(bench->model, D, 48, 0, false, NULL);
+}
+
+static void prefetch_of_no_unit(struct bench *bench)
+{
+    piommu_ipmmu_model_prefetch(bench->model, H + 1, 0);
+}
+
+/* Does it end the program by abort()? */
+static bool ends(struct bench *bench, void (*call)(struct bench *bench))
+{
+    int status = 0;
+    pid_t child;
+
+    (void)fflush(NULL);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)close(STDERR_FILENO);
+        call(bench);
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT;
+}
+
+static void what_is_not_there_ends_the_test(void **state)
+{
+    void (*const calls[])(struct bench * bench) = {
+        get_of_no_unit,        get_of_no_context,
+        set_of_no_micro_tlb,   set_of_no_register,
+        power_of_no_unit,      is_on_of_no_unit,
+        counters_of_no_unit,   writes_of_no_unit,
+        interrupt_of_no_unit,  report_of_no_context,
+        entries_of_no_context, flushes_of_no_context,
+        regime_of_no_unit,     regime_of_no_context,
+        polls_of_no_unit,      is_flushing_of_no_context,
+        end_of_no_unit,        dma_of_a_root,
+        look_of_no_micro_tlb,  prefetch_of_no_unit,
+    };
+    struct bench *bench = bench_open(PIOMMU_IPMMU_MODEL_GEN3);
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(calls) / sizeof(calls[0]); i++) {
+        if (!ends(bench, calls[i])) {
+            fail_msg("number %zu went on", i);
+        }
+    }
+    bench_close(bench);
+}
+
+/* ---- memory that is not coherent ---- */
+
+static struct bench *bench_not_coherent(uint64_t *root)
+{
+    const struct piommu_ipmmu_model_parameters parameters = {.generation = PIOMMU_IPMMU_MODEL_GEN3,
+                                                             .non_coherent = true};
+    struct bench *bench = bench_with(&parameters);
+
+    probe(bench);
+    *root = open_context(bench, 1);
+    map(bench, *root, IOVA, OUTPUT);
+    attach(bench, D, 3, 1);
+    return bench;
+}
+
+/* All three tables that lead to IOVA. */
+static void clean_tables(struct bench *bench)
+{
+    piommu_ipmmu_model_clean(bench->model, MEMORY_BASE, UINT64_C(3) << 12);
+    piommu_ipmmu_model_barrier(bench->model);
+}
+
+static void walks_see_what_was_cleaned(void **state)
+{
+    uint64_t root;
+    struct bench *bench = bench_not_coherent(&root);
+    uint64_t place = MEMORY_BASE + UINT64_C(0x2000) + 8 * (IOVA >> 12 & 511);
+
+    (void)state;
+    clean_tables(bench);
+    reaches(bench, D, 3, IOVA, true, OUTPUT);
+    *entry_of(bench, root, IOVA, 3) = (OUTPUT + 0x5000) | STAGE1_PAGE;
+    for (unsigned int i = 0; i < 3; i++) {
+        if (i == 1) {
+            piommu_ipmmu_model_clean(bench->model, place, 8);
+            /* Comes too late for this clean. */
+            *entry_of(bench, root, IOVA, 3) = (OUTPUT + 0x6000) | STAGE1_PAGE;
+        } else if (i == 2) {
+            piommu_ipmmu_model_barrier(bench->model);
+        }
+        flush(bench, D, 1);
+        flush(bench, M, 1);
+        reaches(bench, D, 3, IOVA, true, i < 2 ? OUTPUT : OUTPUT + 0x5000);
+    }
+    piommu_ipmmu_model_barrier(bench->model);
+    flush(bench, D, 1);
+    flush(bench, M, 1);
+    reaches(bench, D, 3, IOVA, true, OUTPUT + 0x5000);
+    bench_close(bench);
+}
+
+static void cleans_reach_whole_lines(void **state)
+{
+    uint64_t root;
+    struct bench *bench = bench_not_coherent(&root);
+    uint64_t first = IOVA & ~UINT64_C(0x1fffff);
+    uint64_t page = MEMORY_BASE + UINT64_C(0x2000);
+
+    (void)state;
+    for (uint64_t slot = 0; slot < 64; slot++) {
+        map(bench, root, first + slot * 0x1000, OUTPUT + slot * 0x1000);
+    }
+    /* Pages in no order; of the last one the first three lines: slots 0 to 23. */
+    piommu_ipmmu_model_clean(bench->model, page + 63, 66);
+    piommu_ipmmu_model_clean(bench->model, page + 256, 0);
+    piommu_ipmmu_model_barrier(bench->model);
+    piommu_ipmmu_model_clean(bench->model, MEMORY_BASE, 0x2000);
+    piommu_ipmmu_model_barrier(bench->model);
+    for (uint64_t slot = 0; slot < 24; slot++) {
+        reaches(bench, D, 3, first + slot * 0x1000, true, OUTPUT + slot * 0x1000);
+    }
+    for (uint64_t slot = 24; slot < 64; slot += 8) {
+        assert_int_equal(
+            piommu_ipmmu_model_look(bench->model, D, 3, first + slot * 0x1000, true, NULL),
+            PIOMMU_IPMMU_MODEL_BLOCKED);
+        expect_violation(bench, NO_RULE, NULL); /* it was a question */
+        assert_int_equal(
+            piommu_ipmmu_model_dma(bench->model, D, 3, first + slot * 0x1000, true, NULL),
+            PIOMMU_IPMMU_MODEL_BLOCKED);
+        expect_violation(bench, PIOMMU_IPMMU_MODEL_RULE_CLEAN,
+                         slot == 24 ? "0x1400020c0, which" : "which was never cleaned");
+    }
+    bench_close(bench);
+}
+
+static void what_is_no_memory_cannot_be_cleaned(void **state)
+{
+    uint64_t root;
+    struct bench *bench = bench_not_coherent(&root);
+
+    (void)state;
+    *entry_of(bench, root, IOVA, 2) = UINT64_C(0x1000) | 3 | NS_TABLE;
+    clean_tables(bench);
+    piommu_ipmmu_model_clean(bench->model, 0x1000, 0x1000);
+    piommu_ipmmu_model_clean(bench->model, UINT64_MAX - 5, 6);
+    piommu_ipmmu_model_barrier(bench->model);
+    is_blocked(bench, D, 3, IOVA, false);
+    fault_is(bench, 1, 0x3004, IOVA);
+    bench_close(bench);
+}
+
+static void coherent_walks_see_all_at_once(void **state)
+{
+    uint64_t root;
+    struct bench *bench = bench_ready(&root);
+
+    (void)state;
+    piommu_ipmmu_model_clean(bench->model, MEMORY_BASE, 0x3000);
+    piommu_ipmmu_model_barrier(bench->model);
+    map(bench, root, IOVA + 0x1000, OUTPUT + 0x1000);
+    reaches(bench, D, 3, IOVA + 0x1000, true, OUTPUT + 0x1000);
+    bench_close(bench);
+}
+
 /* ---- on the fake OS ---- */
 
 static void the_fake_os_leads_to_the_model(void **state)
@@ -2402,12 +2724,18 @@ int main(void)
         cmocka_unit_test(a_tlb_that_is_off_is_on_after_power_loss),
         cmocka_unit_test(what_firmware_left_is_not_the_drivers_fault),
         cmocka_unit_test(what_firmware_left_enabled_is_not_set_up),
+        cmocka_unit_test(what_describes_a_model_is_copied),
         cmocka_unit_test(litter_is_everywhere),
         cmocka_unit_test(observers_see_the_effect),
         cmocka_unit_test(accesses_are_counted),
         cmocka_unit_test(recordings_are_lines),
         cmocka_unit_test(readings_vary_one_at_a_time),
         cmocka_unit_test(nonsense_is_not_built),
+        cmocka_unit_test(what_is_not_there_ends_the_test),
+        cmocka_unit_test(walks_see_what_was_cleaned),
+        cmocka_unit_test(cleans_reach_whole_lines),
+        cmocka_unit_test(what_is_no_memory_cannot_be_cleaned),
+        cmocka_unit_test(coherent_walks_see_all_at_once),
         cmocka_unit_test(the_fake_os_leads_to_the_model),
     };
 

@@ -99,6 +99,7 @@ set(PIOMMU_SOURCES_FDT
 # The archive piommu-models, which is for hosted C, with the include path models/include/.
 set(PIOMMU_SOURCES_MODELS
   models/ipmmu-vmsa/dma.c
+  models/ipmmu-vmsa/flush.c
   models/ipmmu-vmsa/memory.c
   models/ipmmu-vmsa/model.c
   models/ipmmu-vmsa/registers.c

@@ -186,7 +186,7 @@ static void keep_pointer(struct model_tlb *tlb, const struct model_pointer *poin
 static void learn(struct piommu_ipmmu_model *model, struct model_unit *unit, unsigned int micro_tlb,
                   const struct answer *answer)
 {
-    struct model_unit *root = &model->units[unit->is.root];
+    struct model_unit *root = root_of(model, unit);
     struct model_leaf leaf = answer->leaf;
 
     if (answer->source == SOURCE_WALK && !model->readings.walks_not_kept) {
@@ -455,7 +455,7 @@ static void find(const struct piommu_ipmmu_model *model, const struct model_unit
                  unsigned int micro_tlb, uint64_t iova, const struct piommu_walker_access *access,
                  struct answer *answer)
 {
-    const struct model_unit *root = &model->units[unit->is.root];
+    const struct model_unit *root = root_of(model, unit);
     uint32_t imuctr = unit->imuctr[micro_tlb];
     unsigned int context = selected_context(model, imuctr);
     bool is_tagged = model->readings.micro_tlb_entries != PIOMMU_IPMMU_MODEL_MICRO_TLB_UNTAGGED;
@@ -533,13 +533,13 @@ enum piommu_ipmmu_model_verdict piommu_ipmmu_model_dma(struct piommu_ipmmu_model
     find(model, unit, micro_tlb, iova, &access, &answer);
     model->notes_unclean = false;
     if (answer.source == SOURCE_WALK) {
-        model->units[unit->is.root].counters.walks++;
+        root_of(model, unit)->counters.walks++;
     }
     learn(model, unit, micro_tlb, &answer);
     check_erratum(model, unit, &answer);
     if (answer.status != 0) {
-        piommu_ipmmu_model_set_status_(model, &model->units[unit->is.root], answer.context,
-                                       answer.status, iova);
+        piommu_ipmmu_model_set_status_(model, root_of(model, unit), answer.context, answer.status,
+                                       iova);
     }
     if (answer.verdict == PIOMMU_IPMMU_MODEL_BLOCKED) {
         unit->counters.dma_blocked++;

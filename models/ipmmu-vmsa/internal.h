@@ -159,6 +159,12 @@ static inline bool is_set(const struct model_unit *unit, enum piommu_ipmmu_model
     return (unit->context_registers[which][n] & bit) != 0;
 }
 
+static inline struct model_unit *root_of(const struct piommu_ipmmu_model *model,
+                                         const struct model_unit *unit)
+{
+    return &model->units[unit->is.root];
+}
+
 /* TTSEL. */
 static inline unsigned int selected_context(const struct piommu_ipmmu_model *model, uint32_t imuctr)
 {
@@ -204,6 +210,12 @@ bool piommu_ipmmu_model_regimes_(const struct piommu_ipmmu_model *model, size_t 
 void piommu_ipmmu_model_set_status_(struct piommu_ipmmu_model *model, struct model_unit *root,
                                     unsigned int context, uint32_t status, uint64_t address);
 
+/* FLUSH is written to IMCTR. */
+void piommu_ipmmu_model_begin_flush_(struct piommu_ipmmu_model *model, struct model_unit *unit,
+                                     unsigned int context);
+/* A read of IMCTR has shown the bit; reads are what makes a FLUSH go on. */
+void piommu_ipmmu_model_poll_flush_(struct piommu_ipmmu_model *model, struct model_unit *unit,
+                                    unsigned int context);
 /* A FLUSH that was written at `started` has its effect on a unit. */
 void piommu_ipmmu_model_drop_(struct model_unit *unit, unsigned int context, uint64_t started);
 /*

@@ -335,6 +335,16 @@ static void is_blocked(struct bench *bench, size_t unit, unsigned int micro_tlb,
                      PIOMMU_IPMMU_MODEL_BLOCKED);
 }
 
+/* For D's master of bench_ready(). */
+static void is_gone_if(struct bench *bench, bool is_gone)
+{
+    if (is_gone) {
+        is_blocked(bench, D, 3, IOVA, true);
+    } else {
+        reaches(bench, D, 3, IOVA, true, OUTPUT);
+    }
+}
+
 static void fault_is(struct bench *bench, unsigned int context, uint32_t status, uint64_t address)
 {
     assert_int_equal(reg_read(bench, M, PIOMMU_IPMMU_MODEL_IMSTR, context), status);
@@ -1490,11 +1500,7 @@ static void flush_acts_at_write_or_end(void **state)
         *entry_of(bench, root, IOVA, 3) = 0;
         flush(bench, D, 1);
         flush(bench, M, 1);
-        if (i == 0) {
-            is_blocked(bench, D, 3, IOVA, true);
-        } else {
-            reaches(bench, D, 3, IOVA, true, OUTPUT);
-        }
+        is_gone_if(bench, i == 0);
         poll(bench, M, 1, 2);
         flush(bench, D, 1);
         is_blocked(bench, D, 3, IOVA, true);
@@ -1612,11 +1618,7 @@ static void the_refill_race(void **state)
         if (again) {
             flush(bench, D, 1);
         }
-        if (is_reached || again) {
-            is_blocked(bench, D, 3, IOVA, true);
-        } else {
-            reaches(bench, D, 3, IOVA, true, OUTPUT);
-        }
+        is_gone_if(bench, is_reached || again);
         bench_close(bench);
     }
 }
@@ -1693,11 +1695,7 @@ static void a_second_flush_is_lost_or_begins_again(void **state)
         flush(bench, M, 1);
         poll(bench, M, 1, i == 1 ? 3 : 2);
         flush(bench, D, 1);
-        if (i == 1) {
-            is_blocked(bench, D, 3, IOVA, true);
-        } else {
-            reaches(bench, D, 3, IOVA, true, OUTPUT);
-        }
+        is_gone_if(bench, i == 1);
         assert_int_equal(piommu_ipmmu_model_counters(bench->model, M).flushes_meanwhile, 1);
         bench_close(bench);
     }
@@ -1736,11 +1734,7 @@ static void other_writes_end_a_flush_or_not(void **state)
         reg_write(bench, M, PIOMMU_IPMMU_MODEL_IMCTR, 1, 5);
         poll(bench, M, 1, i == 1 ? 3 : 0);
         flush(bench, D, 1);
-        if (i == 1) {
-            is_blocked(bench, D, 3, IOVA, true);
-        } else {
-            reaches(bench, D, 3, IOVA, true, OUTPUT);
-        }
+        is_gone_if(bench, i == 1);
         bench_close(bench);
     }
 }

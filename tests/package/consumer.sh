@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The piommu authors
 #
-# Usage: consumer.sh find_package|pkg_config|add_subdirectory|own_libfdt|without_libfdt|readme
+# Usage: consumer.sh find_package|pkg_config|add_subdirectory|own_libfdt|without_libfdt|readme|models|components
 #                    FOLDER BUILD [LIBFDT_INCLUDE_DIR]
 #
 # Builds a program outside of piommu that uses it, in one of the ways there are, below FOLDER, and runs
@@ -22,10 +22,16 @@ with_fdt=OFF
 rm -rf "$folder"
 mkdir -p "$folder"
 
-# Installs BUILD, and moves the result: an installed tree must not depend on where it was made.
+# install_piommu [COMPONENT...]: installs BUILD, or parts of it, and moves the result: an installed tree must
+# not depend on where it was made.
 install_piommu()
 {
-    cmake --install "$build" --prefix "$folder/first place"
+    local component
+
+    [[ $# -gt 0 ]] || cmake --install "$build" --prefix "$folder/first place"
+    for component; do
+        cmake --install "$build" --prefix "$folder/first place" --component "$component"
+    done
     mv "$folder/first place" "$folder/installed"
 }
 
@@ -37,6 +43,28 @@ consume()
     cmake -S "$here/consumer/$project" -B "$folder/build" -G Ninja "$@"
     cmake --build "$folder/build"
     "$folder/build/consumer"
+}
+
+# blocks LANGUAGE PAGE: what a page of documentation has in blocks of a language.
+blocks()
+{
+    awk -v fence="^\`\`\`$1\$" '$0 ~ fence { on = 1; next } /^```/ { on = 0 } on' "$2"
+}
+
+# Options for C that is shown to others.
+strict=(-std=c11 -Wall -Wextra -Wpedantic -Werror)
+
+# follow PAGE SOURCE PROGRAM: the project and the program that a page shows, word for word, against what is
+# installed. The output goes to FOLDER/output.
+follow()
+{
+    mkdir "$folder/project"
+    blocks c "$source/$1" >"$folder/project/$2"
+    blocks cmake "$source/$1" >"$folder/project/CMakeLists.txt"
+    cmake -S "$folder/project" -B "$folder/build" -G Ninja -DCMAKE_PREFIX_PATH="$folder/installed" \
+        -DCMAKE_C_FLAGS="${strict[*]}"
+    cmake --build "$folder/build"
+    "$folder/build/$3" | tee "$folder/output"
 }
 
 case $way in
@@ -60,10 +88,15 @@ pkg_config)
     fi
     # The answers of pkg-config are words to be split, as a makefile would.
     # shellcheck disable=SC2046
-    gcc -std=c11 -Wall -Wextra -Wpedantic -Werror "${options[@]}" $(pkg-config --cflags "$package") \
+    gcc "${strict[@]}" "${options[@]}" $(pkg-config --cflags "$package") \
         "$here/consumer/consumer.c" $(pkg-config --libs "$package") -o "$folder/consumer"
     "$folder/consumer"
     pkg-config --exact-version="$("$folder/consumer" | sed 's/^piommu \([^:]*\):.*/\1/')" "$package"
+    blocks c "$source/docs/testing-with-models.md" >"$folder/test.c"
+    # shellcheck disable=SC2046
+    gcc "${strict[@]}" $(pkg-config --cflags piommu piommu-models) "$folder/test.c" \
+        $(pkg-config --libs piommu piommu-models) -o "$folder/test"
+    "$folder/test"
     ;;
 add_subdirectory)
     consume add_subdirectory -DPIOMMU_SOURCE="$source" -DWITH_FDT=$with_fdt
@@ -93,17 +126,40 @@ without_libfdt)
     consume find_package -DCMAKE_PREFIX_PATH="$folder/installed" -DWITH_FDT=OFF
     ;;
 readme)
-    # The program and the project that README.md shows, word for word, against an installed tree.
     install_piommu
-    mkdir "$folder/project"
-    awk '/^```c$/ { on = 1; next } /^```/ { on = 0 } on' "$source/README.md" >"$folder/project/hello.c"
-    awk '/^```cmake$/ { on = 1; next } /^```/ { on = 0 } on' "$source/README.md" \
-        >"$folder/project/CMakeLists.txt"
-    cmake -S "$folder/project" -B "$folder/build" -G Ninja -DCMAKE_PREFIX_PATH="$folder/installed" \
-        -DCMAKE_C_FLAGS="-std=c11 -Wall -Wextra -Wpedantic -Werror"
-    cmake --build "$folder/build"
-    "$folder/build/hello" | tee "$folder/output"
+    follow README.md hello.c hello
     grep -q '^0x40001234 is 0x80001234, by a leaf of 1024 MiB$' "$folder/output"
+    ;;
+models)
+    install_piommu
+    follow docs/testing-with-models.md test.c test-iommu
+    grep -q '^the IOMMU works in [1-9][0-9]* readings$' "$folder/output"
+    [[ -z $(type -P clang-format) ]] ||
+        clang-format --style="file:$source/.clang-format" --dry-run --Werror "$folder/project/test.c"
+    ;;
+components)
+    # The library without what is for tests; then nobody can ask for that.
+    parts=(piommu)
+    [[ $with_fdt == OFF ]] || parts+=(piommu-fdt)
+    install_piommu "${parts[@]}"
+    consume find_package -DCMAKE_PREFIX_PATH="$folder/installed" -DWITH_FDT=$with_fdt -DWITH_MODELS=OFF
+    if [[ -n $(find "$folder/installed" -name '*models*') ]]; then
+        echo "The models are installed, which were left out."
+        exit 1
+    fi
+    rm -rf "$folder/build"
+    if consume find_package -DCMAKE_PREFIX_PATH="$folder/installed" -DWITH_FDT=$with_fdt \
+        >"$folder/log" 2>&1 || ! grep -q 'piommu::models was not installed' "$folder/log"; then
+        cat "$folder/log"
+        echo "CMake does not say that the models are missing."
+        exit 1
+    fi
+    # The parts make the whole, and the models are one of them.
+    rm -rf "$folder/installed"
+    install_piommu
+    mv "$folder/installed" "$folder/whole"
+    install_piommu "${parts[@]}" piommu-models
+    diff -r "$folder/whole" "$folder/installed"
     ;;
 *)
     echo "consumer.sh: what is $way?" >&2

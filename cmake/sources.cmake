@@ -96,6 +96,14 @@ set(PIOMMU_SOURCES_FDT
   lib/fdt/tree.c
 )
 
+set(PIOMMU_SOURCES_LPAE_WALKER
+  models/lpae-walker/check.c
+  models/lpae-walker/descriptor.c
+  models/lpae-walker/regime.c
+  models/lpae-walker/sweep.c
+  models/lpae-walker/walk.c
+)
+
 # The archive piommu-models, which is for hosted C, with the include path models/include/.
 set(PIOMMU_SOURCES_MODELS
   models/ipmmu-vmsa/dma.c
@@ -104,5 +112,5 @@ set(PIOMMU_SOURCES_MODELS
   models/ipmmu-vmsa/model.c
   models/ipmmu-vmsa/registers.c
   models/ipmmu-vmsa/setup.c
-  models/lpae-walker/walker.c
+  ${PIOMMU_SOURCES_LPAE_WALKER}
 )

@@ -214,6 +214,7 @@ int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context)
     unsigned long state = piommu_host_lock(host, root->lock);
     /* A flush that runs already does not cover what was made visible since it began. */
     uint32_t needed = context->started + 1;
+    int error = is_usable(unit) ? -PIOMMU_ETIMEDOUT : -PIOMMU_EFAILED;
 
     while ((int32_t)(context->done - needed) < 0 && is_usable(unit)) {
         bool mine = !context->flushing;
@@ -237,7 +238,7 @@ int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context)
         }
     }
     piommu_host_unlock(host, root->lock, state);
-    return is_usable(unit) ? 0 : -PIOMMU_EFAILED;
+    return is_usable(unit) ? 0 : error;
 }
 
 int piommu_ipmmu_invalidate_(void *handle, void *domain, struct piommu_range range, bool tables)

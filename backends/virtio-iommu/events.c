@@ -82,21 +82,26 @@ static int take_report(struct virtio_iommu *unit)
     return 1;
 }
 
+bool piommu_virtio_iommu_is_broken_(const struct virtio_iommu *unit)
+{
+    uint8_t status = piommu_virtio_status(unit->device);
+
+    /* Without DRIVER_OK somebody else has reset it, and all attachments are gone. */
+    return (status & (PIOMMU_VIRTIO_STATUS_NEEDS_RESET | PIOMMU_VIRTIO_STATUS_FAILED)) != 0 ||
+           (status & PIOMMU_VIRTIO_STATUS_DRIVER_OK) == 0;
+}
+
 int piommu_virtio_iommu_service_(void *handle, unsigned int budget)
 {
     struct virtio_iommu *unit = handle;
     unsigned int handled = 0;
     int taken = 0;
-    uint8_t status;
 
     if (unit_dead(unit)) {
         return -PIOMMU_EFAILED;
     }
     (void)piommu_virtio_interrupt_status(unit->device);
-    status = piommu_virtio_status(unit->device);
-    /* Without DRIVER_OK somebody else has reset it, and all attachments are gone. */
-    if ((status & (PIOMMU_VIRTIO_STATUS_NEEDS_RESET | PIOMMU_VIRTIO_STATUS_FAILED)) != 0 ||
-        (status & PIOMMU_VIRTIO_STATUS_DRIVER_OK) == 0) {
+    if (piommu_virtio_iommu_is_broken_(unit)) {
         return -PIOMMU_EIO;
     }
     /* A device that takes back what it has said must not keep us here. */

@@ -15,6 +15,9 @@
 
 #include "unit.h"
 
+/* In a wait the queue is looked at so often before the device is asked how it is: that may trap. */
+#define LOOKS_PER_STATUS 64u
+
 /* PROBE has a large answer, for which there is one buffer; all others answer within their slot. */
 static void set_answer(struct virtio_iommu *unit, uint32_t number, uint8_t type,
                        struct piommu_virtio_buffer *answer)
@@ -164,7 +167,7 @@ static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool
     uint64_t deadline = piommu_host_deadline(unit->host, unit->config.timeout);
     bool in_time = true;
 
-    for (;;) {
+    for (unsigned int looks = 1;; looks++) {
         unsigned long state = piommu_host_lock(unit->host, unit->lock);
         bool answered = false;
         bool done;
@@ -182,6 +185,9 @@ static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool
         piommu_host_unlock(unit->host, unit->lock, state);
         if (done) {
             return 0;
+        }
+        if (looks % LOOKS_PER_STATUS == 0 && piommu_virtio_iommu_is_broken_(unit)) {
+            atomic_store_explicit(&unit->dead, 1, memory_order_release);
         }
         /* The deadline may pass while we are not running: look at the queue once more after it. */
         in_time = pause_until(unit, deadline, answered);

@@ -217,6 +217,8 @@ int piommu_virtio_iommu_unmap_(void *unit, void *domain, struct piommu_range_sou
 
 /* Gives all event buffers to the device. */
 void piommu_virtio_iommu_post_events_(struct virtio_iommu *unit);
+/* Whether the device says that it will answer nothing any more. */
+bool piommu_virtio_iommu_is_broken_(const struct virtio_iommu *unit);
 int piommu_virtio_iommu_service_(void *unit, unsigned int budget);
 
 #endif

@@ -5,9 +5,13 @@
 
 #include "unit.h"
 
-#define WANTED_FEATURES                                                                          \
-    (PIOMMU_VIRTIO_F_GENERIC | F_INPUT_RANGE | F_DOMAIN_RANGE | F_MAP_UNMAP | F_PROBE | F_MMIO | \
-     F_BYPASS_CONFIG)
+/*
+ * Not ACCESS_PLATFORM: it would mean that the device's own accesses go through an IOMMU, and there is
+ * none but itself. QEMU (7.2), where it can be switched on, does just that, and does not survive it.
+ */
+#define WANTED_FEATURES                                                             \
+    ((PIOMMU_VIRTIO_F_GENERIC & ~PIOMMU_VIRTIO_F_ACCESS_PLATFORM) | F_INPUT_RANGE | \
+     F_DOMAIN_RANGE | F_MAP_UNMAP | F_PROBE | F_MMIO | F_BYPASS_CONFIG)
 
 static int take_memory(struct virtio_iommu *unit, size_t size, uint8_t **memory, uint64_t *physical)
 {

@@ -159,9 +159,9 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
  *
  * @return 0; -PIOMMU_EBUSY: groups are attached to it, or a fault callback does not return;
  *         -PIOMMU_EFAILED: an instance has failed and could not be stopped, so devices may still
- *         use the domain's tables: nothing was changed. If an instance fails in this call, and is
- *         stopped, the domain is gone; but tables that hardware may still read are never given
- *         back, and a log line says so.
+ *         use the domain's tables: nothing was changed. If an instance fails in this call, or has
+ *         failed and was stopped but not recovered, the domain is gone; but tables that hardware
+ *         may still read are never given back, and a log line says so.
  *
  * Context: task. Registration.
  */

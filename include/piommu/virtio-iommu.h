@@ -30,6 +30,9 @@
  * indirect descriptors a request takes two); a sync likewise. Several callers have requests in
  * flight at once.
  *
+ * A device that insists on VIRTIO_F_ACCESS_PLATFORM for itself is refused (-PIOMMU_EOPNOTSUPP):
+ * its own accesses would go through an IOMMU, and there is none but itself.
+ *
  * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, section 5.13 (IOMMU device).
  */
 

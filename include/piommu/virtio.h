@@ -277,7 +277,7 @@ void piommu_virtqueue_destroy(struct piommu_virtqueue *queue);
 /** How many entries the ring has. */
 uint16_t piommu_virtqueue_size(const struct piommu_virtqueue *queue);
 
-/** How many requests of so many pieces (not 0) fit into the ring at once. */
+/** How many requests of so many pieces (not 0) fit into the ring at once; 0: too many pieces. */
 uint16_t piommu_virtqueue_capacity(const struct piommu_virtqueue *queue, uint16_t pieces);
 
 /**

@@ -297,6 +297,9 @@ uint16_t piommu_virtqueue_size(const struct piommu_virtqueue *queue)
 
 uint16_t piommu_virtqueue_capacity(const struct piommu_virtqueue *queue, uint16_t pieces)
 {
+    if (pieces > queue->max_pieces) {
+        return 0;
+    }
     return (uint16_t)(queue->tables != NULL ? queue->size : queue->size / pieces);
 }
 
@@ -496,6 +499,11 @@ int piommu_virtqueue_take(struct piommu_virtqueue *queue, uint16_t *head, uint32
         return -PIOMMU_EIO;
     }
     queue->next_used++;
+    if (queue->polled && queue->used_event != NULL) {
+        /* As far behind as can be, so that it is never passed. */
+        *queue->used_event = piommu_le16((uint16_t)(queue->next_used - 1));
+        to_device(queue, queue->used_event, sizeof(*queue->used_event));
+    }
     free_chain(queue, (uint16_t)id);
     *head = (uint16_t)id;
     *length = written;

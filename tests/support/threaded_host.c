@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#define PAGE             4096u
+#define PAGE             8192u /* two tables side by side */
 #define PAGES_PER_THREAD 1200u
 #define PAGES            (THREADED_THREADS * PAGES_PER_THREAD)
 #define PATTERN_FRESH    0xa5
@@ -48,6 +48,7 @@ struct share {
 struct threaded_host {
     struct piommu_os callbacks;
     uint8_t *arena;
+    uint64_t arena_physical;
     atomic_uint sizes[PAGES]; /* bytes asked for; 0: free */
     struct share shares[THREADED_THREADS];
     atomic_size_t bytes;
@@ -117,6 +118,30 @@ void threaded_unseen_end(void)
     }
 }
 
+unsigned int threaded_look(atomic_uint *value)
+{
+    unsigned int result;
+
+    threaded_unseen_begin();
+    result = atomic_load(value);
+    threaded_unseen_end();
+    return result;
+}
+
+void threaded_set(atomic_uint *value, unsigned int to)
+{
+    threaded_unseen_begin();
+    atomic_store(value, to);
+    threaded_unseen_end();
+}
+
+void threaded_add(atomic_uint *value, unsigned int count)
+{
+    threaded_unseen_begin();
+    atomic_fetch_add(value, count);
+    threaded_unseen_end();
+}
+
 /* ---- Objects ---- */
 
 static void *shim_alloc(void *ctx, size_t size)
@@ -146,17 +171,20 @@ static void shim_free(void *ctx, void *memory, size_t size)
     atomic_fetch_sub_explicit(&h->bytes, size, memory_order_relaxed);
 }
 
-/* ---- Tables: the physical address is the virtual one ---- */
+/* ---- Tables: the physical address is the virtual one, unless the test has said another ---- */
 
 static bool page_of(const struct threaded_host *h, uint64_t physical, uint32_t *page)
 {
-    uint64_t base = (uintptr_t)h->arena;
-
-    if (physical < base || (physical - base) / PAGE >= PAGES) {
+    if (physical < h->arena_physical || (physical - h->arena_physical) / PAGE >= PAGES) {
         return false;
     }
-    *page = (uint32_t)((physical - base) / PAGE);
+    *page = (uint32_t)((physical - h->arena_physical) / PAGE);
     return true;
+}
+
+static uint64_t physical_of(const struct threaded_host *h, const void *memory)
+{
+    return h->arena_physical + ((uintptr_t)memory - (uintptr_t)h->arena);
 }
 
 static void *shim_dma_alloc(void *ctx, const struct piommu_dma_request *request, uint64_t *physical)
@@ -173,12 +201,12 @@ static void *shim_dma_alloc(void *ctx, const struct piommu_dma_request *request,
     share->first = (share->first + 1) % PAGES;
     share->count--;
     memory = h->arena + (size_t)page * PAGE;
-    CHECK((uintptr_t)memory + (request->size - 1) <= request->max_physical);
+    *physical = physical_of(h, memory);
+    CHECK(*physical + (request->size - 1) <= request->max_physical);
     memset(memory, PATTERN_FRESH, PAGE);
     CHECK(atomic_exchange_explicit(&h->sizes[page], (unsigned int)request->size,
                                    memory_order_relaxed) == 0);
     atomic_fetch_add_explicit(&h->bytes, request->size, memory_order_relaxed);
-    *physical = (uintptr_t)memory;
     return memory;
 }
 
@@ -189,9 +217,9 @@ static void shim_dma_free(void *ctx, void *memory, size_t size)
     uint32_t page = 0;
 
     CHECK(locks_held == 0 && (uintptr_t)memory % PAGE == 0);
-    CHECK(page_of(h, (uintptr_t)memory, &page));
+    CHECK(page_of(h, physical_of(h, memory), &page));
     if (h->on_dma_free != NULL) {
-        h->on_dma_free(h->on_dma_free_ctx, (uintptr_t)memory, size);
+        h->on_dma_free(h->on_dma_free_ctx, physical_of(h, memory), size);
     }
     CHECK(atomic_exchange_explicit(&h->sizes[page], 0, memory_order_relaxed) == size);
     memset(memory, PATTERN_FREED, PAGE);
@@ -226,7 +254,7 @@ bool threaded_host_read64(void *ctx, uint64_t physical, uint64_t *value)
         return false;
     }
     threaded_unseen_begin();
-    *value = load_word(h->arena + (physical - (uintptr_t)h->arena));
+    *value = load_word(h->arena + (physical - h->arena_physical));
     threaded_unseen_end();
     return true;
 }
@@ -343,6 +371,7 @@ struct threaded_host *threaded_host_create(void)
     h->callbacks = threaded_callbacks;
     h->arena = aligned_alloc(PAGE, (size_t)PAGES * PAGE);
     CHECK(h->arena != NULL);
+    h->arena_physical = (uintptr_t)h->arena;
     for (unsigned int i = 0; i < THREADED_THREADS; i++) {
         struct share *share = &h->shares[i];
 
@@ -370,6 +399,16 @@ void threaded_host_destroy(struct threaded_host *h)
 struct piommu_host threaded_host_shim(struct threaded_host *h)
 {
     return (struct piommu_host){.os = &h->callbacks, .ctx = h};
+}
+
+struct piommu_os *threaded_host_callbacks(struct threaded_host *h)
+{
+    return &h->callbacks;
+}
+
+void threaded_host_place_memory(struct threaded_host *h, uint64_t physical)
+{
+    h->arena_physical = physical;
 }
 
 void threaded_host_on_dma_free(struct threaded_host *h,

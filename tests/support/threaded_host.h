@@ -19,6 +19,7 @@
 
 #include <piommu/os.h>
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,6 +34,10 @@ struct threaded_host *threaded_host_create(void);
 /** Checks that everything was given back, and frees it. */
 void threaded_host_destroy(struct threaded_host *h);
 struct piommu_host threaded_host_shim(struct threaded_host *h);
+/** Its callbacks, which the test may change, and add others to, before there is any thread. */
+struct piommu_os *threaded_host_callbacks(struct threaded_host *h);
+/** Where tables are, for hardware that cannot name their virtual addresses: to be said first. */
+void threaded_host_place_memory(struct threaded_host *h, uint64_t physical);
 
 /** The number of this thread from now on. No two threads that run beside each other have one. */
 void threaded_become(unsigned int number);
@@ -53,5 +58,10 @@ bool threaded_host_read64(void *h, uint64_t physical, uint64_t *value);
  */
 void threaded_unseen_begin(void);
 void threaded_unseen_end(void);
+
+/** What threads of the test tell each other, in no order for the sanitizer. */
+unsigned int threaded_look(atomic_uint *value);
+void threaded_set(atomic_uint *value, unsigned int to);
+void threaded_add(atomic_uint *value, unsigned int count);
 
 #endif

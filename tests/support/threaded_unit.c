@@ -79,25 +79,6 @@ struct threaded_unit {
     } ids[THREADED_IDS];
 };
 
-/* ---- What the threads of the test tell each other, in no order for the sanitizer ---- */
-
-static unsigned int look(atomic_uint *value)
-{
-    unsigned int result;
-
-    threaded_unseen_begin();
-    result = atomic_load(value);
-    threaded_unseen_end();
-    return result;
-}
-
-static void set(atomic_uint *value, unsigned int to)
-{
-    threaded_unseen_begin();
-    atomic_store(value, to);
-    threaded_unseen_end();
-}
-
 static void enter_alone(atomic_uint *value)
 {
     CHECK(atomic_exchange_explicit(value, 1, memory_order_relaxed) == 0);
@@ -146,7 +127,7 @@ static void work(const struct threaded_unit *unit)
 static bool is_lost(struct threaded_unit *unit)
 {
     CHECK(!unit->is_suspended);
-    return look(&unit->is_stopped) != 0;
+    return threaded_look(&unit->is_stopped) != 0;
 }
 
 /* ---- Unit ---- */
@@ -196,7 +177,7 @@ static int remove_unit(void *handle)
     struct threaded_unit *unit = handle;
 
     CHECK(unit->is_probed);
-    if (look(&unit->refuses_stop) != 0) {
+    if (threaded_look(&unit->refuses_stop) != 0) {
         return -PIOMMU_ETIMEDOUT;
     }
     for (unsigned int i = 0; i < atomic_load(&unit->endpoint_count); i++) {
@@ -234,7 +215,7 @@ static void leave_domain(struct endpoint *endpoint)
 
 static void block_all(struct threaded_unit *unit)
 {
-    unsigned int count = look(&unit->endpoint_count);
+    unsigned int count = threaded_look(&unit->endpoint_count);
 
     for (unsigned int i = 0; i < count; i++) {
         struct endpoint *endpoint = &unit->endpoints[i];
@@ -251,11 +232,11 @@ static int stop(void *handle)
     struct threaded_unit *unit = handle;
 
     enter_alone(&unit->is_stopping);
-    if (look(&unit->refuses_stop) != 0) {
+    if (threaded_look(&unit->refuses_stop) != 0) {
         leave_alone(&unit->is_stopping);
         return -PIOMMU_ETIMEDOUT;
     }
-    set(&unit->is_stopped, 1);
+    threaded_set(&unit->is_stopped, 1);
     block_all(unit);
     leave_alone(&unit->is_stopping);
     return 0;
@@ -298,8 +279,8 @@ static int add_endpoint(void *handle, uint32_t id, struct piommu_endpoint_facts 
         return -PIOMMU_EFAILED;
     }
     CHECK(atomic_load_explicit(&unit->ids[id].endpoint, memory_order_relaxed) == NULL);
-    CHECK(look(&unit->endpoint_count) < unit->options.most_added);
-    endpoint = &unit->endpoints[look(&unit->endpoint_count)];
+    CHECK(threaded_look(&unit->endpoint_count) < unit->options.most_added);
+    endpoint = &unit->endpoints[threaded_look(&unit->endpoint_count)];
     endpoint->id = id;
     threaded_unseen_begin();
     pthread_mutex_init(&endpoint->mutex, NULL);
@@ -307,7 +288,7 @@ static int add_endpoint(void *handle, uint32_t id, struct piommu_endpoint_facts 
     threaded_unseen_end();
     CHECK(endpoint->tlb != NULL);
     atomic_store_explicit(&endpoint->state, ENDPOINT_LIVE, memory_order_relaxed);
-    set(&unit->endpoint_count, look(&unit->endpoint_count) + 1);
+    threaded_set(&unit->endpoint_count, threaded_look(&unit->endpoint_count) + 1);
     threaded_unseen_begin();
     atomic_store(&unit->ids[id].endpoint, endpoint);
     threaded_unseen_end();
@@ -371,7 +352,7 @@ static int attach(void *handle, void *endpoint_handle, void *domain_handle)
 
     enter_alone(&endpoint->is_changing);
     enter_domain(unit, domain);
-    CHECK(look(&unit->ids[endpoint->id].may_attach) != 0);
+    CHECK(threaded_look(&unit->ids[endpoint->id].may_attach) != 0);
     work(unit);
     lock(&endpoint->mutex);
     CHECK(endpoint->domain != domain);
@@ -452,7 +433,7 @@ static int domain_create(void *handle, const struct piommu_backend_domain *wante
     struct piommu_walker_hardware hardware = {.physical_bits = OUTPUT_BITS};
     struct domain *domain;
 
-    if (look(&unit->is_stopped) != 0) {
+    if (threaded_look(&unit->is_stopped) != 0) {
         return -PIOMMU_EFAILED;
     }
     domain = calloc(1, sizeof(*domain));
@@ -577,7 +558,7 @@ static int invalidate(void *handle, void *domain_handle, struct piommu_range ran
 {
     struct threaded_unit *unit = handle;
     struct domain *domain = existing(domain_handle);
-    unsigned int count = look(&unit->endpoint_count);
+    unsigned int count = threaded_look(&unit->endpoint_count);
 
     CHECK(range.first <= range.last);
     if (has_to_fail(&unit->mapping_calls_left)) {
@@ -620,9 +601,9 @@ static unsigned int report_provoked(struct threaded_unit *unit, unsigned int bud
     unsigned int count = 0;
 
     for (uint32_t id = 0; id < THREADED_IDS && count < budget; id++) {
-        if (look(&unit->ids[id].is_provoked) != 0) {
+        if (threaded_look(&unit->ids[id].is_provoked) != 0) {
             report(unit, id, THREADED_PROVOKED);
-            set(&unit->ids[id].is_provoked, 0);
+            threaded_set(&unit->ids[id].is_provoked, 0);
             count++;
         }
     }
@@ -644,7 +625,7 @@ static int service(void *handle, unsigned int budget)
     for (unsigned int i = 0; i < REPORTS && count < budget; i++) {
         uint32_t id = (uint32_t)(pgtable_random(&unit->random) % THREADED_IDS);
 
-        if (look(&unit->ids[id].makes_faults) != 0) {
+        if (threaded_look(&unit->ids[id].makes_faults) != 0) {
             report(unit, id, 0);
             count++;
         }
@@ -658,7 +639,7 @@ static int service(void *handle, unsigned int budget)
 bool threaded_unit_holds_table(struct threaded_unit *unit, uint64_t physical, uint64_t size)
 {
     bool result = false;
-    unsigned int count = look(&unit->endpoint_count);
+    unsigned int count = threaded_look(&unit->endpoint_count);
 
     for (unsigned int i = 0; i < count && !result; i++) {
         struct endpoint *endpoint = &unit->endpoints[i];
@@ -724,7 +705,7 @@ const struct piommu_backend *threaded_unit_backend(const struct threaded_unit *u
 
 void threaded_unit_permit(struct threaded_unit *unit, uint32_t id, bool may_attach)
 {
-    set(&unit->ids[id].may_attach, may_attach);
+    threaded_set(&unit->ids[id].may_attach, may_attach);
 }
 
 static bool tables_reach(const struct threaded_unit *unit, const struct endpoint *endpoint,
@@ -787,35 +768,35 @@ bool threaded_unit_reaches(struct threaded_unit *unit, uint32_t id, uint64_t iov
 
 void threaded_unit_make_faults(struct threaded_unit *unit, uint32_t id, bool on)
 {
-    set(&unit->ids[id].makes_faults, on);
+    threaded_set(&unit->ids[id].makes_faults, on);
 }
 
 void threaded_unit_provoke(struct threaded_unit *unit, uint32_t id)
 {
-    set(&unit->ids[id].is_provoked, 1);
+    threaded_set(&unit->ids[id].is_provoked, 1);
 }
 
 bool threaded_unit_is_provoked(struct threaded_unit *unit, uint32_t id)
 {
-    return look(&unit->ids[id].is_provoked) != 0;
+    return threaded_look(&unit->ids[id].is_provoked) != 0;
 }
 
 void threaded_unit_fail_mapping(struct threaded_unit *unit, unsigned int nth)
 {
-    set(&unit->mapping_calls_left, nth);
+    threaded_set(&unit->mapping_calls_left, nth);
 }
 
 void threaded_unit_fail_service(struct threaded_unit *unit, unsigned int nth)
 {
-    set(&unit->service_calls_left, nth);
+    threaded_set(&unit->service_calls_left, nth);
 }
 
 void threaded_unit_refuse_stop(struct threaded_unit *unit, bool refuse)
 {
-    set(&unit->refuses_stop, refuse);
+    threaded_set(&unit->refuses_stop, refuse);
 }
 
 bool threaded_unit_is_stopped(struct threaded_unit *unit)
 {
-    return look(&unit->is_stopped) != 0;
+    return threaded_look(&unit->is_stopped) != 0;
 }

@@ -222,31 +222,6 @@ static void run_all(struct worker *workers, unsigned int count)
     pthread_barrier_destroy(&start);
 }
 
-/* What threads of the test tell each other, in no order for the sanitizer. */
-static unsigned int look(atomic_uint *value)
-{
-    unsigned int result;
-
-    threaded_unseen_begin();
-    result = atomic_load(value);
-    threaded_unseen_end();
-    return result;
-}
-
-static void set(atomic_uint *value, unsigned int to)
-{
-    threaded_unseen_begin();
-    atomic_store(value, to);
-    threaded_unseen_end();
-}
-
-static void add(atomic_uint *value, unsigned int count)
-{
-    threaded_unseen_begin();
-    atomic_fetch_add(value, count);
-    threaded_unseen_end();
-}
-
 /* ---- Mappers ---- */
 
 struct mapping_work {
@@ -627,7 +602,7 @@ static enum piommu_fault_answer on_fault(void *ctx, const struct piommu_fault *f
     } else if (answer == PIOMMU_FAULT_BLOCK && random % 4 != 0) {
         answer = PIOMMU_FAULT_NOTE;
     }
-    add(&life->answers[answer], 1);
+    threaded_add(&life->answers[answer], 1);
     return answer;
 }
 
@@ -637,7 +612,7 @@ static void on_event(void *ctx, const struct piommu_event *event)
 
     check_cookies(event->device_owner, event->domain_owner);
     if (event->kind == PIOMMU_EVENT_FAULT_BLOCK) {
-        add(&life->blocks, 1);
+        threaded_add(&life->blocks, 1);
     }
 }
 
@@ -649,17 +624,18 @@ static void serve_once(struct servant *servant)
     int result;
 
     pgtable_random(&servant->random);
-    if (!is_waiter || look(&servant->is_deferred) != 0 || (servant->random & 1) != 0) {
+    if (!is_waiter || threaded_look(&servant->is_deferred) != 0 || (servant->random & 1) != 0) {
         result = piommu_instance_interrupt(servant->instance, 4, &more);
         CHECK(result >= 0 && result <= 4);
     } else {
         more = true;
     }
     if (more) {
-        set(&servant->waiter->owes, 1);
+        threaded_set(&servant->waiter->owes, 1);
     }
-    if (is_waiter && look(&servant->is_deferred) == 0 && look(&servant->owes) != 0) {
-        set(&servant->owes, 0);
+    if (is_waiter && threaded_look(&servant->is_deferred) == 0 &&
+        threaded_look(&servant->owes) != 0) {
+        threaded_set(&servant->owes, 0);
         result = piommu_instance_service(servant->instance, 4);
         CHECK(result >= 0 && result <= 4);
     }
@@ -670,7 +646,7 @@ static void serve(void *ctx)
     struct servant *servant = ctx;
     uint64_t faults_before = 0;
 
-    while (look(&servant->has_to_stop) == 0) {
+    while (threaded_look(&servant->has_to_stop) == 0) {
         struct piommu_instance_info info;
 
         if (servant->gate != NULL) {
@@ -683,7 +659,7 @@ static void serve(void *ctx)
         piommu_instance_get_info(servant->instance, &info);
         CHECK(info.state == PIOMMU_INSTANCE_RUNNING && info.faults >= faults_before);
         faults_before = info.faults;
-        add(&servant->turns, 1);
+        threaded_add(&servant->turns, 1);
         sched_yield();
     }
 }
@@ -694,10 +670,10 @@ static void await_turns(struct life *life)
     unsigned int turns[SERVANTS];
 
     for (unsigned int i = 0; i < SERVANTS; i++) {
-        turns[i] = look(&life->servants[i].turns);
+        turns[i] = threaded_look(&life->servants[i].turns);
     }
     for (unsigned int i = 0; i < SERVANTS; i++) {
-        while (look(&life->servants[i].turns) - turns[i] < 2) {
+        while (threaded_look(&life->servants[i].turns) - turns[i] < 2) {
             sched_yield();
         }
     }
@@ -1034,7 +1010,7 @@ static void check_block_is_done(struct life *life, unsigned int group)
 static void defer(struct life *life, bool on)
 {
     for (unsigned int i = 0; i < SERVANTS; i++) {
-        set(&life->servants[i].is_deferred, on);
+        threaded_set(&life->servants[i].is_deferred, on);
     }
     await_service(life);
 }
@@ -1209,9 +1185,9 @@ static void check_life(struct life *life)
         assert_true(faults != 0);
         assert_int_equal(info.faults, faults);
     }
-    assert_true(look(&life->blocks) != 0);
+    assert_true(threaded_look(&life->blocks) != 0);
     for (unsigned int i = 0; i < COUNT_OF(life->answers); i++) {
-        assert_true(look(&life->answers[i]) != 0);
+        assert_true(threaded_look(&life->answers[i]) != 0);
     }
     assert_true(life->seen_blocked != 0);
     assert_true(life->seen_attached != 0);
@@ -1245,7 +1221,7 @@ static void live(const struct life_setting *setting)
     join_workers(&workers[SERVANTS], setting->mappers);
     close_life(&life);
     for (unsigned int i = 0; i < SERVANTS; i++) {
-        set(&life.servants[i].has_to_stop, 1);
+        threaded_set(&life.servants[i].has_to_stop, 1);
     }
     join_workers(workers, SERVANTS);
     take_records(&life);
@@ -1436,7 +1412,7 @@ static void sleep_and_work(enum piommu_backend_kind kind)
         nap(&s, i);
     }
     join_workers(&workers[1], COUNT_OF(works));
-    set(&servant.has_to_stop, 1);
+    threaded_set(&servant.has_to_stop, 1);
     join_workers(workers, 1);
     for (unsigned int i = 0; i < COUNT_OF(works); i++) {
         close_mapping(&works[i], devices[i]);

@@ -11,15 +11,17 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <setjmp.h>
+#include <string.h>
 
 #include <cmocka.h>
 
-#define PAGE    IPMMU_PAGE
-#define IOVA    IPMMU_IOVA
-#define MEMORY  IPMMU_MEMORY
-#define R       IPMMU_READ
-#define RW      IPMMU_READ_WRITE
-#define MASTERS 4u
+#define PAGE     IPMMU_PAGE
+#define IOVA     IPMMU_IOVA
+#define UNPROBED (IOVA + 8 * PAGE) /* no master tries it by itself */
+#define MEMORY   IPMMU_MEMORY
+#define R        IPMMU_READ
+#define RW       IPMMU_READ_WRITE
+#define MASTERS  4u
 
 /* The whole life of two domains over two cache units, under one reading of what is unknown. */
 static void live(const struct ipmmu_system *system,
@@ -225,6 +227,60 @@ static void test_an_identity_domain_lets_pass(const struct ipmmu_system *system)
     ipmmu_close(fixture);
 }
 
+/* Where the leaf is by which a master reaches an address. */
+static void *find_leaf(struct ipmmu_fixture *fixture, size_t master, uint64_t iova)
+{
+    const struct piommu_walker_memory memory = {.read64 = fake_os_device_read64,
+                                                .ctx = fixture->os};
+    const struct piommu_walker_access access = {.read = true};
+    const struct ipmmu_place *place = &fixture->masters[master].places[0];
+    uint32_t control = piommu_ipmmu_model_get(fixture->model, place->unit,
+                                              PIOMMU_IPMMU_MODEL_IMUCTR, place->micro_tlb);
+    struct piommu_walker_regime regime;
+    struct piommu_walker_result result;
+
+    assert_true(piommu_ipmmu_model_regime(fixture->model, IPMMU_ROOT, control >> 4, &regime));
+    piommu_walker_translate(&regime, &memory, iova, &access, &result);
+    assert_int_equal(result.fault, PIOMMU_WALKER_FAULT_NONE);
+    return fake_os_pointer(fixture->os, result.steps[result.step_count - 1].location,
+                           sizeof(result.descriptor));
+}
+
+static void store_leaf(struct ipmmu_fixture *fixture, void *leaf, uint64_t descriptor)
+{
+    memcpy(leaf, &descriptor, sizeof(descriptor));
+    fake_os_callbacks(fixture->os)->cache_clean(fixture->os, leaf, sizeof(descriptor));
+}
+
+/* What a walk finds right after the root was told to forget is kept. */
+static void fetch_after_flush(struct ipmmu_fixture *fixture,
+                              const struct piommu_ipmmu_model_access *access)
+{
+    if (access->unit == IPMMU_ROOT && access->is_write) {
+        (void)ipmmu_reaches_anything(fixture, 2, UNPROBED, false);
+    }
+}
+
+/* The host cleans what it has stored; that it is in memory then is for the library to see to. */
+static void clear_leaf_often(struct ipmmu_fixture *fixture, struct piommu_domain *domain)
+{
+    void *leaf = find_leaf(fixture, 2, UNPROBED);
+    uint64_t descriptor;
+
+    piommu_ipmmu_model_readings(fixture->model)->root_flush = PIOMMU_IPMMU_MODEL_FLUSH_AT_WRITE;
+    memcpy(&descriptor, leaf, sizeof(descriptor));
+    fixture->on_access = fetch_after_flush;
+    for (unsigned int i = 0; i < 8; i++) {
+        store_leaf(fixture, leaf, 0);
+        assert_int_equal(piommu_domain_invalidate(domain, UNPROBED, UNPROBED + PAGE - 1), 0);
+        assert_false(ipmmu_reaches_anything(fixture, 2, UNPROBED, false));
+        store_leaf(fixture, leaf, descriptor);
+        fake_os_callbacks(fixture->os)->barrier(fixture->os, PIOMMU_BARRIER_WRITE);
+        assert_true(ipmmu_reaches(fixture, 2, UNPROBED, false, MEMORY));
+    }
+    fixture->on_access = NULL;
+}
+
 /* A stage-2 table that the host has built for its CPU, and changes itself. */
 static void test_devices_use_the_tables_of_the_cpu(const struct ipmmu_system *system)
 {
@@ -248,12 +304,15 @@ static void test_devices_use_the_tables_of_the_cpu(const struct ipmmu_system *sy
     } else {
         assert_int_equal(piommu_domain_create(&config, &domain), 0);
         assert_int_equal(piommu_pgtable_map(table, IOVA, MEMORY, PAGE, RW, &bytes), 0);
+        assert_int_equal(piommu_pgtable_map(table, UNPROBED, MEMORY, PAGE, RW, &bytes), 0);
         ipmmu_grant(fixture, 2, 0, MEMORY, RW);
         ipmmu_attach(fixture, 2, domain);
         ipmmu_settle(fixture);
+        clear_leaf_often(fixture, domain);
         assert_true(ipmmu_reaches(fixture, 2, IOVA, true, MEMORY));
         piommu_gather_init(&gather);
         assert_int_equal(piommu_pgtable_unmap(table, IOVA, PAGE, &gather, &bytes), 0);
+        assert_int_equal(piommu_pgtable_unmap(table, UNPROBED, PAGE, &gather, &bytes), 0);
         piommu_pgtable_detach_empty(table, &gather);
         ipmmu_grant(fixture, 2, 0, 0, 0);
         assert_int_equal(piommu_domain_invalidate(domain, gather.range.first, gather.range.last),

@@ -415,7 +415,8 @@ int piommu_virtio_iommu_let_run_(struct virtio_iommu *unit)
         endpoint->running = true;
         error = enter_identity(unit, endpoint);
     }
-    return error;
+    /* An ID that the device does not know is the host's mistake. */
+    return error == -PIOMMU_ENOENT ? -PIOMMU_EINVAL : error;
 }
 
 int piommu_virtio_iommu_block_all_(struct virtio_iommu *unit)

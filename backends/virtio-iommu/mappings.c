@@ -94,18 +94,23 @@ struct identity_source {
 static bool make_identity(void *handle, struct request *request)
 {
     struct identity_source *source = handle;
+    const struct virtio_endpoint *endpoint = source->endpoint;
+    uint64_t aperture_last = source->unit->facts.aperture.last;
     struct piommu_backend_mapping mapping = {.prot = PIOMMU_PROT_READ | PIOMMU_PROT_WRITE};
     bool found = false;
 
     while (!found && !source->done) {
-        const struct piommu_range *region = &source->endpoint->reserved[source->region];
-        bool last = source->region == source->endpoint->reserved_used;
+        bool last = source->region == endpoint->reserved_used;
+        struct piommu_range region = {.first = aperture_last, .last = aperture_last};
 
-        found = last || region->first > source->next;
+        if (!last) {
+            region = endpoint->reserved[source->region];
+        }
+        found = last || region.first > source->next;
         mapping.iova.first = source->next;
-        mapping.iova.last = last ? source->unit->facts.aperture.last : region->first - 1;
-        source->done = last || region->last == source->unit->facts.aperture.last;
-        source->next = last ? 0 : region->last + 1;
+        mapping.iova.last = last ? aperture_last : region.first - 1;
+        source->done = region.last == aperture_last;
+        source->next = region.last + 1;
         source->region++;
     }
     if (found) {

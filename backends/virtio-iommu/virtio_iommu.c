@@ -6,8 +6,9 @@
 #include "unit.h"
 
 /*
- * Not ACCESS_PLATFORM: it would mean that the device's own accesses go through an IOMMU, and there is
- * none but itself. QEMU (7.2), where it can be switched on, does just that, and does not survive it.
+ * Not ACCESS_PLATFORM: it would mean that the device's own accesses go through an IOMMU, and there
+ * is none but itself. QEMU (7.2), where it can be switched on, does just that, and does not survive
+ * it.
  */
 #define WANTED_FEATURES                                                             \
     ((PIOMMU_VIRTIO_F_GENERIC & ~PIOMMU_VIRTIO_F_ACCESS_PLATFORM) | F_INPUT_RANGE | \
@@ -232,6 +233,7 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
  */
 static int close_before_reset(struct virtio_iommu *unit)
 {
+    const uint64_t needed = PIOMMU_VIRTIO_F_VERSION_1 | F_BYPASS_CONFIG;
     uint64_t features;
     int error = 0;
 
@@ -241,8 +243,7 @@ static int close_before_reset(struct virtio_iommu *unit)
     if ((piommu_virtio_status(unit->device) & PIOMMU_VIRTIO_STATUS_FEATURES_OK) == 0) {
         error = piommu_virtio_reset(unit->device, unit->config.timeout);
         if (error == 0) {
-            error =
-                piommu_virtio_negotiate(unit->device, unit->features, unit->features, &features);
+            error = piommu_virtio_negotiate(unit->device, needed, needed, &features);
         }
     }
     return error != 0 ? error : piommu_virtio_iommu_write_bypass_(unit, 0);

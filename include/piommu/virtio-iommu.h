@@ -71,7 +71,8 @@ struct piommu_virtio_iommu_config {
      * interrupted: they get all memory before those in no domain are blocked, until they are added.
      * If piommu_context_config::choose_domain names a domain then, they go there without having
      * been blocked. Reserved regions are not asked for before that. With a device that cannot
-     * bypass by domain they are interrupted for a moment all the same. Default: none.
+     * bypass by domain they are interrupted for a moment all the same. If the device does not know
+     * an ID, creating the instance fails with -PIOMMU_EINVAL. Default: none.
      */
     const uint32_t *running;
     uint32_t running_count; /**< how many of them */

@@ -64,6 +64,8 @@ static int start(struct piommu_instance *instance, struct piommu_instance *paren
                              instance->config.name);
         }
     }
+    /* It was lost before it was anybody's. */
+    error = error == -PIOMMU_EFAILED ? -PIOMMU_EIO : error;
     if (error != 0) {
         instance->unit = NULL;
         piommu_host_log_(instance->host, PIOMMU_LOG_ERROR, "%s: not started: %s",

@@ -157,6 +157,11 @@ static int identify(struct piommu_virtio_device *device)
     return read(device, DEVICE_ID) == device->type ? 0 : -PIOMMU_ENODEV;
 }
 
+static int wake(struct piommu_virtio_device *device)
+{
+    return identify(device) == 0 ? 0 : -PIOMMU_ENODEV;
+}
+
 static void close_device(struct piommu_virtio_device *device)
 {
     struct mmio_device *mmio = (struct mmio_device *)(void *)device;
@@ -178,7 +183,7 @@ static const struct virtio_transport mmio_transport = {
     .queue_max = queue_max,
     .queue_start = queue_start,
     .notify = notify,
-    .wake = identify,
+    .wake = wake,
     .close = close_device,
 };
 

@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The IPMMU-VMSA backend when several CPUs use it: two that map, unmap and sync in one domain, whose
- * context they flush, one that attaches and detaches beside them, one that serves faults, and the
- * masters. When a sync has returned, no TLB holds anything of what was unmapped before: a FLUSH
+ * The IPMMU-VMSA backend when several CPUs use it: two that map, unmap and sync in one domain,
+ * whose context they flush, one that attaches and detaches beside them, one that serves faults, and
+ * the masters. When a sync has returned, no TLB holds anything of what was unmapped before: a FLUSH
  * that runs does not cover what is cleared later. Worth most under the thread sanitizer: neither
  * the host nor the hardware puts the threads in an order.
  *

@@ -200,10 +200,11 @@ static struct piece *piece_of_pointer(const struct watch *w, const volatile void
         uintptr_t start = address & ~(sizes[i] - 1);
         struct piece *piece = w->pieces[hash_of_page(start >> 12)];
 
-        while (piece != NULL && (uintptr_t)piece->memory != start) {
+        /* A small root lies somewhere in its page. */
+        while (piece != NULL && ((uintptr_t)piece->memory & ~(uintptr_t)0xfff) != start) {
             piece = piece->next;
         }
-        if (piece != NULL && address - start < 8 * piece->words) {
+        if (piece != NULL && address - (uintptr_t)piece->memory < 8 * piece->words) {
             return piece;
         }
     }

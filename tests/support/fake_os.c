@@ -32,6 +32,8 @@ struct piece {
     size_t offset;    /* in its first page: nobody gets an alignment that was not asked for */
     uint8_t *memory;  /* what the CPU sees */
     uint8_t *visible; /* what hardware sees, if the memory is not coherent */
+    uint8_t *synced;  /* rings: what the CPU saw when a line was last cleaned or invalidated */
+    bool *written;    /* rings: by a device since, line by line */
     bool test_data;
 };
 
@@ -307,7 +309,33 @@ static void give_piece(struct fake_os *os, struct piece *piece)
         free(piece->memory - piece->offset);
     }
     free(piece->visible);
+    free(piece->synced);
+    free(piece->written);
     free(piece);
+}
+
+/* What hardware sees of a piece. */
+static uint8_t *behind_cache(const struct piece *piece)
+{
+    return piece->visible != NULL ? piece->visible : piece->memory;
+}
+
+/* Hardware gets a view of its own. */
+static void split_views(struct fake_os *os, struct piece *piece, enum piommu_dma_purpose purpose)
+{
+    size_t bytes = piece->pages * FAKE_OS_PAGE_SIZE;
+    bool ring = purpose == PIOMMU_DMA_RING;
+
+    if (ring ? !os->options.non_coherent_rings : !os->options.non_coherent) {
+        return;
+    }
+    piece->visible = malloc(bytes);
+    memset(piece->visible, PATTERN_FRESH, bytes);
+    if (ring) {
+        piece->synced = malloc(bytes);
+        memset(piece->synced, PATTERN_FRESH, bytes);
+        piece->written = calloc(bytes / FAKE_OS_CACHE_LINE, sizeof(*piece->written));
+    }
 }
 
 static void *os_dma_alloc(void *ctx, const struct piommu_dma_request *request, uint64_t *physical)
@@ -327,10 +355,7 @@ static void *os_dma_alloc(void *ctx, const struct piommu_dma_request *request, u
         return NULL;
     }
     piece = take_piece(os, request->size, request->alignment);
-    if (os->options.non_coherent && request->purpose == PIOMMU_DMA_TABLE) {
-        piece->visible = malloc(piece->pages * FAKE_OS_PAGE_SIZE);
-        memset(piece->visible, PATTERN_FRESH, piece->pages * FAKE_OS_PAGE_SIZE);
-    }
+    split_views(os, piece, request->purpose);
     os->bytes += request->size;
     os->counters.dma_allocations++;
     *physical = piece->physical;
@@ -392,12 +417,47 @@ static void *os_dma_virtual(void *ctx, uint64_t physical)
     return piece->memory + (physical - piece->physical);
 }
 
-/* Hardware sees the line as it is now: a clean writes back what is there when it happens. */
-static void arrive(struct pending_line line)
+/* The part of a line that lies in its piece. */
+static size_t line_size(struct pending_line line)
+{
+    size_t rest = line.piece->size - line.line * FAKE_OS_CACHE_LINE;
+
+    return rest < FAKE_OS_CACHE_LINE ? rest : FAKE_OS_CACHE_LINE;
+}
+
+static bool is_dirty(struct pending_line line)
 {
     uint64_t offset = line.line * FAKE_OS_CACHE_LINE;
 
-    memcpy(line.piece->visible + offset, line.piece->memory + offset, FAKE_OS_CACHE_LINE);
+    return memcmp(line.piece->memory + offset, line.piece->synced + offset, line_size(line)) != 0;
+}
+
+/* Hardware sees the line as it is now: a clean writes back what is there when it happens. */
+static void arrive(struct fake_os *os, struct pending_line line)
+{
+    const struct piece *piece = line.piece;
+    uint64_t offset = line.line * FAKE_OS_CACHE_LINE;
+
+    if (piece->synced != NULL) {
+        if (!is_dirty(line)) {
+            return; /* caches write nothing back then */
+        }
+        os->counters.overwritten_lines += piece->written[line.line];
+        piece->written[line.line] = false;
+        memcpy(piece->synced + offset, piece->memory + offset, line_size(line));
+    }
+    memcpy(piece->visible + offset, piece->memory + offset, line_size(line));
+}
+
+static void arrive_if_pending(struct fake_os *os, struct pending_line line)
+{
+    for (size_t i = 0; i < os->pending_count; i++) {
+        if (os->pending[i].piece == line.piece && os->pending[i].line == line.line) {
+            arrive(os, line);
+            os->pending[i] = os->pending[--os->pending_count];
+            return;
+        }
+    }
 }
 
 static void remember_line(struct fake_os *os, struct pending_line line)
@@ -409,34 +469,67 @@ static void remember_line(struct fake_os *os, struct pending_line line)
     os->pending[os->pending_count++] = line;
 }
 
-static void os_cache_clean(void *ctx, const void *address, size_t size)
+/* The lines of a range of memory that is not coherent: the first one, and how many. */
+static struct pending_line lines_of(struct fake_os *os, const void *address, size_t size,
+                                    const char *callback, uint64_t *count)
 {
-    struct fake_os *os = enter(ctx);
     struct piece *piece = piece_of_pointer(os, address);
     uint64_t offset;
 
     if (piece == NULL || size == 0) {
-        broken("cache_clean of something that is not DMA memory");
+        broken("%s of something that is not DMA memory", callback);
     }
     offset = (uint64_t)((const uint8_t *)address - piece->memory);
     if (offset + size > piece->size) {
-        broken("cache_clean beyond the end of DMA memory");
+        broken("%s beyond the end of DMA memory", callback);
     }
     if (piece->visible == NULL) {
-        broken("cache_clean of coherent memory");
+        broken("%s of coherent memory", callback);
     }
-    for (uint64_t line = offset / FAKE_OS_CACHE_LINE;
-         line <= (offset + size - 1) / FAKE_OS_CACHE_LINE; line++) {
-        struct pending_line cleaned = {.piece = piece, .line = line};
+    *count = (offset + size - 1) / FAKE_OS_CACHE_LINE - offset / FAKE_OS_CACHE_LINE + 1;
+    return (struct pending_line){.piece = piece, .line = offset / FAKE_OS_CACHE_LINE};
+}
 
+static void os_cache_clean(void *ctx, const void *address, size_t size)
+{
+    struct fake_os *os = enter(ctx);
+    uint64_t count;
+    struct pending_line line = lines_of(os, address, size, "cache_clean", &count);
+
+    for (; count > 0; count--, line.line++) {
         os->counters.cleaned_lines++;
         /* Without a barrier the order is open: a line may arrive before others that were first. */
         os->random = os->random * 1664525u + 1013904223u;
         if ((os->random >> 31) != 0) {
-            arrive(cleaned);
+            arrive(os, line);
         } else {
-            remember_line(os, cleaned);
+            remember_line(os, line);
         }
+    }
+    leave(os);
+}
+
+/* What was cleaned arrives first: caches keep the order of what is done to one line. */
+static void os_cache_invalidate(void *ctx, const void *address, size_t size)
+{
+    struct fake_os *os = enter(ctx);
+    uint64_t count;
+    struct pending_line line = lines_of(os, address, size, "cache_invalidate", &count);
+
+    if (line.piece->synced == NULL) {
+        broken("cache_invalidate of memory that is not for rings");
+    }
+    for (; count > 0; count--, line.line++) {
+        uint64_t offset = line.line * FAKE_OS_CACHE_LINE;
+
+        os->counters.invalidated_lines++;
+        arrive_if_pending(os, line);
+        if (is_dirty(line)) {
+            broken("cache_invalidate of a line that the CPU has written and not cleaned");
+        }
+        memcpy(line.piece->memory + offset, line.piece->visible + offset, line_size(line));
+        memcpy(line.piece->synced + offset, line.piece->visible + offset, line_size(line));
+        line.piece->written[line.line] = false;
     }
     leave(os);
 }
@@ -448,7 +541,7 @@ static void os_barrier(void *ctx, enum piommu_barrier kind)
     os->counters.barriers++;
     if (kind != PIOMMU_BARRIER_READ) {
         for (size_t i = 0; i < os->pending_count; i++) {
-            arrive(os->pending[i]);
+            arrive(os, os->pending[i]);
         }
         os->pending_count = 0;
     }
@@ -696,6 +789,34 @@ static uint64_t os_now(void *ctx)
     return time;
 }
 
+static void let_work(struct fake_os *os)
+{
+    os->time += 10000;
+    if (os->has_device && os->device.progress != NULL) {
+        os->device.progress(os->device.ctx);
+    }
+    if (os->has_bus && os->bus.progress != NULL) {
+        os->bus.progress(os->bus.ctx);
+    }
+}
+
+static bool was_interrupted(struct fake_os *os)
+{
+    return (os->has_device && os->device.interrupted(os->device.ctx)) ||
+           (os->has_bus && os->bus.interrupted(os->bus.ctx));
+}
+
+/* Devices get the time to do something before it is looked whether they have interrupted. */
+static void sleep_until(struct fake_os *os, uint64_t deadline)
+{
+    do {
+        let_work(os);
+        if (was_interrupted(os)) {
+            return;
+        }
+    } while (os->time < deadline);
+}
+
 static void os_wait(void *ctx, uint64_t deadline)
 {
     struct fake_os *os = enter(ctx);
@@ -705,13 +826,11 @@ static void os_wait(void *ctx, uint64_t deadline)
     if (deadline <= os->time - 1000) {
         broken("wait with a deadline that had passed before");
     }
-    os->time += 10000;
     os->counters.waits++;
-    if (os->has_device && os->device.progress != NULL) {
-        os->device.progress(os->device.ctx);
-    }
-    if (os->has_bus && os->bus.progress != NULL) {
-        os->bus.progress(os->bus.ctx);
+    if (os->options.sleeps) {
+        sleep_until(os, deadline);
+    } else {
+        let_work(os);
     }
     leave(os);
 }
@@ -753,6 +872,7 @@ static const struct piommu_os strict_callbacks = {
     .now = os_now,
     .wait = os_wait,
     .log = os_log,
+    .cache_invalidate = os_cache_invalidate,
 };
 
 /* ---- For the test ---- */
@@ -904,17 +1024,27 @@ bool fake_os_is_dma_memory(struct fake_os *os, uint64_t physical, uint64_t size)
     return piece != NULL && !piece->test_data && physical - piece->physical + size <= piece->size;
 }
 
+/* What the device sees at an address; NULL: not all of it is memory in use. */
+static uint8_t *device_view(struct fake_os *os, uint64_t physical, uint64_t size)
+{
+    const struct piece *piece = piece_of(os, physical);
+
+    if (piece == NULL || fake_os_pointer(os, physical, size) == NULL) {
+        return NULL;
+    }
+    return behind_cache(piece) + (physical - piece->physical);
+}
+
 bool fake_os_device_read64(void *ctx, uint64_t physical, uint64_t *value)
 {
     struct fake_os *os = ctx;
-    struct piece *piece = piece_of(os, physical);
+    const struct piece *piece = piece_of(os, physical);
     const uint8_t *bytes;
 
     if (piece == NULL || physical - piece->physical + 8 > piece->size) {
         return false;
     }
-    bytes =
-        (piece->visible != NULL ? piece->visible : piece->memory) + (physical - piece->physical);
+    bytes = device_view(os, physical, 8);
     *value = 0;
     for (unsigned int i = 0; i < 8; i++) {
         *value |= (uint64_t)bytes[i] << (8 * i);
@@ -924,7 +1054,7 @@ bool fake_os_device_read64(void *ctx, uint64_t physical, uint64_t *value)
 
 bool fake_os_device_read(void *ctx, uint64_t physical, void *buffer, size_t size)
 {
-    const void *memory = fake_os_pointer(ctx, physical, size);
+    const void *memory = device_view(ctx, physical, size);
 
     if (memory != NULL) {
         memcpy(buffer, memory, size);
@@ -934,12 +1064,34 @@ bool fake_os_device_read(void *ctx, uint64_t physical, void *buffer, size_t size
 
 bool fake_os_device_write(void *ctx, uint64_t physical, const void *buffer, size_t size)
 {
-    void *memory = fake_os_pointer(ctx, physical, size);
+    uint8_t *memory = device_view(ctx, physical, size);
+    const struct piece *piece = piece_of(ctx, physical);
 
-    if (memory != NULL) {
-        memcpy(memory, buffer, size);
+    if (memory == NULL) {
+        return false;
     }
-    return memory != NULL;
+    memcpy(memory, buffer, size);
+    if (piece->written != NULL && size > 0) {
+        uint64_t offset = physical - piece->physical;
+
+        for (uint64_t line = offset / FAKE_OS_CACHE_LINE;
+             line <= (offset + size - 1) / FAKE_OS_CACHE_LINE; line++) {
+            piece->written[line] = true;
+        }
+    }
+    return true;
+}
+
+void fake_os_device_stopped(struct fake_os *os)
+{
+    for (uint64_t i = 0; i < PAGES; i++) {
+        const struct piece *piece = os->page_owner[i];
+
+        if (piece != NULL && piece->written != NULL) {
+            memset(piece->written, 0,
+                   piece->pages * (FAKE_OS_PAGE_SIZE / FAKE_OS_CACHE_LINE) * sizeof(bool));
+        }
+    }
 }
 
 /*

@@ -44,6 +44,14 @@ struct fake_os_options {
      * What the CPU has written is seen by fake_os_device_read64 only after a clean and a barrier.
      */
     bool non_coherent;
+    /**
+     * The same for memory for rings, in both directions: the CPU sees what a device has written
+     * there only after it has invalidated the line. To invalidate a line that the CPU has written
+     * and not cleaned ends the test.
+     */
+    bool non_coherent_rings;
+    /** A wait is over at its deadline, or when the device has interrupted, and no sooner. */
+    bool sleeps;
     /** Seed for the order in which cleaned lines become visible. */
     uint32_t seed;
     /** Where the physical memory begins, a multiple of 2 MiB; 0: FAKE_OS_MEMORY_BASE. */
@@ -58,6 +66,9 @@ struct fake_os_counters {
     uint64_t fallible_calls; /**< calls that fake_os_fail_call counts */
     uint64_t barriers;
     uint64_t cleaned_lines;
+    uint64_t invalidated_lines;
+    /** Cleaned over what a device has written there: see fake_os_device_stopped. */
+    uint64_t overwritten_lines;
     uint64_t waits;
     uint64_t log_lines;
 };
@@ -73,6 +84,8 @@ struct fake_os_device {
     void (*mmio_write)(void *ctx, uint64_t offset, unsigned int width, uint32_t value);
     /** Called in each wait: the device may make progress. May be NULL. */
     void (*progress)(void *ctx);
+    /** Whether it has interrupted since it was asked last. Called in waits that sleep. */
+    bool (*interrupted)(void *ctx);
     uint16_t bdf;
     unsigned int bar;
 };
@@ -84,6 +97,8 @@ struct fake_os_bus {
     void (*write)(void *ctx, uint64_t physical, unsigned int width, uint32_t value);
     /** Called in each wait. May be NULL. */
     void (*progress)(void *ctx);
+    /** As that of a device. */
+    bool (*interrupted)(void *ctx);
 };
 
 struct fake_os;
@@ -133,5 +148,7 @@ bool fake_os_device_read64(void *os, uint64_t physical, uint64_t *value);
 /** What a device does through the bus; false: no memory there. */
 bool fake_os_device_read(void *os, uint64_t physical, void *buffer, size_t size);
 bool fake_os_device_write(void *os, uint64_t physical, const void *buffer, size_t size);
+/** The device is done with all memory: what it has written may be overwritten unseen. */
+void fake_os_device_stopped(struct fake_os *os);
 
 #endif

@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Random calls on a virtio-iommu, compared with a plain shadow after each of them: what every
- * endpoint can reach by every interesting address, and what lookups say. Now and then a request
- * fails.
+ * Random calls on virtio-iommus of all kinds, compared with a plain shadow after each of them: what
+ * every endpoint can reach by every interesting address, and what lookups say. Now and then a
+ * request fails.
  *
  * PIOMMU_RANDOM_SEED and PIOMMU_RANDOM_STEPS are obeyed; the same seed makes the same calls. They
  * come in episodes, each of which begins with a new device. Episodes run in a child process, so
@@ -164,7 +164,10 @@ static void set_up(struct shadow *shadow, uint64_t seed)
     struct viommu_fixture_options options;
 
     memset(shadow, 0, sizeof(*shadow));
+    viommu_fixture_use((unsigned int)((seed >> 4) % (viommu_fixture_variants() + 1)));
     viommu_fixture_default_options(&options);
+    options.model.offered_features |= VIOMMU_MODEL_F_PROBE;
+    options.model.lone_detach = false; /* what cannot leave fails the instance */
     options.os.scattered = true;
     options.timeout = 1000000;
     shadow->leave = (seed & 1) != 0;

@@ -49,11 +49,27 @@ static uint64_t bar_size(void *ctx, unsigned int number)
     return viommu_model_bar_size(fixture->model, number);
 }
 
+/* After each access: what the device can reach, and whether it is done with its rings. */
+static void look_at_device(struct viommu_fixture *fixture)
+{
+    bool running = (viommu_model_status(fixture->model) & PIOMMU_VIRTIO_STATUS_DRIVER_OK) != 0;
+
+    if (fixture->was_running && !running) {
+        fake_os_device_stopped(fixture->os);
+    }
+    fixture->was_running = running;
+    if (!fixture->paused) {
+        viommu_fixture_probe(fixture);
+    }
+}
+
 static uint32_t mmio_read(void *ctx, uint64_t offset, unsigned int width)
 {
     struct viommu_fixture *fixture = ctx;
+    uint32_t value = viommu_model_mmio_read(fixture->model, offset, width);
 
-    return viommu_model_mmio_read(fixture->model, offset, width);
+    look_at_device(fixture);
+    return value;
 }
 
 static void mmio_write(void *ctx, uint64_t offset, unsigned int width, uint32_t value)
@@ -61,9 +77,7 @@ static void mmio_write(void *ctx, uint64_t offset, unsigned int width, uint32_t 
     struct viommu_fixture *fixture = ctx;
 
     viommu_model_mmio_write(fixture->model, offset, width, value);
-    if (!fixture->paused) {
-        viommu_fixture_probe(fixture);
-    }
+    look_at_device(fixture);
 }
 
 /* Where in the registers of virtio-mmio an address lies. */
@@ -100,6 +114,29 @@ static void progress(void *ctx)
     if (!fixture->paused) {
         viommu_fixture_probe(fixture);
     }
+}
+
+/* A message that nobody has asked for would be a write to some memory. */
+static void take_message(void *ctx, uint64_t address, uint32_t data)
+{
+    struct viommu_fixture *fixture = ctx;
+
+    for (size_t i = 0; i < fixture->options.message_count; i++) {
+        if (fixture->messages[i].address == address && fixture->messages[i].data == data) {
+            fixture->messages_sent[i]++;
+            return;
+        }
+    }
+    fail_msg("message 0x%" PRIx32 " to 0x%" PRIx64 ", which nobody has asked for", data, address);
+}
+
+static bool interrupted(void *ctx)
+{
+    struct viommu_fixture *fixture = ctx;
+    uint64_t seen = fixture->messages_seen;
+
+    fixture->messages_seen = fixture->messages_sent[0] + fixture->messages_sent[1];
+    return fixture->messages_seen != seen || viommu_model_interrupt_pending(fixture->model);
 }
 
 static bool memory_read(void *ctx, uint64_t physical, void *buffer, size_t size)
@@ -148,13 +185,167 @@ static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault
     return PIOMMU_FAULT_NOTE;
 }
 
+/* ---- Variants ---- */
+
+#define BOTH VIOMMU_RING_FEATURES
+
+/* An honest device, where it is, and what is between it and the CPU. */
+struct variant {
+    const char *name;
+    enum viommu_kind kind;
+    enum viommu_connection connection;
+    uint64_t ring_features; /* of VIOMMU_RING_FEATURES */
+    bool non_coherent;      /* it does not snoop the caches */
+    bool sleeps;            /* the host sleeps until it interrupts */
+};
+
+static const struct variant variants[] = {
+    {.name = "the model's defaults", .kind = VIOMMU_PLAIN},
+    {.name = "strict, INTx, all of rings", .kind = VIOMMU_STRICT, .ring_features = BOTH},
+    {.name = "strict, a message, indirect descriptors, not coherent",
+     .kind = VIOMMU_STRICT,
+     .connection = VIOMMU_MESSAGE,
+     .ring_features = VIOMMU_MODEL_F_INDIRECT_DESC,
+     .non_coherent = true},
+    {.name = "strict, messages, all of rings, sleeping host",
+     .kind = VIOMMU_STRICT,
+     .connection = VIOMMU_MESSAGES,
+     .ring_features = BOTH,
+     .sleeps = true},
+    {.name = "strict, messages, event indices, not coherent",
+     .kind = VIOMMU_STRICT,
+     .connection = VIOMMU_MESSAGES,
+     .ring_features = VIOMMU_MODEL_F_EVENT_IDX,
+     .non_coherent = true},
+    {.name = "strict, MMIO, event indices",
+     .kind = VIOMMU_STRICT,
+     .connection = VIOMMU_OVER_MMIO,
+     .ring_features = VIOMMU_MODEL_F_EVENT_IDX},
+    {.name = "strict, MMIO, all of rings, not coherent, sleeping host",
+     .kind = VIOMMU_STRICT,
+     .connection = VIOMMU_OVER_MMIO,
+     .ring_features = BOTH,
+     .non_coherent = true,
+     .sleeps = true},
+    {.name = "strict, MMIO, plain rings, not coherent",
+     .kind = VIOMMU_STRICT,
+     .connection = VIOMMU_OVER_MMIO,
+     .non_coherent = true},
+    {.name = "lax, INTx, all of rings", .kind = VIOMMU_LAX, .ring_features = BOTH},
+    {.name = "lax, INTx, plain rings, sleeping host", .kind = VIOMMU_LAX, .sleeps = true},
+    {.name = "rigid, messages", .kind = VIOMMU_RIGID, .connection = VIOMMU_MESSAGES},
+    {.name = "rigid, a message, not coherent, sleeping host",
+     .kind = VIOMMU_RIGID,
+     .connection = VIOMMU_MESSAGE,
+     .non_coherent = true,
+     .sleeps = true},
+    {.name = "refusing, INTx", .kind = VIOMMU_REFUSING},
+    {.name = "refusing, messages, all of rings, sleeping host",
+     .kind = VIOMMU_REFUSING,
+     .connection = VIOMMU_MESSAGES,
+     .ring_features = BOTH,
+     .sleeps = true},
+    {.name = "refusing, MMIO, event indices, not coherent",
+     .kind = VIOMMU_REFUSING,
+     .connection = VIOMMU_OVER_MMIO,
+     .ring_features = VIOMMU_MODEL_F_EVENT_IDX,
+     .non_coherent = true},
+};
+
+static unsigned int variant_in_use;
+
+unsigned int viommu_fixture_variants(void)
+{
+    return sizeof(variants) / sizeof(variants[0]) - 1;
+}
+
+void viommu_fixture_use(unsigned int number)
+{
+    assert_true(number <= viommu_fixture_variants());
+    variant_in_use = number;
+}
+
+unsigned int viommu_fixture_variant(void)
+{
+    return variant_in_use;
+}
+
+void viommu_fixture_need_features(uint64_t features)
+{
+    struct viommu_fixture_options options;
+
+    viommu_fixture_default_options(&options);
+    if ((options.model.offered_features & features) != features) {
+        skip();
+    }
+}
+
+static bool provides(const struct viommu_model_parameters *model, enum viommu_need need)
+{
+    switch (need) {
+    case VIOMMU_NEED_EVENTS:
+        return !model->no_events;
+    case VIOMMU_NEED_TOP:
+        return !model->no_top;
+    case VIOMMU_NEED_DETACH:
+        return !model->lone_detach;
+    case VIOMMU_NEED_PCI:
+        return model->transport == VIOMMU_MODEL_PCI;
+    }
+    return false;
+}
+
+void viommu_fixture_need(enum viommu_need need)
+{
+    struct viommu_fixture_options options;
+
+    viommu_fixture_default_options(&options);
+    if (!provides(&options.model, need)) {
+        skip();
+    }
+}
+
+int viommu_fixture_run(const char *name, const struct CMUnitTest *tests, size_t count)
+{
+    int failed = 0;
+
+    for (unsigned int i = 0; i <= viommu_fixture_variants(); i++) {
+        viommu_fixture_use(i);
+        printf("# %s: %s\n", name, variants[i].name);
+        (void)fflush(stdout);
+        failed += _cmocka_run_group_tests(variants[i].name, tests, count, NULL, NULL);
+    }
+    return failed;
+}
+
 /* ---- Life ---- */
 
 void viommu_fixture_default_options(struct viommu_fixture_options *options)
 {
+    const struct variant *variant = &variants[variant_in_use];
+
     memset(options, 0, sizeof(*options));
-    viommu_model_default_parameters(&options->model);
     options->run_per_wait = 1;
+    viommu_kind_parameters(variant->kind, &options->model);
+    options->model.offered_features |= variant->ring_features;
+    options->os.non_coherent_rings = variant->non_coherent;
+    options->os.sleeps = variant->sleeps;
+    if (variant->sleeps) {
+        options->model.reset_reads = 0; /* nothing would wake the host at the end of a reset */
+    }
+    switch (variant->connection) {
+    case VIOMMU_INTX:
+        break;
+    case VIOMMU_MESSAGE:
+        options->message_count = 1;
+        break;
+    case VIOMMU_MESSAGES:
+        options->message_count = 2;
+        break;
+    case VIOMMU_OVER_MMIO:
+        options->model.transport = VIOMMU_MODEL_MMIO;
+        break;
+    }
 }
 
 static void connect_device(struct viommu_fixture *fixture)
@@ -164,6 +355,7 @@ static void connect_device(struct viommu_fixture *fixture)
         .read = slot_read,
         .write = slot_write,
         .progress = progress,
+        .interrupted = interrupted,
     };
     struct fake_os_device device = {
         .ctx = fixture,
@@ -174,6 +366,7 @@ static void connect_device(struct viommu_fixture *fixture)
         .mmio_read = mmio_read,
         .mmio_write = mmio_write,
         .progress = progress,
+        .interrupted = interrupted,
         .bdf = viommu_model_bdf(fixture->model),
         .bar = VIOMMU_MODEL_BAR,
     };
@@ -204,6 +397,11 @@ struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options
     viommu_model_set_delay(fixture->model, fixture->options.delay);
     viommu_model_observe(fixture->model, observe, fixture);
     connect_device(fixture);
+    for (uint32_t i = 0; i < PIOMMU_VIRTIO_MAX_MESSAGES; i++) {
+        fixture->messages[i] =
+            (struct piommu_virtio_message){.address = 0x1fee00040ull + 0x10 * i, .data = 70 + i};
+    }
+    viommu_model_on_message(fixture->model, take_message, fixture);
     fake_os_on_dma_free(fixture->os, on_dma_free, fixture);
     fixture->memory = fake_os_test_pages(fixture->os, VIOMMU_FIXTURE_PAGES);
     viommu_fixture_look(fixture, 0);
@@ -213,13 +411,29 @@ struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options
     return fixture;
 }
 
-int viommu_fixture_start(struct viommu_fixture *fixture)
+struct piommu_virtio_iommu_config viommu_fixture_place(struct viommu_fixture *fixture)
 {
-    struct piommu_virtio_iommu_config where = {
-        .pci = {.bdf = viommu_model_bdf(fixture->model)},
+    struct piommu_virtio_iommu_config place = {
+        .non_coherent = fixture->options.os.non_coherent_rings,
+        .wait_sleeps = fixture->options.os.sleeps,
     };
 
-    return viommu_fixture_start_at(fixture, &where);
+    if (fixture->options.model.transport == VIOMMU_MODEL_MMIO) {
+        place.registers = viommu_model_mmio_address(fixture->model);
+        place.registers_size = VIOMMU_MODEL_MMIO_SIZE;
+    } else {
+        place.pci.bdf = viommu_model_bdf(fixture->model);
+        place.messages = fixture->options.message_count != 0 ? fixture->messages : NULL;
+        place.message_count = fixture->options.message_count;
+    }
+    return place;
+}
+
+int viommu_fixture_start(struct viommu_fixture *fixture)
+{
+    struct piommu_virtio_iommu_config place = viommu_fixture_place(fixture);
+
+    return viommu_fixture_start_at(fixture, &place);
 }
 
 int viommu_fixture_start_at(struct viommu_fixture *fixture,
@@ -247,6 +461,12 @@ struct viommu_fixture *viommu_fixture_started(const struct viommu_fixture_option
 
     assert_int_equal(viommu_fixture_start(fixture), 0);
     return fixture;
+}
+
+void viommu_fixture_reset_system(struct viommu_fixture *fixture)
+{
+    viommu_model_system_reset(fixture->model);
+    look_at_device(fixture);
 }
 
 int viommu_fixture_try_add(struct viommu_fixture *fixture, const uint32_t *ids, size_t count,
@@ -362,11 +582,15 @@ void viommu_fixture_take_down(struct viommu_fixture *fixture)
 
 void viommu_fixture_destroy(struct viommu_fixture *fixture)
 {
+    struct fake_os_counters counters;
+
     viommu_fixture_take_down(fixture);
     if (viommu_model_violations(fixture->model) != 0) {
         fail_msg("%zu violations, the first: %s", viommu_model_violations(fixture->model),
                  viommu_model_violation(fixture->model, 0));
     }
+    fake_os_get_counters(fixture->os, &counters);
+    assert_int_equal(counters.overwritten_lines, 0);
     fake_os_destroy(fixture->os);
     viommu_model_destroy(fixture->model);
     free(fixture);

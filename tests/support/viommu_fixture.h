@@ -17,10 +17,12 @@
  */
 
 #include "fake_os.h"
-#include "virtio_iommu_model.h"
+#include "viommu_kinds.h"
 
 #include <piommu/piommu.h>
 #include <piommu/virtio-iommu.h>
+
+struct CMUnitTest;
 
 enum {
     VIOMMU_FIXTURE_MAX_DEVICES = 16,
@@ -33,10 +35,22 @@ enum {
     VIOMMU_FIXTURE_PAGES = 64, /**< pages of test data at viommu_fixture::memory */
 };
 
-/** How to build it. Start from viommu_fixture_default_options. */
+/** How the device is connected. */
+enum viommu_connection {
+    VIOMMU_INTX,     /**< virtio-pci with an interrupt line */
+    VIOMMU_MESSAGE,  /**< virtio-pci with one message for everything */
+    VIOMMU_MESSAGES, /**< virtio-pci with one for changes of the configuration and one for queues */
+    VIOMMU_OVER_MMIO, /**< virtio-mmio */
+};
+
+/**
+ * How to build it. Start from viommu_fixture_default_options. The backend is told of
+ * os.non_coherent_rings and os.sleeps.
+ */
 struct viommu_fixture_options {
     struct viommu_model_parameters model;
     struct fake_os_options os;
+    unsigned int message_count; /**< virtio-pci: how many messages it is to interrupt with */
     enum piommu_unknown_ids unknown_ids;
     uint64_t timeout; /**< 0: the library's default */
     /**
@@ -92,10 +106,33 @@ struct viommu_fixture {
     uint64_t memory_dropped; /**< DMA buffers that were taken back while the device was running */
     bool forgive_free;       /**< may be set: the device cannot tell that it stopped (it is gone) */
     bool completion_stopped; /**< may be set: waiting completes nothing, there are no ticks */
+
+    struct piommu_virtio_message messages[PIOMMU_VIRTIO_MAX_MESSAGES]; /**< what was agreed on */
+    uint64_t messages_sent[PIOMMU_VIRTIO_MAX_MESSAGES];                /**< by which */
+    uint64_t messages_seen; /**< all of those when the host slept last */
+    bool was_running;       /**< the device was, when it was looked at last */
 };
 
-/** Options: the model's defaults, BLOCK, requests done at the doorbell. */
+/** Options: the model's defaults, BLOCK, requests done at the doorbell; or what a variant says. */
 void viommu_fixture_default_options(struct viommu_fixture_options *options);
+/** There are variants with the numbers 1 to this, which cover kinds, connections and rings. */
+unsigned int viommu_fixture_variants(void);
+/** The default options are of this variant from now on. 0: of none. */
+void viommu_fixture_use(unsigned int number);
+/** The number of the variant in use: to let each do a part of long work. */
+unsigned int viommu_fixture_variant(void);
+/** Skips the test if the device of the variant in use lacks a feature (all of a set). */
+void viommu_fixture_need_features(uint64_t features);
+/** Skips the test if it cannot be made with the device of the variant in use. */
+enum viommu_need {
+    VIOMMU_NEED_EVENTS, /**< it reports faults */
+    VIOMMU_NEED_TOP,    /**< mappings may end at 2^64 - 1 */
+    VIOMMU_NEED_DETACH, /**< endpoints leave domains that others stay in */
+    VIOMMU_NEED_PCI,    /**< it is behind virtio-pci */
+};
+void viommu_fixture_need(enum viommu_need need);
+/** Runs tests without a variant, and then with one after the other. How many have failed? */
+int viommu_fixture_run(const char *name, const struct CMUnitTest *tests, size_t count);
 
 /**
  * Fake OS and model, connected; no context yet. NULL: defaults. With virtio-mmio the registers are
@@ -106,6 +143,8 @@ struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options
  * Creates context and instance with what the options say; returns what creating the instance did.
  */
 int viommu_fixture_start(struct viommu_fixture *fixture);
+/** Where the device is, as the options say. */
+struct piommu_virtio_iommu_config viommu_fixture_place(struct viommu_fixture *fixture);
 /** The same, with the words of the caller on where the device is. */
 int viommu_fixture_start_at(struct viommu_fixture *fixture,
                             const struct piommu_virtio_iommu_config *where);
@@ -140,6 +179,9 @@ void viommu_fixture_take_down(struct viommu_fixture *fixture);
  * and frees everything.
  */
 void viommu_fixture_destroy(struct viommu_fixture *fixture);
+
+/** The platform resets the device, or its power is lost and comes back. */
+void viommu_fixture_reset_system(struct viommu_fixture *fixture);
 
 /** How many requests of a type the log has; type 0: all. */
 size_t viommu_fixture_count(const struct viommu_fixture *fixture, uint8_t type);

@@ -67,7 +67,8 @@ static void fill_config(const struct viommu_model *model, uint8_t *bytes)
     viommu_model_put32(bytes + CONFIG_DOMAIN_START, parameters->domain_start);
     viommu_model_put32(bytes + CONFIG_DOMAIN_END, parameters->domain_end);
     viommu_model_put32(bytes + CONFIG_PROBE_SIZE, parameters->probe_size);
-    bytes[CONFIG_BYPASS] = model->bypass;
+    bytes[CONFIG_BYPASS] =
+        parameters->bypass_is_unsaid && !model->bypass_was_written ? 0 : model->bypass;
 }
 
 /* The feature that a field comes with; 0: every device has it. */
@@ -143,6 +144,8 @@ void viommu_model_device_write(struct viommu_model *model, uint64_t offset, unsi
         viommu_model_violate(model, "write of %" PRIu32 " to bypass", value);
     }
     model->bypass = (uint8_t)(value & 1);
+    model->bypass_was_written = true;
+    model->counters.bypass_writes++;
     if (model->bypass == 0) {
         viommu_model_forget_unattached_identity(model);
     }

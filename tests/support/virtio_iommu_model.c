@@ -145,6 +145,7 @@ void viommu_model_system_reset(struct viommu_model *model)
     viommu_model_transport_reset(model);
     viommu_model_transport_init(model);
     model->bypass = model->parameters.initial_bypass;
+    model->bypass_was_written = false;
 }
 
 uint16_t viommu_model_bdf(const struct viommu_model *model)

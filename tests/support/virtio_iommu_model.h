@@ -139,6 +139,7 @@ struct viommu_model_parameters {
     uint32_t domain_end;        /**< inclusive; default 2^32 - 1 */
     uint32_t probe_size;        /**< default 512 */
     uint8_t initial_bypass;     /**< the bypass byte after a system reset; default 1, as QEMU */
+    bool bypass_is_unsaid;      /**< the byte reads 0 until it is written, whatever is in force */
     uint32_t config_length; /**< of the device config; default 40, 36 for devices without bypass */
     uint16_t queue_size[2]; /**< the maxima, by queue; default 256 */
     uint16_t msix_vectors;  /**< of virtio-pci, 64 at most; default 0: no MSI-X, as QEMU 7.2 */
@@ -347,6 +348,7 @@ struct viommu_model_counters {
     uint64_t events_sent;       /**< written to an event buffer */
     uint64_t events_dropped;    /**< for want of a buffer */
     uint64_t resets;            /**< status 0 writes */
+    uint64_t bypass_writes;     /**< to the byte in the configuration */
     uint64_t dma_faults;        /**< viommu_model_dma calls that were stopped by a fault */
     uint64_t interrupts;        /**< times that the ISR went from 0 to something */
     uint64_t messages;          /**< of MSI-X that were sent */

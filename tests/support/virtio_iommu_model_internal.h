@@ -211,6 +211,7 @@ struct viommu_model {
 
     /* device */
     uint8_t bypass;
+    bool bypass_was_written;
     struct model_endpoint *endpoints;
     size_t endpoint_count;
     struct model_domain **domains;

@@ -183,8 +183,8 @@ static void finish_reset(struct viommu_model *model)
 uint8_t viommu_model_read_status(struct viommu_model *model)
 {
     if (model->resetting && !viommu_model_misbehaves(model, VIOMMU_MODEL_RESET_HANGS)) {
-        if (model->reset_reads_left == 0) {
-            finish_reset(model);
+        if (model->reset_reads_left == 0 || model->status == 0) {
+            finish_reset(model); /* nobody could wait for an end that cannot be seen */
         } else {
             model->reset_reads_left--;
         }

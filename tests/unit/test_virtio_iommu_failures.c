@@ -411,12 +411,24 @@ static bool is_beyond_defence(enum call call, const struct mishap *mishap)
             (mishap->what == VIOMMU_MODEL_USED_LENGTH && mishap->argument == 0));
 }
 
+/* What is left out: what a device behind a cache cannot do, and, with variants, two of three. */
+static bool is_left_out(const struct viommu_fixture_options *options, size_t mishap)
+{
+    unsigned int variant = viommu_fixture_variant();
+
+    return (mishaps[mishap].what == VIOMMU_MODEL_SCRIBBLE && mishaps[mishap].kind == LIE &&
+            options->os.non_coherent_rings) ||
+           (variant != 0 && (mishap + variant) % 3 != 0);
+}
+
 static void sweep(const struct viommu_fixture_options *base, enum viommu_model_effect effect,
                   enum viommu_model_order order)
 {
     for (enum call call = 0; call < CALLS; call++) {
         for (size_t i = 0; i < COUNT(mishaps); i++) {
-            for (uint64_t nth = 1; nth <= 14 && !is_beyond_defence(call, &mishaps[i]); nth++) {
+            for (uint64_t nth = 1;
+                 nth <= 14 && !is_left_out(base, i) && !is_beyond_defence(call, &mishaps[i]);
+                 nth++) {
                 struct world world;
                 struct viommu_fixture *fixture;
                 uint64_t before;
@@ -600,6 +612,7 @@ static void test_answers_without_a_status_are_failures(void **state)
     };
 
     (void)state;
+    viommu_fixture_need_features(VIOMMU_MODEL_F_PROBE);
     for (size_t i = 0; i < COUNT(lies); i++) {
         struct viommu_fixture_options options;
         struct world world;
@@ -696,6 +709,7 @@ static void test_an_attach_that_was_done_and_not_confirmed_is_undone(void **stat
                                                           VIOMMU_MODEL_ANSWER_EMPTY};
 
     (void)state;
+    viommu_fixture_need(VIOMMU_NEED_DETACH);
     for (size_t i = 0; i < 2 * COUNT(ways); i++) {
         struct viommu_fixture_options options;
         struct world world;
@@ -778,6 +792,9 @@ static void test_a_dead_device_fails_in_time(void **state)
             int error;
 
             sweep_options(&options);
+            if (call == ADD && (options.model.offered_features & VIOMMU_MODEL_F_PROBE) == 0) {
+                continue; /* it asks for nothing */
+            }
             options.unknown_ids = leave != 0 ? PIOMMU_UNKNOWN_IDS_LEAVE : PIOMMU_UNKNOWN_IDS_BLOCK;
             build(&world, &options, call);
             die(&world);
@@ -892,6 +909,9 @@ static void test_a_device_that_is_gone_fails(void **state)
         int error;
 
         sweep_options(&options);
+        if (call == ADD && (options.model.offered_features & VIOMMU_MODEL_F_PROBE) == 0) {
+            continue; /* it asks for nothing */
+        }
         build(&world, &options, call);
         viommu_model_misbehave(world.fixture->model, VIOMMU_MODEL_GONE, 0, 0);
         before = fake_os_time(world.fixture->os);
@@ -953,7 +973,7 @@ static void test_a_corrupted_event_ring_fails_the_instance(void **state)
         } else {
             viommu_model_inject_used_event(world.fixture->model, 0, 0xffffffff);
         }
-        fake_os_forbid(world.fixture->os, FAKE_OS_FORBID_WAIT | FAKE_OS_FORBID_ALLOCATION);
+        fake_os_forbid(world.fixture->os, FAKE_OS_FORBID_ALLOCATION);
         assert_int_equal(piommu_instance_service(world.fixture->instance, 10), -PIOMMU_EFAILED);
         fake_os_forbid(world.fixture->os, 0);
         assert_true(has_failed(world.fixture));
@@ -975,7 +995,7 @@ static void test_late_answers_of_a_slow_device_are_taken_in(void **state)
     (void)state;
     sweep_options(&options);
     options.processing = VIOMMU_MODEL_AT_RUN;
-    options.timeout = 100000000;
+    options.timeout = 10 * TIMEOUT;
     build(&world, &options, MAP);
     for (unsigned int i = 0; i < 50; i++) {
         viommu_fixture_map(world.fixture, world.first, NEW, page(&world, 20), PAGE, RW, only_a);
@@ -1106,6 +1126,7 @@ static void test_faults_are_attributed(void **state)
     uint8_t byte = 0;
 
     (void)state;
+    viommu_fixture_need(VIOMMU_NEED_EVENTS);
     sweep_options(&options);
     build(&world, &options, MAP);
     fixture = world.fixture;
@@ -1277,7 +1298,11 @@ static void test_service_ends_the_interrupt(void **state)
 
     (void)state;
     assert_true(viommu_model_flood(fixture->model, A, 0x1000, 1) == 1);
-    assert_true(viommu_model_interrupt_pending(fixture->model));
+    if (fixture->options.message_count != 0) {
+        assert_int_equal(fixture->messages_sent[fixture->options.message_count - 1], 1);
+    } else {
+        assert_true(viommu_model_interrupt_pending(fixture->model));
+    }
     assert_int_equal(piommu_instance_service(fixture->instance, 10), 1);
     assert_false(viommu_model_interrupt_pending(fixture->model));
     viommu_fixture_destroy(fixture);
@@ -1373,5 +1398,5 @@ int main(void)
         cmocka_unit_test(test_only_b_keeps_working_while_a_is_abused),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return viommu_fixture_run("virtio_iommu_failures", tests, COUNT(tests));
 }

@@ -49,6 +49,16 @@ static uint64_t bar_size(void *ctx, unsigned int number)
     return viommu_model_bar_size(fixture->model, number);
 }
 
+static void look_at_masters(struct viommu_fixture *fixture)
+{
+    if (fixture->on_look != NULL) {
+        fixture->on_look(fixture);
+    }
+    if (!fixture->paused) {
+        viommu_fixture_probe(fixture);
+    }
+}
+
 /* After each access: what the device can reach, and whether it is done with its rings. */
 static void look_at_device(struct viommu_fixture *fixture)
 {
@@ -58,9 +68,7 @@ static void look_at_device(struct viommu_fixture *fixture)
         fake_os_device_stopped(fixture->os);
     }
     fixture->was_running = running;
-    if (!fixture->paused) {
-        viommu_fixture_probe(fixture);
-    }
+    look_at_masters(fixture);
 }
 
 static uint32_t mmio_read(void *ctx, uint64_t offset, unsigned int width)
@@ -111,9 +119,7 @@ static void progress(void *ctx)
     if (!fixture->completion_stopped) {
         viommu_model_tick(fixture->model);
     }
-    if (!fixture->paused) {
-        viommu_fixture_probe(fixture);
-    }
+    look_at_masters(fixture);
 }
 
 /* A message that nobody has asked for would be a write to some memory. */
@@ -130,13 +136,17 @@ static void take_message(void *ctx, uint64_t address, uint32_t data)
     fail_msg("message 0x%" PRIx32 " to 0x%" PRIx64 ", which nobody has asked for", data, address);
 }
 
+/* Every thread that sleeps is woken by each interrupt. */
 static bool interrupted(void *ctx)
 {
+    static _Thread_local uint64_t seen;
     struct viommu_fixture *fixture = ctx;
-    uint64_t seen = fixture->messages_seen;
+    const struct viommu_model_counters *counters = viommu_model_counters(fixture->model);
+    uint64_t count = counters->messages + counters->interrupts;
+    bool is_new = count != seen;
 
-    fixture->messages_seen = fixture->messages_sent[0] + fixture->messages_sent[1];
-    return fixture->messages_seen != seen || viommu_model_interrupt_pending(fixture->model);
+    seen = count;
+    return is_new || viommu_model_interrupt_pending(fixture->model);
 }
 
 static bool memory_read(void *ctx, uint64_t physical, void *buffer, size_t size)
@@ -182,7 +192,7 @@ static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault
         fixture->faults[fixture->fault_count] = *fault;
     }
     fixture->fault_count++;
-    return PIOMMU_FAULT_NOTE;
+    return fixture->fault_answer;
 }
 
 /* ---- Variants ---- */
@@ -330,9 +340,6 @@ void viommu_fixture_default_options(struct viommu_fixture_options *options)
     options->model.offered_features |= variant->ring_features;
     options->os.non_coherent_rings = variant->non_coherent;
     options->os.sleeps = variant->sleeps;
-    if (variant->sleeps) {
-        options->model.reset_reads = 0; /* nothing would wake the host at the end of a reset */
-    }
     switch (variant->connection) {
     case VIOMMU_INTX:
         break;
@@ -439,7 +446,8 @@ int viommu_fixture_start(struct viommu_fixture *fixture)
 int viommu_fixture_start_at(struct viommu_fixture *fixture,
                             const struct piommu_virtio_iommu_config *where)
 {
-    struct piommu_context_config context = {.fault = on_fault, .cookie = fixture};
+    struct piommu_context_config context = {
+        .fault = on_fault, .choose_domain = fixture->choose_domain, .cookie = fixture};
     struct piommu_instance_config config = {
         .name = "viommu",
         .owner = fixture,
@@ -463,7 +471,7 @@ struct viommu_fixture *viommu_fixture_started(const struct viommu_fixture_option
     return fixture;
 }
 
-void viommu_fixture_reset_system(struct viommu_fixture *fixture)
+void viommu_fixture_lose_power(struct viommu_fixture *fixture)
 {
     viommu_model_system_reset(fixture->model);
     look_at_device(fixture);

@@ -105,12 +105,16 @@ struct viommu_fixture {
     uint64_t probes;         /**< accesses that were tried so far */
     uint64_t memory_dropped; /**< DMA buffers that were taken back while the device was running */
     bool forgive_free;       /**< may be set: the device cannot tell that it stopped (it is gone) */
+    enum piommu_fault_answer fault_answer; /**< may be set: of the fault callback */
+    /** May be set before the start; its cookie is the fixture. */
+    piommu_choose_domain *choose_domain;
+    /** May be set: called after each access of a register, and in each wait. */
+    void (*on_look)(struct viommu_fixture *fixture);
     bool completion_stopped; /**< may be set: waiting completes nothing, there are no ticks */
 
     struct piommu_virtio_message messages[PIOMMU_VIRTIO_MAX_MESSAGES]; /**< what was agreed on */
     uint64_t messages_sent[PIOMMU_VIRTIO_MAX_MESSAGES];                /**< by which */
-    uint64_t messages_seen; /**< all of those when the host slept last */
-    bool was_running;       /**< the device was, when it was looked at last */
+    bool was_running; /**< the device was, when it was looked at last */
 };
 
 /** Options: the model's defaults, BLOCK, requests done at the doorbell; or what a variant says. */
@@ -180,8 +184,8 @@ void viommu_fixture_take_down(struct viommu_fixture *fixture);
  */
 void viommu_fixture_destroy(struct viommu_fixture *fixture);
 
-/** The platform resets the device, or its power is lost and comes back. */
-void viommu_fixture_reset_system(struct viommu_fixture *fixture);
+/** The power of the device is lost and comes back. The host has restored the BARs. */
+void viommu_fixture_lose_power(struct viommu_fixture *fixture);
 
 /** How many requests of a type the log has; type 0: all. */
 size_t viommu_fixture_count(const struct viommu_fixture *fixture, uint8_t type);

@@ -131,13 +131,27 @@ static void complete(uint32_t id, uint32_t length)
 
 /* ---- Life ---- */
 
+#define MAX_PIECES 64u
+
 static int create_queue(struct piommu_virtio_device *device, uint16_t index, uint16_t max_size,
                         struct piommu_virtqueue **queue)
 {
     const struct piommu_virtqueue_config config = {
-        .index = index, .max_size = max_size, .max_pieces = 64};
+        .index = index, .max_size = max_size, .max_pieces = MAX_PIECES};
 
     return piommu_virtqueue_create(device, &config, queue);
+}
+
+/* Whatever the device offers of rings is accepted. */
+static void reset_and_negotiate(struct rings *rings)
+{
+    uint64_t accepted;
+
+    assert_int_equal(piommu_virtio_reset(rings->device, SECOND), 0);
+    assert_int_equal(piommu_virtio_negotiate(rings->device,
+                                             VIOMMU_MODEL_F_MAP_UNMAP | PIOMMU_VIRTIO_F_GENERIC, 0,
+                                             &accepted),
+                     0);
 }
 
 static struct rings *prepare(const struct viommu_fixture_options *options)
@@ -145,7 +159,6 @@ static struct rings *prepare(const struct viommu_fixture_options *options)
     struct rings *rings = calloc(1, sizeof(*rings));
     struct piommu_os *callbacks;
     struct piommu_virtio_pci_config config = {.type = TYPE};
-    uint64_t accepted;
 
     assert_non_null(rings);
     rings->fixture = viommu_fixture_create(options);
@@ -160,9 +173,7 @@ static struct rings *prepare(const struct viommu_fixture_options *options)
     config.function.bdf = viommu_model_bdf(rings->fixture->model);
     assert_int_equal(
         piommu_virtio_pci_open(fake_os_host(rings->fixture->os), &config, &rings->device), 0);
-    assert_int_equal(piommu_virtio_reset(rings->device, SECOND), 0);
-    assert_int_equal(piommu_virtio_negotiate(rings->device, VIOMMU_MODEL_F_MAP_UNMAP, 0, &accepted),
-                     0);
+    reset_and_negotiate(rings);
     return rings;
 }
 
@@ -916,6 +927,423 @@ static void test_the_driver_never_believes_its_own_descriptors(void **state)
     end(rings);
 }
 
+/* ---- Indirect descriptors ---- */
+
+static struct rings *start_with(uint64_t features, enum viommu_model_processing processing,
+                                uint16_t size)
+{
+    struct viommu_fixture_options options;
+
+    viommu_fixture_default_options(&options);
+    options.model.offered_features |= features;
+    options.processing = processing;
+    return start(&options, size);
+}
+
+static void make_pieces(const struct rings *rings, struct piommu_virtio_buffer *pieces,
+                        uint16_t count)
+{
+    for (uint16_t i = 0; i < count; i++) {
+        pieces[i] = (struct piommu_virtio_buffer){
+            .physical = request_memory(rings, i), .size = 1u + i, .writable = i >= count / 2};
+    }
+}
+
+static void expect_descriptor(uint64_t at, const struct piommu_virtio_buffer *piece, bool last)
+{
+    assert_int_equal(device_get(at, 8), piece->physical);
+    assert_int_equal(device_get(at + 8, 4), piece->size);
+    assert_int_equal(device_get(at + 12, 2), (last ? 0 : 1) | (piece->writable ? 2 : 0));
+}
+
+static void test_a_request_of_many_pieces_takes_one_entry(void **state)
+{
+    struct rings *rings = start_with(VIOMMU_MODEL_F_INDIRECT_DESC, VIOMMU_MODEL_NEVER, 4);
+    struct piommu_virtio_buffer pieces[MAX_PIECES + 1];
+    uint16_t heads[4];
+    uint16_t taken;
+    uint32_t length;
+
+    (void)state;
+    make_pieces(rings, pieces, MAX_PIECES + 1);
+    for (unsigned int round = 0; round < 3; round++) {
+        for (uint16_t i = 0; i < 4; i++) {
+            uint64_t table;
+            uint16_t next = 0;
+
+            assert_int_equal(piommu_virtqueue_add(rings->queue, pieces, MAX_PIECES, &heads[i]), 0);
+            assert_int_equal(available_entry((uint16_t)(4 * round + i)), heads[i]);
+            table = device_get(rings->descriptors + 16ull * heads[i], 8);
+            assert_int_equal(table % 16, 0);
+            assert_int_equal(device_get(rings->descriptors + 16ull * heads[i] + 8, 4),
+                             16 * MAX_PIECES);
+            assert_int_equal(device_get(rings->descriptors + 16ull * heads[i] + 12, 2), 4);
+            for (uint16_t j = 0; j < MAX_PIECES; j++) {
+                expect_descriptor(table + 16ull * next, &pieces[j], j + 1 == MAX_PIECES);
+                next = (uint16_t)device_get(table + 16ull * next + 14, 2);
+            }
+        }
+        assert_int_equal(piommu_virtqueue_add(rings->queue, pieces, 1, &taken), -PIOMMU_ENOSPC);
+        for (uint16_t i = 4; i-- > 0;) {
+            complete(heads[i], 5);
+            assert_int_equal(take(rings, &taken, &length), 1);
+            assert_int_equal(taken, heads[i]);
+            assert_int_equal(length, 5);
+        }
+    }
+    assert_int_equal(piommu_virtqueue_add(rings->queue, pieces, MAX_PIECES + 1, &taken),
+                     -PIOMMU_EINVAL);
+    end(rings);
+}
+
+static void test_the_device_works_through_tables(void **state)
+{
+    struct rings *rings = start_with(VIOMMU_MODEL_F_INDIRECT_DESC, VIOMMU_MODEL_AT_DOORBELL, 4);
+    uint16_t heads[4];
+    uint16_t taken;
+    uint32_t length;
+
+    (void)state;
+    for (unsigned int round = 0; round < 20; round++) {
+        for (uint32_t i = 0; i < 4; i++) {
+            heads[i] = add(rings, i);
+        }
+        piommu_virtqueue_kick(rings->queue);
+        for (uint32_t i = 0; i < 4; i++) {
+            assert_int_equal(take(rings, &taken, &length), 1);
+            assert_int_equal(taken, heads[i]);
+            assert_int_equal(length, 4);
+            assert_int_equal(device_get(status_memory(rings, i), 1), VIOMMU_MODEL_S_NOENT);
+        }
+    }
+    end(rings);
+}
+
+/* Nothing in the tables is believed, nor are IDs of entries that are not in flight. */
+static void test_lies_about_tables_are_noticed(void **state)
+{
+    (void)state;
+    for (uint32_t id = 0; id < 5; id++) {
+        struct rings *rings = start_with(VIOMMU_MODEL_F_INDIRECT_DESC, VIOMMU_MODEL_NEVER, 4);
+        uint16_t head = add(rings, 0);
+        uint64_t table = device_get(rings->descriptors + 16ull * head, 8);
+        uint16_t taken;
+        uint32_t length;
+
+        for (unsigned int i = 0; i < 32; i++) {
+            device_put(table + i, 0xff, 1);
+        }
+        complete(id, 4);
+        if (id == head) {
+            assert_int_equal(take(rings, &taken, &length), 1);
+            assert_int_equal(length, 4);
+            (void)add(rings, 1);
+            complete(head, 5); /* more than was writable */
+        }
+        expect_dead(rings);
+        end(rings);
+    }
+}
+
+static void test_capacity_is_what_fits(void **state)
+{
+    struct rings *rings = start_with(0, VIOMMU_MODEL_NEVER, 16);
+
+    (void)state;
+    assert_int_equal(piommu_virtqueue_capacity(rings->queue, 1), 16);
+    assert_int_equal(piommu_virtqueue_capacity(rings->queue, 2), 8);
+    assert_int_equal(piommu_virtqueue_capacity(rings->queue, 3), 5);
+    assert_int_equal(piommu_virtqueue_capacity(rings->queue, 16), 1);
+    assert_int_equal(piommu_virtqueue_capacity(rings->queue, 17), 0);
+    end(rings);
+    rings = start_with(VIOMMU_MODEL_F_INDIRECT_DESC, VIOMMU_MODEL_NEVER, 16);
+    assert_int_equal(piommu_virtqueue_capacity(rings->queue, 1), 16);
+    assert_int_equal(piommu_virtqueue_capacity(rings->queue, 2), 16);
+    assert_int_equal(piommu_virtqueue_capacity(rings->queue, MAX_PIECES), 16);
+    end(rings);
+}
+
+static void test_pieces_are_as_many_as_was_said(void **state)
+{
+    struct piommu_virtqueue_config config = {.max_size = 16};
+    struct rings *rings = prepare(NULL);
+    struct piommu_virtqueue *queue = NULL;
+    struct piommu_virtio_buffer pieces[2];
+    uint16_t head;
+
+    (void)state;
+    config.max_pieces = 1025;
+    assert_int_equal(piommu_virtqueue_create(rings->device, &config, &queue), -PIOMMU_EINVAL);
+    config.max_pieces = 0; /* the default: 1 */
+    assert_int_equal(piommu_virtqueue_create(rings->device, &config, &queue), 0);
+    rings->queue = queue;
+    make_pieces(rings, pieces, 2);
+    assert_int_equal(piommu_virtqueue_add(queue, pieces, 2, &head), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_virtqueue_add(queue, pieces, 1, &head), 0);
+    end(rings);
+}
+
+/* ---- Event indices ---- */
+
+static uint64_t used_event_at(void)
+{
+    return current->available + 4 + 2ull * piommu_virtqueue_size(current->queue);
+}
+
+static uint64_t avail_event_at(void)
+{
+    return current->used + 4 + 8ull * piommu_virtqueue_size(current->queue);
+}
+
+static void add_pieces(struct rings *rings, unsigned int count)
+{
+    const struct piommu_virtio_buffer piece = {.physical = rings->fixture->memory, .size = 4};
+    uint16_t head;
+
+    for (unsigned int i = 0; i < count; i++) {
+        assert_int_equal(piommu_virtqueue_add(rings->queue, &piece, 1, &head), 0);
+    }
+}
+
+static void complete_and_take(struct rings *rings, unsigned int count)
+{
+    uint16_t head;
+    uint32_t length;
+
+    for (unsigned int i = 0; i < count; i++) {
+        complete(available_entry(rings->used_index), 0);
+        assert_int_equal(take(rings, &head, &length), 1);
+    }
+}
+
+/* The doorbell is wanted exactly if the index passes avail_event: 2.7.7.2, also where it wraps. */
+static void test_doorbells_follow_the_devices_event_index(void **state)
+{
+    struct rings *rings = start_with(VIOMMU_MODEL_F_EVENT_IDX, VIOMMU_MODEL_NEVER, 8);
+    uint32_t random = 11;
+    unsigned int wanted = 0;
+    uint16_t index = 0;
+
+    (void)state;
+    for (unsigned int round = 0; round < 30000; round++) {
+        unsigned int count;
+        uint16_t event;
+        bool due;
+
+        random = random * 1664525u + 1013904223u;
+        count = random >> 29;
+        event = (uint16_t)(index + (random >> 20 & 15) - 4);
+        device_put(avail_event_at(), event, 2);
+        /* Flags mean nothing then. */
+        device_put(rings->used, random >> 10 & 1, 2);
+        add_pieces(rings, count);
+        due = (uint16_t)(index + count - event - 1) < (uint16_t)count;
+        assert_int_equal(piommu_virtqueue_publish(rings->queue), due);
+        index = (uint16_t)(index + count);
+        assert_int_equal(available_index(), index);
+        assert_false(piommu_virtqueue_publish(rings->queue));
+        complete_and_take(rings, count);
+        wanted += due;
+    }
+    assert_in_range(wanted, 3000, 27000);
+    assert_int_equal(viommu_model_counters(rings->fixture->model)->doorbells[0], 0);
+    piommu_virtqueue_ring(rings->queue);
+    assert_int_equal(viommu_model_counters(rings->fixture->model)->doorbells[0], 1);
+    viommu_model_forget_violations(rings->fixture->model);
+    end(rings);
+}
+
+static void use_serially(struct rings *rings, unsigned int rounds)
+{
+    uint16_t head;
+    uint32_t length;
+
+    rings->fixture->paused = true;
+    for (unsigned int i = 0; i < rounds; i++) {
+        (void)add(rings, i & 1);
+        piommu_virtqueue_kick(rings->queue);
+        if (piommu_virtqueue_take(rings->queue, &head, &length) == 0) {
+            (void)viommu_model_run(rings->fixture->model, 1);
+            assert_int_equal(take(rings, &head, &length), 1);
+        }
+    }
+}
+
+static void test_serial_use_rings_for_each_request_and_for_nothing(void **state)
+{
+    static const uint64_t features[] = {0, VIOMMU_MODEL_F_EVENT_IDX, VIOMMU_MODEL_F_INDIRECT_DESC,
+                                        VIOMMU_RING_FEATURES};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+        struct rings *rings = start_with(features[i], VIOMMU_MODEL_AT_DOORBELL, 4);
+        const struct viommu_model_counters *counters = viommu_model_counters(rings->fixture->model);
+
+        use_serially(rings, 66000);
+        assert_int_equal(counters->doorbells[0], 66000);
+        assert_int_equal(counters->superfluous_doorbells[0], 0);
+        assert_int_equal(counters->missing_doorbells[0], 0);
+        end(rings);
+    }
+}
+
+/* A device that looks by itself is left in peace. */
+static void test_serial_use_leaves_a_device_in_peace_that_looks_by_itself(void **state)
+{
+    static const uint64_t features[] = {0, VIOMMU_MODEL_F_EVENT_IDX};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof(features) / sizeof(features[0]); i++) {
+        struct rings *rings = start_with(features[i], VIOMMU_MODEL_AT_RUN, 4);
+        const struct viommu_model_counters *counters = viommu_model_counters(rings->fixture->model);
+        uint64_t doorbells;
+
+        viommu_model_set_notification(rings->fixture->model, 0, VIOMMU_MODEL_NOTIFY_NEVER, 0);
+        use_serially(rings, 4);
+        doorbells = counters->doorbells[0];
+        use_serially(rings, 2000);
+        assert_int_equal(counters->doorbells[0], doorbells);
+        assert_int_equal(counters->missing_doorbells[0], 0);
+        end(rings);
+    }
+}
+
+static void test_an_interrupt_is_asked_for_at_the_next_request(void **state)
+{
+    struct rings *rings = start_with(VIOMMU_MODEL_F_EVENT_IDX, VIOMMU_MODEL_NEVER, 8);
+
+    (void)state;
+    assert_int_equal(device_get(rings->available, 2), 0);
+    for (uint32_t i = 0; i < 70000; i++) {
+        add_pieces(rings, 2);
+        assert_false(piommu_virtqueue_want_interrupt(rings->queue));
+        assert_int_equal(device_get(used_event_at(), 2), rings->used_index);
+        complete(available_entry(rings->used_index), 0);
+        assert_true(piommu_virtqueue_want_interrupt(rings->queue));
+        rings->used_index--; /* taken below */
+        complete_and_take(rings, 2);
+    }
+    end(rings);
+}
+
+static struct rings *start_polled(uint64_t features)
+{
+    const struct piommu_virtqueue_config config = {
+        .max_size = 8, .max_pieces = MAX_PIECES, .polled = true};
+    struct viommu_fixture_options options;
+    struct rings *rings;
+
+    viommu_fixture_default_options(&options);
+    options.model.offered_features |= features;
+    rings = prepare(&options);
+    assert_int_equal(piommu_virtqueue_create(rings->device, &config, &rings->queue), 0);
+    piommu_virtio_start(rings->device);
+    return rings;
+}
+
+static void test_a_polled_ring_is_not_interrupted(void **state)
+{
+    (void)state;
+    for (unsigned int event_index = 0; event_index < 2; event_index++) {
+        struct rings *rings = start_polled(event_index != 0 ? VIOMMU_MODEL_F_EVENT_IDX : 0);
+        const struct viommu_model_counters *counters = viommu_model_counters(rings->fixture->model);
+
+        use_serially(rings, 30000);
+        assert_int_equal(counters->interrupts, 0);
+        assert_false(piommu_virtqueue_want_interrupt(rings->queue));
+        use_serially(rings, 30000);
+        assert_int_equal(counters->interrupts, 0);
+        assert_int_equal(counters->interrupts_spared, 60000);
+        end(rings);
+    }
+}
+
+static void test_a_ring_that_is_not_polled_is_interrupted(void **state)
+{
+    (void)state;
+    for (unsigned int event_index = 0; event_index < 2; event_index++) {
+        struct rings *rings =
+            start_with(event_index != 0 ? VIOMMU_MODEL_F_EVENT_IDX : 0, VIOMMU_MODEL_AT_RUN, 8);
+        const struct viommu_model_counters *counters = viommu_model_counters(rings->fixture->model);
+        uint16_t head;
+        uint32_t length;
+
+        for (uint64_t i = 0; i < 300; i++) {
+            (void)add(rings, 0);
+            piommu_virtqueue_kick(rings->queue);
+            assert_int_equal(take(rings, &head, &length), 0);
+            assert_false(piommu_virtqueue_want_interrupt(rings->queue));
+            assert_int_equal(counters->interrupts, i);
+            (void)viommu_model_run(rings->fixture->model, 1);
+            assert_int_equal(counters->interrupts, i + 1);
+            assert_int_equal(piommu_virtio_interrupt_status(rings->device), 1);
+            assert_int_equal(take(rings, &head, &length), 1);
+        }
+        end(rings);
+    }
+}
+
+/* ---- Starting again ---- */
+
+static void test_a_ring_can_be_handed_to_the_device_again(void **state)
+{
+    static const uint64_t features[] = {0, VIOMMU_RING_FEATURES};
+
+    (void)state;
+    for (unsigned int i = 0; i < 2 * sizeof(features) / sizeof(features[0]); i++) {
+        struct rings *rings = start_with(features[i / 2], VIOMMU_MODEL_AT_DOORBELL, 4);
+        uint64_t held;
+        uint16_t head;
+        uint32_t length;
+
+        use_serially(rings, 7);
+        (void)add(rings, 0); /* forgotten */
+        if (i % 2 != 0) {
+            (void)add(rings, 1);
+            viommu_model_misbehave(rings->fixture->model, VIOMMU_MODEL_USED_ID_OUT_OF_RANGE, 1,
+                                   UINT32_MAX);
+            piommu_virtqueue_kick(rings->queue);
+            expect_dead(rings);
+            viommu_model_forget_violations(rings->fixture->model);
+        }
+        held = fake_os_bytes_outstanding(rings->fixture->os);
+        fake_os_forbid(rings->fixture->os, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE);
+        reset_and_negotiate(rings);
+        assert_int_equal(piommu_virtqueue_restart(rings->queue), 0);
+        fake_os_forbid(rings->fixture->os, 0);
+        assert_int_equal(fake_os_bytes_outstanding(rings->fixture->os), held);
+        assert_int_equal(available_index(), 0);
+        assert_int_equal(device_get(rings->used + 2, 2), 0);
+        piommu_virtio_start(rings->device);
+        assert_int_equal(take(rings, &head, &length), 0);
+        use_serially(rings, 50);
+        end(rings);
+    }
+}
+
+static void test_a_ring_is_not_handed_to_another_device(void **state)
+{
+    struct rings *rings = start_with(VIOMMU_MODEL_F_INDIRECT_DESC, VIOMMU_MODEL_AT_DOORBELL, 8);
+    uint64_t accepted;
+
+    (void)state;
+    assert_int_equal(piommu_virtio_reset(rings->device, SECOND), 0);
+    assert_int_equal(piommu_virtio_negotiate(rings->device, VIOMMU_MODEL_F_MAP_UNMAP, 0, &accepted),
+                     0);
+    assert_int_equal(piommu_virtqueue_restart(rings->queue), -PIOMMU_EINVAL);
+    reset_and_negotiate(rings);
+    viommu_model_misbehave(rings->fixture->model, VIOMMU_MODEL_QUEUE_SIZE, 0, 4);
+    assert_int_equal(piommu_virtqueue_restart(rings->queue), -PIOMMU_EBADMSG);
+    viommu_model_behave(rings->fixture->model);
+    viommu_model_misbehave(rings->fixture->model, VIOMMU_MODEL_QUEUE_COUNT, 0, 0);
+    assert_int_equal(piommu_virtqueue_restart(rings->queue), -PIOMMU_EBADMSG);
+    viommu_model_behave(rings->fixture->model);
+    assert_int_equal(piommu_virtqueue_restart(rings->queue), 0);
+    piommu_virtio_start(rings->device);
+    use_serially(rings, 5);
+    end(rings);
+}
+
 /* The same by the model's own list, as a device would do it that works otherwise. */
 static void expect_model_to_corrupt(enum viommu_model_misbehaviour what, uint64_t argument,
                                     unsigned int good)
@@ -1102,6 +1530,19 @@ int main(void)
         cmocka_unit_test(test_short_lengths_are_passed_on),
         cmocka_unit_test(test_lengths_of_huge_requests_do_not_wrap),
         cmocka_unit_test(test_the_driver_never_believes_its_own_descriptors),
+        cmocka_unit_test(test_a_request_of_many_pieces_takes_one_entry),
+        cmocka_unit_test(test_the_device_works_through_tables),
+        cmocka_unit_test(test_lies_about_tables_are_noticed),
+        cmocka_unit_test(test_capacity_is_what_fits),
+        cmocka_unit_test(test_pieces_are_as_many_as_was_said),
+        cmocka_unit_test(test_doorbells_follow_the_devices_event_index),
+        cmocka_unit_test(test_serial_use_rings_for_each_request_and_for_nothing),
+        cmocka_unit_test(test_serial_use_leaves_a_device_in_peace_that_looks_by_itself),
+        cmocka_unit_test(test_an_interrupt_is_asked_for_at_the_next_request),
+        cmocka_unit_test(test_a_polled_ring_is_not_interrupted),
+        cmocka_unit_test(test_a_ring_that_is_not_polled_is_interrupted),
+        cmocka_unit_test(test_a_ring_can_be_handed_to_the_device_again),
+        cmocka_unit_test(test_a_ring_is_not_handed_to_another_device),
         cmocka_unit_test(test_the_models_ways_to_corrupt_a_ring_are_noticed),
         cmocka_unit_test(test_a_scribbling_device_does_not_confuse_the_driver),
         cmocka_unit_test(test_random_nonsense_in_the_ring_does_no_harm),

@@ -19,6 +19,7 @@
 #include <piommu/virtio.h>
 
 #include "viommu_fixture.h"
+#include "virtio_life.h"
 
 #define TYPE   23u
 #define SECOND 1000000000ull
@@ -526,22 +527,12 @@ static void test_interrupt_status_is_read_once_and_acknowledged(void **state)
 /* ---- Hostile capabilities ---- */
 
 /*
- * Goes as far as the device lets us, as a driver would. The fake OS ends the test at an access
- * outside a window, the map above at a window outside the BAR. Returns the first error.
+ * A driver's life. The fake OS ends the test at an access outside a window, the map above at a window
+ * outside the BAR. Returns the first error.
  */
 static int use_all(struct viommu_fixture *fixture)
 {
     struct piommu_virtio_device *device = NULL;
-    struct piommu_virtqueue *queues[2] = {NULL, NULL};
-    const struct piommu_virtio_field fields[] = {{0, 8}, {32, 4}};
-    const struct piommu_virtio_buffer buffers[] = {
-        {.physical = fixture->memory, .size = 20},
-        {.physical = fixture->memory + 64, .size = 4, .writable = true},
-    };
-    uint64_t values[2];
-    uint64_t accepted;
-    uint16_t head;
-    uint32_t length;
     int error = open_device(fixture, &device);
 
     if (error != 0) {
@@ -549,33 +540,7 @@ static int use_all(struct viommu_fixture *fixture)
         assert_int_equal(fake_os_bytes_outstanding(fixture->os), 0);
         return error;
     }
-    error = piommu_virtio_reset(device, 1000000);
-    if (error == 0) {
-        error = piommu_virtio_negotiate(device, VIOMMU_MODEL_F_MAP_UNMAP | VIOMMU_MODEL_F_PROBE, 0,
-                                        &accepted);
-    }
-    if (error == 0) {
-        error = piommu_virtio_read_config(device, fields, 2, values);
-    }
-    for (uint16_t i = 0; error == 0 && i < 2; i++) {
-        error = create_queue(device, i, &queues[i]);
-    }
-    if (error == 0) {
-        piommu_virtio_start(device);
-        error = piommu_virtqueue_add(queues[0], buffers, 2, &head);
-        assert_int_equal(error, 0);
-        piommu_virtqueue_kick(queues[0]);
-        (void)piommu_virtqueue_take(queues[0], &head, &length);
-        (void)piommu_virtio_interrupt_status(device);
-    }
-    viommu_model_behave(fixture->model);
-    (void)piommu_virtio_reset(device, 1000000);
-    fixture->forgive_free = true; /* if its registers are elsewhere, it cannot be reset */
-    piommu_virtqueue_destroy(queues[1]);
-    piommu_virtqueue_destroy(queues[0]);
-    piommu_virtio_close(device);
-    assert_int_equal(fake_os_bytes_outstanding(fixture->os), 0);
-    return error;
+    return virtio_live(fixture, device);
 }
 
 static int hostile(enum viommu_model_misbehaviour what, uint64_t argument)

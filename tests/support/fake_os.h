@@ -52,6 +52,11 @@ struct fake_os_options {
     bool non_coherent_rings;
     /** A wait is over at its deadline, or when the device has interrupted, and no sooner. */
     bool sleeps;
+    /**
+     * Several threads use it: time goes on for all when one looks at the clock or waits, so a
+     * deadline may have passed when a wait begins.
+     */
+    bool threads;
     /** Seed for the order in which cleaned lines become visible. */
     uint32_t seed;
     /** Where the physical memory begins, a multiple of 2 MiB; 0: FAKE_OS_MEMORY_BASE. */

@@ -41,6 +41,7 @@ struct piece {
 struct pending_line {
     struct piece *piece;
     uint64_t line;
+    const void *cleaner; /* tells threads apart: a barrier is about what its own thread did */
 };
 
 /* In front of each object. */
@@ -487,7 +488,8 @@ static struct pending_line lines_of(struct fake_os *os, const void *address, siz
         broken("%s of coherent memory", callback);
     }
     *count = (offset + size - 1) / FAKE_OS_CACHE_LINE - offset / FAKE_OS_CACHE_LINE + 1;
-    return (struct pending_line){.piece = piece, .line = offset / FAKE_OS_CACHE_LINE};
+    return (struct pending_line){
+        .piece = piece, .line = offset / FAKE_OS_CACHE_LINE, .cleaner = &locks_held};
 }
 
 static void os_cache_clean(void *ctx, const void *address, size_t size)
@@ -540,10 +542,16 @@ static void os_barrier(void *ctx, enum piommu_barrier kind)
 
     os->counters.barriers++;
     if (kind != PIOMMU_BARRIER_READ) {
+        size_t kept = 0;
+
         for (size_t i = 0; i < os->pending_count; i++) {
-            arrive(os, os->pending[i]);
+            if (os->pending[i].cleaner == &locks_held) {
+                arrive(os, os->pending[i]);
+            } else {
+                os->pending[kept++] = os->pending[i];
+            }
         }
-        os->pending_count = 0;
+        os->pending_count = kept;
     }
     leave(os);
 }

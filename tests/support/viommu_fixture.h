@@ -135,7 +135,10 @@ enum viommu_need {
     VIOMMU_NEED_PCI,    /**< it is behind virtio-pci */
 };
 void viommu_fixture_need(enum viommu_need need);
-/** Runs tests without a variant, and then with one after the other. How many have failed? */
+/**
+ * Runs tests without a variant, and then with one after the other, or, if PIOMMU_VARIANTS is "few"
+ * in the environment, with four of them. Returns how many have failed.
+ */
 int viommu_fixture_run(const char *name, const struct CMUnitTest *tests, size_t count);
 
 /**

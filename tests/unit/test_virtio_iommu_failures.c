@@ -411,14 +411,20 @@ static bool is_beyond_defence(enum call call, const struct mishap *mishap)
             (mishap->what == VIOMMU_MODEL_USED_LENGTH && mishap->argument == 0));
 }
 
-/* What is left out: what a device behind a cache cannot do, and, with variants, two of three. */
-static bool is_left_out(const struct viommu_fixture_options *options, size_t mishap)
+/* Each variant does a fourth of the long work. */
+static bool is_left_to_others(uint64_t number)
 {
     unsigned int variant = viommu_fixture_variant();
 
-    return (mishaps[mishap].what == VIOMMU_MODEL_SCRIBBLE && mishaps[mishap].kind == LIE &&
-            options->os.non_coherent_rings) ||
-           (variant != 0 && (mishap + variant) % 3 != 0);
+    return variant != 0 && (number + variant) % 4 != 0;
+}
+
+/* A device behind a cache cannot scribble so that it would be seen. */
+static bool is_left_out(const struct viommu_fixture_options *options, size_t mishap)
+{
+    return is_left_to_others(mishap) ||
+           (mishaps[mishap].what == VIOMMU_MODEL_SCRIBBLE && mishaps[mishap].kind == LIE &&
+            options->os.non_coherent_rings);
 }
 
 static void sweep(const struct viommu_fixture_options *base, enum viommu_model_effect effect,
@@ -559,7 +565,7 @@ static void test_failures_of_the_repair_are_survived(void **state)
     for (unsigned int leave = 0; leave < 2; leave++) {
         for (enum call call = 0; call < CALLS; call++) {
             for (uint64_t nth = 1; nth <= 8; nth++) {
-                for (uint64_t next = 0; next <= 5; next++) {
+                for (uint64_t next = 0; next <= 5 && !is_left_to_others(nth); next++) {
                     struct viommu_fixture_options options;
                     struct world world;
                     struct viommu_fixture *fixture;

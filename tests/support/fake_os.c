@@ -421,7 +421,7 @@ static void *os_dma_virtual(void *ctx, uint64_t physical)
 /* The part of a line that lies in its piece. */
 static size_t line_size(struct pending_line line)
 {
-    size_t rest = line.piece->size - line.line * FAKE_OS_CACHE_LINE;
+    size_t rest = line.piece->size - (size_t)line.line * FAKE_OS_CACHE_LINE;
 
     return rest < FAKE_OS_CACHE_LINE ? rest : FAKE_OS_CACHE_LINE;
 }

@@ -183,6 +183,12 @@ static void expect_exactly(const struct pair *pair, uint32_t number)
     }
 }
 
+static void expect_both(const struct pair *pair)
+{
+    expect_exactly(pair, 0);
+    expect_exactly(pair, 1);
+}
+
 static void expect_nothing(const struct pair *pair, uint32_t number)
 {
     for (uint64_t i = 0; i < 10; i++) {
@@ -216,13 +222,11 @@ static void test_a_map_reaches_both_units(void **state)
     (void)state;
     open_pair(&pair);
     assert_int_equal(map_new(&pair), 0);
-    expect_exactly(&pair, 0);
-    expect_exactly(&pair, 1);
+    expect_both(&pair);
     piommu_gather_init(&gather);
     assert_int_equal(piommu_domain_unmap(pair.domain, OLD, 10 * PAGE, &gather, NULL), 0);
     assert_int_equal(piommu_domain_sync(pair.domain, &gather), 0);
-    expect_exactly(&pair, 0);
-    expect_exactly(&pair, 1);
+    expect_both(&pair);
     close_pair(&pair);
 }
 
@@ -237,11 +241,9 @@ static void test_a_map_that_one_refuses_is_in_neither(void **state)
             viommu_model_fail_request(pair.models[number], VIOMMU_MODEL_MAP, nth,
                                       VIOMMU_MODEL_S_NOMEM);
             assert_int_equal(map_new(&pair), -PIOMMU_ENOMEM);
-            expect_exactly(&pair, 0);
-            expect_exactly(&pair, 1);
+            expect_both(&pair);
             assert_int_equal(map_new(&pair), 0);
-            expect_exactly(&pair, 0);
-            expect_exactly(&pair, 1);
+            expect_both(&pair);
             close_pair(&pair);
         }
     }
@@ -265,11 +267,9 @@ static void test_one_is_lost_in_a_map_and_comes_back(void **state)
         assert_int_equal(piommu_instance_recover(pair.instances[1 - number]), 0);
         pair.silent[number] = false;
         assert_int_equal(piommu_instance_recover(pair.instances[number]), 0);
-        expect_exactly(&pair, 0);
-        expect_exactly(&pair, 1);
+        expect_both(&pair);
         assert_int_equal(map_new(&pair), 0);
-        expect_exactly(&pair, 0);
-        expect_exactly(&pair, 1);
+        expect_both(&pair);
         close_pair(&pair);
     }
 }
@@ -295,8 +295,7 @@ static void test_one_is_lost_in_a_sync_and_comes_back(void **state)
         assert_int_equal(piommu_domain_map(pair.domain, OLD, FAR, PAGE, RW), -PIOMMU_EEXIST);
         assert_int_equal(piommu_domain_sync(pair.domain, &gather), 0);
         assert_int_equal(piommu_domain_map(pair.domain, OLD, FAR + 7 * PAGE, PAGE, RW), 0);
-        expect_exactly(&pair, 0);
-        expect_exactly(&pair, 1);
+        expect_both(&pair);
         close_pair(&pair);
     }
 }
@@ -314,8 +313,7 @@ static void test_a_recovery_of_one_leaves_the_other_alone(void **state)
     assert_int_equal(piommu_instance_recover(pair.instances[1]), 0);
     assert_int_equal(viommu_model_counters(pair.models[0])->doorbells[VIOMMU_MODEL_REQUEST_QUEUE],
                      doorbells);
-    expect_exactly(&pair, 0);
-    expect_exactly(&pair, 1);
+    expect_both(&pair);
     /* Both at once. */
     lose(&pair, 0);
     lose(&pair, 1);
@@ -343,8 +341,7 @@ static void test_one_sleeps_while_the_other_works(void **state)
         expect_exactly(&pair, 1 - number);
         expect_nothing(&pair, number);
         assert_int_equal(piommu_instance_resume(pair.instances[number]), 0);
-        expect_exactly(&pair, 0);
-        expect_exactly(&pair, 1);
+        expect_both(&pair);
         close_pair(&pair);
     }
 }

@@ -90,8 +90,9 @@ static uint64_t rounded_up(uint64_t count, uint64_t unit)
 }
 
 /* Pieces none of which goes on where the one before has ended. */
-static void map_scattered(struct wire *wire, uint64_t iova, size_t count)
+static void map_scattered(struct wire *wire, uint64_t iova, uint64_t number)
 {
+    size_t count = (size_t)number;
     struct piommu_segment *segments = calloc(count, sizeof(*segments));
 
     for (size_t i = 0; i < count; i++) {

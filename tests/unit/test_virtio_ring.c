@@ -171,6 +171,7 @@ static struct rings *prepare(const struct viommu_fixture_options *options)
     real_barrier = callbacks->barrier;
     callbacks->barrier = spying_barrier;
     config.function.bdf = viommu_model_bdf(rings->fixture->model);
+    config.non_coherent = rings->fixture->options.os.non_coherent_rings;
     assert_int_equal(
         piommu_virtio_pci_open(fake_os_host(rings->fixture->os), &config, &rings->device), 0);
     reset_and_negotiate(rings);
@@ -1208,6 +1209,41 @@ static void test_serial_use_leaves_a_device_in_peace_that_looks_by_itself(void *
     }
 }
 
+/* What the device says of doorbells is read anew each time, from behind the cache too. */
+static void test_a_device_may_change_its_mind_about_doorbells(void **state)
+{
+    static const uint64_t features[] = {0, VIOMMU_MODEL_F_EVENT_IDX};
+
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof(features) / sizeof(features[0]); i++) {
+        const struct viommu_model_counters *counters;
+        struct viommu_fixture_options options;
+        struct rings *rings;
+
+        viommu_fixture_default_options(&options);
+        options.model.offered_features |= features[i / 2];
+        options.processing = VIOMMU_MODEL_AT_RUN;
+        options.os.non_coherent_rings = i % 2 != 0;
+        rings = start(&options, 4);
+        counters = viommu_model_counters(rings->fixture->model);
+        for (unsigned int round = 0; round < 10; round++) {
+            uint64_t doorbells;
+
+            viommu_model_set_notification(rings->fixture->model, 0, VIOMMU_MODEL_NOTIFY_NEVER, 0);
+            use_serially(rings, 2);
+            doorbells = counters->doorbells[0];
+            use_serially(rings, 10);
+            assert_int_equal(counters->doorbells[0], doorbells);
+            viommu_model_set_notification(rings->fixture->model, 0, VIOMMU_MODEL_NOTIFY_ALWAYS, 0);
+            use_serially(rings, 2);
+            doorbells = counters->doorbells[0];
+            use_serially(rings, 10);
+            assert_int_equal(counters->doorbells[0], doorbells + 10);
+        }
+        end(rings);
+    }
+}
+
 static void test_an_interrupt_is_asked_for_at_the_next_request(void **state)
 {
     struct rings *rings = start_with(VIOMMU_MODEL_F_EVENT_IDX, VIOMMU_MODEL_NEVER, 8);
@@ -1538,6 +1574,7 @@ int main(void)
         cmocka_unit_test(test_doorbells_follow_the_devices_event_index),
         cmocka_unit_test(test_serial_use_rings_for_each_request_and_for_nothing),
         cmocka_unit_test(test_serial_use_leaves_a_device_in_peace_that_looks_by_itself),
+        cmocka_unit_test(test_a_device_may_change_its_mind_about_doorbells),
         cmocka_unit_test(test_an_interrupt_is_asked_for_at_the_next_request),
         cmocka_unit_test(test_a_polled_ring_is_not_interrupted),
         cmocka_unit_test(test_a_ring_that_is_not_polled_is_interrupted),

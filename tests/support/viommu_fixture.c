@@ -140,11 +140,13 @@ static void take_message(void *ctx, uint64_t address, uint32_t data)
 static bool interrupted(void *ctx)
 {
     static _Thread_local uint64_t seen;
+    static _Thread_local uint64_t seen_of; /* an earlier fixture has counted for itself */
     struct viommu_fixture *fixture = ctx;
     const struct viommu_model_counters *counters = viommu_model_counters(fixture->model);
     uint64_t count = counters->messages + counters->interrupts;
-    bool is_new = count != seen;
+    bool is_new = count != (seen_of == fixture->serial ? seen : 0);
 
+    seen_of = fixture->serial;
     seen = count;
     return is_new || viommu_model_interrupt_pending(fixture->model);
 }
@@ -398,10 +400,12 @@ static void connect_device(struct viommu_fixture *fixture)
 
 struct viommu_fixture *viommu_fixture_create(const struct viommu_fixture_options *options)
 {
+    static uint64_t serial;
     struct viommu_fixture *fixture = calloc(1, sizeof(*fixture));
     struct viommu_model_memory memory = {.read = memory_read, .write = memory_write};
 
     assert_non_null(fixture);
+    fixture->serial = ++serial;
     if (options != NULL) {
         fixture->options = *options;
     } else {

@@ -79,6 +79,7 @@ struct viommu_fixture_request {
 
 /** Read what you like; change only what says so. */
 struct viommu_fixture {
+    uint64_t serial; /**< tells fixtures apart; they are made by one thread */
     struct fake_os *os;
     struct viommu_model *model;
     struct viommu_fixture_options options;

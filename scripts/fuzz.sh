@@ -2,39 +2,51 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The piommu authors
 #
-# Usage: scripts/fuzz.sh [--core|--fdt] [SECONDS [ARGUMENT...]]
+# Usage: scripts/fuzz.sh [--TARGET] [SECONDS [ARGUMENT...]]
 #
-# A fuzz campaign against the page tables, or with --core against the core, or with --fdt against the device
-# tree reader: builds the fuzz targets and runs one for SECONDS (600 if not given). What it learns is kept in
-# build/fuzz/corpus, build/fuzz/corpus_of_core or build/fuzz/corpus_of_fdt for the next time. Arguments go to
-# libFuzzer, for example -jobs=2 -workers=2. A failing input is kept in the working folder;
+# A fuzz campaign against the page tables, or with --core against the core, --fdt against the device tree
+# reader, --virtio_iommu against the virtio-iommu driver, --virtqueue against virtio's rings, --virtio_open
+# against how a virtio device is found and set up. Builds the fuzz targets and runs one for SECONDS (600 if
+# not given). What it learns is kept in build/fuzz/corpus, or build/fuzz/corpus_of_TARGET, for the next time.
+# Arguments go to libFuzzer, for example -jobs=2 -workers=2. A failing input is kept in the working folder;
 #
 #   build/fuzz/tests/fuzz/random_io_pgtable FILE
 #
-# prints one of page tables as calls.
+# prints one of page tables as calls, and with PIOMMU_FUZZ_TALK in the environment the targets of the core and
+# of virtio print those of theirs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-target=fuzz_io_pgtable
+target=io_pgtable
 corpus=corpus
 seeds=seeds
 options=()
-if [[ ${1-} == --core ]]; then
-    target=fuzz_core
-    corpus=corpus_of_core
-    seeds=seeds_of_core
-    options=(-max_len=1600)
+if [[ ${1-} == --* ]]; then
+    target=${1#--}
+    corpus=corpus_of_$target
     shift
-elif [[ ${1-} == --fdt ]]; then
-    target=fuzz_fdt
-    corpus=corpus_of_fdt
-    seeds=seeds_of_fdt
-    options=(-max_len=4096 -dict=tests/fuzz/fdt.dict)
-    shift
+    case $target in
+    core)
+        seeds=seeds_of_core
+        options=(-max_len=1600)
+        ;;
+    fdt)
+        seeds=seeds_of_fdt
+        options=(-max_len=4096 -dict=tests/fuzz/fdt.dict)
+        ;;
+    virtio_iommu | virtqueue | virtio_open)
+        seeds=seeds_of_virtio
+        options=(-max_len=1600)
+        ;;
+    *)
+        echo "fuzz.sh: there is no target $target" >&2
+        exit 2
+        ;;
+    esac
 fi
 export PIOMMU_FUZZ_SECONDS=${1:-600}
 export PIOMMU_FUZZ_CORPUS=$PWD/build/fuzz/$corpus
 [[ $# -eq 0 ]] || shift
 cmake --preset fuzz >/dev/null
 cmake --build --preset fuzz
-tests/fuzz/run.sh build/fuzz/tests/fuzz/$target build/fuzz/tests/fuzz/$seeds "${options[@]}" "$@"
+tests/fuzz/run.sh "build/fuzz/tests/fuzz/fuzz_$target" build/fuzz/tests/fuzz/$seeds "${options[@]}" "$@"

@@ -10,7 +10,7 @@
 #   clang       the unit and random tests
 #   asan-ubsan  the same with the address and undefined behaviour sanitizers, in fewer random steps
 #   tsan        the same with the thread sanitizer
-#   fuzz        the fuzz targets, for PIOMMU_FUZZ_SECONDS each (20 if unset); scripts/fuzz.sh for longer
+#   fuzz        the fuzz targets, for PIOMMU_FUZZ_SECONDS each (10 if unset); scripts/fuzz.sh for longer
 #
 # Arguments go to ctest, for example -L unit or -R pgtable; builds in which they select nothing are left
 # out, but if they select nothing in any, that is a failure. Labels: unit, random, portability, package,

@@ -5,6 +5,10 @@
  * Writes programs for fuzz_core to begin with: `seeds_core FOLDER`. Any bytes are a program, so
  * these are random; but each has all objects in place after its first calls more often than not,
  * since the fuzzer is quick at leaving out and slow at putting in.
+ *
+ * `seeds_core FOLDER patient` writes them for the targets with a hostile device, which takes its
+ * bytes from the end: there they are high, so that it lets many turns pass before it does
+ * something.
  */
 
 #include <stdbool.h>
@@ -24,13 +28,13 @@ static uint8_t next_byte(void)
     return (uint8_t)(state >> 24);
 }
 
-static bool write_seed(const char *folder, unsigned int number)
+static bool write_seed(const char *folder, unsigned int number, bool patient)
 {
     char path[4096];
     FILE *file;
     bool written = true;
 
-    snprintf(path, sizeof(path), "%s/core-%03u", folder, number);
+    snprintf(path, sizeof(path), "%s/seed-%03u", folder, number);
     file = fopen(path, "wb");
     if (file == NULL) {
         return false;
@@ -39,7 +43,9 @@ static bool write_seed(const char *folder, unsigned int number)
     /* The first byte says what the units are: all kinds come. */
     written = fputc((int)(number % 128), file) != EOF;
     for (unsigned int i = 1; i < LENGTH && written; i++) {
-        written = fputc(next_byte(), file) != EOF;
+        unsigned int high = patient && i > LENGTH / 2 && i % 3 == 0 ? 0xe0 : 0;
+
+        written = fputc((int)(next_byte() | high), file) != EOF;
     }
     return fclose(file) == 0 && written;
 }
@@ -47,8 +53,8 @@ static bool write_seed(const char *folder, unsigned int number)
 int main(int argc, char **argv)
 {
     for (unsigned int i = 0; i < SEEDS; i++) {
-        if (argc != 2 || !write_seed(argv[1], i)) {
-            fprintf(stderr, "usage: seeds_core FOLDER\n");
+        if (argc < 2 || argc > 3 || !write_seed(argv[1], i, argc == 3)) {
+            fprintf(stderr, "usage: seeds_core FOLDER [patient]\n");
             return 1;
         }
     }

@@ -487,6 +487,12 @@ static void must(int error, const char *what)
 static void close_world(struct fuzz *fuzz)
 {
     fuzz->hostile->honest = true;
+    fuzz->hostile->features |= fuzz->hostile->agreed;
+    /* What could not be stopped before can be now, whether the unit works then or not. */
+    if (fuzz->instance != NULL) {
+        begin(fuzz, "piommu_instance_recover");
+        EXPECT(fuzz, piommu_instance_recover(fuzz->instance), ATTACH_ERRORS);
+    }
     begin(fuzz, "taking down");
     for (unsigned int i = 0; i < DEVICES; i++) {
         if (fuzz->devices[i] != NULL) {

@@ -18,13 +18,6 @@
 
 #define CALLS 65536u
 
-struct core {
-    struct piommu_context *context;
-    struct piommu_instance *instance;
-    struct piommu_device *device;
-    struct piommu_domain *domain;
-};
-
 static char nothing; /* an object of the backend, of which none has anything in it */
 
 static int null_probe(struct piommu_host host, struct piommu_instance *instance,
@@ -131,15 +124,16 @@ static const struct piommu_backend null_backend = {
     .service = null_service,
 };
 
-static bool core_open(struct core *core)
+bool core_open(struct core *core, const struct piommu_os *os, const struct piommu_backend *backend,
+               const void *where)
 {
     struct piommu_device_id id = {.id = 1};
     struct piommu_device_config device = {.ids = &id, .id_count = 1};
     struct piommu_domain_config domain = {.type = PIOMMU_DOMAIN_PAGING};
 
     memset(core, 0, sizeof(*core));
-    if (piommu_context_create((struct piommu_host){.os = &ours_os}, NULL, &core->context) != 0 ||
-        piommu_instance_create(core->context, &null_backend, NULL, NULL, &core->instance) != 0) {
+    if (piommu_context_create((struct piommu_host){.os = os}, NULL, &core->context) != 0 ||
+        piommu_instance_create(core->context, backend, where, NULL, &core->instance) != 0) {
         return false;
     }
     id.instance = core->instance;
@@ -150,7 +144,7 @@ static bool core_open(struct core *core)
            piommu_device_attach(core->device, core->domain) == 0;
 }
 
-static void core_close(struct core *core)
+void core_close(struct core *core)
 {
     if (piommu_device_detach(core->device) != 0 || piommu_domain_destroy(core->domain) != 0 ||
         piommu_device_remove(core->device) != 0 || piommu_instance_destroy(core->instance) != 0 ||
@@ -181,7 +175,7 @@ static void *adapter_create(const struct shape *shape, const struct usage *usage
 
     (void)shape;
     (void)usage;
-    if (core != NULL && !core_open(core)) {
+    if (core != NULL && !core_open(core, &ours_os, &null_backend, NULL)) {
         wrong("the core does not start");
     }
     return core;
@@ -255,7 +249,7 @@ void core_measure(const struct effort *effort)
     void *table = ours.create(&shapes[0], &usage);
     struct core core;
 
-    if (!core_open(&core)) {
+    if (!core_open(&core, &ours_os, &null_backend, NULL)) {
         wrong("the core does not start");
         return;
     }

@@ -70,6 +70,12 @@ unmap_256 counted_unmaps 256 insn/page
 lookup counted_lookups 1 insn/call
 ROWS
 
+# A request in virtio's rings, with what a device does to answer it.
+for operation in ring_split ring_split_event_idx; do
+    count=$(per_call counted_requests "$operation" piommu 1)
+    echo "insn $operation insn/call $count -"
+done
+
 # The same calls through the core, which has no peer.
 while read -r operation function; do
     count=$(per_call "$function" "$operation" core 1)

@@ -2,7 +2,7 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The benchmark of the page tables. scripts/bench.sh builds it beside Linux's, and runs it.
+ * The benchmark of the page tables and of virtio. scripts/bench.sh builds it beside Linux's, and runs it.
  *
  *     piommu-bench [--quick] [--exact] [--add FILE] [--strict] [--json FILE]
  *     piommu-bench --count OPERATION IMPLEMENTATION CALLS
@@ -117,6 +117,7 @@ int main(int argc, char **argv)
         check_fairness(&shapes[i]);
     }
     counts_measure();
+    virtio_count();
     if (!exact) {
         threads_find_cpus();
         stay_on_this_cpu();
@@ -125,6 +126,7 @@ int main(int argc, char **argv)
             rows_measure_disjoint(&shapes[i], effort);
         }
         core_measure(effort);
+        virtio_measure(effort);
     }
     if (implementations[PEER] == NULL) {
         report_note("Linux is not there to compare with.");

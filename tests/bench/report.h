@@ -34,11 +34,13 @@ void report_add_exact(const char *group, const char *row, const char *unit, doub
 /* Adds rows from a file of lines "GROUP ROW UNIT OURS PEER", where PEER may be "-". */
 bool report_add_file(const char *path);
 
-#define UNIT_PAGE    "ns/page"
-#define UNIT_CALL    "ns/call"
-#define UNIT_SCALING "x" /* more is better */
-#define UNIT_TABLES  "kept/needed"
-#define UNIT_LINES   "lines"
+#define UNIT_PAGE      "ns/page"
+#define UNIT_CALL      "ns/call"
+#define UNIT_SCALING   "x" /* more is better */
+#define UNIT_TABLES    "kept/needed"
+#define UNIT_LINES     "lines"
+#define UNIT_REQUESTS  "requests"
+#define UNIT_DOORBELLS "doorbells"
 
 /* A line below the table. */
 void report_note(const char *format, ...) __attribute__((format(printf, 1, 2)));

@@ -3,7 +3,11 @@
 #ifndef PIOMMU_TESTS_BENCH_ROWS_H
 #define PIOMMU_TESTS_BENCH_ROWS_H
 
+#include <piommu/context.h>
+
 #include "bench.h"
+
+struct piommu_backend;
 
 extern const struct shape shapes[];
 extern const size_t shape_count;
@@ -35,6 +39,17 @@ void rows_measure(const struct shape *shape, const struct effort *effort);
 /* rows.c: those of tables that several CPUs may change at once. */
 void rows_measure_disjoint(const struct shape *shape, const struct effort *effort);
 
+/* core.c: a domain with a device behind an IOMMU. */
+struct core {
+    struct piommu_context *context;
+    struct piommu_instance *instance;
+    struct piommu_device *device;
+    struct piommu_domain *domain;
+};
+bool core_open(struct core *core, const struct piommu_os *os, const struct piommu_backend *backend,
+               const void *where);
+void core_close(struct core *core);
+
 /* core.c: what the core adds to a page table. */
 void core_measure(const struct effort *effort);
 /* A domain of the core, without hardware behind it. */
@@ -56,6 +71,13 @@ void check_fairness(const struct shape *shape);
 
 /* Cache lines cleaned by a table whose walker does not snoop. */
 void counts_measure(void);
+
+/* virtio.c: requests and doorbells of virtio-iommu. */
+void virtio_count(void);
+/* virtio.c: what the rings take. */
+void virtio_measure(const struct effort *effort);
+/* virtio.c: requests for callgrind; false: it went wrong. */
+bool virtio_run(const char *operation, size_t calls);
 
 /*
  * Makes `calls` calls of one operation between two functions that callgrind can be told to look at.

@@ -13,9 +13,8 @@
 /* More than any call needs with deadlines as short as they are here. */
 #define MAX_CALLS 300000u
 
-#define STATUS_READY       0x0fu
-#define STATUS_FEATURES_OK 0x08u
-#define STATUS_NEED_RESET  0x40u
+#define STATUS_READY      0x0fu
+#define STATUS_NEED_RESET 0x40u
 
 #define BAR_BASE(number) (((uint64_t)(number) + 1) << 36)
 #define BAR              4u
@@ -477,7 +476,6 @@ static void reset(struct hostile_device *device)
 static void write_status(struct hostile_device *device, uint8_t value)
 {
     device->resetting = value == 0 && device->status != 0;
-    device->agreed |= (value & STATUS_FEATURES_OK) != 0 ? device->accepted : 0;
     if (value != 0) {
         device->status = (uint8_t)(value | (device->status & STATUS_NEED_RESET));
     }

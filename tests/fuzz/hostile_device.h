@@ -69,7 +69,6 @@ struct hostile_device {
     bool tampered;      /**< since its reset it wrote where a driver's requests suffer */
     uint64_t features;
     uint64_t accepted;
-    uint64_t agreed; /**< all that was ever agreed on */
     uint32_t device_select;
     uint32_t driver_select;
     uint8_t status;

@@ -2,7 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The benchmark of the page tables and of virtio. scripts/bench.sh builds it beside Linux's, and runs it.
+ * The benchmark of the page tables and of virtio. scripts/bench.sh builds it beside Linux's, and
+ * runs it.
  *
  *     piommu-bench [--quick] [--exact] [--add FILE] [--strict] [--json FILE]
  *     piommu-bench --count OPERATION IMPLEMENTATION CALLS

@@ -14,8 +14,8 @@
 #include <piommu/virtio.h>
 
 /**
- * Goes as far as the device lets a driver go: reset, features, configuration, both queues, a request
- * that is answered or not. Then the model behaves, and all is taken down.
+ * Goes as far as the device lets a driver go: reset, features, configuration, both queues, a
+ * request that is answered or not. Then the model behaves, and all is taken down.
  *
  * @return the first error of the library.
  */

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * A domain with devices behind two virtio-iommus, one of which refuses, sleeps, or is lost and comes
- * back. What is in both is compared with each other and with what the core knows.
+ * A domain with devices behind two virtio-iommus, one of which refuses, sleeps, or is lost and
+ * comes back. What is in both is compared with each other and with what the core knows.
  */
 
 #include <stdarg.h>

@@ -3,9 +3,9 @@
 
 /*
  * Calls that several threads have in flight on one virtio-iommu at once, beside its interrupt
- * handler: with all connections and rings, and with hosts that sleep. Threads return a verdict, as an
- * assertion outside the test's own thread would end the program without a word. Worth most under the
- * thread sanitizer.
+ * handler: with all connections and rings, and with hosts that sleep. Threads return a verdict, as
+ * an assertion outside the test's own thread would end the program without a word. Worth most under
+ * the thread sanitizer.
  *
  * What the device does is done under the lock of the fake OS, in on_look.
  */
@@ -101,8 +101,8 @@ static void expect_mapped(const struct mapper *mapper, bool mapped)
 }
 
 /*
- * Both map; what the first one asks for is held until the second one has its answer. The nth request
- * that the device works on is refused.
+ * Both map; what the first one asks for is held until the second one has its answer. The nth
+ * request that the device works on is refused.
  */
 static void map_both(uint64_t nth)
 {

@@ -3,8 +3,8 @@
 
 /*
  * virtio devices behind virtio-mmio: who they say they are, the order in which they are set up
- * (which the model watches), and each lie, which must end in an error that the header names, with no
- * access outside the registers and all memory given back.
+ * (which the model watches), and each lie, which must end in an error that the header names, with
+ * no access outside the registers and all memory given back.
  */
 
 #include <stdarg.h>

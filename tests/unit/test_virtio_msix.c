@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Interrupt messages of devices behind virtio-pci: how many are used, which comes for what, and what
- * becomes of devices that have too few, refuse them, or lie about their table. The model objects to
- * vectors that are not read back and to entries that are changed while they are in use.
+ * Interrupt messages of devices behind virtio-pci: how many are used, which comes for what, and
+ * what becomes of devices that have too few, refuse them, or lie about their table. The model
+ * objects to vectors that are not read back and to entries that are changed while they are in use.
  */
 
 #include <stdarg.h>

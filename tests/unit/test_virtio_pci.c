@@ -527,8 +527,8 @@ static void test_interrupt_status_is_read_once_and_acknowledged(void **state)
 /* ---- Hostile capabilities ---- */
 
 /*
- * A driver's life. The fake OS ends the test at an access outside a window, the map above at a window
- * outside the BAR. Returns the first error.
+ * A driver's life. The fake OS ends the test at an access outside a window, the map above at a
+ * window outside the BAR. Returns the first error.
  */
 static int use_all(struct viommu_fixture *fixture)
 {

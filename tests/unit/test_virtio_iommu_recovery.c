@@ -811,6 +811,27 @@ static void test_the_bypass_field_under_leave(void **state)
     }
 }
 
+/* One read of the configuration is wrong, whichever: that which confirms the 0 is among them. */
+static void test_a_bypass_field_that_does_not_stay_closed_is_noticed(void **state)
+{
+    unsigned int refusals = 0;
+
+    (void)state;
+    viommu_fixture_need_features(VIOMMU_MODEL_F_BYPASS_CONFIG);
+    for (uint64_t nth = 1; nth <= 16; nth++) {
+        struct viommu_fixture_options options;
+        struct viommu_fixture *fixture;
+
+        world_options(&options, PIOMMU_UNKNOWN_IDS_BLOCK);
+        fixture = viommu_fixture_create(&options);
+        viommu_model_misbehave(fixture->model, VIOMMU_MODEL_CONFIG_FLICKERS, nth, 1);
+        refusals += viommu_fixture_start(fixture) == -PIOMMU_EIO;
+        viommu_model_behave(fixture->model);
+        viommu_fixture_destroy(fixture);
+    }
+    assert_int_equal(refusals, 1);
+}
+
 /* ---- Devices that run ---- */
 
 static void expect_running(struct viommu_fixture *fixture)
@@ -1075,6 +1096,7 @@ int main(void)
         cmocka_unit_test(test_suspend_and_resume_fail_and_recover),
         cmocka_unit_test(test_the_bypass_field_is_written_whatever_it_reads),
         cmocka_unit_test(test_the_bypass_field_under_leave),
+        cmocka_unit_test(test_a_bypass_field_that_does_not_stay_closed_is_noticed),
         cmocka_unit_test(test_a_device_that_runs_goes_to_its_domain_uninterrupted),
         cmocka_unit_test(test_a_device_that_runs_is_blocked_if_it_has_no_domain),
         cmocka_unit_test(test_a_device_that_runs_and_is_never_added),

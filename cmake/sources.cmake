@@ -62,6 +62,7 @@ set(PIOMMU_SOURCES_CORE
 
 set(PIOMMU_SOURCES_VIRTIO
   lib/virtio/device.c
+  lib/virtio/device_ring.c
   lib/virtio/mmio.c
   lib/virtio/pci.c
   lib/virtio/pci_messages.c

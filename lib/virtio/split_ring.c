@@ -13,42 +13,13 @@
 #include "virtio.h"
 
 #include "../base/byte_order.h"
+#include "split_layout.h"
 
 #define MAX_SIZE   32768u
 #define MAX_PIECES 1024u
 
-#define DESCRIPTOR_NEXT     1u
-#define DESCRIPTOR_WRITABLE 2u
-#define DESCRIPTOR_INDIRECT 4u
-#define USED_NO_NOTIFY      1u
-#define AVAIL_NO_INTERRUPT  1u
-
 /* Parts that different sides write lie in cache lines of their own, the widest that there are. */
 #define LINE 128u
-
-struct ring_descriptor {
-    uint64_t address;
-    uint32_t length;
-    uint16_t flags;
-    uint16_t next;
-};
-
-struct ring_available {
-    uint16_t flags;
-    uint16_t index;
-    uint16_t ring[]; /* and behind it, for EVENT_IDX: up to where no interrupt is wanted */
-};
-
-struct ring_used_entry {
-    uint32_t id;
-    uint32_t length;
-};
-
-struct ring_used {
-    uint16_t flags;
-    uint16_t index;
-    struct ring_used_entry ring[]; /* and behind it, for EVENT_IDX: the same for the doorbell */
-};
 
 /* What we know of each descriptor, out of the device's reach. */
 struct entry {
@@ -108,10 +79,8 @@ static struct layout layout_of(uint16_t size, uint16_t table_pieces)
     struct layout layout;
 
     layout.available = align(size * sizeof(struct ring_descriptor));
-    layout.used =
-        align(layout.available + sizeof(struct ring_available) + (size + 1u) * sizeof(uint16_t));
-    layout.tables = align(layout.used + sizeof(struct ring_used) +
-                          size * sizeof(struct ring_used_entry) + sizeof(uint16_t));
+    layout.used = align(layout.available + AVAILABLE_SIZE(size));
+    layout.tables = align(layout.used + USED_SIZE(size));
     layout.size =
         align(layout.tables + (size_t)size * table_pieces * sizeof(struct ring_descriptor));
     return layout;

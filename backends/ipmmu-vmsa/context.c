@@ -470,15 +470,16 @@ static int retire(struct ipmmu_unit *unit, unsigned int number)
     return is_flushing(unit, number) ? -PIOMMU_ETIMEDOUT : 0;
 }
 
-/* Whether a unit with power has a context for a domain. */
+/* Whether a unit that can be asked has a context for a domain. */
 static bool is_awake(const struct ipmmu_context *context)
 {
     struct piommu_host host = context->root->unit->host;
     unsigned long state = piommu_host_lock(host, context->root->lock);
-    const struct ipmmu_unit *unit = context->root->units;
+    struct ipmmu_unit *unit = context->root->units;
     bool awake;
 
-    while (unit != NULL && (!unit->powered || (unit->used & (1u << context->number)) == 0)) {
+    while (unit != NULL &&
+           (!unit->powered || is_dead(unit) || (unit->used & (1u << context->number)) == 0)) {
         unit = unit->next;
     }
     awake = unit != NULL;
@@ -486,11 +487,7 @@ static bool is_awake(const struct ipmmu_context *context)
     return awake;
 }
 
-/*
- * Makes the root forget a context that no unit has any more, or none that anybody could ask. An
- * error is that of the root, of which the core is told here.
- */
-static int forget_in_root(struct ipmmu_context *context)
+int piommu_ipmmu_forget_in_root_(struct ipmmu_context *context)
 {
     struct ipmmu_root *root = context->root;
     struct piommu_host host = root->unit->host;
@@ -502,7 +499,8 @@ static int forget_in_root(struct ipmmu_context *context)
         root->contexts[context->number] = NULL;
         piommu_host_unlock(host, root->lock, state);
         error = retire(root->unit, context->number);
-    } else if (context->references != 0 && root->unit->powered && !is_awake(context)) {
+    } else if (context->references != 0 && root->unit->powered && !is_dead(root->unit) &&
+               !is_awake(context)) {
         error = piommu_ipmmu_flush_(root->unit, context);
     }
     if (error != 0) {
@@ -526,7 +524,7 @@ int piommu_ipmmu_domain_destroy_(void *handle, void *domain)
         error = retire(unit, context->number);
     }
     context->references--;
-    root_error = forget_in_root(context);
+    root_error = piommu_ipmmu_forget_in_root_(context);
     if (context->references == 0) {
         piommu_host_free(unit->host, context, sizeof(*context));
     }

@@ -438,6 +438,12 @@ static int stop(void *handle)
     state = piommu_host_lock(unit->host, root->lock);
     unit->enabled &= 1u << root->blocked.number;
     piommu_host_unlock(unit->host, root->lock, state);
+    /* Nor can it be asked to have the root forget what its domains lose from now on. */
+    for (unsigned int i = 0; !is_root(unit) && i < root->count; i++) {
+        if ((unit->used & (1u << i)) != 0) {
+            (void)piommu_ipmmu_forget_in_root_(root->contexts[i]);
+        }
+    }
     return 0;
 }
 

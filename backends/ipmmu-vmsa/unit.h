@@ -189,6 +189,11 @@ int piommu_ipmmu_disable_(struct ipmmu_unit *unit, unsigned int number);
  * its root does not answer. Other cache units that do not are failed, which blocks their masters.
  */
 int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context);
+/*
+ * Makes the root forget a context that no unit has any more, or none that anybody could ask. An
+ * error is that of the root, of which the core is told here.
+ */
+int piommu_ipmmu_forget_in_root_(struct ipmmu_context *context);
 /* Of a root with one context: puts the domain's table there; the blocked one's is the empty one. */
 int piommu_ipmmu_show_(struct ipmmu_root *root, struct ipmmu_context *context);
 /* The same when the root is dead, with the blocked one's: whether the hardware has obeyed. */

@@ -253,7 +253,7 @@ static int protect(struct ipmmu_fixture *fixture)
 static int detach(struct ipmmu_fixture *fixture)
 {
     ipmmu_revoke(fixture, A);
-    return piommu_group_detach(group_of(fixture, A));
+    return piommu_group_detach(piommu_device_group(fixture->masters[A].device));
 }
 
 static int remove_device(struct ipmmu_fixture *fixture)
@@ -659,6 +659,54 @@ static void test_other_units_go_on(const struct ipmmu_system *system)
     ipmmu_close(fixture);
 }
 
+/*
+ * A domain over a unit that hangs and one that sleeps has nobody who could be asked. What it loses
+ * then is not found by the one that wakes up, in the root that it shares with the other.
+ */
+static void test_what_nobody_could_be_asked_to_forget_is_forgotten(
+    const struct ipmmu_system *system)
+{
+    const struct ipmmu_options options = {.forgiven = PIOMMU_IPMMU_MODEL_RULE_REUSE};
+    struct ipmmu_fixture *fixture = ipmmu_open(system, &options);
+    const struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_PAGING,
+                                                .instances = &fixture->instances[IPMMU_CACHE_1],
+                                                .instance_count = 2};
+    struct piommu_gather gather;
+
+    piommu_gather_init(&gather);
+    fixture->configs[IPMMU_CACHE_1].timeout = 200000;
+    prepare_masters(fixture);
+    grant_both(fixture, 0, MEMORY, RW);
+    grant_both(fixture, 1, MEMORY + PAGE, RW);
+    assert_int_equal(piommu_domain_create(&config, &fixture->domains[0]), 0);
+    fixture->domain_count = 1;
+    assert_int_equal(piommu_domain_map(fixture->domains[0], IOVA, MEMORY, 2 * PAGE, RW), 0);
+    ipmmu_attach(fixture, A, fixture->domains[0]);
+    assert_true(ipmmu_reaches(fixture, A, IOVA + PAGE, true, MEMORY + PAGE));
+    fixture->probing = false;
+    assert_int_equal(piommu_instance_suspend(fixture->instances[IPMMU_CACHE_2]), 0);
+    piommu_ipmmu_model_power(fixture->model, IPMMU_CACHE_2, false);
+    /* From now on the root fetches again, after each access, what a FLUSH has made it forget. */
+    fixture->probing = true;
+
+    piommu_ipmmu_model_set_flush_polls(fixture->model, IPMMU_CACHE_1, PIOMMU_IPMMU_MODEL_NEVER);
+    assert_int_equal(piommu_domain_unmap(fixture->domains[0], IOVA, PAGE, &gather, NULL), 0);
+    assert_int_equal(piommu_domain_sync(fixture->domains[0], &gather), -PIOMMU_EFAILED);
+    assert_int_equal(piommu_group_detach(piommu_device_group(fixture->masters[A].device)), 0);
+    assert_int_equal(piommu_domain_sync(fixture->domains[0], &gather), 0);
+    ipmmu_unmap(fixture->domains[0], IOVA + PAGE, PAGE);
+
+    fixture->probing = false; /* masters are quiet until the unit runs */
+    ipmmu_attach(fixture, B, fixture->domains[0]);
+    piommu_ipmmu_model_power(fixture->model, IPMMU_CACHE_2, true);
+    assert_int_equal(piommu_instance_resume(fixture->instances[IPMMU_CACHE_2]), 0);
+    assert_false(ipmmu_reaches_anything(fixture, B, IOVA, false));
+    assert_false(ipmmu_reaches_anything(fixture, B, IOVA + PAGE, false));
+    heal(fixture);
+    recover(fixture);
+    ipmmu_close(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -666,6 +714,7 @@ int main(void)
         IPMMU_TEST(IPMMU_ALL, test_a_flush_that_never_ends),
         IPMMU_TEST(IPMMU_ALL, test_units_that_have_failed_are_recovered),
         IPMMU_TEST(IPMMU_ALL, test_other_units_go_on),
+        IPMMU_TEST(IPMMU_CACHED, test_what_nobody_could_be_asked_to_forget_is_forgotten),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -136,7 +136,7 @@ unsigned int piommu_virtio_messages_used(const struct piommu_virtio_device *devi
 void piommu_virtio_to_device(const struct piommu_virtio_device *device, const void *memory,
                              size_t size)
 {
-    if (device->non_coherent) {
+    if (device->non_coherent && size != 0) {
         device->host.os->cache_clean(device->host.ctx, memory, size);
     }
 }
@@ -144,7 +144,7 @@ void piommu_virtio_to_device(const struct piommu_virtio_device *device, const vo
 void piommu_virtio_from_device(const struct piommu_virtio_device *device, const void *memory,
                                size_t size)
 {
-    if (device->non_coherent) {
+    if (device->non_coherent && size != 0) {
         device->host.os->cache_invalidate(device->host.ctx, memory, size);
     }
 }

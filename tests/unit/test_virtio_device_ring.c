@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* The device's end of a split ring, with a driver that the test plays: an honest one, and others. */
+/*
+ * The device's end of a split ring, with a driver that the test plays: an honest one, and others.
+ */
 
 #include <setjmp.h>
 #include <stdarg.h>

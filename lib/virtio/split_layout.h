@@ -47,7 +47,8 @@ struct ring_used {
 #define AVAILABLE_EVENT_OFFSET(size) AVAILABLE_ENTRY_OFFSET((size_t)(size))
 #define AVAILABLE_SIZE(size)         (AVAILABLE_EVENT_OFFSET(size) + sizeof(uint16_t))
 #define USED_INDEX_OFFSET            offsetof(struct ring_used, index)
-#define USED_ENTRY_OFFSET(slot)      (sizeof(struct ring_used) + sizeof(struct ring_used_entry) * (slot))
+#define USED_ENTRY_SIZE              sizeof(struct ring_used_entry)
+#define USED_ENTRY_OFFSET(slot)      (sizeof(struct ring_used) + USED_ENTRY_SIZE * (slot))
 #define USED_EVENT_OFFSET(size)      USED_ENTRY_OFFSET((size_t)(size))
 #define USED_SIZE(size)              (USED_EVENT_OFFSET(size) + sizeof(uint16_t))
 

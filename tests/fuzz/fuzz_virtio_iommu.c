@@ -65,6 +65,7 @@ static void create_instance(struct fuzz *fuzz)
     static const struct piommu_virtio_message messages[] = {{0x8000000, 1}, {0x8000000, 2}};
     unsigned int choice = byte(fuzz);
     struct piommu_virtio_iommu_config where = {.pci = {0, HOSTILE_BDF},
+                                               .non_coherent = fuzz->hostile->non_coherent,
                                                .wait_sleeps = (choice & 1) != 0,
                                                .running = running,
                                                .running_count = choice >> 1 & 1,

@@ -66,10 +66,13 @@ static int open_device(struct fuzz *fuzz, bool mmio)
     static const struct piommu_virtio_message messages[] = {{0x8020040, 7}, {0x8020040, 8}};
     const struct piommu_virtio_pci_config pci = {.function = {0, HOSTILE_BDF},
                                                  .type = HOSTILE_TYPE,
+                                                 .non_coherent = fuzz->hostile->non_coherent,
                                                  .messages = messages,
                                                  .message_count = byte(fuzz) % 3};
-    const struct piommu_virtio_mmio_config slot = {
-        .registers = HOSTILE_MMIO_ADDRESS, .size = HOSTILE_MMIO_SIZE, .type = HOSTILE_TYPE};
+    const struct piommu_virtio_mmio_config slot = {.registers = HOSTILE_MMIO_ADDRESS,
+                                                   .size = HOSTILE_MMIO_SIZE,
+                                                   .type = HOSTILE_TYPE,
+                                                   .non_coherent = fuzz->hostile->non_coherent};
     struct piommu_host host = fake_os_host(fuzz->hostile->os);
 
     begin(fuzz, mmio ? "piommu_virtio_mmio_open" : "piommu_virtio_pci_open");

@@ -289,8 +289,10 @@ static void (*const calls[])(struct fuzz *fuzz) = {
 
 static void open_world(struct fuzz *fuzz)
 {
-    const struct piommu_virtio_mmio_config where = {
-        .registers = HOSTILE_MMIO_ADDRESS, .size = HOSTILE_MMIO_SIZE, .type = HOSTILE_TYPE};
+    const struct piommu_virtio_mmio_config where = {.registers = HOSTILE_MMIO_ADDRESS,
+                                                    .size = HOSTILE_MMIO_SIZE,
+                                                    .type = HOSTILE_TYPE,
+                                                    .non_coherent = fuzz->hostile->non_coherent};
     unsigned int choice = byte(fuzz);
     struct piommu_virtqueue_config config = {.max_size = (uint16_t)(2u << (choice >> 3) % 6),
                                              .max_pieces =

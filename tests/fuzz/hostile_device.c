@@ -87,17 +87,9 @@ uint64_t hostile_boundary(struct hostile_device *device)
 {
     unsigned int choice = hostile_own_byte(device);
     uint64_t power = 1ull << (choice % 64);
+    const uint64_t numbers[] = {power, power - 1, 0 - power, choice % 64};
 
-    switch (choice / 64) {
-    case 0:
-        return power;
-    case 1:
-        return power - 1;
-    case 2:
-        return 0 - power;
-    default:
-        return choice % 64;
-    }
+    return numbers[choice / 64];
 }
 
 /* How many turns pass until the next lie: most often few, but it can be far away. */
@@ -850,7 +842,7 @@ static void fill_space(struct hostile_device *device)
 struct hostile_device *hostile_create(const uint8_t *bytes, size_t size, bool mmio)
 {
     /* Each piece of memory is an object of its own, whose ends the address sanitizer guards. */
-    const struct fake_os_options options = {.scattered = true};
+    struct fake_os_options options = {.scattered = true};
     struct hostile_device *device = calloc(1, sizeof(*device));
     struct fake_os_bus bus = {
         .ctx = device, .read = on_read, .write = on_write, .progress = on_wait};
@@ -865,6 +857,8 @@ struct hostile_device *hostile_create(const uint8_t *bytes, size_t size, bool mm
     device->queue_max = 64;
     device->call = "nothing";
     fill_space(device);
+    device->non_coherent = hostile_own_byte(device) % 8 == 1;
+    options.non_coherent_rings = device->non_coherent;
     device->os = fake_os_create(&options);
     fake_os_connect_bus(device->os, &bus);
     fake_os_on_dma_free(device->os, on_dma_free, device);

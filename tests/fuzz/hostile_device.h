@@ -62,6 +62,7 @@ struct hostile_device {
     size_t left;
     struct fake_os *os;
     bool mmio;
+    bool non_coherent; /**< it does not snoop the caches */
     bool talks;
     bool honest;        /**< may be set: no more lies, and what was held back goes on */
     bool quiet;         /**< may be set: no turns, and nothing is answered by itself */

@@ -198,7 +198,7 @@ static void test_3_all_levels_are_non_secure(const struct ipmmu_system *system)
 
     for (size_t i = 0; i < COUNT(sizes); i++) {
         uint64_t iova = UINT64_C(0x80000000) + (i << 30);
-        uint64_t physical = (UINT64_C(7) << 30) + (i << 33);
+        uint64_t physical = (UINT64_C(7) << 30) + ((uint64_t)i << 33);
 
         if (iova <= UINT32_MAX) {
             assert_int_equal(piommu_domain_map(fixture->domains[0], iova, physical, sizes[i], RW),

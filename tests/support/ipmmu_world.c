@@ -425,7 +425,7 @@ static void store_hostile_blocks(struct fake_os *os, uint64_t table, size_t coun
 
 static struct piommu_os plain;
 
-/* What was in fresh memory is found by whoever reads it before it was written back. */
+/* Hardware finds in fresh memory what nobody wants it to find, until it was written back. */
 static void *allocate_hostile(void *ctx, const struct piommu_dma_request *request,
                               uint64_t *physical)
 {
@@ -433,8 +433,6 @@ static void *allocate_hostile(void *ctx, const struct piommu_dma_request *reques
 
     if (memory != NULL) {
         store_hostile_blocks(ctx, *physical, request->size / 8);
-        plain.cache_clean(ctx, memory, request->size);
-        plain.barrier(ctx, PIOMMU_BARRIER_WRITE);
     }
     return memory;
 }

@@ -115,7 +115,7 @@ static void open_bench(struct bench *bench)
                                     .bdf = 8,
                                     .bar = VIOMMU_MODEL_BAR};
 
-    bench->os = fake_os_create(NULL);
+    bench->os = fake_os_create(&(struct fake_os_options){.threads = true});
     memory.ctx = bench->os;
     viommu_model_default_parameters(&parameters);
     bench->model = viommu_model_create(&parameters, memory);

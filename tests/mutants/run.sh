@@ -29,7 +29,9 @@ source=$(realpath "$here/../..")
 copy=$folder/source
 build=$folder/build
 
+part=''
 if [[ $# -eq 1 && $1 =~ ^([0-9]+)/([1-9][0-9]*)$ ]]; then
+    part=$1
     mutants=()
     number=0
     for mutant in "$here"/*.mutant; do
@@ -68,13 +70,17 @@ cmake --build "$build" --target "${programs[@]}" >>"$folder/build.log" || {
 # no pairs of failures, of which no mistake needs all to be found.
 unset PIOMMU_RANDOM_STEPS
 export PIOMMU_VARIANTS=few PIOMMU_FAILURES=single
-for program in "${programs[@]}"; do
-    timeout -k 5 300 "$build/tests/$program" >"$folder/test.log" 2>&1 || {
-        tail -n 40 "$folder/test.log"
-        echo "$program fails without a mutant"
-        exit 1
-    }
-done
+# A test that fails anyway would find everything. A part of the mutants is tried beside the tests themselves,
+# which show that they pass.
+if [[ -z $part ]]; then
+    for program in "${programs[@]}"; do
+        timeout -k 5 300 "$build/tests/$program" >"$folder/test.log" 2>&1 || {
+            tail -n 40 "$folder/test.log"
+            echo "$program fails without a mutant"
+            exit 1
+        }
+    done
+fi
 
 survivors=0
 number=0
@@ -82,6 +88,7 @@ for mutant in "${mutants[@]}"; do
     name=$(basename "$mutant" .mutant)
     file=$(field file "$mutant")
     killer=''
+    broken=''
     number=$((number + 1))
 
     # shellcheck disable=SC2016 # the dollars are perl's
@@ -100,24 +107,26 @@ for mutant in "${mutants[@]}"; do
         survivors=$((survivors + 1))
         continue
     }
-    # shellcheck disable=SC2046 # the names are words
-    if ! cmake --build "$build" --target $(field tests "$mutant") >"$folder/build.log" 2>&1; then
-        tail -n 20 "$folder/build.log"
+    # Each test is built when it is its turn: the first one finds most mutants.
+    for program in $(field tests "$mutant"); do
+        if ! cmake --build "$build" --target "$program" >"$folder/build.log" 2>&1; then
+            tail -n 20 "$folder/build.log"
+            broken=yes
+            break
+        fi
+        if ! timeout -k 5 120 "$build/tests/$program" >"$folder/test.log" 2>&1; then
+            killer=$program
+            break
+        fi
+    done
+    if [[ -n $broken ]]; then
         echo "$name: does not build"
         survivors=$((survivors + 1))
+    elif [[ -n $killer ]]; then
+        printf '%3d of %d  %-40s found by %s\n' "$number" "${#mutants[@]}" "$name" "$killer"
     else
-        for program in $(field tests "$mutant"); do
-            if ! timeout -k 5 120 "$build/tests/$program" >"$folder/test.log" 2>&1; then
-                killer=$program
-                break
-            fi
-        done
-        if [[ -n $killer ]]; then
-            printf '%3d of %d  %-40s found by %s\n' "$number" "${#mutants[@]}" "$name" "$killer"
-        else
-            printf '%3d of %d  %-40s SURVIVED: %s\n' "$number" "${#mutants[@]}" "$name" "$(sed -n 's/^# //p;' "$mutant" | tail -n 1)"
-            survivors=$((survivors + 1))
-        fi
+        printf '%3d of %d  %-40s SURVIVED: %s\n' "$number" "${#mutants[@]}" "$name" "$(sed -n 's/^# //p;' "$mutant" | tail -n 1)"
+        survivors=$((survivors + 1))
     fi
     cp "$source/$file" "$copy/$file"
 done

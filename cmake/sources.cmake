@@ -64,8 +64,10 @@ set(PIOMMU_SOURCES_VIRTIO
   lib/virtio/device.c
   lib/virtio/device_ring.c
   lib/virtio/mmio.c
+  lib/virtio/packed_ring.c
   lib/virtio/pci.c
   lib/virtio/pci_messages.c
+  lib/virtio/queue.c
   lib/virtio/split_ring.c
 )
 

@@ -5,7 +5,7 @@
 
 /**
  * @file virtio.h
- * The driver's side of virtio: a device behind a transport, and split rings. It
+ * The driver's side of virtio: a device behind a transport, and its rings, split or packed. It
  * knows nothing of IOMMUs and can be used alone. The device is not trusted with memory safety:
  * whatever it writes is read once and checked.
  *
@@ -20,8 +20,9 @@
  * and those of the caller: with VIRTIO_F_ACCESS_PLATFORM they are what the device's own IOMMU
  * translates, if it is behind one.
  *
- * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.1 to 2.7 (device, split
- * virtqueues), 3.1 (device initialization), 4.1 (virtio over PCI bus), 4.2 (virtio over MMIO).
+ * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.1 to 2.8 (device, split
+ * and packed virtqueues), 3.1 (device initialization), 4.1 (virtio over PCI bus), 4.2 (virtio over
+ * MMIO).
  */
 
 #include <piommu/os.h>
@@ -38,12 +39,20 @@ extern "C" {
 #define PIOMMU_VIRTIO_F_VERSION_1 (1ull << 32)
 /** The device's accesses go through the platform's IOMMU, as those of other devices do. */
 #define PIOMMU_VIRTIO_F_ACCESS_PLATFORM (1ull << 33)
+/**
+ * Packed rings: one ring of descriptors that both sides write, where a split ring has three parts.
+ * The calls are the same. A caller that wants split rings all the same leaves it out of what it
+ * wants. It is never agreed on with a device that does not snoop the CPU's caches, as what either
+ * side writes lies in the same cache lines.
+ */
+#define PIOMMU_VIRTIO_F_RING_PACKED (1ull << 34)
 /** The device needs barriers that order accesses of real hardware. */
 #define PIOMMU_VIRTIO_F_ORDER_PLATFORM (1ull << 36)
 /** Those of these that a driver may accept without more ado. */
 #define PIOMMU_VIRTIO_F_GENERIC                                                              \
     (PIOMMU_VIRTIO_F_INDIRECT_DESC | PIOMMU_VIRTIO_F_EVENT_IDX | PIOMMU_VIRTIO_F_VERSION_1 | \
-     PIOMMU_VIRTIO_F_ACCESS_PLATFORM | PIOMMU_VIRTIO_F_ORDER_PLATFORM)
+     PIOMMU_VIRTIO_F_ACCESS_PLATFORM | PIOMMU_VIRTIO_F_RING_PACKED |                         \
+     PIOMMU_VIRTIO_F_ORDER_PLATFORM)
 
 /** Bits of the device status. */
 #define PIOMMU_VIRTIO_STATUS_ACKNOWLEDGE 0x01u
@@ -236,7 +245,10 @@ uint8_t piommu_virtio_interrupt_status(struct piommu_virtio_device *device);
 /** What a ring is to be. Zero selects the default of each member marked so. */
 struct piommu_virtqueue_config {
     uint16_t index; /**< the queue's number */
-    /** The most entries wanted: a power of two, 2 to 32768; the device may have fewer. */
+    /**
+     * The most entries wanted, 2 to 32768; the device may have fewer. With RING_PACKED any number;
+     * else a power of two, which is what a caller gives that does not care.
+     */
     uint16_t max_size;
     /**
      * The most pieces of a request, 1 to 1024. If it is above 1 and INDIRECT_DESC was agreed on,
@@ -249,7 +261,8 @@ struct piommu_virtqueue_config {
 };
 
 /**
- * Makes a split ring and hands it to the device. To be called between negotiate and start.
+ * Makes a ring and hands it to the device: a packed one if RING_PACKED was agreed on, else a split
+ * one. To be called between negotiate and start.
  *
  * @param config what it is to be.
  * @param queue  set on success.
@@ -331,8 +344,9 @@ bool piommu_virtqueue_want_interrupt(struct piommu_virtqueue *queue);
  * @param length set too: how many bytes the device says it has written; not above what was
  *               writable.
  * @return 1: one was taken; 0: none is done; -PIOMMU_EIO: the device has corrupted the ring (an
- *         index jumped, a request came back that is not in flight, a length is impossible). The
- *         queue is unusable then, and the device must be reset.
+ *         index jumped, a request came back that is not in flight, a length is impossible, a
+ *         descriptor is in a state that it cannot be in). The queue is unusable then, and the
+ *         device must be reset.
  *
  * Context: any.
  */

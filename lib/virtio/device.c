@@ -54,6 +54,10 @@ int piommu_virtio_negotiate(struct piommu_virtio_device *device, uint64_t wanted
     add_status(device, PIOMMU_VIRTIO_STATUS_ACKNOWLEDGE);
     add_status(device, PIOMMU_VIRTIO_STATUS_DRIVER);
     offered = device->transport->get_features(device);
+    if (device->non_coherent) {
+        /* What either side writes of a packed ring lies in the same cache lines. */
+        offered &= ~PIOMMU_VIRTIO_F_RING_PACKED;
+    }
     if ((offered & required) == required) {
         uint64_t features = offered & (wanted | required);
 

@@ -130,8 +130,8 @@ static int queue_start(struct piommu_virtio_device *device, uint16_t index, uint
     write(device, QUEUE_SEL, index);
     write(device, QUEUE_SIZE, size);
     write64(device, QUEUE_DESCRIPTORS, addresses->descriptors);
-    write64(device, QUEUE_AVAILABLE, addresses->available);
-    write64(device, QUEUE_USED, addresses->used);
+    write64(device, QUEUE_AVAILABLE, addresses->driver_area);
+    write64(device, QUEUE_USED, addresses->device_area);
     write(device, QUEUE_READY, 1);
     *doorbell = mmio_of(device)->base + QUEUE_NOTIFY;
     return 0;

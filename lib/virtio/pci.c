@@ -174,8 +174,8 @@ static int queue_start(struct piommu_virtio_device *device, uint16_t index, uint
         return -PIOMMU_EBADMSG;
     }
     write_common64(device, COMMON_QUEUE_DESCRIPTORS, addresses->descriptors);
-    write_common64(device, COMMON_QUEUE_AVAILABLE, addresses->available);
-    write_common64(device, COMMON_QUEUE_USED, addresses->used);
+    write_common64(device, COMMON_QUEUE_AVAILABLE, addresses->driver_area);
+    write_common64(device, COMMON_QUEUE_USED, addresses->device_area);
     write_common(device, COMMON_QUEUE_ENABLE, 2, 1);
     *doorbell = notify->base + (uintptr_t)offset;
     return 0;

@@ -12,11 +12,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DESCRIPTOR_NEXT     1u
-#define DESCRIPTOR_WRITABLE 2u
-#define DESCRIPTOR_INDIRECT 4u
-#define USED_NO_NOTIFY      1u
-#define AVAIL_NO_INTERRUPT  1u
+#include "descriptor.h"
+
+#define USED_NO_NOTIFY     1u
+#define AVAIL_NO_INTERRUPT 1u
 
 struct ring_descriptor {
     uint64_t address;

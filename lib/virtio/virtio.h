@@ -9,11 +9,11 @@
 
 #include "../base/host.h"
 
-/* Physical addresses of the three parts of a split ring. */
+/* Physical addresses of the three parts of a ring, by the names that both kinds have. */
 struct virtio_ring_addresses {
     uint64_t descriptors;
-    uint64_t available;
-    uint64_t used;
+    uint64_t driver_area;
+    uint64_t device_area;
 };
 
 struct virtio_transport {

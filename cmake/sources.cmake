@@ -62,7 +62,9 @@ set(PIOMMU_SOURCES_CORE
 
 set(PIOMMU_SOURCES_VIRTIO
   lib/virtio/device.c
+  lib/virtio/device_packed_ring.c
   lib/virtio/device_ring.c
+  lib/virtio/device_split_ring.c
   lib/virtio/mmio.c
   lib/virtio/packed_ring.c
   lib/virtio/pci.c

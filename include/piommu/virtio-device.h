@@ -5,7 +5,7 @@
 
 /**
  * @file virtio-device.h
- * The device's end of a split ring: for a hypervisor that offers a virtio device to its guest. It
+ * The device's end of a ring, split or packed: for a hypervisor that offers a virtio device to its guest. It
  * knows nothing of IOMMUs or transports and can be used alone. The other end, piommu/virtio.h, is
  * the driver's.
  *
@@ -20,7 +20,8 @@
  * Concurrency: the caller serialises the calls on one ring. Calls on different rings run in
  * parallel.
  *
- * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.6 and 2.7 (split virtqueues).
+ * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.6 to 2.8 (virtqueues, split
+ * and packed).
  */
 
 #include <piommu/error.h>
@@ -44,19 +45,21 @@ struct piommu_guest_memory {
 
 /** Where the driver has put a ring, and what was agreed on. */
 struct piommu_device_ring_config {
-    uint16_t size;        /**< entries: a power of two, not above that of creation */
-    uint64_t descriptors; /**< address of the descriptor table */
-    uint64_t available;   /**< address of the available ring (driver area) */
-    uint64_t used;        /**< address of the used ring (device area) */
+    /** Entries, not above that of creation; those of a split ring are a power of two. */
+    uint16_t size;
+    uint64_t descriptors; /**< address of the descriptor table, or of the packed ring */
+    uint64_t available;   /**< driver area: the available ring, or the driver's event suppression */
+    uint64_t used;        /**< device area: the used ring, or the device's event suppression */
     bool indirect;        /**< INDIRECT_DESC was agreed on */
     bool event_idx;       /**< EVENT_IDX was agreed on */
+    bool packed;          /**< RING_PACKED was agreed on */
 };
 
 struct piommu_device_ring;
 
 /** A request that was taken. Its pieces are a copy: the driver cannot change them any more. */
 struct piommu_device_request {
-    uint16_t head;     /**< names it */
+    uint16_t head;     /**< names it; below the ring's size */
     uint16_t pieces;   /**< private */
     uint32_t readable; /**< bytes that the device may read */
     uint32_t writable; /**< bytes that the device may write, behind those */
@@ -67,7 +70,7 @@ struct piommu_device_request {
  *
  * @param host       the shim; BASE callbacks. The barriers order accesses of the guest's CPUs.
  * @param memory     the guest's memory; copied.
- * @param max_size   the most entries: a power of two, 1 to 32768.
+ * @param max_size   the most entries, 1 to 32768.
  * @param max_pieces the most pieces of a request, 1 to 1024. A chain that has more breaks the ring.
  * @param ring       set on success.
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENOMEM.
@@ -103,7 +106,9 @@ void piommu_device_ring_stop(struct piommu_device_ring *ring);
  *
  * @return 1: one was taken; 0: there is none, and the driver was told that it has to notify;
  *         -PIOMMU_EIO: the ring is broken (an index that jumps, a chain that loops, is too long,
- *         lies outside of memory, or is indirect where it must not be).
+ *         lies outside of memory, or is indirect where it must not be; in a packed ring also a
+ *         chain that is not available as a whole, or whose buffer ID is out already, or is not
+ *         below the ring's size).
  *
  * Context: any.
  */

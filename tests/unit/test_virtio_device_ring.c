@@ -470,7 +470,9 @@ static void test_rings_that_cannot_be_are_refused(void **state)
     piommu_device_ring_stop(guest->ring);
     offer(guest, 0);
     assert_int_equal(piommu_device_ring_take(guest->ring, &request), 0);
-    assert_int_equal(piommu_device_ring_create(fake_os_host(guest->os), &memory, 3, 1, &ring),
+    assert_int_equal(piommu_device_ring_create(fake_os_host(guest->os), &memory, 0, 1, &ring),
+                     -PIOMMU_EINVAL);
+    assert_int_equal(piommu_device_ring_create(fake_os_host(guest->os), &memory, 32769, 1, &ring),
                      -PIOMMU_EINVAL);
     assert_int_equal(piommu_device_ring_create(fake_os_host(guest->os), &memory, 4, 0, &ring),
                      -PIOMMU_EINVAL);

@@ -216,8 +216,9 @@ static void put_into_domain(struct demo *demo)
 
 static void print_features(const struct blk *blk)
 {
-    machine_printf("     %llu sectors; indirect descriptors %s, event index %s\n",
+    machine_printf("     %llu sectors; %s ring, indirect descriptors %s, event index %s\n",
                    (unsigned long long)blk->sectors,
+                   (blk->features & PIOMMU_VIRTIO_F_RING_PACKED) != 0 ? "packed" : "split",
                    (blk->features & PIOMMU_VIRTIO_F_INDIRECT_DESC) != 0 ? "yes" : "no",
                    (blk->features & PIOMMU_VIRTIO_F_EVENT_IDX) != 0 ? "yes" : "no");
 }
@@ -279,6 +280,10 @@ static void unmapped_buffer(struct demo *demo)
     check(fault_seen(disk.endpoint, UNMAPPED_IOVA) && faults[0].reason == PIOMMU_FAULT_MAPPING,
           "the IOMMU has reported it");
     print_fault();
+}
+
+static void restart(void)
+{
     must(blk_restart(&disk.blk), "restarting the disk");
     check(copy(&disk, MOST_SECTORS / 2), "restarted: it works again");
 }
@@ -295,7 +300,14 @@ void disk_start(struct demo *demo)
     by_polling(demo);
     by_line();
     by_message();
-    unmapped_buffer(demo);
+    if ((disk.blk.features & PIOMMU_VIRTIO_F_RING_PACKED) == 0) {
+        unmapped_buffer(demo);
+    } else {
+        /* QEMU (7.2) never leaves the packed ring of a disk that has stopped. */
+        machine_printf(
+            "     skipped: a buffer that is not mapped, which stops QEMU and not the disk\n");
+    }
+    restart();
 }
 
 void disk_goes_on(const char *when)

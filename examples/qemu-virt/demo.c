@@ -57,7 +57,8 @@ bool told(const char *word)
 bool has_features(uint64_t features)
 {
     return ((features & PIOMMU_VIRTIO_F_EVENT_IDX) != 0) == !told("no-event-index") &&
-           ((features & PIOMMU_VIRTIO_F_INDIRECT_DESC) != 0) == !told("no-indirect");
+           ((features & PIOMMU_VIRTIO_F_INDIRECT_DESC) != 0) == !told("no-indirect") &&
+           ((features & PIOMMU_VIRTIO_F_RING_PACKED) != 0) == told("packed");
 }
 
 uint32_t endpoint_of(struct demo *demo, uint16_t bdf)
@@ -107,7 +108,8 @@ static void start(struct demo *demo)
     struct piommu_instance_config config = {.name = "viommu0", .timeout = 2000000000};
     struct piommu_instance_info info;
     struct sabotage registers;
-    const uint64_t rings = PIOMMU_VIRTIO_F_INDIRECT_DESC | PIOMMU_VIRTIO_F_EVENT_IDX;
+    const uint64_t rings =
+        PIOMMU_VIRTIO_F_INDIRECT_DESC | PIOMMU_VIRTIO_F_EVENT_IDX | PIOMMU_VIRTIO_F_RING_PACKED;
 
     must(piommu_context_create(host_shim(), &context_config, &demo->context), "creating a context");
     must(piommu_instance_create(demo->context, piommu_virtio_iommu_backend(), &place, &config,
@@ -121,7 +123,9 @@ static void start(struct demo *demo)
           info.identity ? "yes" : "no");
     must(sabotage_open(&registers, demo->iommu_bdf), "finding the registers of the IOMMU");
     check((sabotage_offered(&registers) & rings & ~sabotage_accepted(&registers)) == 0,
-          "indirect descriptors and event indices are used, if it has them");
+          "indirect descriptors, event indices and packed rings are used, if it has them");
+    check(((sabotage_accepted(&registers) & PIOMMU_VIRTIO_F_RING_PACKED) != 0) == told("packed"),
+          "its rings are %s", told("packed") ? "packed" : "split");
 }
 
 /* ---- Closed ---- */

@@ -103,8 +103,8 @@ void unmap_and_sync(struct piommu_domain *domain, uint64_t iova, uint64_t size);
 /* Whether QEMU's option -append has this word. */
 bool told(const char *word);
 /*
- * Whether a disk has the features of rings that QEMU's have, but for those that this run was told
- * to be absent.
+ * Whether a disk has the features of rings that QEMU's have by themselves, but for those that this
+ * run was told to be absent; and packed rings if it was told of them.
  */
 bool has_features(uint64_t features);
 /* By which ID the IOMMU knows the DMA of a PCI function. */

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Numbers: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.7 (split virtqueues), 4.1.4
- * (virtio over PCI), 5.13 (IOMMU device).
+ * Numbers: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.7 (split virtqueues), 2.8
+ * (packed virtqueues), 4.1.4 (virtio over PCI), 5.13 (IOMMU device).
  */
 
 #include "sabotage.h"
@@ -38,6 +38,10 @@
 
 #define FEATURE_BYPASS_CONFIG (1u << 6)
 #define FEATURE_VERSION_1     (1u << 0) /* of the upper half */
+#define FEATURE_RING_PACKED   (1ull << 34)
+
+#define PACKED_AVAILABLE (1u << 7)
+#define PACKED_USED      (1u << 15)
 
 #define REQUEST_QUEUE 0u
 #define EVENT_QUEUE   1u
@@ -52,8 +56,16 @@
 struct descriptor {
     uint64_t address;
     uint32_t length;
-    uint16_t flags;
-    uint16_t next;
+    union {
+        struct {
+            uint16_t flags;
+            uint16_t next;
+        };
+        struct {
+            uint16_t id;
+            uint16_t flags;
+        } packed;
+    };
 };
 
 struct available {
@@ -162,20 +174,51 @@ bool sabotage_bypasses(const struct sabotage *sabotage)
     return machine_mmio_read(sabotage->config + CONFIG_BYPASS, 1) != 0;
 }
 
+static void add_split(const struct queue *queue, const void *request, uint32_t size)
+{
+    /* While no request is in flight every descriptor is free. */
+    uint16_t head = (uint16_t)(queue->size - 1);
+    uint16_t index = queue->available->index;
+
+    queue->descriptors[head].address = machine_physical(request);
+    queue->descriptors[head].length = size;
+    queue->descriptors[head].flags = 0;
+    queue->available->ring[index % queue->size] = head;
+    machine_barrier();
+    queue->available->index = (uint16_t)(index + 1);
+}
+
+static void add_packed(const struct queue *queue, const void *request, uint32_t size)
+{
+    unsigned int round = queue->descriptors[0].packed.flags & PACKED_AVAILABLE;
+    uint16_t slot = 1;
+
+    /* The driver goes on behind the last descriptor that it has written in this round. */
+    while (slot < queue->size &&
+           (queue->descriptors[slot].packed.flags & PACKED_AVAILABLE) == round) {
+        slot++;
+    }
+    if (slot == queue->size) {
+        slot = 0;
+        round ^= PACKED_AVAILABLE;
+    }
+    queue->descriptors[slot].address = machine_physical(request);
+    queue->descriptors[slot].length = size;
+    queue->descriptors[slot].packed.id = 0;
+    machine_barrier();
+    queue->descriptors[slot].packed.flags = (uint16_t)(round != 0 ? round : PACKED_USED);
+}
+
 void sabotage_short_request(const struct sabotage *sabotage)
 {
     static uint8_t request[SHORT_REQUEST];
     struct queue queue = select_queue(sabotage, REQUEST_QUEUE);
-    /* While no request is in flight every descriptor is free. */
-    uint16_t head = (uint16_t)(queue.size - 1);
-    uint16_t index = queue.available->index;
 
-    queue.descriptors[head].address = machine_physical(request);
-    queue.descriptors[head].length = sizeof(request);
-    queue.descriptors[head].flags = 0;
-    queue.available->ring[index % queue.size] = head;
-    machine_barrier();
-    queue.available->index = (uint16_t)(index + 1);
+    if ((sabotage_accepted(sabotage) & FEATURE_RING_PACKED) != 0) {
+        add_packed(&queue, request, sizeof(request));
+    } else {
+        add_split(&queue, request, sizeof(request));
+    }
     machine_barrier();
     machine_mmio_write(sabotage->notify + sabotage->notify_multiplier *
                                               read_common(sabotage, COMMON_QUEUE_NOTIFY, 2),

@@ -35,6 +35,7 @@ image_build()
 #   closed      the IOMMU blocks from reset on
 #   noevents    the disks have no event indices (the IOMMU of QEMU 7.2 always has them)
 #   noindirect  the disks have no indirect descriptors (likewise)
+#   packed      the IOMMU and the disks offer packed rings
 # The image is told by -append what it cannot see, since it checks what it meets.
 image_configure()
 {
@@ -72,6 +73,11 @@ image_configure()
         noindirect)
             ring+=,indirect_desc=off
             told+=' no-indirect'
+            ;;
+        packed)
+            iommu+=,packed=on
+            ring+=,packed=on
+            told+=' packed'
             ;;
         *)
             echo "unknown word $word" >&2

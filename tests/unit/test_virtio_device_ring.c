@@ -14,12 +14,8 @@
 
 #include <cmocka.h>
 
-#include <piommu/virtio-device.h>
+#include "ring_guest.h"
 
-#include "fake_os.h"
-
-#define GUEST       0x40000000ull
-#define GUEST_SIZE  0x10000u
 #define DESCRIPTORS (GUEST + 0x0000)
 #define AVAILABLE   (GUEST + 0x1000)
 #define USED        (GUEST + 0x2000)
@@ -30,70 +26,22 @@
 
 enum { NEXT = 1, WRITABLE = 2, INDIRECT = 4 };
 
-struct guest {
-    struct fake_os *os;
-    struct piommu_device_ring *ring;
-    uint8_t memory[GUEST_SIZE];
-    uint16_t index; /* of what was made available */
-};
-
-static bool is_memory(uint64_t address, size_t size)
-{
-    return address >= GUEST && address - GUEST <= GUEST_SIZE &&
-           size <= GUEST_SIZE - (address - GUEST);
-}
-
-static bool guest_read(void *ctx, uint64_t address, void *buffer, size_t size)
-{
-    struct guest *guest = ctx;
-
-    if (is_memory(address, size)) {
-        memcpy(buffer, guest->memory + (address - GUEST), size);
-    }
-    return is_memory(address, size);
-}
-
-static bool guest_write(void *ctx, uint64_t address, const void *buffer, size_t size)
-{
-    struct guest *guest = ctx;
-
-    if (is_memory(address, size)) {
-        memcpy(guest->memory + (address - GUEST), buffer, size);
-    }
-    return is_memory(address, size);
-}
-
-static void put(struct guest *guest, uint64_t address, uint64_t value, size_t size)
-{
-    for (size_t i = 0; i < size; i++) {
-        guest->memory[address - GUEST + i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
-static uint64_t get(const struct guest *guest, uint64_t address, size_t size)
-{
-    uint64_t value = 0;
-
-    for (size_t i = 0; i < size; i++) {
-        value |= (uint64_t)guest->memory[address - GUEST + i] << (8 * i);
-    }
-    return value;
-}
+static uint16_t available_index; /* of what was made available */
 
 static void put_descriptor(struct guest *guest, uint64_t table, unsigned int number,
                            uint64_t address, uint32_t length, unsigned int flags, unsigned int next)
 {
-    put(guest, table + 16ull * number, address, 8);
-    put(guest, table + 16ull * number + 8, length, 4);
-    put(guest, table + 16ull * number + 12, flags, 2);
-    put(guest, table + 16ull * number + 14, next, 2);
+    guest_put(guest, table + 16ull * number, address, 8);
+    guest_put(guest, table + 16ull * number + 8, length, 4);
+    guest_put(guest, table + 16ull * number + 12, flags, 2);
+    guest_put(guest, table + 16ull * number + 14, next, 2);
 }
 
 static void offer(struct guest *guest, unsigned int head)
 {
-    put(guest, AVAILABLE + 4 + 2ull * (guest->index % SIZE), head, 2);
-    guest->index++;
-    put(guest, AVAILABLE + 2, guest->index, 2);
+    guest_put(guest, AVAILABLE + 4 + 2ull * (available_index % SIZE), head, 2);
+    available_index++;
+    guest_put(guest, AVAILABLE + 2, available_index, 2);
 }
 
 static void start(struct guest *guest, bool indirect, bool event_idx)
@@ -105,36 +53,15 @@ static void start(struct guest *guest, bool indirect, bool event_idx)
                                                      .indirect = indirect,
                                                      .event_idx = event_idx};
 
-    memset(guest->memory, 0, sizeof(guest->memory));
-    guest->index = 0;
-    assert_int_equal(piommu_device_ring_start(guest->ring, &config), 0);
-}
-
-static struct guest *open_guest(void)
-{
-    struct guest *guest = calloc(1, sizeof(*guest));
-    const struct piommu_guest_memory memory = {
-        .read = guest_read, .write = guest_write, .ctx = guest};
-
-    assert_non_null(guest);
-    guest->os = fake_os_create(NULL);
-    assert_int_equal(
-        piommu_device_ring_create(fake_os_host(guest->os), &memory, SIZE, PIECES, &guest->ring), 0);
-    return guest;
-}
-
-static void close_guest(struct guest *guest)
-{
-    piommu_device_ring_destroy(guest->ring);
-    fake_os_destroy(guest->os);
-    free(guest);
+    available_index = 0;
+    guest_start(guest, &config);
 }
 
 /* ---- What an honest driver sees ---- */
 
 static void test_a_request_is_read_answered_and_given_back(void **state)
 {
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
     struct piommu_device_request request;
     char text[16] = {0};
 
@@ -162,17 +89,17 @@ static void test_a_request_is_read_answered_and_given_back(void **state)
     assert_memory_equal(guest->memory + (DATA + 100 - GUEST), "\0a\0", 3);
     assert_memory_equal(guest->memory + (DATA + 200 - GUEST), "bcdefg\0", 7);
     assert_int_equal(piommu_device_ring_complete(guest->ring, 5, 8), 0);
-    assert_int_equal(get(guest, USED + 2, 2), 1);
-    assert_int_equal(get(guest, USED + 4, 4), 5);
-    assert_int_equal(get(guest, USED + 8, 4), 8);
+    assert_int_equal(guest_get(guest, USED + 2, 2), 1);
+    assert_int_equal(guest_get(guest, USED + 4, 4), 5);
+    assert_int_equal(guest_get(guest, USED + 8, 4), 8);
     assert_int_equal(piommu_device_ring_complete(guest->ring, 5, 8), -PIOMMU_EINVAL);
     assert_int_equal(piommu_device_ring_read(guest->ring, 0, text, 1), 0);
-    close_guest(guest);
+    guest_close(guest);
 }
 
 static void test_an_indirect_table_is_a_request(void **state)
 {
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
     struct piommu_device_request request;
     char byte = 0;
 
@@ -190,12 +117,12 @@ static void test_an_indirect_table_is_a_request(void **state)
     assert_int_equal(piommu_device_ring_read(guest->ring, 0, &byte, 1), 1);
     assert_int_equal(byte, 'x');
     assert_int_equal(piommu_device_ring_complete(guest->ring, 3, 0), 0);
-    close_guest(guest);
+    guest_close(guest);
 }
 
 static void test_requests_may_come_back_in_any_order(void **state)
 {
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
     struct piommu_device_request request;
 
     (void)state;
@@ -214,11 +141,11 @@ static void test_requests_may_come_back_in_any_order(void **state)
             uint16_t head = (uint16_t)((i * 5 + round) % SIZE);
 
             assert_int_equal(piommu_device_ring_complete(guest->ring, head, 0), 0);
-            assert_int_equal(get(guest, USED + 4 + 8ull * (i % SIZE), 4), head);
+            assert_int_equal(guest_get(guest, USED + 4 + 8ull * (i % SIZE), 4), head);
         }
-        assert_int_equal(get(guest, USED + 2, 2), (uint16_t)(SIZE * (round + 1)));
+        assert_int_equal(guest_get(guest, USED + 2, 2), (uint16_t)(SIZE * (round + 1)));
     }
-    close_guest(guest);
+    guest_close(guest);
 }
 
 static void take_and_complete(struct guest *guest, unsigned int head)
@@ -233,7 +160,7 @@ static void take_and_complete(struct guest *guest, unsigned int head)
 
 static void test_the_driver_is_interrupted_as_it_wants(void **state)
 {
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
 
     (void)state;
     start(guest, false, false);
@@ -241,7 +168,7 @@ static void test_the_driver_is_interrupted_as_it_wants(void **state)
     take_and_complete(guest, 0);
     assert_true(piommu_device_ring_wants_interrupt(guest->ring));
     assert_false(piommu_device_ring_wants_interrupt(guest->ring));
-    put(guest, AVAILABLE, 1, 2);
+    guest_put(guest, AVAILABLE, 1, 2);
     take_and_complete(guest, 1);
     assert_false(piommu_device_ring_wants_interrupt(guest->ring));
 
@@ -250,46 +177,32 @@ static void test_the_driver_is_interrupted_as_it_wants(void **state)
     for (uint32_t i = 0; i < 70000; i++) {
         uint16_t waits_for = (uint16_t)(i / 3 * 3);
 
-        put(guest, AVAILABLE, 1, 2); /* means nothing then */
-        put(guest, AVAILABLE + 4 + 2 * SIZE, waits_for, 2);
+        guest_put(guest, AVAILABLE, 1, 2); /* means nothing then */
+        guest_put(guest, AVAILABLE + 4 + 2 * SIZE, waits_for, 2);
         take_and_complete(guest, i % SIZE);
         assert_int_equal(piommu_device_ring_wants_interrupt(guest->ring), i % 3 == 0);
     }
-    close_guest(guest);
+    guest_close(guest);
 }
 
 static void test_the_driver_is_told_from_where_on_to_notify(void **state)
 {
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
     struct piommu_device_request request;
 
     (void)state;
     start(guest, false, true);
     for (unsigned int i = 0; i < 20; i++) {
-        put(guest, USED + 4 + 8 * SIZE, 0xaaaa, 2);
+        guest_put(guest, USED + 4 + 8 * SIZE, 0xaaaa, 2);
         take_and_complete(guest, i % SIZE);
-        assert_int_equal(get(guest, USED + 4 + 8 * SIZE, 2), 0xaaaa);
+        assert_int_equal(guest_get(guest, USED + 4 + 8 * SIZE, 2), 0xaaaa);
         assert_int_equal(piommu_device_ring_take(guest->ring, &request), 0);
-        assert_int_equal(get(guest, USED + 4 + 8 * SIZE, 2), i + 1);
+        assert_int_equal(guest_get(guest, USED + 4 + 8 * SIZE, 2), i + 1);
     }
-    close_guest(guest);
+    guest_close(guest);
 }
 
 /* ---- What a hostile one cannot do ---- */
-
-static void expect_broken(struct guest *guest, const char *what)
-{
-    struct piommu_device_request request;
-    char byte;
-
-    if (piommu_device_ring_take(guest->ring, &request) != -PIOMMU_EIO) {
-        fail_msg("%s is taken", what);
-    }
-    assert_int_equal(piommu_device_ring_take(guest->ring, &request), -PIOMMU_EIO);
-    assert_int_equal(piommu_device_ring_read(guest->ring, 0, &byte, 1), 0);
-    assert_int_equal(piommu_device_ring_write(guest->ring, 0, "x", 1), 0);
-    assert_false(piommu_device_ring_wants_interrupt(guest->ring));
-}
 
 /* Two descriptors, of which the first is the head, and an indirect table of two. */
 struct lie {
@@ -329,7 +242,7 @@ static void test_chains_that_make_no_sense_break_the_ring(void **state)
         {"a table that is not memory", true, {{GUEST + GUEST_SIZE, 16, INDIRECT, 0}}, {{0}}},
         {"a table that wraps around", true, {{UINT64_MAX - 15, 32, INDIRECT, 0}}, {{0}}},
     };
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
 
     (void)state;
     for (size_t i = 0; i < sizeof(lies) / sizeof(lies[0]); i++) {
@@ -341,14 +254,14 @@ static void test_chains_that_make_no_sense_break_the_ring(void **state)
                            lies[i].table[k].flags, lies[i].table[k].next);
         }
         offer(guest, 0);
-        expect_broken(guest, lies[i].what);
+        guest_expect_broken(guest, lies[i].what);
     }
-    close_guest(guest);
+    guest_close(guest);
 }
 
 static void test_a_chain_may_have_so_many_pieces_and_no_more(void **state)
 {
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
     struct piommu_device_request request;
 
     (void)state;
@@ -362,50 +275,50 @@ static void test_a_chain_may_have_so_many_pieces_and_no_more(void **state)
             assert_int_equal(piommu_device_ring_take(guest->ring, &request), 1);
             assert_int_equal(request.readable, count);
         } else {
-            expect_broken(guest, "a chain that is too long");
+            guest_expect_broken(guest, "a chain that is too long");
         }
     }
-    close_guest(guest);
+    guest_close(guest);
 }
 
 static void test_indices_and_heads_that_make_no_sense_break_the_ring(void **state)
 {
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
     struct piommu_device_request request;
 
     (void)state;
     start(guest, false, false);
-    put(guest, AVAILABLE + 2, SIZE + 1, 2);
-    expect_broken(guest, "an index that is too far ahead");
+    guest_put(guest, AVAILABLE + 2, SIZE + 1, 2);
+    guest_expect_broken(guest, "an index that is too far ahead");
 
     start(guest, false, false);
-    put(guest, AVAILABLE + 2, 0xffff, 2);
-    expect_broken(guest, "an index that goes back");
+    guest_put(guest, AVAILABLE + 2, 0xffff, 2);
+    guest_expect_broken(guest, "an index that goes back");
 
     start(guest, false, false);
     offer(guest, SIZE);
-    expect_broken(guest, "a head outside of the table");
+    guest_expect_broken(guest, "a head outside of the table");
 
     start(guest, false, false);
     put_descriptor(guest, DESCRIPTORS, 1, DATA, 1, 0, 0);
     offer(guest, 1);
     offer(guest, 1);
     assert_int_equal(piommu_device_ring_take(guest->ring, &request), 1);
-    expect_broken(guest, "a head that is out already");
+    guest_expect_broken(guest, "a head that is out already");
 
     start(guest, false, false);
     put_descriptor(guest, DESCRIPTORS, 1, DATA, 1, 0, 0);
     put_descriptor(guest, DESCRIPTORS, 2, DATA, 1, 0, 0);
     offer(guest, 1);
     assert_int_equal(piommu_device_ring_take(guest->ring, &request), 1);
-    put(guest, AVAILABLE + 2, 1 + SIZE, 2);
-    expect_broken(guest, "more requests than there is room for");
-    close_guest(guest);
+    guest_put(guest, AVAILABLE + 2, 1 + SIZE, 2);
+    guest_expect_broken(guest, "more requests than there is room for");
+    guest_close(guest);
 }
 
 static void test_memory_that_is_none_is_not_touched(void **state)
 {
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
     struct piommu_device_request request;
     struct piommu_device_ring_config config = {
         .size = SIZE, .descriptors = DESCRIPTORS, .available = AVAILABLE, .used = USED};
@@ -423,7 +336,7 @@ static void test_memory_that_is_none_is_not_touched(void **state)
 
     config.available = GUEST + GUEST_SIZE;
     assert_int_equal(piommu_device_ring_start(guest->ring, &config), 0);
-    expect_broken(guest, "an available ring that is not memory");
+    guest_expect_broken(guest, "an available ring that is not memory");
     config.available = AVAILABLE;
     config.used = GUEST + GUEST_SIZE;
     start(guest, false, false);
@@ -432,17 +345,17 @@ static void test_memory_that_is_none_is_not_touched(void **state)
     offer(guest, 0);
     assert_int_equal(piommu_device_ring_take(guest->ring, &request), 1);
     assert_int_equal(piommu_device_ring_complete(guest->ring, 0, 0), -PIOMMU_EIO);
-    expect_broken(guest, "a used ring that is not memory");
-    close_guest(guest);
+    guest_expect_broken(guest, "a used ring that is not memory");
+    guest_close(guest);
 }
 
 static void test_rings_that_cannot_be_are_refused(void **state)
 {
-    struct guest *guest = open_guest();
+    struct guest *guest = guest_open(SIZE, PIECES);
     const struct piommu_device_ring_config right = {
         .size = SIZE, .descriptors = DESCRIPTORS, .available = AVAILABLE, .used = USED};
     struct piommu_device_ring_config config = right;
-    struct piommu_guest_memory memory = {.read = guest_read, .write = guest_write, .ctx = guest};
+    struct piommu_guest_memory memory = guest->access;
     struct piommu_device_request request;
     struct piommu_device_ring *ring;
 
@@ -479,7 +392,7 @@ static void test_rings_that_cannot_be_are_refused(void **state)
     memory.read = NULL;
     assert_int_equal(piommu_device_ring_create(fake_os_host(guest->os), &memory, 4, 1, &ring),
                      -PIOMMU_EINVAL);
-    memory.read = guest_read;
+    memory.read = guest->access.read;
     for (unsigned int nth = 1; nth <= 2; nth++) {
         fake_os_fail_call(guest->os, nth, false);
         assert_int_equal(piommu_device_ring_create(fake_os_host(guest->os), &memory, 4, 1, &ring),
@@ -487,7 +400,7 @@ static void test_rings_that_cannot_be_are_refused(void **state)
     }
     fake_os_fail_call(guest->os, 0, false);
     piommu_device_ring_destroy(NULL);
-    close_guest(guest);
+    guest_close(guest);
 }
 
 int main(void)

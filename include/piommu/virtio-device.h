@@ -5,9 +5,9 @@
 
 /**
  * @file virtio-device.h
- * The device's end of a ring, split or packed: for a hypervisor that offers a virtio device to its guest. It
- * knows nothing of IOMMUs or transports and can be used alone. The other end, piommu/virtio.h, is
- * the driver's.
+ * The device's end of a ring, split or packed: for a hypervisor that offers a virtio device to its
+ * guest. It knows nothing of IOMMUs or transports and can be used alone. The other end,
+ * piommu/virtio.h, is the driver's.
  *
  * The driver is hostile: the ring lies in its memory, and it may change every byte of it at any
  * time. Each word of the ring is read once and then checked; what is read of a request is a copy.

@@ -52,12 +52,60 @@ struct pair {
     uint32_t published; /* of them */
     uint32_t seen;      /* of them, by the device */
     uint32_t random;
+
+    /* What comes in between, at the turn with this number: see run. */
+    void (*other)(struct pair *pair);
+    unsigned int turns;
+    /* Who has been told what. */
+    bool notified;
+    bool interrupted;
+    int found; /* by the device: as piommu_device_ring_take says */
+    struct piommu_device_request request;
+    bool answer_seen;
 };
 
 static uint32_t random_below(struct pair *pair, uint32_t limit)
 {
     pair->random = pair->random * 1664525u + 1013904223u;
     return (pair->random >> 8) % limit;
+}
+
+/* ---- Life ---- */
+
+/* An access of the device's end, or a barrier of either one: here the other side can do something. */
+static void turn(struct pair *pair)
+{
+    void (*other)(struct pair * pair) = pair->other;
+
+    if (other != NULL && --pair->turns == 0) {
+        pair->other = NULL;
+        other(pair);
+    }
+}
+
+static bool device_read(void *ctx, uint64_t address, void *buffer, size_t size)
+{
+    struct pair *pair = ctx;
+
+    turn(pair);
+    return fake_os_device_read(pair->device->os, address, buffer, size);
+}
+
+static bool device_write(void *ctx, uint64_t address, const void *buffer, size_t size)
+{
+    struct pair *pair = ctx;
+
+    turn(pair);
+    return fake_os_device_write(pair->device->os, address, buffer, size);
+}
+
+static struct pair *current;
+static void (*real_barrier)(void *ctx, enum piommu_barrier kind);
+
+static void barrier(void *ctx, enum piommu_barrier kind)
+{
+    real_barrier(ctx, kind);
+    turn(current);
 }
 
 static void start_ring(struct pair *pair)
@@ -86,18 +134,20 @@ static struct pair *open_pair(const struct kind *kind)
 {
     const struct piommu_virtqueue_config config = {
         .max_size = kind->size, .max_pieces = MAX_PIECES, .polled = kind->polled};
-    struct piommu_guest_memory memory = {.read = fake_os_device_read,
-                                         .write = fake_os_device_write};
     struct pair *pair = calloc(1, sizeof(*pair));
+    const struct piommu_guest_memory memory = {
+        .read = device_read, .write = device_write, .ctx = pair};
 
     assert_non_null(pair);
+    current = pair;
     pair->random = 1;
     pair->device = ring_device_create(NULL);
     pair->device->offered = kind->features;
     ring_device_start(pair->device, &config);
     assert_int_equal(pair->device->size, kind->size);
     assert_int_equal(pair->device->accepted, kind->features | PIOMMU_VIRTIO_F_VERSION_1);
-    memory.ctx = pair->device->os;
+    real_barrier = fake_os_callbacks(pair->device->os)->barrier;
+    fake_os_callbacks(pair->device->os)->barrier = barrier;
     assert_int_equal(piommu_device_ring_create(fake_os_host(pair->device->os), &memory, MAX_SIZE,
                                                MAX_PIECES, &pair->ring),
                      0);
@@ -383,6 +433,186 @@ static void test_a_ring_can_be_handed_over_again(void **state)
     for_each_kind(begin_again);
 }
 
+/* ---- Nobody sleeps while there is something to do ---- */
+
+static void driver_shows(struct pair *pair)
+{
+    const struct piommu_virtio_buffer piece = {.physical = pair->device->memory, .size = 4};
+    uint16_t head;
+
+    assert_int_equal(piommu_virtqueue_add(pair->device->queue, &piece, 1, &head), 0);
+    pair->notified = piommu_virtqueue_publish(pair->device->queue);
+}
+
+static void device_looks(struct pair *pair)
+{
+    pair->found = piommu_device_ring_take(pair->ring, &pair->request);
+}
+
+static void device_answers(struct pair *pair)
+{
+    assert_int_equal(piommu_device_ring_complete(pair->ring, pair->request.head, 0), 0);
+    pair->interrupted = piommu_device_ring_wants_interrupt(pair->ring);
+}
+
+static void driver_looks(struct pair *pair)
+{
+    pair->answer_seen = piommu_virtqueue_want_interrupt(pair->device->queue);
+}
+
+/* Does one thing, and the other one at a turn of it, or behind if there are fewer: then false. */
+static bool run(struct pair *pair, void (*one)(struct pair *pair), void (*other)(struct pair *pair),
+                unsigned int turns)
+{
+    bool between;
+
+    pair->other = other;
+    pair->turns = turns;
+    one(pair);
+    between = pair->other == NULL;
+    if (!between) {
+        pair->other = NULL;
+        other(pair);
+    }
+    return between;
+}
+
+/*
+ * A request, and its answer, while the other side goes to sleep: it sees what has come, or is told.
+ * False if there are fewer turns than that.
+ */
+static bool pass_request(struct pair *pair, bool looks_first, unsigned int turns)
+{
+    uint16_t head;
+    uint32_t length;
+    bool between = run(pair, looks_first ? device_looks : driver_shows,
+                       looks_first ? driver_shows : device_looks, turns);
+
+    assert_true(pair->found == 1 || pair->notified);
+    if (pair->found == 0) {
+        device_looks(pair);
+    }
+    assert_int_equal(pair->found, 1);
+    between |= run(pair, looks_first ? driver_looks : device_answers,
+                   looks_first ? device_answers : driver_looks, turns);
+    assert_true(pair->answer_seen || pair->interrupted);
+    assert_int_equal(piommu_virtqueue_take(pair->device->queue, &head, &length), 1);
+    assert_int_equal(head, pair->request.head);
+    return between;
+}
+
+/* Each turn of each of the four, at each place of both rounds. */
+static void interleave(struct pair *pair)
+{
+    for (unsigned int looks_first = 0; looks_first < 2; looks_first++) {
+        unsigned int turns = 0;
+        bool more;
+
+        do {
+            more = false;
+            turns++;
+            for (unsigned int i = 0; i < 2u * pair->device->size + 1; i++) {
+                more |= pass_request(pair, looks_first != 0, turns);
+            }
+        } while (more);
+        assert_true(turns > 2);
+    }
+}
+
+static void test_no_wake_up_is_lost_between_two_steps(void **state)
+{
+    (void)state;
+    for_each_kind(interleave);
+}
+
+enum { LENGTH = 5, STEPS = 5, SCHEDULES = 3125 }; /* STEPS ^ LENGTH */
+
+/* Who sleeps, until somebody tells him something. */
+struct sleepers {
+    bool device;
+    bool driver;
+};
+
+static void show_one(struct pair *pair, struct sleepers *sleepers)
+{
+    uint16_t head;
+
+    if (try_add(pair, 1, 0, &head) == 0 && publish(pair)) {
+        sleepers->device = false;
+    }
+    assert_false(sleepers->device && pair->seen != pair->published);
+}
+
+static void answer_one(struct pair *pair)
+{
+    if (pair->taken_count != 0) {
+        device_completes(pair, 0);
+    }
+}
+
+static unsigned int answered(const struct pair *pair)
+{
+    return pair->in_flight - (pair->added - pair->seen) - pair->taken_count;
+}
+
+static void interrupt(struct pair *pair, struct sleepers *sleepers)
+{
+    if (piommu_device_ring_wants_interrupt(pair->ring)) {
+        sleepers->driver = false;
+    }
+    assert_false(sleepers->driver && answered(pair) != 0);
+}
+
+/* A driver that finds nothing asks for an interrupt, and sleeps if there is nothing even then. */
+static void take_one(struct pair *pair, struct sleepers *sleepers)
+{
+    if (!driver_takes(pair)) {
+        sleepers->driver = !piommu_virtqueue_want_interrupt(pair->device->queue);
+    }
+}
+
+static void do_one(struct pair *pair, struct sleepers *sleepers, unsigned int what)
+{
+    switch (what) {
+    case 0:
+        show_one(pair, sleepers);
+        break;
+    case 1:
+        sleepers->device = !device_takes(pair);
+        break;
+    case 2:
+        answer_one(pair);
+        break;
+    case 3:
+        interrupt(pair, sleepers);
+        break;
+    default:
+        take_one(pair, sleepers);
+        break;
+    }
+}
+
+/* All that can happen in so many steps, one after the other from where the last one has led. */
+static void do_all_schedules(struct pair *pair)
+{
+    struct sleepers sleepers = {false, false};
+
+    for (unsigned int schedule = 0; schedule < SCHEDULES; schedule++) {
+        unsigned int left = schedule;
+
+        for (unsigned int i = 0; i < LENGTH; i++) {
+            do_one(pair, &sleepers, left % STEPS);
+            left /= STEPS;
+        }
+    }
+}
+
+static void test_no_wake_up_is_lost_in_any_schedule(void **state)
+{
+    (void)state;
+    for_each_kind(do_all_schedules);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -390,6 +620,8 @@ int main(void)
         cmocka_unit_test(test_chains_lie_everywhere),
         cmocka_unit_test(test_a_ring_holds_as_much_as_it_says),
         cmocka_unit_test(test_a_ring_can_be_handed_over_again),
+        cmocka_unit_test(test_no_wake_up_is_lost_between_two_steps),
+        cmocka_unit_test(test_no_wake_up_is_lost_in_any_schedule),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

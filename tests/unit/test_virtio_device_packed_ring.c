@@ -302,6 +302,60 @@ static void test_a_table_is_a_request(void **state)
     }
 }
 
+static void (*real_barrier)(void *ctx, enum piommu_barrier kind);
+static unsigned int barriers;
+
+/* At the barrier all of the answer is there, but what says that it is. */
+static void look_at_barrier(void *ctx, enum piommu_barrier kind)
+{
+    real_barrier(ctx, kind);
+    assert_int_equal(kind, PIOMMU_BARRIER_WRITE);
+    assert_int_equal(guest_get(guest, descriptor_at(0) + 8, 4), 1);
+    assert_int_equal(guest_get(guest, descriptor_at(0) + 12, 2), 3);
+    assert_int_equal(guest_get(guest, descriptor_at(0) + 14, 2), AVAILABLE | WRITABLE);
+    barriers++;
+}
+
+static void test_the_flags_of_an_answer_are_written_behind_a_barrier(void **state)
+{
+    struct piommu_os *callbacks = fake_os_callbacks(guest->os);
+
+    (void)state;
+    start(4);
+    offer(0, 1, 0, 3);
+    expect_request(3, 0, 1);
+    guest_put(guest, descriptor_at(0) + 12, 0xffff, 2);
+    real_barrier = callbacks->barrier;
+    callbacks->barrier = look_at_barrier;
+    barriers = 0;
+    complete(3, 1);
+    callbacks->barrier = real_barrier;
+    assert_int_equal(barriers, 1);
+    expect_used(0, 3, 1);
+}
+
+static void offer_at_read_barrier(void *ctx, enum piommu_barrier kind)
+{
+    real_barrier(ctx, kind);
+    if (kind == PIOMMU_BARRIER_READ) {
+        offer(0, 2, 1, 3);
+    }
+}
+
+/* Without the barrier the rest could be older than the flags: here it is wrong until then. */
+static void test_a_request_is_read_behind_a_barrier(void **state)
+{
+    struct piommu_os *callbacks = fake_os_callbacks(guest->os);
+
+    (void)state;
+    start(4);
+    guest_put(guest, descriptor_at(0) + 14, AVAILABLE, 2);
+    real_barrier = callbacks->barrier;
+    callbacks->barrier = offer_at_read_barrier;
+    expect_request(3, 1, 1);
+    callbacks->barrier = real_barrier;
+}
+
 /* ---- Notifications ---- */
 
 static void test_interrupts_come_unless_the_driver_is_silent(void **state)
@@ -328,31 +382,46 @@ static void test_interrupts_come_unless_the_driver_is_silent(void **state)
     }
 }
 
-/* Exactly if the place was passed, from every place, for every step and event. */
+/*
+ * Exactly if the place was passed, from every place, for every step and event; by requests of one
+ * descriptor, or by chains of up to `longest`.
+ */
+static void follow_places(uint16_t size, uint32_t longest)
+{
+    uint32_t rounds = 2u * size;
+    uint32_t place = 0;
+
+    start_with(size, false, true);
+    for (unsigned int run = 0; run < rounds * rounds * size; run++) {
+        uint32_t event = run % rounds;
+        uint32_t left = 1 + run / rounds % size;
+        bool passed = false;
+
+        put_driver_event(event_place(event), EVENT_DESCRIPTOR);
+        while (left != 0) {
+            uint32_t count = left < longest ? left : longest;
+
+            offer(place, count, 0, 0);
+            expect_request(0, 0, count);
+            complete(0, 1);
+            for (uint32_t k = 0; k < count; k++) {
+                passed |= (place + k) % rounds == event;
+            }
+            place += count;
+            left -= count;
+        }
+        assert_int_equal(piommu_device_ring_wants_interrupt(guest->ring), passed);
+    }
+}
+
 static void test_interrupts_follow_the_place_that_the_driver_names(void **state)
 {
     static const uint16_t sizes[] = {1, 2, 3, 8};
 
     (void)state;
     for (size_t i = 0; i < COUNT(sizes); i++) {
-        uint32_t rounds = 2u * sizes[i];
-        uint32_t place = 0;
-
-        start_with(sizes[i], false, true);
-        for (unsigned int run = 0; run < rounds * rounds * sizes[i]; run++) {
-            uint32_t event = run % rounds;
-            uint32_t steps = 1 + run / rounds % sizes[i];
-            bool passed = false;
-
-            put_driver_event(event_place(event), EVENT_DESCRIPTOR);
-            for (uint32_t k = 0; k < steps; k++, place++) {
-                passed |= place % rounds == event;
-                offer(place, 1, 0, 0);
-                expect_request(0, 0, 1);
-                complete(0, 1);
-            }
-            assert_int_equal(piommu_device_ring_wants_interrupt(guest->ring), passed);
-        }
+        follow_places(sizes[i], 1);
+        follow_places(sizes[i], PIECES);
     }
 }
 
@@ -775,6 +844,8 @@ int main(void)
         TEST(test_chains_lie_everywhere),
         TEST(test_answers_come_in_any_order),
         TEST(test_a_table_is_a_request),
+        TEST(test_the_flags_of_an_answer_are_written_behind_a_barrier),
+        TEST(test_a_request_is_read_behind_a_barrier),
         TEST(test_interrupts_come_unless_the_driver_is_silent),
         TEST(test_interrupts_follow_the_place_that_the_driver_names),
         TEST(test_many_answers_without_a_word_pass_every_place),

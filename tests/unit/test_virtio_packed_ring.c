@@ -693,6 +693,54 @@ static void test_ids_of_nothing_in_flight_are_refused(void **state)
     }
 }
 
+static void *(*real_alloc)(void *ctx, size_t size);
+static void (*real_free)(void *ctx, void *memory, size_t size);
+
+/* For as many entries as there are IDs, of which each says that a request is in flight. */
+#define BEHIND (65536u * 16u)
+
+static void *alloc_before_ones(void *ctx, size_t size)
+{
+    static const uint16_t one = 1;
+    uint8_t *memory = real_alloc(ctx, size + BEHIND);
+
+    assert_non_null(memory);
+    for (size_t i = 0; i < BEHIND; i += sizeof(one)) {
+        memcpy(memory + size + i, &one, sizeof(one));
+    }
+    return memory;
+}
+
+static void free_before_ones(void *ctx, void *memory, size_t size)
+{
+    real_free(ctx, memory, size + BEHIND);
+}
+
+/* What lies behind the driver's own memory of the ring may look like anything. */
+static void test_ids_beyond_the_ring_are_refused_whatever_lies_there(void **state)
+{
+    static const unsigned int ids[] = {5, 6, 31, 0x7fff, 0x8000, 0xffff};
+
+    (void)state;
+    for (size_t i = 0; i < COUNT(ids); i++) {
+        const struct piommu_virtqueue_config config = {.max_size = 5};
+        struct piommu_os *callbacks;
+
+        current = ring_device_create(NULL);
+        current->offered = PIOMMU_VIRTIO_F_RING_PACKED;
+        callbacks = fake_os_callbacks(current->os);
+        real_alloc = callbacks->alloc;
+        real_free = callbacks->free;
+        callbacks->alloc = alloc_before_ones;
+        callbacks->free = free_before_ones;
+        ring_device_start(current, &config);
+        (void)show();
+        put_answer(0, ids[i], 4);
+        expect_dead();
+        ring_device_destroy(current);
+    }
+}
+
 static void test_a_request_comes_back_once(void **state)
 {
     struct ring_device *device = start(8);
@@ -943,6 +991,7 @@ int main(void)
         cmocka_unit_test(test_an_interrupt_is_asked_for_at_the_next_answer),
         cmocka_unit_test(test_a_polled_ring_asks_for_nothing),
         cmocka_unit_test(test_ids_of_nothing_in_flight_are_refused),
+        cmocka_unit_test(test_ids_beyond_the_ring_are_refused_whatever_lies_there),
         cmocka_unit_test(test_a_request_comes_back_once),
         cmocka_unit_test(test_lengths_are_believed_only_where_they_can_be_true),
         cmocka_unit_test(test_states_that_cannot_be_are_noticed),

@@ -71,7 +71,7 @@ lookup counted_lookups 1 insn/call
 ROWS
 
 # A request in virtio's rings, with what a device does to answer it.
-for operation in ring_split ring_split_event_idx; do
+for operation in ring_{split,packed}{,_event_idx}; do
     count=$(per_call counted_requests "$operation" piommu 1)
     echo "insn $operation insn/call $count -"
 done

@@ -6,11 +6,11 @@
  * Linux's driver takes for the same calls; and what the rings take alone.
  *
  * The device is the simplest that there is: behind virtio-mmio, with rings of 256 entries, indirect
- * descriptors and (but for one row) event indices, as QEMU's. It answers everything with success
+ * descriptors and (but for some rows) event indices, as QEMU's. It answers everything with success
  * within the doorbell, and counts. Virtual and physical addresses are the same.
  *
- * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.7 (split virtqueues), 4.2
- * (MMIO), 5.13 (IOMMU device).
+ * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.7 and 2.8 (split and packed
+ * virtqueues), 4.2 (MMIO), 5.13 (IOMMU device).
  */
 
 #include <piommu/piommu.h>
@@ -37,6 +37,8 @@
 
 /* ---- The device ---- */
 
+enum { NEXT = 1, WRITABLE = 2, INDIRECT = 4, AVAILABLE = 0x80, USED = 0x8000 };
+
 struct descriptor {
     uint64_t address;
     uint32_t length;
@@ -47,7 +49,7 @@ struct descriptor {
 struct queue {
     uint32_t parts[3][2]; /* addresses of descriptors, available and used ring, in halves */
     uint16_t size;
-    uint16_t seen; /* free-running */
+    uint16_t seen; /* free-running; in a packed ring descriptors, as of two rounds */
 };
 
 static struct device {
@@ -71,23 +73,23 @@ static uint32_t answer_chain(const struct descriptor *table, const struct descri
 {
     uint32_t written = 0;
 
-    if ((at->flags & 4) != 0) {
+    if ((at->flags & INDIRECT) != 0) {
         table = (const struct descriptor *)(uintptr_t)at->address;
         at = table;
     }
     for (;;) {
-        if ((at->flags & 2) != 0) {
+        if ((at->flags & WRITABLE) != 0) {
             memset((void *)(uintptr_t)at->address, 0, at->length);
             written += at->length;
         }
-        if ((at->flags & 1) == 0) {
+        if ((at->flags & NEXT) == 0) {
             return written;
         }
         at = &table[at->next];
     }
 }
 
-static void answer(struct queue *queue)
+static void answer_split(struct queue *queue)
 {
     const struct descriptor *table = part_of(queue, 0);
     const volatile uint16_t *available = part_of(queue, 1);
@@ -106,6 +108,73 @@ static void answer(struct queue *queue)
     }
     if ((device.features & PIOMMU_VIRTIO_F_EVENT_IDX) != 0) {
         used[2 + 4 * queue->size] = queue->seen;
+    }
+}
+
+struct packed_descriptor {
+    uint64_t address;
+    uint32_t length;
+    uint16_t id;
+    uint16_t flags;
+};
+
+/* Success, in all that can be written; how many descriptors the chain has. */
+static uint16_t answer_packed_chain(struct packed_descriptor *ring, const struct queue *queue,
+                                    uint16_t *id, uint32_t *written)
+{
+    uint16_t count = 0;
+    uint16_t flags;
+
+    *written = 0;
+    do {
+        const struct packed_descriptor *at = &ring[(queue->seen + count) % queue->size];
+
+        flags = at->flags;
+        *id = at->id;
+        count++;
+        if ((flags & WRITABLE) != 0) {
+            memset((void *)(uintptr_t)at->address, 0, at->length);
+            *written += at->length;
+        }
+    } while ((flags & NEXT) != 0);
+    return count;
+}
+
+/* Without tables. */
+static void answer_packed(struct queue *queue)
+{
+    struct packed_descriptor *ring = part_of(queue, 0);
+    volatile uint16_t *event = part_of(queue, 2);
+
+    for (;;) {
+        volatile struct packed_descriptor *used = &ring[queue->seen % queue->size];
+        bool first = queue->seen < queue->size;
+        uint16_t id;
+        uint16_t count;
+        uint32_t written;
+
+        if ((used->flags & (AVAILABLE | USED)) != (first ? AVAILABLE : USED)) {
+            break;
+        }
+        count = answer_packed_chain(ring, queue, &id, &written);
+        used->id = id;
+        used->length = written;
+        used->flags = (uint16_t)(WRITABLE | (first ? AVAILABLE | USED : 0));
+        queue->seen = (uint16_t)((queue->seen + count) % (2u * queue->size));
+        device.requests++;
+    }
+    if ((device.features & PIOMMU_VIRTIO_F_EVENT_IDX) != 0) {
+        event[0] = (uint16_t)(queue->seen % queue->size | (queue->seen < queue->size ? 0x8000 : 0));
+        event[1] = 2;
+    }
+}
+
+static void answer(struct queue *queue)
+{
+    if ((device.features & PIOMMU_VIRTIO_F_RING_PACKED) != 0) {
+        answer_packed(queue);
+    } else {
+        answer_split(queue);
     }
 }
 
@@ -385,7 +454,7 @@ struct ring {
     uint8_t *request;
 };
 
-static bool ring_open(struct ring *ring, bool event_idx)
+static bool ring_open(struct ring *ring, uint64_t features)
 {
     const struct piommu_virtio_mmio_config where = {
         .registers = REGISTERS, .size = SIZE, .type = TYPE_IOMMU};
@@ -394,7 +463,7 @@ static bool ring_open(struct ring *ring, bool event_idx)
     uint64_t accepted;
 
     memset(ring, 0, sizeof(*ring));
-    make_device(event_idx ? PIOMMU_VIRTIO_F_EVENT_IDX : 0);
+    make_device(features);
     ring->request = aligned_alloc(64, 64);
     if (ring->request == NULL ||
         piommu_virtio_mmio_open((struct piommu_host){.os = virtio_os()}, &where, &ring->device) !=
@@ -442,13 +511,21 @@ __attribute__((noinline)) static bool counted_requests(struct ring *ring, size_t
     return good;
 }
 
-static void measure_ring(const char *name, bool event_idx, const struct effort *effort)
+static const struct {
+    const char *name;
+    uint64_t features;
+} kinds[] = {{"ring_split", 0},
+             {"ring_split_event_idx", PIOMMU_VIRTIO_F_EVENT_IDX},
+             {"ring_packed", PIOMMU_VIRTIO_F_RING_PACKED},
+             {"ring_packed_event_idx", PIOMMU_VIRTIO_F_RING_PACKED | PIOMMU_VIRTIO_F_EVENT_IDX}};
+
+static void measure_ring(const char *name, uint64_t features, const struct effort *effort)
 {
     size_t calls = CALLS / effort->divisor;
     struct samples samples[IMPLEMENTATIONS] = {0};
     struct ring ring;
 
-    if (!ring_open(&ring, event_idx)) {
+    if (!ring_open(&ring, features)) {
         wrong("virtio: there is no ring");
         return;
     }
@@ -470,16 +547,23 @@ static void measure_ring(const char *name, bool event_idx, const struct effort *
 
 void virtio_measure(const struct effort *effort)
 {
-    measure_ring("ring_split", false, effort);
-    measure_ring("ring_split_event_idx", true, effort);
+    for (unsigned int i = 0; i < COUNT(kinds); i++) {
+        measure_ring(kinds[i].name, kinds[i].features, effort);
+    }
 }
 
 bool virtio_run(const char *operation, size_t calls)
 {
     struct ring ring;
-    bool good = ring_open(&ring, strcmp(operation, "ring_split_event_idx") == 0) &&
-                counted_requests(&ring, calls);
+    unsigned int kind = 0;
+    bool good;
 
+    while (strcmp(kinds[kind].name, operation) != 0) {
+        if (++kind == COUNT(kinds)) {
+            return false;
+        }
+    }
+    good = ring_open(&ring, kinds[kind].features) && counted_requests(&ring, calls);
     ring_close(&ring);
     return good;
 }

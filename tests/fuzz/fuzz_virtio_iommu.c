@@ -452,6 +452,7 @@ static void open_world(struct fuzz *fuzz)
         hostile->features &= ~(uint64_t)(byte(fuzz));
         hostile->features |= 4;
     }
+    hostile->features |= (choice & 128) != 0 ? PIOMMU_VIRTIO_F_RING_PACKED : 0;
     hostile->queue_max = (uint16_t)((choice & 16) != 0 ? 8 : 64);
     /* Granule, last address, last domain, bytes of properties, bypass. */
     hostile->config[1] = 0x10;

@@ -237,6 +237,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 
     fuzz.hostile->mmio = (choice & 1) != 0;
     fuzz.hostile->features = PIOMMU_VIRTIO_F_VERSION_1 | (uint64_t)(choice >> 1 & 3) << 28 | 0x77;
+    fuzz.hostile->features |= (choice & 8) != 0 ? PIOMMU_VIRTIO_F_RING_PACKED : 0;
     fuzz.hostile->queue_max =
         (uint16_t)((choice & 0x80) != 0 ? hostile_boundary(fuzz.hostile) : 64);
     change_space(&fuzz);

@@ -38,10 +38,12 @@ struct fuzz {
     struct request requests[MAX_SIZE];
     uint16_t order[MAX_SIZE]; /* heads that were added since the last publish */
     unsigned int unpublished;
-    uint16_t published; /* free-running */
+    unsigned int unpublished_entries;
+    uint32_t published; /* free-running: requests, or descriptors of a packed ring */
     uint16_t size;
     uint16_t max_pieces;
     bool indirect;
+    bool packed;
     bool corrupt;
 };
 
@@ -83,6 +85,7 @@ static void forget_requests(struct fuzz *fuzz)
 {
     memset(fuzz->requests, 0, sizeof(fuzz->requests));
     fuzz->unpublished = 0;
+    fuzz->unpublished_entries = 0;
     fuzz->published = 0;
     fuzz->corrupt = false;
 }
@@ -99,6 +102,15 @@ static uint64_t look(struct fuzz *fuzz, uint64_t physical, size_t size)
         value |= (uint64_t)bytes[i] << (8 * i);
     }
     return value;
+}
+
+/* A descriptor is a piece of a request; the flags of a packed one have its state in them. */
+static void check_piece(struct fuzz *fuzz, uint64_t at, const struct piommu_virtio_buffer *piece,
+                        uint64_t flags)
+{
+    MUST(look(fuzz, at, 8) == piece->physical);
+    MUST(look(fuzz, at + 8, 4) == piece->size);
+    MUST(look(fuzz, at + (fuzz->packed ? 14 : 12), 2) == (flags | (piece->writable ? 2u : 0u)));
 }
 
 /* A chain is the request that was added, wherever it lies. */
@@ -118,14 +130,80 @@ static void check_chain(struct fuzz *fuzz, uint16_t head)
     }
     for (uint16_t i = 0; i < request->count; i++) {
         bool last = i + 1 == request->count;
-        uint64_t flags = look(fuzz, at + 12, 2);
         uint64_t next = look(fuzz, at + 14, 2);
 
-        MUST(look(fuzz, at, 8) == request->pieces[i].physical);
-        MUST(look(fuzz, at + 8, 4) == request->pieces[i].size);
-        MUST(flags == ((last ? 0u : 1u) | (request->pieces[i].writable ? 2u : 0u)));
+        check_piece(fuzz, at, &request->pieces[i], last ? 0 : 1);
         MUST(last || next < limit);
         at = table + 16 * next;
+    }
+}
+
+static uint64_t packed_descriptor(const struct fuzz *fuzz, uint32_t place)
+{
+    return fuzz->hostile->queues[0].parts[0] + 16ull * (place % fuzz->size);
+}
+
+static unsigned int packed_state(const struct fuzz *fuzz, uint32_t place)
+{
+    return place / fuzz->size % 2 == 0 ? 0x80 : 0x8000;
+}
+
+/* The same in a packed ring, where it lies at the next place. */
+static void check_packed_chain(struct fuzz *fuzz, uint32_t place, uint16_t head)
+{
+    const struct request *request = &fuzz->requests[head];
+    uint64_t at = packed_descriptor(fuzz, place);
+    unsigned int flags = packed_state(fuzz, place);
+
+    if (fuzz->indirect && request->count > 1) {
+        uint64_t table = look(fuzz, at, 8);
+
+        MUST(look(fuzz, at + 8, 4) == 16u * request->count);
+        MUST(look(fuzz, at + 14, 2) == (flags | 4));
+        for (uint16_t i = 0; i < request->count; i++) {
+            check_piece(fuzz, table + 16ull * i, &request->pieces[i], 0);
+        }
+    } else {
+        for (uint16_t i = 0; i < request->count; i++) {
+            at = packed_descriptor(fuzz, place + i);
+            check_piece(fuzz, at, &request->pieces[i],
+                        packed_state(fuzz, place + i) | (i + 1 == request->count ? 0u : 1u));
+        }
+    }
+    MUST(look(fuzz, at + 12, 2) == head);
+}
+
+static void check_published(struct fuzz *fuzz)
+{
+    uint64_t ring = fuzz->hostile->queues[0].parts[1];
+    uint16_t index = (uint16_t)look(fuzz, ring + 2, 2);
+
+    MUST(index == (uint16_t)(fuzz->published + fuzz->unpublished));
+    for (unsigned int i = 0; i < fuzz->unpublished && !fuzz->hostile->tampered; i++) {
+        uint32_t slot = (fuzz->published + i) % fuzz->size;
+        uint16_t head = (uint16_t)look(fuzz, ring + 4 + 2ull * slot, 2);
+
+        MUST(head == fuzz->order[i]);
+        check_chain(fuzz, head);
+    }
+    fuzz->published += fuzz->unpublished;
+}
+
+/* The first descriptor was written just now, and nobody can have changed its state since. */
+static void check_packed_published(struct fuzz *fuzz)
+{
+    uint32_t place = fuzz->published;
+    uint64_t state = look(fuzz, packed_descriptor(fuzz, place) + 14, 2) & 0x8080;
+
+    MUST(state == packed_state(fuzz, place));
+    for (unsigned int i = 0; i < fuzz->unpublished && !fuzz->hostile->tampered; i++) {
+        check_packed_chain(fuzz, place, fuzz->order[i]);
+        place += entries_of(fuzz, fuzz->requests[fuzz->order[i]].count);
+    }
+    fuzz->published += fuzz->unpublished_entries;
+    if (!fuzz->hostile->tampered) {
+        state = look(fuzz, packed_descriptor(fuzz, place) + 14, 2) & 0x8080;
+        MUST(state != packed_state(fuzz, place));
     }
 }
 
@@ -161,15 +239,13 @@ static void add(struct fuzz *fuzz)
         request.in_flight = true;
         fuzz->requests[head] = request;
         fuzz->order[fuzz->unpublished++] = head;
+        fuzz->unpublished_entries += entries_of(fuzz, request.count);
     }
 }
 
 /* The device looks at once, before it can have written there. */
 static void publish(struct fuzz *fuzz)
 {
-    const struct hostile_queue *queue = &fuzz->hostile->queues[0];
-    uint16_t index;
-
     begin(fuzz, "piommu_virtqueue_publish");
     fuzz->hostile->quiet = true;
     if (piommu_virtqueue_publish(fuzz->queue)) {
@@ -179,19 +255,13 @@ static void publish(struct fuzz *fuzz)
     if (fuzz->unpublished == 0) {
         return;
     }
-    index = (uint16_t)look(fuzz, queue->parts[1] + 2, 2);
-    MUST(index == (uint16_t)(fuzz->published + fuzz->unpublished));
-    for (unsigned int i = 0; i < fuzz->unpublished; i++) {
-        unsigned int slot = (unsigned int)(fuzz->published + i) % fuzz->size;
-        uint16_t head = (uint16_t)look(fuzz, queue->parts[1] + 4 + 2ull * slot, 2);
-
-        if (!fuzz->hostile->tampered) {
-            MUST(head == fuzz->order[i]);
-            check_chain(fuzz, head);
-        }
+    if (fuzz->packed) {
+        check_packed_published(fuzz);
+    } else {
+        check_published(fuzz);
     }
-    fuzz->published = index;
     fuzz->unpublished = 0;
+    fuzz->unpublished_entries = 0;
 }
 
 static void ring(struct fuzz *fuzz)
@@ -269,6 +339,8 @@ static void prepare(struct fuzz *fuzz)
     MUST(piommu_virtio_reset(fuzz->device, SECOND) == 0);
     begin(fuzz, "piommu_virtio_negotiate");
     MUST(piommu_virtio_negotiate(fuzz->device, PIOMMU_VIRTIO_F_GENERIC, 0, &accepted) == 0);
+    fuzz->packed = (accepted & PIOMMU_VIRTIO_F_RING_PACKED) != 0;
+    MUST(!fuzz->packed || !fuzz->hostile->non_coherent);
     fuzz->indirect = fuzz->max_pieces > 1 && (accepted & PIOMMU_VIRTIO_F_INDIRECT_DESC) != 0;
 }
 
@@ -294,14 +366,18 @@ static void open_world(struct fuzz *fuzz)
                                                     .type = HOSTILE_TYPE,
                                                     .non_coherent = fuzz->hostile->non_coherent};
     unsigned int choice = byte(fuzz);
-    struct piommu_virtqueue_config config = {.max_size = (uint16_t)(2u << (choice >> 3) % 6),
-                                             .max_pieces =
-                                                 (uint16_t)(byte(fuzz) % (MAX_PIECES + 1)),
-                                             .polled = (choice & 4) != 0};
+    unsigned int pieces = byte(fuzz);
+    bool offered = pieces / (MAX_PIECES + 1) % 2 != 0;
+    bool packed = offered && !fuzz->hostile->non_coherent;
+    const struct piommu_virtqueue_config config = {
+        .max_size = (uint16_t)(packed ? 2 + (choice >> 3) : 2u << (choice >> 3) % 6),
+        .max_pieces = (uint16_t)(pieces % (MAX_PIECES + 1)),
+        .polled = (choice & 4) != 0};
 
     fuzz->hostile->quiet = true;
     fuzz->hostile->features = PIOMMU_VIRTIO_F_VERSION_1 | (uint64_t)(choice & 3)
                                                               << 28; /* INDIRECT_DESC, EVENT_IDX */
+    fuzz->hostile->features |= offered ? PIOMMU_VIRTIO_F_RING_PACKED : 0;
     fuzz->max_pieces = config.max_pieces != 0 ? config.max_pieces : 1;
     MUST(piommu_virtio_mmio_open(fake_os_host(fuzz->hostile->os), &where, &fuzz->device) == 0);
     prepare(fuzz);

@@ -4,6 +4,7 @@
 #include "hostile_device.h"
 
 #include <piommu/error.h>
+#include <piommu/virtio.h>
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -25,7 +26,18 @@
 #define BAR_MESSAGES     0x3800u
 #define BAR_SIZE         0x4000u
 
+#define LONGEST 16u /* descriptors of a chain that the device reads */
+
 enum part { DESCRIPTORS, AVAILABLE, USED };
+
+enum {
+    NEXT = 1,
+    WRITABLE = 2,
+    INDIRECT = 4,
+    PACKED_AVAILABLE = 0x80,
+    PACKED_USED = 0x8000,
+    PACKED_STATE = PACKED_AVAILABLE | PACKED_USED
+};
 
 /* The callbacks of the shim have the fake OS as their context. */
 static struct hostile_device *current;
@@ -124,15 +136,31 @@ static void put(struct hostile_device *device, uint64_t physical, uint64_t value
     fake_os_device_write(device->os, physical, bytes, size);
 }
 
-static uint64_t used_entry(const struct hostile_queue *queue, uint16_t number)
+static bool is_packed(const struct hostile_device *device)
+{
+    return (device->accepted & PIOMMU_VIRTIO_F_RING_PACKED) != 0;
+}
+
+static uint64_t used_entry(const struct hostile_queue *queue, uint32_t number)
 {
     return queue->parts[USED] + 4 + 8ull * (number & (queue->size - 1u));
 }
 
-/* Where the event words are, behind the rings. */
-static uint64_t event_word(const struct hostile_queue *queue, enum part part)
+/* Where the device says from where on it is to be notified. */
+static uint64_t event_word(const struct hostile_device *device, const struct hostile_queue *queue)
 {
-    return queue->parts[part] + 4 + (part == USED ? 8ull : 2ull) * queue->size;
+    return queue->parts[USED] + (is_packed(device) ? 0 : 4 + 8ull * queue->size);
+}
+
+/* Descriptors of a packed ring, and the rounds in which they lie; the first one is round 0. */
+static uint64_t packed_descriptor(const struct hostile_queue *queue, uint32_t number)
+{
+    return queue->parts[DESCRIPTORS] + 16ull * (number % queue->size);
+}
+
+static bool is_odd_round(const struct hostile_queue *queue, uint32_t number)
+{
+    return number / queue->size % 2 != 0;
 }
 
 /* ---- Answers ---- */
@@ -140,50 +168,126 @@ static uint64_t event_word(const struct hostile_queue *queue, enum part part)
 /* A request as it lies in memory: its first piece, and the first one that can be written. */
 struct chain {
     uint16_t head;
+    uint16_t count; /* of descriptors, in a packed ring */
     uint64_t readable;
     uint32_t readable_size;
     uint64_t writable;
     uint32_t writable_size;
 };
 
+/* Reads a descriptor and answers with its flags, which both kinds of rings have elsewhere. */
+static unsigned int read_piece(struct hostile_device *device, uint64_t at, struct chain *chain)
+{
+    uint64_t address = get(device, at, 8);
+    uint32_t size = (uint32_t)get(device, at + 8, 4);
+    unsigned int flags = (unsigned int)get(device, at + (is_packed(device) ? 14 : 12), 2);
+
+    if ((flags & WRITABLE) != 0 && chain->writable_size == 0) {
+        chain->writable = address;
+        chain->writable_size = size;
+    } else if ((flags & (WRITABLE | INDIRECT)) == 0 && chain->readable_size == 0) {
+        chain->readable = address;
+        chain->readable_size = size;
+    }
+    return flags;
+}
+
 static void read_chain(struct hostile_device *device, const struct hostile_queue *queue,
                        struct chain *chain)
 {
     uint64_t table = queue->parts[DESCRIPTORS];
     uint64_t at = table + 16ull * chain->head;
-    unsigned int flags = (unsigned int)get(device, at + 12, 2);
 
-    if ((flags & 4) != 0) {
+    if ((get(device, at + 12, 2) & INDIRECT) != 0) {
         table = get(device, at, 8);
         at = table;
     }
     /* What was scribbled over may have no end. */
-    for (unsigned int i = 0; i < 16; i++) {
-        uint64_t address = get(device, at, 8);
-        uint32_t size = (uint32_t)get(device, at + 8, 4);
-
-        flags = (unsigned int)get(device, at + 12, 2);
-        if ((flags & 2) != 0 && chain->writable_size == 0) {
-            chain->writable = address;
-            chain->writable_size = size;
-        } else if ((flags & 2) == 0 && chain->readable_size == 0) {
-            chain->readable = address;
-            chain->readable_size = size;
-        }
-        if ((flags & 1) == 0) {
+    for (unsigned int i = 0; i < LONGEST; i++) {
+        if ((read_piece(device, at, chain) & NEXT) == 0) {
             break;
         }
         at = table + 16 * get(device, at + 14, 2);
     }
 }
 
-static void put_used(struct hostile_device *device, struct hostile_queue *queue, uint32_t id,
-                     uint32_t length)
+static bool fetch_split(struct hostile_device *device, struct hostile_queue *queue,
+                        struct chain *chain)
 {
-    put(device, used_entry(queue, queue->used), id, 4);
-    put(device, used_entry(queue, queue->used) + 4, length, 4);
-    queue->used++;
-    put(device, queue->parts[USED] + 2, queue->used, 2);
+    uint64_t ring = queue->parts[AVAILABLE];
+
+    if ((uint16_t)queue->available == (uint16_t)get(device, ring + 2, 2)) {
+        return false;
+    }
+    chain->head =
+        (uint16_t)get(device, ring + 4 + 2ull * (queue->available & (queue->size - 1u)), 2);
+    if (chain->head >= queue->size) {
+        return false;
+    }
+    queue->available++;
+    read_chain(device, queue, chain);
+    return true;
+}
+
+static bool fetch_packed(struct hostile_device *device, struct hostile_queue *queue,
+                         struct chain *chain)
+{
+    bool odd = is_odd_round(queue, queue->available);
+    uint64_t at = packed_descriptor(queue, queue->available);
+    unsigned int flags = (unsigned int)get(device, at + 14, 2);
+
+    if ((flags & PACKED_STATE) != (odd ? PACKED_USED : PACKED_AVAILABLE)) {
+        return false;
+    }
+    if ((flags & INDIRECT) != 0) {
+        uint64_t table = get(device, at, 8);
+        uint32_t entries = (uint32_t)get(device, at + 8, 4) / 16;
+
+        for (unsigned int i = 0; i < entries && i < LONGEST; i++) {
+            read_piece(device, table + 16 * i, chain);
+        }
+    }
+    do {
+        at = packed_descriptor(queue, queue->available);
+        flags = read_piece(device, at, chain);
+        queue->available++;
+        chain->count++;
+    } while ((flags & NEXT) != 0 && chain->count < LONGEST && chain->count < queue->size);
+    chain->head = (uint16_t)get(device, at + 12, 2);
+    return true;
+}
+
+static bool fetch(struct hostile_device *device, struct hostile_queue *queue, struct chain *chain)
+{
+    *chain = (struct chain){0};
+    return is_packed(device) ? fetch_packed(device, queue, chain)
+                             : fetch_split(device, queue, chain);
+}
+
+static void put_used_packed(struct hostile_device *device, struct hostile_queue *queue, uint32_t id,
+                            uint32_t length, uint16_t count)
+{
+    uint64_t at = packed_descriptor(queue, queue->used);
+    unsigned int state = is_odd_round(queue, queue->used) ? 0 : PACKED_STATE;
+
+    put(device, at + 8, length, 4);
+    put(device, at + 12, id, 2);
+    put(device, at + 14, state | (length != 0 ? WRITABLE : 0), 2);
+    queue->used += count;
+}
+
+/* Says that a request of `count` packed descriptors is done, which need not be true. */
+static void put_used(struct hostile_device *device, struct hostile_queue *queue, uint32_t id,
+                     uint32_t length, uint16_t count)
+{
+    if (is_packed(device)) {
+        put_used_packed(device, queue, id, length, count);
+    } else {
+        put(device, used_entry(queue, queue->used), id, 4);
+        put(device, used_entry(queue, queue->used) + 4, length, 4);
+        queue->used++;
+        put(device, queue->parts[USED] + 2, queue->used & 0xffff, 2);
+    }
     device->interrupts |= 1;
 }
 
@@ -269,22 +373,22 @@ static void answer_badly(struct hostile_device *device, unsigned int number,
                 number);
     switch (choice % 8) {
     case 0: /* says so, and writes nothing */
-        put_used(device, queue, chain->head, (uint32_t)hostile_boundary(device));
+        put_used(device, queue, chain->head, (uint32_t)hostile_boundary(device), chain->count);
         break;
     case 1: /* never */
         break;
     case 2: /* twice */
         length = fill(device, number, chain, 0);
-        put_used(device, queue, chain->head, length);
-        put_used(device, queue, chain->head, length);
+        put_used(device, queue, chain->head, length, chain->count);
+        put_used(device, queue, chain->head, length, chain->count);
         break;
     case 3: /* for another */
         length = fill(device, number, chain, 0);
-        put_used(device, queue, (uint32_t)hostile_boundary(device), length);
+        put_used(device, queue, (uint32_t)hostile_boundary(device), length, chain->count);
         break;
     case 4:
         fill(device, number, chain, 0);
-        put_used(device, queue, chain->head, (uint32_t)hostile_boundary(device));
+        put_used(device, queue, chain->head, (uint32_t)hostile_boundary(device), chain->count);
         break;
     case 5: /* written, but not there for who waits */
         fill(device, number, chain, 0);
@@ -292,8 +396,32 @@ static void answer_badly(struct hostile_device *device, unsigned int number,
         break;
     default:
         length = fill(device, number, chain, (uint8_t)(choice / 8));
-        put_used(device, queue, chain->head, length);
+        put_used(device, queue, chain->head, length, chain->count);
         break;
+    }
+}
+
+/* The driver is to notify of the request that comes next. */
+static void ask_for_next(struct hostile_device *device, const struct hostile_queue *queue)
+{
+    unsigned int wrap = is_odd_round(queue, queue->available) ? 0 : 0x8000;
+
+    if (!is_packed(device)) {
+        put(device, event_word(device, queue), queue->available & 0xffff, 2);
+    } else if ((device->accepted & PIOMMU_VIRTIO_F_EVENT_IDX) != 0) {
+        put(device, event_word(device, queue), queue->available % queue->size | wrap, 2);
+        put(device, event_word(device, queue) + 2, 2, 2);
+    }
+}
+
+/* It goes on elsewhere: by an index that jumps, or with an answer in another place. */
+static void jump(struct hostile_device *device, struct hostile_queue *queue)
+{
+    queue->used += (uint16_t)hostile_boundary(device);
+    if (is_packed(device)) {
+        put_used_packed(device, queue, queue->used % queue->size, 0, 0);
+    } else {
+        put(device, queue->parts[USED] + 2, queue->used & 0xffff, 2);
     }
 }
 
@@ -301,30 +429,20 @@ unsigned int hostile_answer(struct hostile_device *device, unsigned int number, 
 {
     struct hostile_queue *queue = &device->queues[number];
     unsigned int answered = 0;
+    struct chain chain;
 
     if (!queue->enabled || (device->status & 4) == 0 || device->resetting) {
         return 0;
     }
-    while (answered < count &&
-           queue->available != (uint16_t)get(device, queue->parts[AVAILABLE] + 2, 2)) {
-        struct chain chain = {0};
-
-        chain.head = (uint16_t)get(
-            device, queue->parts[AVAILABLE] + 4 + 2ull * (queue->available & (queue->size - 1u)),
-            2);
-        if (chain.head >= queue->size) {
-            break;
-        }
-        queue->available++;
-        read_chain(device, queue, &chain);
+    while (answered < count && fetch(device, queue, &chain)) {
         if (lies_in_answer(device)) {
             answer_badly(device, number, &chain);
         } else {
-            put_used(device, queue, chain.head, fill(device, number, &chain, 0));
+            put_used(device, queue, chain.head, fill(device, number, &chain, 0), chain.count);
         }
         answered++;
     }
-    put(device, event_word(queue, USED), queue->available, 2);
+    ask_for_next(device, queue);
     return answered;
 }
 
@@ -369,13 +487,12 @@ void hostile_act(struct hostile_device *device)
     case 1:
         if (queue->enabled) {
             put_used(device, queue, (uint32_t)hostile_boundary(device),
-                     (uint32_t)hostile_boundary(device));
+                     (uint32_t)hostile_boundary(device), 1);
         }
         break;
     case 2:
         if (queue->enabled) {
-            queue->used = (uint16_t)(queue->used + hostile_boundary(device));
-            put(device, queue->parts[USED] + 2, queue->used, 2);
+            jump(device, queue);
         }
         break;
     case 3:
@@ -389,8 +506,9 @@ void hostile_act(struct hostile_device *device)
         break;
     case 5:
         if (queue->enabled) {
-            put(device, event_word(queue, USED), hostile_boundary(device), 2);
-            put(device, queue->parts[USED], hostile_own_byte(device), 2);
+            put(device, event_word(device, queue), hostile_boundary(device), 2);
+            put(device, queue->parts[USED] + (is_packed(device) ? 2 : 0), hostile_own_byte(device),
+                2);
         }
         break;
     case 6:

@@ -16,8 +16,8 @@
  * It also watches the driver: memory is taken back only after a confirmed reset, nothing is mapped
  * that is no register, and no call of the library calls the shim without end.
  *
- * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.7 (split virtqueues), 4.1
- * (PCI), 4.2 (MMIO), 5.13 (IOMMU device).
+ * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 2.7 and 2.8 (split and packed
+ * virtqueues), 4.1 (PCI), 4.2 (MMIO), 5.13 (IOMMU device).
  */
 
 #include "fake_os.h"
@@ -44,9 +44,9 @@ struct hostile_queue {
     uint16_t size;
     uint16_t vector;
     bool enabled;
-    uint64_t parts[3];  /**< physical addresses: descriptors, available ring, used ring */
-    uint16_t available; /**< free-running: what was fetched */
-    uint16_t used;      /**< free-running: what was answered */
+    uint64_t parts[3];  /**< physical addresses: descriptors, driver's area, device's area */
+    uint32_t available; /**< free-running: requests that were fetched, or packed descriptors */
+    uint32_t used;      /**< free-running: those that were answered */
 };
 
 /** A register that goes on lying. */

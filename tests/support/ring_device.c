@@ -90,7 +90,7 @@ static void set_address(struct ring_device *device, uint64_t offset, uint32_t va
 {
     uint64_t *const addresses[] = {&device->descriptors, &device->driver_area,
                                    &device->device_area};
-    size_t number = (offset - QUEUE_DESCRIPTORS) / 16;
+    uint64_t number = (offset - QUEUE_DESCRIPTORS) / 16;
 
     if (offset < QUEUE_DESCRIPTORS || number >= 3 || offset % 16 > 4) {
         fail_msg("write to register 0x%x", (unsigned int)offset);

@@ -85,7 +85,7 @@ static void write_descriptor(struct piommu_virtqueue *queue, uint64_t address, u
     packed_advance(&packed->next_avail, 1, queue->size);
 }
 
-/* Writes a request into the table of a head, where descriptors follow one another without a link. */
+/* Writes a request into the table of a head, where descriptors follow each other without a link. */
 static void write_table(struct piommu_virtqueue *queue, uint16_t head,
                         const struct piommu_virtio_buffer *buffers, uint16_t count)
 {

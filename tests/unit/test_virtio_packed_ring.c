@@ -772,7 +772,7 @@ static void test_lengths_are_believed_only_where_they_can_be_true(void **state)
         }
         ring_device_destroy(device);
 
-        /* Without the flag that something was written, which some never set, it counts if it can. */
+        /* Without the flag for what was written, which some never set, it counts if it can. */
         device = start(8);
         head = show();
         put_answer(0, head, lengths[i]);

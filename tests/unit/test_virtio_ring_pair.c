@@ -72,7 +72,7 @@ static uint32_t random_below(struct pair *pair, uint32_t limit)
 
 /* ---- Life ---- */
 
-/* An access of the device's end, or a barrier of either one: here the other side can do something. */
+/* An access of the device's end, or a barrier of either one: here the other side can act. */
 static void turn(struct pair *pair)
 {
     void (*other)(struct pair * pair) = pair->other;

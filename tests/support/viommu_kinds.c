@@ -18,6 +18,7 @@ static void make_lax(struct viommu_model_parameters *parameters)
     parameters->offered_features |= VIOMMU_MODEL_F_RING_RESET;
     parameters->unknown_is_unsupp = true;
     parameters->partial_unmap = true;
+    parameters->write_is_unsaid = true;
     parameters->event_piece = 4;
 }
 

@@ -203,16 +203,16 @@ void raw_set_queue(struct raw *raw, unsigned int number)
     const struct raw_registers *registers = raw->registers;
     struct raw_ring *ring = &raw->rings[number];
 
+    raw->packed = (viommu_model_accepted_features(raw->model) & VIOMMU_MODEL_F_RING_PACKED) != 0;
+    memset(ring, 0, sizeof *ring);
     ring->base = RAW_MEMORY_BASE + RAW_RINGS + UINT64_C(0x1000) * number;
-    ring->available = 0;
-    ring->seen = 0;
     memset(raw->memory + RAW_RINGS + 0x1000u * number, 0, 0x1000);
     raw_write(raw, registers->queue_select, registers->queue_width, number);
     assert_true(raw_read(raw, registers->queue_max, registers->queue_width) >= RAW_QUEUE_SIZE);
-    raw_write(raw, registers->queue_size, registers->queue_width, RAW_QUEUE_SIZE);
+    raw_write(raw, registers->queue_size, registers->queue_width, raw->queue_size);
     raw_write_address(raw, registers->descriptors, ring->base);
-    raw_write_address(raw, registers->driver, ring->base + 0x400);
-    raw_write_address(raw, registers->device, ring->base + 0x600);
+    raw_write_address(raw, registers->driver, ring->base + RAW_RING_DRIVER);
+    raw_write_address(raw, registers->device, ring->base + RAW_RING_DEVICE);
     raw_write(raw, registers->queue_enable, registers->queue_width, 1);
 }
 
@@ -239,7 +239,8 @@ uint8_t *raw_at(struct raw *raw, uint64_t physical)
 void raw_set_descriptor(struct raw *raw, unsigned int queue, unsigned int id, uint64_t address,
                         uint32_t length, uint16_t flags, uint16_t next)
 {
-    uint8_t *descriptor = raw_at(raw, raw->rings[queue].base) + 16u * id;
+    uint8_t *descriptor = raw->packed ? raw->rings[queue].descriptors[id]
+                                      : raw_at(raw, raw->rings[queue].base) + 16u * id;
 
     raw_put(descriptor, 8, address);
     raw_put(descriptor + 8, 4, length);
@@ -247,22 +248,96 @@ void raw_set_descriptor(struct raw *raw, unsigned int queue, unsigned int id, ui
     raw_put(descriptor + 14, 2, next);
 }
 
+uint8_t *raw_at_place(struct raw *raw, unsigned int queue, uint64_t place)
+{
+    return raw_at(raw, raw->rings[queue].base) + 16 * (place % raw->queue_size);
+}
+
+/* The wrap counter is 1 in the first lap, and in every other one then. */
+uint16_t raw_available_flags(const struct raw *raw, uint64_t place, uint16_t flags)
+{
+    return flags | (place / raw->queue_size % 2 == 0 ? 0x0080 : 0x8000);
+}
+
+uint16_t raw_used_flags(const struct raw *raw, uint64_t place)
+{
+    return place / raw->queue_size % 2 == 0 ? 0x8080 : 0;
+}
+
+/* Copies a chain into a packed ring; the flags of its first descriptor come last. */
+static void publish_packed(struct raw *raw, unsigned int queue, unsigned int head)
+{
+    struct raw_ring *ring = &raw->rings[queue];
+    uint64_t first = ring->next;
+    uint16_t first_flags = (uint16_t)raw_get(ring->descriptors[head] + 12, 2);
+    uint16_t flags = first_flags;
+    const uint8_t *from = ring->descriptors[head];
+
+    for (;;) {
+        uint8_t *to = raw_at_place(raw, queue, ring->next);
+
+        memcpy(to, from, 12);
+        raw_put(to + 12, 2, head);
+        if (ring->next != first) {
+            raw_put(to + 14, 2, raw_available_flags(raw, ring->next, flags));
+        }
+        ring->next++;
+        if ((flags & 1) == 0) {
+            break;
+        }
+        from = ring->descriptors[raw_get(from + 14, 2)];
+        flags = (uint16_t)raw_get(from + 12, 2);
+    }
+    ring->counts[head] = (unsigned int)(ring->next - first);
+    ring->available++;
+    raw_put(raw_at_place(raw, queue, first) + 14, 2, raw_available_flags(raw, first, first_flags));
+}
+
 void raw_publish(struct raw *raw, unsigned int queue, unsigned int head)
 {
     struct raw_ring *ring = &raw->rings[queue];
-    uint8_t *available = raw_at(raw, ring->base + 0x400);
+    uint8_t *available = raw_at(raw, ring->base + RAW_RING_DRIVER);
 
+    if (raw->packed) {
+        publish_packed(raw, queue, head);
+        return;
+    }
     raw_put(available + 4 + 2u * (ring->available % RAW_QUEUE_SIZE), 2, head);
     ring->available++;
     raw_put(available + 2, 2, ring->available);
 }
 
+/* An id that nobody has given is looked at once, and gives back nothing. */
+static bool next_used_packed(struct raw *raw, unsigned int queue, struct raw_answer *answer)
+{
+    struct raw_ring *ring = &raw->rings[queue];
+    uint64_t place = ring->next_used;
+    uint8_t *entry = raw_at_place(raw, queue, place);
+
+    if ((raw_get(entry + 14, 2) & 0x8080) != raw_used_flags(raw, place)) {
+        return false;
+    }
+    answer->id = (uint32_t)raw_get(entry + 12, 2);
+    answer->length = (uint32_t)raw_get(entry + 8, 4);
+    if (answer->id < raw->queue_size && ring->counts[answer->id] > 0) {
+        ring->next_used += ring->counts[answer->id];
+        ring->counts[answer->id] = 0;
+    } else {
+        raw_put(entry + 14, 2, ~raw_used_flags(raw, place) & 0x8080);
+    }
+    ring->seen++;
+    return true;
+}
+
 bool raw_next_used(struct raw *raw, unsigned int queue, struct raw_answer *answer)
 {
     struct raw_ring *ring = &raw->rings[queue];
-    const uint8_t *used = raw_at(raw, ring->base + 0x600);
+    const uint8_t *used = raw_at(raw, ring->base + RAW_RING_DEVICE);
     const uint8_t *entry = used + 4 + 8u * (ring->seen % RAW_QUEUE_SIZE);
 
+    if (raw->packed) {
+        return next_used_packed(raw, queue, answer);
+    }
     if ((uint16_t)raw_get(used + 2, 2) == ring->seen) {
         return false;
     }
@@ -300,7 +375,10 @@ struct raw_answer raw_ask(struct raw *raw, const uint8_t *request, uint32_t read
     raw_notify(raw, 0);
     assert_true(raw_next_used(raw, 0, &answer));
     assert_int_equal(answer.id, 0);
-    assert_int_equal(raw_get(raw_at(raw, raw->rings[0].base + 0x602), 2), raw->rings[0].seen);
+    if (!raw->packed) {
+        assert_int_equal(raw_get(raw_at(raw, raw->rings[0].base + RAW_RING_DEVICE + 2), 2),
+                         raw->rings[0].seen);
+    }
     answer.status = *raw_at(raw, raw_slot_address(0) + 128 + writable - 4);
     return answer;
 }
@@ -464,13 +542,15 @@ void raw_make_model(struct raw *raw)
     assert_true(viommu_model_add_endpoint(raw->model, RAW_THIRD, regions, 2));
 }
 
-static int set_up_behind(void **state, enum viommu_model_transport transport)
+static int set_up_behind(void **state, enum viommu_model_transport transport, uint64_t features)
 {
     static struct raw raw;
 
     memset(&raw, 0, sizeof raw);
     viommu_model_default_parameters(&raw.parameters);
     raw.parameters.transport = transport;
+    raw.parameters.offered_features |= features;
+    raw.queue_size = RAW_QUEUE_SIZE;
     raw.parameters.initial_bypass = 0;
     raw_make_model(&raw);
     *state = &raw;
@@ -479,12 +559,17 @@ static int set_up_behind(void **state, enum viommu_model_transport transport)
 
 int raw_set_up(void **state)
 {
-    return set_up_behind(state, VIOMMU_MODEL_PCI);
+    return set_up_behind(state, VIOMMU_MODEL_PCI, 0);
 }
 
 int raw_set_up_mmio(void **state)
 {
-    return set_up_behind(state, VIOMMU_MODEL_MMIO);
+    return set_up_behind(state, VIOMMU_MODEL_MMIO, 0);
+}
+
+int raw_set_up_packed(void **state)
+{
+    return set_up_behind(state, VIOMMU_MODEL_PCI, VIOMMU_MODEL_F_RING_PACKED);
 }
 
 int raw_tear_down(void **state)

@@ -81,10 +81,28 @@ enum {
 #define RAW_RESERVED_START UINT64_C(0x10000000)
 #define RAW_RESERVED_END   UINT64_C(0x10000fff)
 
+/*
+ * Where the parts of a ring are. Those of a packed ring have the places of those that a split ring
+ * has the same registers for.
+ */
+enum {
+    RAW_RING_DRIVER = 0x400, /* the available ring, or the driver's event suppression */
+    RAW_RING_DEVICE = 0x600, /* the used ring, or the device's event suppression */
+};
+
 struct raw_ring {
-    uint64_t base; /* descriptors at 0, available at 0x400, used at 0x600 */
-    uint16_t available;
-    uint16_t seen; /* used entries that were looked at */
+    uint64_t base;
+    uint16_t available; /* chains that were made available */
+    uint16_t seen;      /* used entries that were looked at */
+    /*
+     * Packed: places in the ring, which never begin anew; descriptors by the numbers that tests
+     * give them, to be copied into the ring when their chain is made available; and of how many of
+     * them the chain is that has such a number as its id.
+     */
+    uint64_t next;
+    uint64_t next_used;
+    uint8_t descriptors[RAW_QUEUE_SIZE][16];
+    unsigned int counts[RAW_QUEUE_SIZE];
 };
 
 /* Where a transport has what all transports have, and how wide it is. */
@@ -111,6 +129,8 @@ struct raw {
     struct viommu_model *model;
     const struct raw_registers *registers;
     struct raw_ring rings[2];
+    uint16_t queue_size; /* may be set: of packed rings, 64 at most */
+    bool packed;         /* what was negotiated when a queue was set up last */
     uint8_t memory[RAW_MEMORY_SIZE];
 };
 
@@ -148,7 +168,7 @@ uint64_t raw_read_features(struct raw *raw);
 /* Reset, ACKNOWLEDGE, DRIVER, features. Returns whether FEATURES_OK stayed. */
 bool raw_negotiate(struct raw *raw, uint64_t features);
 void raw_write_address(struct raw *raw, uint64_t offset, uint64_t value);
-/* Queue `number` with 64 entries. */
+/* Queue `number`, with 64 entries unless queue_size says something else. */
 void raw_set_queue(struct raw *raw, unsigned int number);
 /* All of it, until DRIVER_OK. */
 void raw_start_with(struct raw *raw, uint64_t features);
@@ -158,7 +178,13 @@ void raw_start(struct raw *raw);
 
 void raw_set_descriptor(struct raw *raw, unsigned int queue, unsigned int id, uint64_t address,
                         uint32_t length, uint16_t flags, uint16_t next);
+/* Makes a chain available, by the number of its first descriptor. */
 void raw_publish(struct raw *raw, unsigned int queue, unsigned int head);
+/* Flags of a descriptor at a place of a packed ring that make it available, or used. */
+uint16_t raw_available_flags(const struct raw *raw, uint64_t place, uint16_t flags);
+uint16_t raw_used_flags(const struct raw *raw, uint64_t place);
+/* Where a descriptor of a packed ring is. */
+uint8_t *raw_at_place(struct raw *raw, unsigned int queue, uint64_t place);
 /* Takes the next used entry. false: there is none. */
 bool raw_next_used(struct raw *raw, unsigned int queue, struct raw_answer *answer);
 uint64_t raw_slot_address(unsigned int slot);
@@ -201,10 +227,14 @@ void raw_expect_violation(struct raw *raw, const char *part);
 void raw_make_model(struct raw *raw);
 int raw_set_up(void **state);
 int raw_set_up_mmio(void **state);
+int raw_set_up_packed(void **state);
 /* A violation that a test did not expect fails it. */
 int raw_tear_down(void **state);
 
-/* A test behind one transport, and behind each of them: elements of an array of CMUnitTest. */
+/*
+ * A test behind one transport; behind each of them; and with packed rings, too: elements of an
+ * array of CMUnitTest.
+ */
 #define RAW_TEST_BEHIND(test, set_up, where)                          \
     {                                                                 \
         .name = #test where, .test_func = test, .setup_func = set_up, \
@@ -212,5 +242,7 @@ int raw_tear_down(void **state);
     }
 #define RAW_TESTS(test) \
     RAW_TEST_BEHIND(test, raw_set_up, ""), RAW_TEST_BEHIND(test, raw_set_up_mmio, " (mmio)")
+#define RAW_TESTS_OF_ALL_RINGS(test) \
+    RAW_TESTS(test), RAW_TEST_BEHIND(test, raw_set_up_packed, " (packed)")
 
 #endif

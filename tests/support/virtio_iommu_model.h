@@ -14,6 +14,9 @@
  * What a driver may do but a device refuses (an unknown endpoint, say) is no violation; the answers
  * are counted in viommu_model_counters::answers.
  *
+ * Rings are split, or packed if the driver accepts VIOMMU_MODEL_F_RING_PACKED, which the defaults
+ * do not offer; then queue sizes need not be powers of two, and buffer ids are below the size.
+ *
  * Nothing here is thread-safe: the fake OS serialises. No function calls back except the memory
  * callbacks, the observer and the sink of messages, and those must not call the model.
  */
@@ -110,7 +113,8 @@ enum viommu_model_order {
 enum viommu_model_notification {
     VIOMMU_MODEL_NOTIFY_ALWAYS, /**< for all that is new */
     VIOMMU_MODEL_NOTIFY_NEVER,
-    /** For the `count`th new buffer, from 1 on, if EVENT_IDX is in force; without it, always. */
+    /** For the `count`th new buffer (of packed rings: descriptor, and no further than all of them),
+        from 1 on, if EVENT_IDX is in force; without it, always. */
     VIOMMU_MODEL_NOTIFY_AFTER,
 };
 
@@ -161,6 +165,7 @@ struct viommu_model_parameters {
     bool read_is_implied;  /**< every mapping can be read, as some devices do */
     bool no_events;        /**< faults are never reported */
     bool hold_events;      /**< without a buffer a report waits (64 at most); default: is dropped */
+    bool write_is_unsaid;  /**< used descriptors of packed rings lack the flag WRITE (QEMU) */
     uint32_t event_piece;  /**< a failed DMA is retried, and reported, in pieces of so many bytes
                                      (QEMU: 4); default 0: one report for each DMA */
 };
@@ -270,7 +275,8 @@ void viommu_model_set_delay(struct viommu_model *model, uint64_t ticks);
 
 /**
  * used.idx moves only when `requests` of them are done, or when none is left to be done; default 1.
- * Requests take effect, one after the other, before that.
+ * In a packed ring the flags of the first of them are held back as long. Requests take effect, one
+ * after the other, before that.
  */
 void viommu_model_set_batch(struct viommu_model *model, uint16_t requests);
 
@@ -343,7 +349,7 @@ struct viommu_model_counters {
     uint64_t doorbells[2];  /**< by queue */
     uint64_t superfluous_doorbells[2]; /**< those that the device had not asked for */
     /** Buffers that the device, looking by itself at a tick or run, found though it had asked for a
-        doorbell and there was none; once for each avail.idx. */
+        doorbell and there was none; once for each number of them. */
     uint64_t missing_doorbells[2];
     uint64_t events_sent;       /**< written to an event buffer */
     uint64_t events_dropped;    /**< for want of a buffer */
@@ -352,7 +358,7 @@ struct viommu_model_counters {
     uint64_t dma_faults;        /**< viommu_model_dma calls that were stopped by a fault */
     uint64_t interrupts;        /**< times that the ISR went from 0 to something */
     uint64_t messages;          /**< of MSI-X that were sent */
-    uint64_t interrupts_spared; /**< moves of used.idx that the driver did not want to be told of */
+    uint64_t interrupts_spared; /**< uses of buffers that the driver did not want to be told of */
 };
 
 const struct viommu_model_counters *viommu_model_counters(const struct viommu_model *model);
@@ -418,12 +424,18 @@ bool viommu_model_fail_request(struct viommu_model *model, uint8_t type, uint64_
                                uint8_t status);
 
 enum viommu_model_misbehaviour {
-    /* Completions in the request queue. `nth` picks the completion: 1 is the next, 0 every one. */
+    /*
+     * Completions in the request queue. `nth` picks the completion: 1 is the next, 0 every one.
+     * What a packed ring gets too much of lies where the next used entry is to come, and is
+     * overwritten by that: a driver with nothing in flight has no reason to look there.
+     */
     VIOMMU_MODEL_USED_ID_OUT_OF_RANGE,  /**< id = argument, or queue size if that is 0 */
     VIOMMU_MODEL_USED_ID_NOT_IN_FLIGHT, /**< id of a descriptor that heads nothing in flight */
-    VIOMMU_MODEL_USED_ID_MIDDLE,   /**< id of the second descriptor of the chain, or the next one */
+    VIOMMU_MODEL_USED_ID_MIDDLE,   /**< id of the second descriptor of the chain, or the next one;
+                                        packed: the next id behind the chain's not in flight */
     VIOMMU_MODEL_USED_ID_REPEATED, /**< the honest entry, twice */
-    VIOMMU_MODEL_USED_INDEX_JUMPS, /**< used.idx moves by `argument` more than it should */
+    VIOMMU_MODEL_USED_INDEX_JUMPS, /**< used.idx moves by `argument` more than it should; packed: so
+                                        many more descriptors are flagged as used */
     VIOMMU_MODEL_USED_LENGTH,      /**< len = argument, everything else honest */
     VIOMMU_MODEL_ANSWER_EMPTY,     /**< used length 0, nothing written; still performed */
     VIOMMU_MODEL_STATUS_UNTOUCHED, /**< honest length, but the status byte is not written */
@@ -431,8 +443,10 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_NOT_PERFORMED,    /**< says OK and does nothing (no driver can notice) */
     VIOMMU_MODEL_NOT_COMPLETED,    /**< performed, but its used entry never comes */
     VIOMMU_MODEL_SCRIBBLE_AVAILABLE, /**< after it, overwrites the available ring with 0xff, where
-                                          nothing waits to be fetched */
-    VIOMMU_MODEL_SCRIBBLE,           /**< after it, overwrites the chain's descriptors with 0xff */
+                                          nothing waits to be fetched; packed: the descriptors in
+                                          flight, but the flags AVAIL and USED */
+    VIOMMU_MODEL_SCRIBBLE,           /**< after it, overwrites the chain's descriptors with 0xff;
+                                          packed: but where used entries are, and AVAIL and USED */
     VIOMMU_MODEL_NEEDS_RESET_AFTER,  /**< completed, then DEVICE_NEEDS_RESET */
 
     /* `nth` picks the read of a field of the configuration: 1 is the next, 0 every one. */
@@ -481,8 +495,10 @@ enum viommu_model_misbehaviour {
     VIOMMU_MODEL_MSIX_SIZE,            /**< the table size in the MSI-X capability is `argument` */
     VIOMMU_MODEL_MSIX_TABLE,           /**< the offset and BAR of the table there are `argument` */
     VIOMMU_MODEL_NO_INTERRUPTS,        /**< the ISR is never set, no message is sent */
-    VIOMMU_MODEL_AVAIL_EVENT,          /**< avail_event is always written as `argument` */
-    VIOMMU_MODEL_USED_FLAGS,           /**< used.flags are always written as `argument` */
+    VIOMMU_MODEL_AVAIL_EVENT,          /**< avail_event is always written as `argument`; packed, and
+                                            with EVENT_IDX: the offset and wrap counter are */
+    VIOMMU_MODEL_USED_FLAGS,           /**< used.flags are always written as `argument`; packed: the
+                                            flags of the device's event suppression are */
 
     VIOMMU_MODEL_MISBEHAVIOURS, /**< how many there are */
 };
@@ -514,7 +530,10 @@ void viommu_model_storm(struct viommu_model *model, uint32_t endpoint, uint64_t 
 /** How many of those are left to be sent. */
 uint64_t viommu_model_storm_left(const struct viommu_model *model);
 
-/** Adds an entry to the used ring of a queue that answers nothing: any id, any length. */
+/**
+ * Adds an entry to the used ring of a queue that answers nothing: any id, any length. In a packed
+ * ring the next one follows behind it if the id is in flight, else it comes in the same place.
+ */
 void viommu_model_inject_used(struct viommu_model *model, unsigned int queue, uint32_t id,
                               uint32_t length);
 /** Completes the last request that was completed once more. */

@@ -5,9 +5,10 @@
 
 /*
  * What the files of the model share: the device itself (virtio_iommu_model.c), its configuration
- * (virtio_config_model.c), its side of the rings (virtio_ring_model.c, virtio_chain_model.c,
- * virtio_notification_model.c), what all transports have (virtio_transport_model.c), virtio-pci
- * (virtio_pci_model.c, virtio_msix_model.c), and virtio-mmio (virtio_mmio_model.c).
+ * (virtio_config_model.c), its side of the rings (virtio_ring_model.c, virtio_packed_model.c,
+ * virtio_chain_model.c, virtio_notification_model.c), what all transports have
+ * (virtio_transport_model.c), virtio-pci (virtio_pci_model.c, virtio_msix_model.c), and virtio-mmio
+ * (virtio_mmio_model.c).
  */
 
 #include "virtio_iommu_model.h"
@@ -28,6 +29,11 @@ enum {
     MODEL_KEPT_VIOLATIONS = 16,
     MODEL_HELD_EVENTS = 64,
     MODEL_EVENT_SIZE = 24,
+
+    /* Flags of descriptors in packed rings. */
+    MODEL_PACKED_AVAILABLE = 0x0080,
+    MODEL_PACKED_USED = 0x8000,
+    MODEL_PACKED_OTHER_FLAGS = 0x7f7f,
 
     STATUS_ACKNOWLEDGE = 1,
     STATUS_DRIVER = 2,
@@ -77,7 +83,9 @@ struct model_segment {
 
 /* A descriptor chain that the device has fetched and not given back. */
 struct model_chain {
-    uint16_t ids[MODEL_MAX_CHAIN]; /* ids[0] is the head */
+    uint16_t id;                     /* by which it is given back */
+    uint16_t slots[MODEL_MAX_CHAIN]; /* where its descriptors are */
+    bool given_up[MODEL_MAX_CHAIN];  /* packed: what is there is not the chain's any more */
     uint8_t descriptors[MODEL_MAX_CHAIN][16];
     size_t count;
     uint8_t *table; /* a copy of the indirect table, if there is one */
@@ -115,14 +123,24 @@ struct model_queue {
     uint64_t descriptors;
     uint64_t driver;
     uint64_t device;
-    uint16_t announced; /* avail.idx at the last doorbell */
+    uint16_t announced; /* avail.idx at the last doorbell; packed: chains until then */
     uint16_t fetched;   /* up to where entries were taken */
-    uint16_t used;      /* entries that were written in the used ring */
-    uint16_t published; /* used.idx */
+    uint16_t used;      /* used entries that were written */
+    uint16_t published; /* used.idx; packed: used entries that the driver can see */
     uint16_t avail_event;
     uint16_t used_flags;
     bool missed; /* a doorbell was missing, when avail.idx was missed_at */
     uint16_t missed_at;
+    /*
+     * Packed rings. Places count descriptors from when the queue was switched on, so that slot and
+     * wrap counter follow from them.
+     */
+    uint64_t announced_place;
+    uint64_t fetched_place;
+    uint64_t used_place;
+    uint64_t published_place;
+    uint16_t withheld_flags;                    /* of the used entry at published_place */
+    uint16_t known_flags[MODEL_MAX_QUEUE_SIZE]; /* of each slot, when the device saw it last */
     bool in_flight[MODEL_MAX_QUEUE_SIZE];
     struct model_pending *first;
 };
@@ -131,6 +149,12 @@ struct model_queue {
 struct model_vector {
     uint16_t number;
     bool unread; /* written, and not read back since */
+};
+
+/* Up to where a driver has made buffers available. */
+struct model_available {
+    uint16_t index; /* avail.idx; packed: chains */
+    uint64_t place; /* packed */
 };
 
 /* When the device wants doorbells. */
@@ -300,26 +324,54 @@ void viommu_model_registers_write(struct viommu_model *model, uint64_t offset, u
 /* Chains. Fetches the next one of a queue; returns NULL, or what is wrong with it. */
 const char *viommu_model_fetch_chain(struct viommu_model *model, struct model_queue *queue,
                                      struct model_chain *chain);
-void viommu_model_release_chain(struct model_queue *queue, const struct model_chain *chain);
+void viommu_model_release_chain(const struct viommu_model *model, struct model_queue *queue,
+                                const struct model_chain *chain);
 bool viommu_model_read_request(struct viommu_model *model, const struct model_chain *chain,
                                uint8_t *bytes, size_t *length);
 bool viommu_model_write_buffer(struct viommu_model *model, const struct model_chain *chain,
                                size_t offset, const uint8_t *bytes, size_t size);
 void viommu_model_check_untouched(struct viommu_model *model, const struct model_queue *queue,
                                   const struct model_pending *pending);
-void viommu_model_scribble(struct viommu_model *model, const struct model_queue *queue,
-                           const struct model_chain *chain);
+void viommu_model_scribble(struct viommu_model *model, struct model_queue *queue,
+                           struct model_chain *chain);
+/* The ring alone, but no indirect table. */
+void viommu_model_scribble_slots(struct viommu_model *model, struct model_queue *queue,
+                                 struct model_chain *chain);
 bool viommu_model_read_word(struct viommu_model *model, uint64_t physical, uint16_t *value);
 bool viommu_model_write_memory(struct viommu_model *model, uint64_t physical, const void *buffer,
                                size_t size);
 
-/* Notifications. Whether the driver has to ring when avail.idx is `index`. */
+/* What packed rings have of their own. */
+bool viommu_model_is_packed(const struct viommu_model *model);
+uint16_t viommu_model_packed_slot(const struct model_queue *queue, uint64_t place);
+/* Whether flags in a place make the descriptor there the device's. */
+bool viommu_model_packed_is_available(const struct model_queue *queue, uint64_t place,
+                                      uint16_t flags);
+/* An offset and a wrap counter, as they are in event suppression structures. */
+uint16_t viommu_model_packed_event_at(const struct model_queue *queue, uint64_t place);
+/* Whether such an event is among the places from `first` to before `end`. */
+bool viommu_model_packed_event_is_in(const struct model_queue *queue, uint16_t event,
+                                     uint64_t first, uint64_t end);
+bool viommu_model_packed_read_available(struct viommu_model *model, const struct model_queue *queue,
+                                        struct model_available *available);
+/* Records a descriptor that the driver has changed and that is not available. */
+void viommu_model_packed_check_wrap(struct viommu_model *model, unsigned int number);
+/* Writes a used entry, and gives the driver as many descriptors. Shown by _publish. */
+void viommu_model_packed_write_used(struct viommu_model *model, struct model_queue *queue,
+                                    uint16_t id, uint32_t length, size_t descriptors);
+/* Flags so many descriptors as used that nobody has made available. */
+void viommu_model_packed_jump(struct viommu_model *model, struct model_queue *queue,
+                              uint64_t descriptors);
+void viommu_model_packed_publish(struct viommu_model *model, struct model_queue *queue);
+
+/* Notifications. Whether the driver has to ring when so much is available. */
 bool viommu_model_wants_doorbell(const struct viommu_model *model, const struct model_queue *queue,
-                                 uint16_t index);
+                                 const struct model_available *available);
 void viommu_model_ask_for_doorbells(struct viommu_model *model, unsigned int number);
 void viommu_model_count_missing_doorbell(struct viommu_model *model, unsigned int number,
-                                         uint16_t index);
-bool viommu_model_available_flags_are_fine(const struct viommu_model *model, uint16_t flags);
+                                         const struct model_available *available);
+/* Records what cannot be what the driver wants. false: it is not in memory. */
+bool viommu_model_check_interrupt_wish(struct viommu_model *model, unsigned int number);
 /* Shows the driver the used entries that were written, and interrupts it if it wants that. */
 void viommu_model_publish_used(struct viommu_model *model, struct model_queue *queue);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* The device's side of the split rings. See virtio_iommu_model.h. */
+/* The device's side of the rings. See virtio_iommu_model.h. */
 
 #include "virtio_iommu_model.h"
 #include "virtio_iommu_model_internal.h"
@@ -63,7 +63,6 @@ static void fetch(struct viommu_model *model, unsigned int number)
             abort(); /* a test machine without memory proves nothing */
         }
         mistake = viommu_model_fetch_chain(model, queue, &pending->chain);
-        queue->fetched++;
         if (mistake == NULL && !viommu_model_read_request(model, &pending->chain, pending->request,
                                                           &pending->request_length)) {
             mistake = "a request that is not in memory";
@@ -126,26 +125,43 @@ static struct model_pending *pick(struct viommu_model *model, struct model_queue
     return picked;
 }
 
+/* A used entry that in a packed ring gives back so many descriptors. */
 static void write_used_entry(struct viommu_model *model, struct model_queue *queue, uint32_t id,
-                             uint32_t length)
+                             uint32_t length, size_t descriptors)
 {
     uint8_t bytes[8];
     uint64_t slot = queue->used % queue->size;
 
+    if (viommu_model_is_packed(model)) {
+        viommu_model_packed_write_used(model, queue, (uint16_t)(id & 0xffff), length, descriptors);
+        return;
+    }
     viommu_model_put32(bytes, id);
     viommu_model_put32(bytes + 4, length);
     (void)viommu_model_write_memory(model, queue->device + 4 + 8 * slot, bytes, sizeof bytes);
     queue->used++;
 }
 
-static uint32_t id_not_in_flight(const struct model_queue *queue)
+static uint32_t id_not_in_flight(const struct model_queue *queue, uint32_t first)
 {
     for (uint32_t i = 0; i < queue->size; i++) {
-        if (!queue->in_flight[i]) {
-            return i;
+        uint32_t id = (first + i) % queue->size;
+
+        if (!queue->in_flight[id]) {
+            return id;
         }
     }
     return queue->size;
+}
+
+/* The ids of packed rings have nothing to do with where a chain is. */
+static uint32_t id_in_the_middle(const struct viommu_model *model, const struct model_queue *queue,
+                                 const struct model_chain *chain)
+{
+    if (viommu_model_is_packed(model)) {
+        return id_not_in_flight(queue, chain->id + 1U);
+    }
+    return chain->count > 1 ? chain->slots[1] : (chain->id + 1U) % queue->size;
 }
 
 static uint32_t used_id(struct viommu_model *model, const struct model_queue *queue,
@@ -160,13 +176,13 @@ static uint32_t used_id(struct viommu_model *model, const struct model_queue *qu
         }
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_ID_NOT_IN_FLIGHT)) {
-        return id_not_in_flight(queue);
+        return id_not_in_flight(queue, 0);
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_ID_MIDDLE)) {
-        return chain->count > 1 ? chain->ids[1] : (chain->ids[0] + 1U) % queue->size;
+        return id_in_the_middle(model, queue, chain);
     }
     *lie = false;
-    return chain->ids[0];
+    return chain->id;
 }
 
 /* Writes the answer, as honestly as the test wants. Returns the used length. */
@@ -209,12 +225,21 @@ static uint32_t write_answer(struct viommu_model *model, struct model_pending *p
     return used_length;
 }
 
-/* Destroys what the driver has written in the available ring, but what is still to be fetched. */
-static void scribble_available(struct viommu_model *model, const struct model_queue *queue)
+/*
+ * Destroys what the driver has written in the available ring, but what is still to be fetched; in a
+ * packed ring what is in flight, as the driver cannot know that of anything else.
+ */
+static void scribble_available(struct viommu_model *model, struct model_queue *queue)
 {
     static const uint8_t bytes[2] = {0xff, 0xff};
     uint16_t taken = (uint16_t)(queue->size - (uint16_t)(queue->announced - queue->fetched));
 
+    if (viommu_model_is_packed(model)) {
+        for (struct model_pending *chain = queue->first; chain != NULL; chain = chain->next) {
+            viommu_model_scribble_slots(model, queue, &chain->chain);
+        }
+        return;
+    }
     for (uint16_t i = 0; i < taken; i++) {
         uint64_t slot = (uint16_t)(queue->announced + i) % queue->size;
 
@@ -222,11 +247,21 @@ static void scribble_available(struct viommu_model *model, const struct model_qu
     }
 }
 
+/* Shows more used entries than there are. */
+static void jump(struct viommu_model *model, struct model_queue *queue, uint64_t distance)
+{
+    if (viommu_model_is_packed(model)) {
+        viommu_model_packed_jump(model, queue, distance);
+    } else {
+        queue->used = (uint16_t)((queue->used + distance) & 0xffff);
+    }
+}
+
 /* Completes one request, or leaves it hanging if that is the misbehaviour. */
 static void complete(struct viommu_model *model, struct model_pending *pending)
 {
     struct model_queue *queue = &model->queues[VIOMMU_MODEL_REQUEST_QUEUE];
-    uint64_t jump = viommu_model_argument_of(model, VIOMMU_MODEL_USED_INDEX_JUMPS);
+    uint64_t distance = viommu_model_argument_of(model, VIOMMU_MODEL_USED_INDEX_JUMPS);
     uint32_t length;
     uint32_t id;
     bool lie;
@@ -242,11 +277,11 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
     viommu_model_completed(model, pending);
     length = write_answer(model, pending);
     id = used_id(model, queue, &pending->chain, &lie);
-    model->last_id = pending->chain.ids[0];
+    model->last_id = pending->chain.id;
     model->last_length = length;
-    write_used_entry(model, queue, id, length);
+    write_used_entry(model, queue, id, length, pending->chain.count);
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_ID_REPEATED)) {
-        write_used_entry(model, queue, id, length);
+        write_used_entry(model, queue, id, length, 0);
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_SCRIBBLE)) {
         viommu_model_scribble(model, queue, &pending->chain);
@@ -255,7 +290,7 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
         scribble_available(model, queue);
     }
     if (viommu_model_strikes(model, VIOMMU_MODEL_USED_INDEX_JUMPS)) {
-        queue->used = (uint16_t)((queue->used + jump) & 0xffff);
+        jump(model, queue, distance);
     }
     if ((uint16_t)(queue->used - queue->published) >= model->batch) {
         viommu_model_publish_used(model, queue);
@@ -263,7 +298,7 @@ static void complete(struct viommu_model *model, struct model_pending *pending)
     if (lie) {
         pending->stuck = true; /* never returned under its own number */
     } else {
-        viommu_model_release_chain(queue, &pending->chain);
+        viommu_model_release_chain(model, queue, &pending->chain);
         unlink_pending(queue, pending);
         free_pending(pending);
     }
@@ -315,10 +350,10 @@ static bool deliver_event(struct viommu_model *model, const uint8_t *bytes, size
     if (!viommu_model_write_buffer(model, &pending->chain, 0, bytes, size)) {
         viommu_model_violate(model, "an event buffer that is not in memory");
     }
-    write_used_entry(model, queue, pending->chain.ids[0], length);
+    write_used_entry(model, queue, pending->chain.id, length, pending->chain.count);
     viommu_model_publish_used(model, queue);
     model->counters.events_sent++;
-    viommu_model_release_chain(queue, &pending->chain);
+    viommu_model_release_chain(model, queue, &pending->chain);
     unlink_pending(queue, pending);
     free_pending(pending);
     return true;
@@ -354,27 +389,45 @@ uint64_t viommu_model_storm_left(const struct viommu_model *model)
     return model->storm_left;
 }
 
+/* false: it is not in memory. */
+static bool read_available(struct viommu_model *model, const struct model_queue *queue,
+                           struct model_available *available)
+{
+    if (viommu_model_is_packed(model)) {
+        return viommu_model_packed_read_available(model, queue, available);
+    }
+    return viommu_model_read_word(model, queue->driver + 2, &available->index);
+}
+
+/* Whether there is room in a ring for what a driver says is there. */
+static bool has_room(const struct viommu_model *model, const struct model_queue *queue,
+                     const struct model_available *available)
+{
+    if (viommu_model_is_packed(model)) {
+        return available->place <= queue->used_place + queue->size;
+    }
+    return (uint16_t)(available->index - queue->fetched) <= queue->size &&
+           (uint16_t)(available->index - queue->fetched) >=
+               (uint16_t)(queue->announced - queue->fetched);
+}
+
 /* Looks at what is new in the available ring. */
 static void announce(struct viommu_model *model, unsigned int number)
 {
     struct model_queue *queue = &model->queues[number];
-    uint16_t flags = 0;
-    uint16_t index;
+    struct model_available available = {.place = queue->announced_place};
 
-    if (!viommu_model_read_word(model, queue->driver, &flags) ||
-        !viommu_model_read_word(model, queue->driver + 2, &index)) {
+    if (!viommu_model_check_interrupt_wish(model, number) ||
+        !read_available(model, queue, &available)) {
         break_queue(model, number, "the available ring is not in memory");
         return;
     }
-    if (!viommu_model_available_flags_are_fine(model, flags)) {
-        viommu_model_violate(model, "queue %u: available ring flags 0x%x", number, flags);
-    }
-    if ((uint16_t)(index - queue->fetched) > queue->size ||
-        (uint16_t)(index - queue->fetched) < (uint16_t)(queue->announced - queue->fetched)) {
+    if (!has_room(model, queue, &available)) {
         break_queue(model, number, "the available index went back or moved too far");
         return;
     }
-    queue->announced = index;
+    queue->announced = available.index;
+    queue->announced_place = available.place;
     queue->missed = false;
     fetch(model, number);
     if (queue_works(model, queue)) {
@@ -392,13 +445,13 @@ static void announce(struct viommu_model *model, unsigned int number)
 static void look(struct viommu_model *model, unsigned int number)
 {
     const struct model_queue *queue = &model->queues[number];
-    uint16_t index;
+    struct model_available available;
 
-    if (!queue_works(model, queue) || !viommu_model_read_word(model, queue->driver + 2, &index) ||
-        index == queue->announced) {
+    if (!queue_works(model, queue) || !read_available(model, queue, &available) ||
+        available.index == queue->announced) {
         return;
     }
-    viommu_model_count_missing_doorbell(model, number, index);
+    viommu_model_count_missing_doorbell(model, number, &available);
     if (model->notifications[number].mode != VIOMMU_MODEL_NOTIFY_ALWAYS) {
         announce(model, number);
     }
@@ -464,13 +517,25 @@ void viommu_model_complete_again(struct viommu_model *model)
     viommu_model_inject_used(model, VIOMMU_MODEL_REQUEST_QUEUE, model->last_id, model->last_length);
 }
 
+/* How many descriptors the driver thinks it gets back with an id. */
+static size_t descriptors_of(const struct model_queue *queue, uint32_t id)
+{
+    for (const struct model_pending *pending = queue->first; pending != NULL;
+         pending = pending->next) {
+        if (pending->chain.id == id) {
+            return pending->chain.count;
+        }
+    }
+    return 0;
+}
+
 void viommu_model_inject_used(struct viommu_model *model, unsigned int number, uint32_t id,
                               uint32_t length)
 {
     struct model_queue *queue = &model->queues[number];
 
     if (queue_works(model, queue)) {
-        write_used_entry(model, queue, id, length);
+        write_used_entry(model, queue, id, length, descriptors_of(queue, id));
         viommu_model_publish_used(model, queue);
     }
 }
@@ -503,22 +568,27 @@ size_t viommu_model_event_buffers(const struct viommu_model *model)
 size_t viommu_model_unannounced(struct viommu_model *model, unsigned int number)
 {
     const struct model_queue *queue = &model->queues[number];
-    uint16_t index;
+    struct model_available available;
 
-    if (!queue->enabled || !viommu_model_read_word(model, queue->driver + 2, &index)) {
+    if (!queue->enabled || !read_available(model, queue, &available)) {
         return 0;
     }
-    return (uint16_t)(index - queue->announced);
+    return (uint16_t)(available.index - queue->announced);
 }
 
-static void count_superfluous_doorbell(struct viommu_model *model, unsigned int number)
+static void check_doorbell(struct viommu_model *model, unsigned int number)
 {
     const struct model_queue *queue = &model->queues[number];
-    uint16_t index;
+    struct model_available available;
 
-    if (viommu_model_read_word(model, queue->driver + 2, &index) &&
-        !viommu_model_wants_doorbell(model, queue, index)) {
+    if (!read_available(model, queue, &available)) {
+        return;
+    }
+    if (!viommu_model_wants_doorbell(model, queue, &available)) {
         model->counters.superfluous_doorbells[number]++;
+    }
+    if (viommu_model_is_packed(model) && available.index == queue->announced) {
+        viommu_model_packed_check_wrap(model, number);
     }
 }
 
@@ -555,7 +625,7 @@ void viommu_model_doorbell(struct viommu_model *model, unsigned int number)
         return;
     }
     if ((model->status & STATUS_NEEDS_RESET) == 0) {
-        count_superfluous_doorbell(model, number);
+        check_doorbell(model, number);
         announce(model, number);
     }
 }

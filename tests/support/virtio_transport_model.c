@@ -20,7 +20,8 @@ static const uint64_t implemented_features =
     VIOMMU_MODEL_F_INPUT_RANGE | VIOMMU_MODEL_F_DOMAIN_RANGE | VIOMMU_MODEL_F_MAP_UNMAP |
     VIOMMU_MODEL_F_BYPASS | VIOMMU_MODEL_F_PROBE | VIOMMU_MODEL_F_MMIO |
     VIOMMU_MODEL_F_BYPASS_CONFIG | VIOMMU_MODEL_F_INDIRECT_DESC | VIOMMU_MODEL_F_EVENT_IDX |
-    VIOMMU_MODEL_F_VERSION_1 | VIOMMU_MODEL_F_ACCESS_PLATFORM | VIOMMU_MODEL_F_ORDER_PLATFORM;
+    VIOMMU_MODEL_F_VERSION_1 | VIOMMU_MODEL_F_ACCESS_PLATFORM | VIOMMU_MODEL_F_RING_PACKED |
+    VIOMMU_MODEL_F_ORDER_PLATFORM;
 
 uint32_t viommu_model_all_ones(unsigned int width)
 {
@@ -359,9 +360,27 @@ uint16_t viommu_model_offered_size(const struct viommu_model *model, unsigned in
                                          model->parameters.queue_size[number]);
 }
 
-static bool is_power_of_two(uint32_t value)
+/* Only split rings depend on powers of two. */
+static bool is_possible_size(const struct viommu_model *model, uint32_t value)
 {
-    return value != 0 && (value & (value - 1)) == 0;
+    return value != 0 && value <= MODEL_MAX_QUEUE_SIZE &&
+           ((value & (value - 1)) == 0 || viommu_model_is_packed(model));
+}
+
+/* What the parts of a ring are like. */
+struct layout {
+    uint64_t driver_alignment;
+    uint64_t driver_size;
+    uint64_t device_size;
+};
+
+static struct layout layout_of(const struct viommu_model *model, uint64_t size)
+{
+    if (viommu_model_is_packed(model)) {
+        return (struct layout){.driver_alignment = 4, .driver_size = 4, .device_size = 4};
+    }
+    return (struct layout){
+        .driver_alignment = 2, .driver_size = 6 + 2 * size, .device_size = 6 + 8 * size};
 }
 
 /* Whether a ring lies in memory: the last bytes are looked at. */
@@ -377,19 +396,21 @@ void viommu_model_enable_queue(struct viommu_model *model, struct model_queue *q
 {
     uint16_t size =
         queue->size != 0 ? queue->size : viommu_model_offered_size(model, model->queue_select);
+    struct layout layout = layout_of(model, size);
 
-    if (!is_power_of_two(size) || size > MODEL_MAX_QUEUE_SIZE) {
+    if (!is_possible_size(model, size)) {
         viommu_model_violate(model, "queue enabled with size %u", size);
         return;
     }
-    if (queue->descriptors % 16 != 0 || queue->driver % 2 != 0 || queue->device % 4 != 0) {
+    if (queue->descriptors % 16 != 0 || queue->driver % layout.driver_alignment != 0 ||
+        queue->device % 4 != 0) {
         viommu_model_violate(model, "queue enabled with rings that are not aligned");
         return;
     }
     if (viommu_model_is_master(model) &&
         (!reachable(model, queue->descriptors, UINT64_C(16) * size) ||
-         !reachable(model, queue->driver, 6 + UINT64_C(2) * size) ||
-         !reachable(model, queue->device, 6 + UINT64_C(8) * size))) {
+         !reachable(model, queue->driver, layout.driver_size) ||
+         !reachable(model, queue->device, layout.device_size))) {
         viommu_model_violate(model, "queue enabled with rings that are not in memory");
         return;
     }
@@ -429,7 +450,8 @@ struct model_queue *viommu_model_queue_to_set(struct viommu_model *model, uint64
 void viommu_model_set_queue_size(struct viommu_model *model, struct model_queue *queue,
                                  uint32_t value)
 {
-    if (!is_power_of_two(value) || value > viommu_model_offered_size(model, model->queue_select)) {
+    if (!is_possible_size(model, value) ||
+        value > viommu_model_offered_size(model, model->queue_select)) {
         viommu_model_violate(model, "queue size %" PRIu32, value);
         return;
     }

@@ -298,15 +298,15 @@ static void test_lies_about_the_function_and_its_bar(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RAW_TESTS(test_lies_complete_a_request_again_later),
-        RAW_TESTS(test_lies_count_answers_that_are_none),
+        RAW_TESTS_OF_ALL_RINGS(test_lies_complete_a_request_again_later),
+        RAW_TESTS_OF_ALL_RINGS(test_lies_count_answers_that_are_none),
         RAW_TESTS(test_lies_add_used_entries_to_any_queue),
         RAW_TESTS(test_lies_destroy_the_available_ring_behind_the_driver),
-        RAW_TESTS(test_lies_blow_storms_of_events),
-        RAW_TESTS(test_lies_need_a_reset_at_any_access),
-        RAW_TESTS(test_lies_vanish_at_any_access),
-        RAW_TESTS(test_lies_show_any_status),
-        RAW_TESTS(test_lies_show_other_features_at_each_read),
+        RAW_TESTS_OF_ALL_RINGS(test_lies_blow_storms_of_events),
+        RAW_TESTS_OF_ALL_RINGS(test_lies_need_a_reset_at_any_access),
+        RAW_TESTS_OF_ALL_RINGS(test_lies_vanish_at_any_access),
+        RAW_TESTS_OF_ALL_RINGS(test_lies_show_any_status),
+        RAW_TESTS_OF_ALL_RINGS(test_lies_show_other_features_at_each_read),
         RAW_TEST_BEHIND(test_lies_are_told_of_one_capability_alone, raw_set_up, ""),
         RAW_TEST_BEHIND(test_lies_put_a_decoy_before_a_capability, raw_set_up, ""),
         RAW_TEST_BEHIND(test_lies_about_the_function_and_its_bar, raw_set_up, ""),

@@ -418,22 +418,23 @@ static void test_config_may_flicker_without_a_new_generation(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RAW_TESTS(test_requests_can_each_be_unsupported),
-        RAW_TESTS(test_requests_can_each_get_any_status),
-        RAW_TESTS(test_requests_of_unknown_type_may_be_unsupported),
-        RAW_TESTS(test_requests_meet_the_limits_of_the_device),
-        RAW_TESTS(test_requests_cannot_take_an_endpoint_from_company_if_that_is_unsupported),
-        RAW_TESTS(test_requests_keep_bypass_domains_apart_from_others),
-        RAW_TESTS(test_requests_use_any_domain_if_no_range_is_offered),
-        RAW_TESTS(test_requests_are_aligned_to_the_granule),
-        RAW_TESTS(test_requests_of_any_size_fit_a_granule_of_one_byte),
-        RAW_TESTS(test_requests_for_registers_need_the_feature),
-        RAW_TESTS(test_requests_may_not_reach_the_top),
-        RAW_TESTS(test_requests_probe_every_kind_of_property),
-        RAW_TESTS(test_requests_probe_lists_that_do_not_end),
-        RAW_TESTS(test_config_changes_at_once_with_a_new_generation_and_an_interrupt),
-        RAW_TESTS(test_config_changes_between_two_reads),
-        RAW_TESTS(test_config_may_flicker_without_a_new_generation),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_can_each_be_unsupported),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_can_each_get_any_status),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_of_unknown_type_may_be_unsupported),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_meet_the_limits_of_the_device),
+        RAW_TESTS_OF_ALL_RINGS(
+            test_requests_cannot_take_an_endpoint_from_company_if_that_is_unsupported),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_keep_bypass_domains_apart_from_others),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_use_any_domain_if_no_range_is_offered),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_are_aligned_to_the_granule),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_of_any_size_fit_a_granule_of_one_byte),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_for_registers_need_the_feature),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_may_not_reach_the_top),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_probe_every_kind_of_property),
+        RAW_TESTS_OF_ALL_RINGS(test_requests_probe_lists_that_do_not_end),
+        RAW_TESTS_OF_ALL_RINGS(test_config_changes_at_once_with_a_new_generation_and_an_interrupt),
+        RAW_TESTS_OF_ALL_RINGS(test_config_changes_between_two_reads),
+        RAW_TESTS_OF_ALL_RINGS(test_config_may_flicker_without_a_new_generation),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -253,17 +253,17 @@ static void test_transport_behaves_when_told_to(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        RAW_TESTS(test_transport_records_status_bits_that_are_not_the_drivers),
-        RAW_TESTS(test_transport_records_steps_of_the_start_out_of_turn),
-        RAW_TESTS(test_transport_records_features_at_the_wrong_time),
-        RAW_TESTS(test_transport_has_two_words_of_features),
-        RAW_TESTS(test_transport_takes_queue_sizes_up_to_what_it_offers),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_records_status_bits_that_are_not_the_drivers),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_records_steps_of_the_start_out_of_turn),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_records_features_at_the_wrong_time),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_has_two_words_of_features),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_takes_queue_sizes_up_to_what_it_offers),
         RAW_TESTS(test_transport_does_not_start_a_queue_of_an_impossible_size),
-        RAW_TESTS(test_transport_shows_bypass_as_it_is),
-        RAW_TESTS(test_transport_records_reads_of_fields_that_are_not_there),
-        RAW_TESTS(test_transport_records_config_accesses_that_are_early_or_cut),
-        RAW_TESTS(test_transport_forgets_features_selectors_and_held_events_at_reset),
-        RAW_TESTS(test_transport_behaves_when_told_to),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_shows_bypass_as_it_is),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_records_reads_of_fields_that_are_not_there),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_records_config_accesses_that_are_early_or_cut),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_forgets_features_selectors_and_held_events_at_reset),
+        RAW_TESTS_OF_ALL_RINGS(test_transport_behaves_when_told_to),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -34,6 +34,9 @@ static bool memory_write(void *ctx, uint64_t physical, const void *buffer, size_
         return false;
     }
     memcpy(raw->memory + (physical - RAW_MEMORY_BASE), buffer, size);
+    if (raw->on_write != NULL) {
+        raw->on_write(raw, physical, size);
+    }
     return true;
 }
 

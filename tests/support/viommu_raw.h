@@ -131,6 +131,8 @@ struct raw {
     struct raw_ring rings[2];
     uint16_t queue_size; /* may be set: of packed rings, 64 at most */
     bool packed;         /* what was negotiated when a queue was set up last */
+    /* May be set: called after each write of the device. */
+    void (*on_write)(struct raw *raw, uint64_t physical, size_t size);
     uint8_t memory[RAW_MEMORY_SIZE];
 };
 

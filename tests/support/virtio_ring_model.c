@@ -587,7 +587,7 @@ static void check_doorbell(struct viommu_model *model, unsigned int number)
     if (!viommu_model_wants_doorbell(model, queue, &available)) {
         model->counters.superfluous_doorbells[number]++;
     }
-    if (viommu_model_is_packed(model) && available.index == queue->announced) {
+    if (viommu_model_is_packed(model) && available.place == queue->announced_place) {
         viommu_model_packed_check_wrap(model, number);
     }
 }

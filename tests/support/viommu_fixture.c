@@ -199,14 +199,15 @@ static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault
 
 /* ---- Variants ---- */
 
-#define BOTH VIOMMU_RING_FEATURES
+#define BOTH   VIOMMU_RING_FEATURES
+#define PACKED VIOMMU_MODEL_F_RING_PACKED
 
 /* An honest device, where it is, and what is between it and the CPU. */
 struct variant {
     const char *name;
     enum viommu_kind kind;
     enum viommu_connection connection;
-    uint64_t ring_features; /* of VIOMMU_RING_FEATURES */
+    uint64_t ring_features; /* of VIOMMU_RING_FEATURES, and PACKED */
     bool non_coherent;      /* it does not snoop the caches */
     bool sleeps;            /* the host sleeps until it interrupts */
 };
@@ -262,6 +263,25 @@ static const struct variant variants[] = {
      .connection = VIOMMU_OVER_MMIO,
      .ring_features = VIOMMU_MODEL_F_EVENT_IDX,
      .non_coherent = true},
+    {.name = "strict, INTx, packed rings", .kind = VIOMMU_STRICT, .ring_features = PACKED},
+    {.name = "strict, messages, packed rings with all there is, sleeping host",
+     .kind = VIOMMU_STRICT,
+     .connection = VIOMMU_MESSAGES,
+     .ring_features = PACKED | BOTH,
+     .sleeps = true},
+    {.name = "lax, MMIO, packed rings with event indices",
+     .kind = VIOMMU_LAX,
+     .connection = VIOMMU_OVER_MMIO,
+     .ring_features = PACKED | VIOMMU_MODEL_F_EVENT_IDX},
+    {.name = "refusing, messages, packed rings with indirect tables",
+     .kind = VIOMMU_REFUSING,
+     .connection = VIOMMU_MESSAGES,
+     .ring_features = PACKED | VIOMMU_MODEL_F_INDIRECT_DESC},
+    {.name = "strict, MMIO, packed rings offered but not coherent",
+     .kind = VIOMMU_STRICT,
+     .connection = VIOMMU_OVER_MMIO,
+     .ring_features = PACKED | BOTH,
+     .non_coherent = true},
 };
 
 static unsigned int variant_in_use;
@@ -280,6 +300,11 @@ void viommu_fixture_use(unsigned int number)
 unsigned int viommu_fixture_variant(void)
 {
     return variant_in_use;
+}
+
+bool viommu_fixture_is_packed(const struct viommu_fixture_options *options)
+{
+    return (options->model.offered_features & PACKED) != 0 && !options->os.non_coherent_rings;
 }
 
 void viommu_fixture_need_features(uint64_t features)
@@ -320,7 +345,8 @@ void viommu_fixture_need(enum viommu_need need)
 /* Those that have all kinds, connections and features of rings among them. */
 static bool is_one_of_few(unsigned int number)
 {
-    return number == 0 || number == 2 || number == 6 || number == 10 || number == 13;
+    return number == 0 || number == 2 || number == 6 || number == 10 || number == 13 ||
+           number == 16;
 }
 
 int viommu_fixture_run(const char *name, const struct CMUnitTest *tests, size_t count)

@@ -126,6 +126,11 @@ unsigned int viommu_fixture_variants(void);
 void viommu_fixture_use(unsigned int number);
 /** The number of the variant in use: to let each do a part of long work. */
 unsigned int viommu_fixture_variant(void);
+/**
+ * Whether the rings of such a device are packed: it offers that, and snoops the caches, without
+ * which driver and device cannot write the same lines.
+ */
+bool viommu_fixture_is_packed(const struct viommu_fixture_options *options);
 /** Skips the test if the device of the variant in use lacks a feature (all of a set). */
 void viommu_fixture_need_features(uint64_t features);
 /** Skips the test if it cannot be made with the device of the variant in use. */
@@ -138,7 +143,7 @@ enum viommu_need {
 void viommu_fixture_need(enum viommu_need need);
 /**
  * Runs tests without a variant, and then with one after the other, or, if PIOMMU_VARIANTS is "few"
- * in the environment, with four of them. Returns how many have failed.
+ * in the environment, with few of them. Returns how many have failed.
  */
 int viommu_fixture_run(const char *name, const struct CMUnitTest *tests, size_t count);
 

@@ -50,9 +50,12 @@ bool viommu_model_packed_is_available(const struct model_queue *queue, uint64_t 
            ((flags & MODEL_PACKED_USED) != 0) != wrap;
 }
 
-static uint16_t flags_of_used(const struct model_queue *queue, uint64_t place)
+static uint16_t flags_of_used(const struct viommu_model *model, const struct model_queue *queue,
+                              uint64_t place, bool written)
 {
-    return wrap_at(queue, place) ? MODEL_PACKED_AVAILABLE | MODEL_PACKED_USED : 0;
+    uint16_t flags = wrap_at(queue, place) ? MODEL_PACKED_AVAILABLE | MODEL_PACKED_USED : 0;
+
+    return written && !model->parameters.write_is_unsaid ? flags | FLAG_WRITE : flags;
 }
 
 uint16_t viommu_model_packed_event_at(const struct model_queue *queue, uint64_t place)
@@ -149,12 +152,9 @@ void viommu_model_packed_write_used(struct viommu_model *model, struct model_que
                                     uint16_t id, uint32_t length, size_t descriptors)
 {
     uint64_t place = queue->used_place;
-    uint16_t flags = flags_of_used(queue, place);
+    uint16_t flags = flags_of_used(model, queue, place, length != 0);
     uint8_t bytes[DESCRIPTOR_FLAGS - DESCRIPTOR_LENGTH];
 
-    if (length != 0 && !model->parameters.write_is_unsaid) {
-        flags |= FLAG_WRITE;
-    }
     viommu_model_put32(bytes, length);
     viommu_model_put16(bytes + (DESCRIPTOR_ID - DESCRIPTOR_LENGTH), id);
     (void)viommu_model_write_memory(model, address_of(queue, place) + DESCRIPTOR_LENGTH, bytes,
@@ -170,7 +170,10 @@ void viommu_model_packed_write_used(struct viommu_model *model, struct model_que
     queue->used++;
 }
 
-/* Not so far that what the driver has to look at first would be hit. */
+/*
+ * Not so far that what the driver has to look at first would be hit. Where the driver's own
+ * descriptor is, its length is said to have been written.
+ */
 void viommu_model_packed_jump(struct viommu_model *model, struct model_queue *queue,
                               uint64_t descriptors)
 {
@@ -178,7 +181,7 @@ void viommu_model_packed_jump(struct viommu_model *model, struct model_queue *qu
 
     for (uint64_t place = queue->used_place; descriptors > 0 && place < end;
          place++, descriptors--) {
-        uint16_t flags = flags_of_used(queue, place);
+        uint16_t flags = flags_of_used(model, queue, place, true);
 
         write_flags(model, queue, place, flags);
         queue->known_flags[viommu_model_packed_slot(queue, place)] = flags;

@@ -865,6 +865,8 @@ static void test_packed_ring_flags_what_nobody_gave_as_used(void **state)
         lie(raw, VIOMMU_MODEL_USED_INDEX_JUMPS, jump);
         for (uint64_t place = 2; place < 9; place++) {
             assert_int_equal(is_used(raw, place), place < 2 + jump);
+            assert_int_equal(raw_get(raw_at_place(raw, 0, place) + 14, 2) & WRITE,
+                             place < 2 + jump || place == 3 ? WRITE : 0);
         }
         expect_used(raw, 0, 5, 4); /* the true one is always left */
         assert_int_equal(viommu_model_run(raw->model, 1), 1);

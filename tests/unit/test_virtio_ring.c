@@ -2,9 +2,9 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Split rings. Half of the tests use the virtio-iommu model as the device; the other half play the
- * device themselves: they have seen where the driver put the ring, and write into it what they
- * like.
+ * Split rings. Half of the tests use the virtio-iommu model as the device, and most of those run
+ * with packed rings, too; the other half play the device themselves: they have seen where the
+ * driver put the ring, and write into it what they like.
  */
 
 #include <stdarg.h>
@@ -42,6 +42,7 @@ static void (*real_mmio_write)(void *ctx, uintptr_t address, unsigned int width,
 static void (*real_barrier)(void *ctx, enum piommu_barrier kind);
 static void (*on_barrier)(enum piommu_barrier kind);
 static void (*on_doorbell)(void);
+static uint64_t offered_kind; /* RING_PACKED, or nothing */
 
 /*
  * Windows are 16 MiB apart in the fake OS; the common one is wherever the first register access
@@ -157,11 +158,17 @@ static void reset_and_negotiate(struct rings *rings)
 static struct rings *prepare(const struct viommu_fixture_options *options)
 {
     struct rings *rings = calloc(1, sizeof(*rings));
+    struct viommu_fixture_options device;
     struct piommu_os *callbacks;
     struct piommu_virtio_pci_config config = {.type = TYPE};
 
     assert_non_null(rings);
-    rings->fixture = viommu_fixture_create(options);
+    viommu_fixture_default_options(&device);
+    if (options != NULL) {
+        device = *options;
+    }
+    device.model.offered_features |= offered_kind;
+    rings->fixture = viommu_fixture_create(&device);
     current = rings;
     on_barrier = NULL;
     on_doorbell = NULL;
@@ -176,6 +183,11 @@ static struct rings *prepare(const struct viommu_fixture_options *options)
         piommu_virtio_pci_open(fake_os_host(rings->fixture->os), &config, &rings->device), 0);
     reset_and_negotiate(rings);
     return rings;
+}
+
+static bool is_packed(void)
+{
+    return viommu_fixture_is_packed(&current->fixture->options);
 }
 
 static struct rings *start(const struct viommu_fixture_options *options, uint16_t size)
@@ -267,6 +279,26 @@ static void expect_dead(struct rings *rings)
         assert_int_equal(take(rings, &head, &length), -PIOMMU_EIO);
     }
     piommu_virtqueue_kick(rings->queue);
+}
+
+static int offer_packed_rings(void **state)
+{
+    (void)state;
+    offered_kind = VIOMMU_MODEL_F_RING_PACKED;
+    return 0;
+}
+
+static int offer_split_rings(void **state)
+{
+    (void)state;
+    offered_kind = 0;
+    return 0;
+}
+
+/* Requests after which an index has wrapped, which has 16 bits, or goes to the end of the ring. */
+static uint32_t rounds_to_wrap(void)
+{
+    return offered_kind != 0 ? 1001 : 66001;
 }
 
 /* ---- Creation ---- */
@@ -463,13 +495,13 @@ static void test_requests_are_told_apart_in_any_order(void **state)
 
 static void test_ring_indices_wrap(void **state)
 {
-    struct rings *rings = start(NULL, 4);
+    struct rings *rings = start(NULL, offered_kind != 0 ? 5 : 4);
     uint16_t head;
     uint32_t length;
 
     (void)state;
     rings->fixture->paused = true;
-    for (uint32_t i = 0; i < 70000; i++) {
+    for (uint32_t i = 0; i < rounds_to_wrap(); i++) {
         uint16_t first = add(rings, i & 1);
 
         piommu_virtqueue_kick(rings->queue);
@@ -478,7 +510,7 @@ static void test_ring_indices_wrap(void **state)
         assert_int_equal(length, 4);
     }
     assert_int_equal(viommu_model_counters(rings->fixture->model)->requests[VIOMMU_MODEL_DETACH],
-                     70000);
+                     rounds_to_wrap());
     end(rings);
 }
 
@@ -1180,8 +1212,8 @@ static void test_serial_use_rings_for_each_request_and_for_nothing(void **state)
         struct rings *rings = start_with(features[i], VIOMMU_MODEL_AT_DOORBELL, 4);
         const struct viommu_model_counters *counters = viommu_model_counters(rings->fixture->model);
 
-        use_serially(rings, 66000);
-        assert_int_equal(counters->doorbells[0], 66000);
+        use_serially(rings, rounds_to_wrap());
+        assert_int_equal(counters->doorbells[0], rounds_to_wrap());
         assert_int_equal(counters->superfluous_doorbells[0], 0);
         assert_int_equal(counters->missing_doorbells[0], 0);
         end(rings);
@@ -1284,12 +1316,12 @@ static void test_a_polled_ring_is_not_interrupted(void **state)
         struct rings *rings = start_polled(event_index != 0 ? VIOMMU_MODEL_F_EVENT_IDX : 0);
         const struct viommu_model_counters *counters = viommu_model_counters(rings->fixture->model);
 
-        use_serially(rings, 30000);
+        use_serially(rings, rounds_to_wrap());
         assert_int_equal(counters->interrupts, 0);
         assert_false(piommu_virtqueue_want_interrupt(rings->queue));
-        use_serially(rings, 30000);
+        use_serially(rings, 100);
         assert_int_equal(counters->interrupts, 0);
-        assert_int_equal(counters->interrupts_spared, 60000);
+        assert_int_equal(counters->interrupts_spared, rounds_to_wrap() + 100);
         end(rings);
     }
 }
@@ -1321,6 +1353,18 @@ static void test_a_ring_that_is_not_polled_is_interrupted(void **state)
 
 /* ---- Starting again ---- */
 
+static void expect_fresh_ring(const struct rings *rings)
+{
+    if (!is_packed()) {
+        assert_int_equal(available_index(), 0);
+        assert_int_equal(device_get(rings->used + 2, 2), 0);
+        return;
+    }
+    for (unsigned int i = 0; i < piommu_virtqueue_size(rings->queue); i++) {
+        assert_int_equal(device_get(rings->descriptors + 16ull * i + 14, 2) & 0x8080, 0);
+    }
+}
+
 static void test_a_ring_can_be_handed_to_the_device_again(void **state)
 {
     static const uint64_t features[] = {0, VIOMMU_RING_FEATURES};
@@ -1348,8 +1392,7 @@ static void test_a_ring_can_be_handed_to_the_device_again(void **state)
         assert_int_equal(piommu_virtqueue_restart(rings->queue), 0);
         fake_os_forbid(rings->fixture->os, 0);
         assert_int_equal(fake_os_bytes_outstanding(rings->fixture->os), held);
-        assert_int_equal(available_index(), 0);
-        assert_int_equal(device_get(rings->used + 2, 2), 0);
+        expect_fresh_ring(rings);
         piommu_virtio_start(rings->device);
         assert_int_equal(take(rings, &head, &length), 0);
         use_serially(rings, 50);
@@ -1380,18 +1423,25 @@ static void test_a_ring_is_not_handed_to_another_device(void **state)
     end(rings);
 }
 
-/* The same by the model's own list, as a device would do it that works otherwise. */
+/*
+ * The same by the model's own list, as a device would do it that works otherwise. It answers the
+ * first of two requests: what lies behind the answer is looked at, too.
+ */
 static void expect_model_to_corrupt(enum viommu_model_misbehaviour what, uint64_t argument,
                                     unsigned int good)
 {
-    struct rings *rings = start(NULL, 8);
+    struct rings *rings = start_with(0, VIOMMU_MODEL_AT_RUN, 8);
     uint16_t head;
     uint32_t length;
 
     (void)add(rings, 0);
     (void)add(rings, 1);
     viommu_model_misbehave(rings->fixture->model, what, 1, argument);
+    if (what != VIOMMU_MODEL_USED_LENGTH) { /* the length may not give it away */
+        viommu_model_misbehave(rings->fixture->model, VIOMMU_MODEL_ANSWER_EMPTY, 1, 0);
+    }
     piommu_virtqueue_kick(rings->queue);
+    assert_int_equal(viommu_model_run(rings->fixture->model, 1), 1);
     for (unsigned int i = 0; i < good; i++) {
         assert_int_equal(take(rings, &head, &length), 1);
     }
@@ -1408,7 +1458,9 @@ static void test_the_models_ways_to_corrupt_a_ring_are_noticed(void **state)
     expect_model_to_corrupt(VIOMMU_MODEL_USED_ID_OUT_OF_RANGE, 0xffffffff, 0);
     expect_model_to_corrupt(VIOMMU_MODEL_USED_ID_NOT_IN_FLIGHT, 0, 0);
     expect_model_to_corrupt(VIOMMU_MODEL_USED_ID_MIDDLE, 0, 0);
-    expect_model_to_corrupt(VIOMMU_MODEL_USED_INDEX_JUMPS, 100, 0);
+    expect_model_to_corrupt(VIOMMU_MODEL_USED_ID_REPEATED, 0, 1);
+    /* In a packed ring it is the next descriptor that tells. */
+    expect_model_to_corrupt(VIOMMU_MODEL_USED_INDEX_JUMPS, 100, offered_kind != 0 ? 1 : 0);
     expect_model_to_corrupt(VIOMMU_MODEL_USED_LENGTH, 5, 0);
     expect_model_to_corrupt(VIOMMU_MODEL_USED_LENGTH, 0xffffffff, 0);
 }
@@ -1535,20 +1587,27 @@ static void test_null_is_answered_with_an_error(void **state)
     end(rings);
 }
 
+#define WITH_ALL_RINGS(test)                                                            \
+    cmocka_unit_test(test),                                                             \
+    {                                                                                   \
+        .name = #test " (packed)", .test_func = test, .setup_func = offer_packed_rings, \
+        .teardown_func = offer_split_rings,                                             \
+    }
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_create_refuses_wrong_sizes),
-        cmocka_unit_test(test_create_refuses_a_queue_that_the_device_lacks),
-        cmocka_unit_test(test_create_takes_the_smaller_size),
+        WITH_ALL_RINGS(test_create_refuses_a_queue_that_the_device_lacks),
+        WITH_ALL_RINGS(test_create_takes_the_smaller_size),
         cmocka_unit_test(test_create_refuses_impossible_queues),
-        cmocka_unit_test(test_create_survives_each_failure_of_the_host),
+        WITH_ALL_RINGS(test_create_survives_each_failure_of_the_host),
         cmocka_unit_test(test_ring_memory_is_asked_for_as_such),
-        cmocka_unit_test(test_rings_work_where_addresses_are_scattered),
-        cmocka_unit_test(test_requests_come_back_with_the_names_they_got),
-        cmocka_unit_test(test_requests_are_told_apart_in_any_order),
-        cmocka_unit_test(test_ring_indices_wrap),
-        cmocka_unit_test(test_a_full_ring_says_so_and_recovers),
+        WITH_ALL_RINGS(test_rings_work_where_addresses_are_scattered),
+        WITH_ALL_RINGS(test_requests_come_back_with_the_names_they_got),
+        WITH_ALL_RINGS(test_requests_are_told_apart_in_any_order),
+        WITH_ALL_RINGS(test_ring_indices_wrap),
+        WITH_ALL_RINGS(test_a_full_ring_says_so_and_recovers),
         cmocka_unit_test(test_a_ring_holds_as_many_descriptors_as_it_has_entries),
         cmocka_unit_test(test_add_refuses_malformed_requests),
         cmocka_unit_test(test_descriptors_say_what_was_asked),
@@ -1567,23 +1626,23 @@ int main(void)
         cmocka_unit_test(test_lengths_of_huge_requests_do_not_wrap),
         cmocka_unit_test(test_the_driver_never_believes_its_own_descriptors),
         cmocka_unit_test(test_a_request_of_many_pieces_takes_one_entry),
-        cmocka_unit_test(test_the_device_works_through_tables),
+        WITH_ALL_RINGS(test_the_device_works_through_tables),
         cmocka_unit_test(test_lies_about_tables_are_noticed),
-        cmocka_unit_test(test_capacity_is_what_fits),
-        cmocka_unit_test(test_pieces_are_as_many_as_was_said),
+        WITH_ALL_RINGS(test_capacity_is_what_fits),
+        WITH_ALL_RINGS(test_pieces_are_as_many_as_was_said),
         cmocka_unit_test(test_doorbells_follow_the_devices_event_index),
-        cmocka_unit_test(test_serial_use_rings_for_each_request_and_for_nothing),
-        cmocka_unit_test(test_serial_use_leaves_a_device_in_peace_that_looks_by_itself),
-        cmocka_unit_test(test_a_device_may_change_its_mind_about_doorbells),
+        WITH_ALL_RINGS(test_serial_use_rings_for_each_request_and_for_nothing),
+        WITH_ALL_RINGS(test_serial_use_leaves_a_device_in_peace_that_looks_by_itself),
+        WITH_ALL_RINGS(test_a_device_may_change_its_mind_about_doorbells),
         cmocka_unit_test(test_an_interrupt_is_asked_for_at_the_next_request),
-        cmocka_unit_test(test_a_polled_ring_is_not_interrupted),
-        cmocka_unit_test(test_a_ring_that_is_not_polled_is_interrupted),
-        cmocka_unit_test(test_a_ring_can_be_handed_to_the_device_again),
-        cmocka_unit_test(test_a_ring_is_not_handed_to_another_device),
-        cmocka_unit_test(test_the_models_ways_to_corrupt_a_ring_are_noticed),
-        cmocka_unit_test(test_a_scribbling_device_does_not_confuse_the_driver),
+        WITH_ALL_RINGS(test_a_polled_ring_is_not_interrupted),
+        WITH_ALL_RINGS(test_a_ring_that_is_not_polled_is_interrupted),
+        WITH_ALL_RINGS(test_a_ring_can_be_handed_to_the_device_again),
+        WITH_ALL_RINGS(test_a_ring_is_not_handed_to_another_device),
+        WITH_ALL_RINGS(test_the_models_ways_to_corrupt_a_ring_are_noticed),
+        WITH_ALL_RINGS(test_a_scribbling_device_does_not_confuse_the_driver),
         cmocka_unit_test(test_random_nonsense_in_the_ring_does_no_harm),
-        cmocka_unit_test(test_the_caller_may_serve_two_queues),
+        WITH_ALL_RINGS(test_the_caller_may_serve_two_queues),
         cmocka_unit_test(test_null_is_answered_with_an_error),
     };
 

@@ -14,8 +14,9 @@
  * parallel on one unit: map and unmap of different domains; invalidate, of one domain too; service,
  * beside all but itself. `block` because of a fault comes from servicing, of this instance or of
  * another: beside everything of other endpoints and domains, and beside invalidate of its own
- * domain; never beside map and unmap of its own domain, or beside another function for the same
- * endpoint. `stop` comes when a call finds the unit lost: beside calls that are under
+ * domain; never beside map and unmap of its own domain, or while posts of that are under way, or
+ * beside another function for the same endpoint. post_map and post_unmap run beside each other and
+ * all else but moves of their domain's endpoints; poll beside everything. `stop` comes when a call finds the unit lost: beside calls that are under
  * way, or just about to be made, on other CPUs, which the backend refuses; but not beside itself.
  *
  * A function that fails leaves things as they were, unless its comment says otherwise. A backend
@@ -28,6 +29,7 @@
 #include <piommu/domain.h>
 #include <piommu/instance.h>
 #include <piommu/io-pgtable.h>
+#include <piommu/post.h>
 #include <piommu/requirements.h>
 
 #ifdef __cplusplus
@@ -146,8 +148,10 @@ struct piommu_backend {
     int (*remove)(void *unit);
     /**
      * Makes a unit that misbehaves stop: afterwards all its endpoints are blocked and no call will
-     * reach it any more but remove, release_endpoint and domain_destroy. 0 if the unit has
-     * confirmed; else -PIOMMU_ETIMEDOUT, and the core may call it again.
+     * reach it any more but remove, release_endpoint, domain_destroy and poll. 0 if the unit has
+     * confirmed; else -PIOMMU_ETIMEDOUT, and the core may call it again. In either case all that
+     * was posted and not answered counts as answered with -PIOMMU_EFAILED, and nothing can be
+     * posted.
      */
     int (*stop)(void *unit);
     /**
@@ -222,6 +226,30 @@ struct piommu_backend {
      * in one next. A failure fails the instance.
      */
     int (*resume)(void *unit);
+    /**
+     * Kind REQUESTS. Sends mappings to a domain with endpoints, as many as there is room for, and
+     * takes no others from the source. Never waits. The backend counts the requests in
+     * piommu_completion::unanswered, keeps the error of the first that is refused in `answer`, and
+     * uses `deadline` and, from when all are answered, `next` as it likes; then `poll` gives the
+     * completion back. Of one completion no second batch is sent before.
+     *
+     * @return how many were sent: then the completion is the backend's; 0: the source had none;
+     *         -PIOMMU_EAGAIN: there was no room for any; -PIOMMU_EFAILED: the unit is lost.
+     *
+     * May be NULL, with post_unmap and poll: then nothing can be posted.
+     */
+    int (*post_map)(void *unit, void *domain, struct piommu_mapping_source *source,
+                    struct piommu_completion *completion);
+    /** The same for ranges that are to be removed; each begins and ends on the edge of mappings. */
+    int (*post_unmap)(void *unit, void *domain, struct piommu_range_source *source,
+                      struct piommu_completion *completion);
+    /**
+     * Kind REQUESTS. Takes in answers, also if somebody else is at it, and calls
+     * piommu_backend_report_answer for each completion all of whose requests are answered by now.
+     * Must neither wait nor allocate. 0; or an error if a unit that has something posted is lost,
+     * -PIOMMU_ETIMEDOUT if an answer is overdue.
+     */
+    int (*poll)(void *unit);
 };
 
 /** Reports a fault to the core; to be called from `service` only, with no lock held. */
@@ -236,6 +264,16 @@ void piommu_backend_report_fault(struct piommu_instance *instance,
  * @param error why: -PIOMMU_ETIMEDOUT or -PIOMMU_EFAILED.
  */
 void piommu_backend_report_failure(struct piommu_instance *instance, int error);
+
+/**
+ * Gives a completion back, all of whose requests have been answered; to be called from `poll` only,
+ * with no lock held. The core may send the next batch of it within the call, to any unit.
+ *
+ * @param instance   whose unit has answered.
+ * @param completion its `answer` tells what.
+ */
+void piommu_backend_report_answer(struct piommu_instance *instance,
+                                  struct piommu_completion *completion);
 
 /**
  * Adds a reserved region of the endpoint that is being added. Regions that overlap are fine.

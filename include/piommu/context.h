@@ -16,7 +16,8 @@
  *    domain. Calls on different domains run in parallel, also on one instance. These count
  *    as a call on a domain, too: attaching to it and detaching from it (also when it is done for
  *    choose_domain), removing a device from a group in it, suspending and resuming an instance
- *    that it was created for or has devices of, and its destruction.
+ *    that it was created for or has devices of, and its destruction. What was posted (post.h) is
+ *    not a call any more.
  *  - *Mapping, by range*: in a domain that was created with `disjoint`, such calls run beside each
  *    other without a lock as long as their ranges do not overlap, as io-pgtable.h says it of
  *    disjoint tables. In other domains they are Mapping.

@@ -157,7 +157,8 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
  * with whatever success). When it returns success no fault or trace callback with the domain's
  * cookie runs any more, and none will. NULL is ignored.
  *
- * @return 0; -PIOMMU_EBUSY: groups are attached to it, or a fault callback does not return;
+ * @return 0; -PIOMMU_EBUSY: groups are attached to it, or completions of posts are still to come,
+ *         or a fault callback does not return;
  *         -PIOMMU_EFAILED: an instance has failed and could not be stopped, so devices may still
  *         use the domain's tables: nothing was changed. If an instance fails in this call, or has
  *         failed and was stopped but not recovered, the domain is gone; but tables that hardware

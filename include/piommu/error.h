@@ -49,7 +49,10 @@
 
 /** The format, the backend or the device cannot do this. */
 #define PIOMMU_EOPNOTSUPP 95
-/** The budget of the call is used up: the same call goes on where it stopped. */
+/**
+ * The budget of the call is used up: the same call goes on where it stopped. Or what a post needs is
+ * taken at the moment, and nothing was changed: the same call may succeed later.
+ */
 #define PIOMMU_EAGAIN 11
 
 /* The system ran out of something. */

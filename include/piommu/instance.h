@@ -136,8 +136,9 @@ void piommu_instance_get_info(struct piommu_instance *instance, struct piommu_in
 
 /**
  * Takes in what the hardware has to report: counts each fault, asks the fault callback, keeps a
- * record; and blocks the devices that the callback wants blocked. The host calls it when
- * piommu_instance_interrupt says so, or periodically.
+ * record; and blocks the devices that the callback wants blocked. Takes in what became of posts
+ * (post.h), and completes them. The host calls it when piommu_instance_interrupt says so, or
+ * periodically.
  *
  * @param budget at most so many reports are handled.
  * @return the number of reports handled, not above budget; -PIOMMU_EINVAL; -PIOMMU_EFAILED: the

@@ -40,6 +40,7 @@
 #include <piommu/io-pgtable-inspect.h>
 #include <piommu/io-pgtable.h>
 #include <piommu/os.h>
+#include <piommu/post.h>
 #include <piommu/requirements.h>
 #include <piommu/trace.h>
 #include <piommu/types.h>

@@ -59,9 +59,9 @@ struct piommu_event {
 };
 
 /**
- * Takes an event, after it has happened. Called in the context of the call that caused it, with no
- * lock held; but other CPUs may wait for that call, so it must not block. Must not call the
- * library.
+ * Takes an event, after it has happened. Called in the context of the call that caused it (for what
+ * was posted: of the one that takes in the last answer, before the completion), with no lock held;
+ * but other CPUs may wait for that call, so it must not block. Must not call the library.
  */
 typedef void piommu_trace_callback(void *cookie, const struct piommu_event *event);
 

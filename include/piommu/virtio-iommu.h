@@ -28,7 +28,7 @@
  * Requests. A map call becomes one request for each physically contiguous run, however long, and
  * one doorbell for as many as fit into the ring (the device's, but at most 128 entries; without
  * indirect descriptors a request takes two); a sync likewise. Several callers have requests in
- * flight at once.
+ * flight at once. Posts (post.h) share the ring with them.
  *
  * A device that insists on VIRTIO_F_ACCESS_PLATFORM for itself is refused (-PIOMMU_EOPNOTSUPP):
  * its own accesses would go through an IOMMU, and there is none but itself.
@@ -63,7 +63,9 @@ struct piommu_virtio_iommu_config {
     bool non_coherent;
     /**
      * The shim's `wait` sleeps until an interrupt comes: the device interrupts when it has answered
-     * a request, too. Default: answers are looked for, and only faults interrupt.
+     * a request, too. To be set also by a host whose `wait` does not sleep, if it wants to be
+     * interrupted for what was posted (post.h). Default: answers are looked for, and only faults
+     * interrupt.
      */
     bool wait_sleeps;
     /**

@@ -40,7 +40,7 @@ const char *piommu_strerror(int error)
     case PIOMMU_EOPNOTSUPP:
         return "the hardware cannot do this";
     case PIOMMU_EAGAIN:
-        return "the budget of the call is used up";
+        return "the call is to be made again";
     case PIOMMU_ENOMEM:
         return "no memory";
     case PIOMMU_ENOSPC:

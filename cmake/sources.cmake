@@ -52,6 +52,7 @@ set(PIOMMU_SOURCES_CORE
   lib/core/instance.c
   lib/core/requests.c
   lib/core/portions.c
+  lib/core/post.c
   lib/core/power.c
   lib/core/range_tree.c
   lib/core/region.c

@@ -52,6 +52,14 @@ int piommu_virtio_iommu_map_(void *unit, void *domain, struct piommu_mapping_sou
     return piommu_virtio_iommu_send_(unit, make_map, &map);
 }
 
+int piommu_virtio_iommu_post_map_(void *unit, void *domain, struct piommu_mapping_source *source,
+                                  struct piommu_completion *completion)
+{
+    struct map_source map = {.domain = domain, .mappings = source};
+
+    return piommu_virtio_iommu_post_(unit, make_map, &map, completion);
+}
+
 /* Turns the core's ranges into UNMAP requests. */
 struct unmap_source {
     const struct virtio_domain *domain;
@@ -80,6 +88,14 @@ int piommu_virtio_iommu_unmap_(void *unit, void *domain, struct piommu_range_sou
     struct unmap_source unmap = {.domain = domain, .ranges = source};
 
     return piommu_virtio_iommu_send_(unit, make_unmap, &unmap);
+}
+
+int piommu_virtio_iommu_post_unmap_(void *unit, void *domain, struct piommu_range_source *source,
+                                    struct piommu_completion *completion)
+{
+    struct unmap_source unmap = {.domain = domain, .ranges = source};
+
+    return piommu_virtio_iommu_post_(unit, make_unmap, &unmap, completion);
 }
 
 /* Goes through the gaps between an endpoint's reserved regions. */

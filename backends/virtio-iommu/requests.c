@@ -43,8 +43,8 @@ static void set_answer(struct virtio_iommu *unit, uint32_t number, uint8_t type,
     }
 }
 
-/* Puts one request into the queue; false if there is no room. The lock is held. */
-static bool post(struct virtio_iommu *unit, const struct request *request, struct batch *batch)
+/* Puts one request into the queue; NULL if there is no room. The lock is held. */
+static struct slot *put(struct virtio_iommu *unit, const struct request *request)
 {
     struct piommu_virtio_buffer buffers[REQUEST_PIECES];
     uint16_t number = unit->free_slot;
@@ -52,7 +52,7 @@ static bool post(struct virtio_iommu *unit, const struct request *request, struc
     uint16_t head;
 
     if (number == NO_SLOT) {
-        return false;
+        return NULL;
     }
     memcpy(memory, request->bytes, request->size);
     buffers[0].physical = unit->slot_physical + (uint64_t)number * SLOT_SIZE;
@@ -61,13 +61,11 @@ static bool post(struct virtio_iommu *unit, const struct request *request, struc
     set_answer(unit, number, request->bytes[AT_TYPE], &buffers[1]);
     piommu_virtio_to_device(unit->device, memory, SLOT_SIZE);
     if (piommu_virtqueue_add(unit->requests, buffers, REQUEST_PIECES, &head) != 0) {
-        return false;
+        return NULL;
     }
     unit->free_slot = unit->slots[number].next;
-    unit->slots[number].batch = batch;
     unit->slot_of_head[head] = number;
-    batch->pending++;
-    return true;
+    return &unit->slots[number];
 }
 
 /*
@@ -98,6 +96,21 @@ static int answer_of(const struct virtio_iommu *unit, const struct slot *slot, u
     }
 }
 
+/* One request of what was posted is answered. The lock is held. */
+static void answer_post(struct virtio_iommu *unit, struct slot *slot, int error)
+{
+    struct piommu_completion *completion = slot->completion;
+
+    slot->completion = NULL;
+    unit->posted--;
+    if (completion->answer == 0) {
+        completion->answer = error;
+    }
+    if (--completion->unanswered == 0) {
+        completions_append(&unit->answered, completion);
+    }
+}
+
 /* Takes in all answers that are there. The lock is held. */
 static void take_answers(struct virtio_iommu *unit)
 {
@@ -115,6 +128,8 @@ static void take_answers(struct virtio_iommu *unit)
             if (slot->batch->error == 0) {
                 slot->batch->error = error;
             }
+        } else if (slot->completion != NULL) {
+            answer_post(unit, slot, error);
         }
         slot->batch = NULL;
         slot->next = unit->free_slot;
@@ -128,9 +143,28 @@ static void take_answers(struct virtio_iommu *unit)
 void piommu_virtio_iommu_forget_requests_(struct virtio_iommu *unit)
 {
     unit->free_slot = 0;
+    unit->posted = 0;
     for (uint16_t i = 0; i < unit->slot_count; i++) {
         unit->slots[i].batch = NULL;
+        unit->slots[i].completion = NULL;
         unit->slots[i].next = i + 1u < unit->slot_count ? (uint16_t)(i + 1) : NO_SLOT;
+    }
+}
+
+/*
+ * If something was posted whose answers nobody waits for, a host that wants interrupts gets one for
+ * the next of them. To be done after a look at the queue, or before something is added to it. The
+ * lock is held.
+ */
+static void watch_posts(struct virtio_iommu *unit)
+{
+    /* What the device says it has answered, and then has not, must not keep us here. */
+    for (unsigned int looks = 0;
+         unit->place.wait_sleeps && unit->posted != 0 && looks < MAX_REQUESTS; looks++) {
+        if (!piommu_virtqueue_want_interrupt(unit->requests)) {
+            return;
+        }
+        take_answers(unit);
     }
 }
 
@@ -179,7 +213,9 @@ static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool
             piommu_host_unlock(unit->host, unit->lock, state);
             return in_time ? -PIOMMU_EFAILED : -PIOMMU_ETIMEDOUT;
         }
-        if (!done && unit->place.wait_sleeps) {
+        if (done) {
+            watch_posts(unit);
+        } else if (unit->place.wait_sleeps) {
             answered = piommu_virtqueue_want_interrupt(unit->requests);
         }
         piommu_host_unlock(unit->host, unit->lock, state);
@@ -205,7 +241,14 @@ static bool fill(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *m
     bool posted = false;
     bool ring;
 
-    while (*more && post(unit, next, batch)) {
+    while (*more) {
+        struct slot *slot = put(unit, next);
+
+        if (slot == NULL) {
+            break;
+        }
+        slot->batch = batch;
+        batch->pending++;
         *more = make(source, next);
         posted = true;
     }
@@ -260,4 +303,120 @@ static bool make_one(void *source, struct request *request)
 int piommu_virtio_iommu_send_one_(struct virtio_iommu *unit, const struct request *request)
 {
     return piommu_virtio_iommu_send_(unit, make_one, &request);
+}
+
+/* Puts what was posted into the queue; see piommu_backend::post_map. The lock is held. */
+static int put_all(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make, void *source,
+                   struct piommu_completion *completion)
+{
+    struct request request;
+
+    if (unit->free_slot == NO_SLOT && !unit_dead(unit)) {
+        take_answers(unit);
+    }
+    if (unit_dead(unit)) {
+        return -PIOMMU_EFAILED;
+    }
+    if (unit->free_slot == NO_SLOT) {
+        return -PIOMMU_EAGAIN;
+    }
+    while (unit->free_slot != NO_SLOT && make(source, &request)) {
+        struct slot *slot = put(unit, &request);
+
+        if (slot == NULL) {
+            /* The ring has fewer entries than slots: the device has corrupted it. */
+            atomic_store_explicit(&unit->dead, 1, memory_order_release);
+            break;
+        }
+        slot->completion = completion;
+        unit->posted++;
+        completion->unanswered++;
+    }
+    if (completion->unanswered == 0 && unit_dead(unit)) {
+        return -PIOMMU_EFAILED;
+    }
+    return (int)completion->unanswered;
+}
+
+int piommu_virtio_iommu_post_(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make,
+                              void *source, struct piommu_completion *completion)
+{
+    uint64_t deadline = piommu_host_deadline(unit->host, unit->config.timeout);
+    unsigned long state = piommu_host_lock(unit->host, unit->lock);
+    bool ring = false;
+    int sent;
+
+    completion->deadline = deadline;
+    completion->unanswered = 0;
+    completion->answer = 0;
+    sent = put_all(unit, make, source, completion);
+    if (sent > 0) {
+        /* Before the device sees them, so that none of their answers can be missed. */
+        watch_posts(unit);
+        ring = piommu_virtqueue_publish(unit->requests);
+    }
+    piommu_host_unlock(unit->host, unit->lock, state);
+    if (ring) {
+        piommu_virtqueue_ring(unit->requests);
+    }
+    return sent;
+}
+
+/* Whether an answer to what was posted should have been there by now. The lock is held. */
+static bool is_overdue(const struct virtio_iommu *unit, uint64_t now)
+{
+    for (uint32_t i = 0; i < unit->slot_count; i++) {
+        const struct piommu_completion *completion = unit->slots[i].completion;
+
+        if (completion != NULL && completion->deadline <= now) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Looks at the queue for what was posted. The lock is held. */
+static int look_for_posts(struct virtio_iommu *unit, uint64_t now)
+{
+    take_answers(unit);
+    watch_posts(unit);
+    if (unit_dead(unit)) {
+        return unit->posted != 0 ? -PIOMMU_EFAILED : 0;
+    }
+    if (unit->posted != 0 && is_overdue(unit, now)) {
+        atomic_store_explicit(&unit->dead, 1, memory_order_release);
+        return -PIOMMU_ETIMEDOUT;
+    }
+    return 0;
+}
+
+int piommu_virtio_iommu_poll_(void *handle)
+{
+    struct virtio_iommu *unit = handle;
+    /* The deadline may pass while we are not running: the queue is looked at after this. */
+    uint64_t now = unit->host.os->now(unit->host.ctx);
+    unsigned long state = piommu_host_lock(unit->host, unit->lock);
+    int error = unit->posted != 0 ? look_for_posts(unit, now) : 0;
+    struct piommu_completion *answered = completions_take(&unit->answered);
+
+    piommu_host_unlock(unit->host, unit->lock, state);
+    while (answered != NULL) {
+        struct piommu_completion *next = answered->next;
+
+        piommu_backend_report_answer(unit->instance, answered);
+        answered = next;
+    }
+    return error;
+}
+
+void piommu_virtio_iommu_abort_posts_(struct virtio_iommu *unit)
+{
+    unsigned long state = piommu_host_lock(unit->host, unit->lock);
+
+    for (uint32_t i = 0; i < unit->slot_count; i++) {
+        if (unit->slots[i].completion != NULL) {
+            answer_post(unit, &unit->slots[i], -PIOMMU_EFAILED);
+        }
+    }
+    piommu_host_unlock(unit->host, unit->lock, state);
 }

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "../../lib/base/byte_order.h"
+#include "../../lib/base/completions.h"
 #include "../../lib/base/host.h"
 #include "protocol.h"
 
@@ -41,11 +42,12 @@ struct batch {
 
 /* A request that is in flight or was given up. Private: the device cannot reach it. */
 struct slot {
-    struct batch *batch;  /* who waits; NULL: nobody any more */
-    uint8_t *tail;        /* where the device writes the status */
-    uint32_t tail_offset; /* of the status, in what the device writes */
-    uint8_t type;         /* of the request */
-    uint16_t next;        /* of a free one: the next free one, or NO_SLOT */
+    struct batch *batch;                  /* who waits; NULL: nobody, or nobody any more */
+    struct piommu_completion *completion; /* for what was posted; NULL: for nothing, or not now */
+    uint8_t *tail;                        /* where the device writes the status */
+    uint32_t tail_offset;                 /* of the status, in what the device writes */
+    uint8_t type;                         /* of the request */
+    uint16_t next;                        /* of a free one: the next free one, or NO_SLOT */
 };
 
 /* What the device says of itself in its configuration. */
@@ -81,6 +83,8 @@ struct virtio_iommu {
     uint16_t slot_of_head[REQUEST_QUEUE_SIZE];
     uint16_t slot_count;
     uint16_t free_slot;
+    uint16_t posted;                  /* slots with a completion */
+    struct completion_queue answered; /* those that have no slot any more */
 
     /* Memory that the device reads and writes. */
     uint8_t *slot_memory;
@@ -177,6 +181,15 @@ int piommu_virtio_iommu_send_(struct virtio_iommu *unit, piommu_virtio_iommu_mak
                               void *source);
 /* Sends one request. */
 int piommu_virtio_iommu_send_one_(struct virtio_iommu *unit, const struct request *request);
+/*
+ * Sends requests without waiting, as many as there is room for; piommu_backend::post_map says the
+ * rest.
+ */
+int piommu_virtio_iommu_post_(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make,
+                              void *source, struct piommu_completion *completion);
+int piommu_virtio_iommu_poll_(void *unit);
+/* Answers all that was posted, in place of the device, which is dead. */
+void piommu_virtio_iommu_abort_posts_(struct virtio_iommu *unit);
 /* Forgets all requests; the device was reset. */
 void piommu_virtio_iommu_forget_requests_(struct virtio_iommu *unit);
 
@@ -212,6 +225,10 @@ int piommu_virtio_iommu_map_identity_(struct virtio_iommu *unit,
                                       const struct virtio_endpoint *endpoint);
 int piommu_virtio_iommu_map_(void *unit, void *domain, struct piommu_mapping_source *source);
 int piommu_virtio_iommu_unmap_(void *unit, void *domain, struct piommu_range_source *source);
+int piommu_virtio_iommu_post_map_(void *unit, void *domain, struct piommu_mapping_source *source,
+                                  struct piommu_completion *completion);
+int piommu_virtio_iommu_post_unmap_(void *unit, void *domain, struct piommu_range_source *source,
+                                    struct piommu_completion *completion);
 
 /* events.c */
 

@@ -271,9 +271,14 @@ static int shut(struct virtio_iommu *unit)
     return error;
 }
 
-static int stop(void *unit)
+static int stop(void *handle)
 {
-    return shut(unit);
+    struct virtio_iommu *unit = handle;
+    int error = shut(unit);
+
+    /* Now that it is stopped, if it obeys. */
+    piommu_virtio_iommu_abort_posts_(unit);
+    return error;
 }
 
 static int remove_unit(void *handle)
@@ -385,6 +390,9 @@ static const struct piommu_backend backend = {
     .service = piommu_virtio_iommu_service_,
     .suspend = suspend,
     .resume = resume,
+    .post_map = piommu_virtio_iommu_post_map_,
+    .post_unmap = piommu_virtio_iommu_post_unmap_,
+    .poll = piommu_virtio_iommu_poll_,
 };
 
 const struct piommu_backend *piommu_virtio_iommu_backend(void)

@@ -504,6 +504,8 @@ static int attach(struct piommu_group *group, struct piommu_domain *domain)
     struct piommu_domain *old = group->domain;
     int error;
 
+    piommu_posts_finish_(old);
+    piommu_posts_finish_(domain);
     if (any_failed(group)) {
         piommu_group_stop_failed_(group);
         return give_up(group);
@@ -589,6 +591,7 @@ int piommu_group_detach(struct piommu_group *group)
     }
     piommu_group_acquire_(group);
     was = group->domain;
+    piommu_posts_finish_(was);
     piommu_group_stop_failed_(group);
     begin_moving(was);
     error = leave_all(group);

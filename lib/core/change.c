@@ -47,7 +47,7 @@ int piommu_domain_unmap_leaves(struct piommu_domain *domain, uint64_t first, uin
     uint64_t done;
     int error;
 
-    if (!domain_is_paging(domain) || gather == NULL || first > last) {
+    if (!enter_mapping(domain) || gather == NULL || first > last) {
         return -PIOMMU_EINVAL;
     }
     if (first < domain->geometry.aperture.first || last > domain->geometry.aperture.last) {
@@ -179,7 +179,7 @@ int piommu_domain_unmap_cut(struct piommu_domain *domain, uint64_t iova, uint64_
     uint64_t bytes = 0;
     int error;
 
-    if (!domain_is_paging(domain) || (flags & ~PIOMMU_ALLOW_HOLE) != 0) {
+    if (!enter_mapping(domain) || (flags & ~PIOMMU_ALLOW_HOLE) != 0) {
         return -PIOMMU_EINVAL;
     }
     error = piommu_domain_check_range_(domain, iova, size);
@@ -309,7 +309,7 @@ int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t 
     uint64_t bytes = 0;
     int error;
 
-    if (!domain_is_paging(domain)) {
+    if (!enter_mapping(domain)) {
         return -PIOMMU_EINVAL;
     }
     error = check_protect(domain, range, prot, flags);
@@ -372,7 +372,7 @@ int piommu_domain_protect_some(struct piommu_domain *domain, uint64_t iova, uint
     uint64_t last = range.last;
     int error;
 
-    if (!domain_is_paging(domain) || done == NULL) {
+    if (!enter_mapping(domain) || done == NULL) {
         return -PIOMMU_EINVAL;
     }
     error = check_protect(domain, range, prot, flags);

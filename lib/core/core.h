@@ -10,6 +10,7 @@
 #include <stdatomic.h>
 
 #include "../base/compiler.h"
+#include "../base/completions.h"
 #include "../base/host.h"
 #include "range_tree.h"
 
@@ -22,6 +23,8 @@ struct piommu_context {
      */
     void *lock;
     struct piommu_group *blocks;       /* groups whose block is wanted; under the lock */
+    struct completion_queue stalled;   /* posts for which a unit has no room; under the lock */
+    struct completion_queue ready;     /* those that have come to their end; under the lock */
     struct piommu_instance *instances; /* in the order of their creation */
     struct piommu_device *devices;     /* in the order in which they were added */
     struct piommu_domain *domains;     /* in the order of their creation; changed under the lock */
@@ -227,6 +230,16 @@ struct piommu_domain {
     _Atomic uint32_t has_parked;
     bool tables_lost; /* hardware has not confirmed that it has forgotten the tables */
     bool busy; /* kind REQUESTS, under the context's lock: hardware is being told of mappings */
+    /*
+     * Posts, see post.c. `gone` are records that are not in the tree any more, and can be used
+     * again; all else is under the context's lock, and `has_settled` can be looked at without.
+     */
+    uint32_t posts; /* that are under way */
+    uint32_t owed;  /* those, and others whose completion was not called yet */
+    struct mapping *settled;
+    _Atomic uint32_t has_settled;
+    struct mapping *gone;
+    struct piommu_domain_statistics posted; /* besides `statistics` */
     struct doorbell *doorbells;
     struct storm storm; /* of faults for which only the domain is known */
     struct piommu_domain_statistics statistics;
@@ -238,9 +251,10 @@ struct mapping {
     struct range_node node;
     uint64_t physical;
     piommu_prot prot;
-    bool pending;         /* unmapped, and waiting in a gather for its sync */
+    bool pending;         /* unmapped, and waiting in a gather for its sync; or posted */
+    bool gone;            /* of a settled one: it goes out of the tree */
     bool direct;          /* mapped by the library for a direct region */
-    struct mapping *next; /* in the chain of a map call, or in the gather */
+    struct mapping *next; /* in the chain of a map call, in the gather, or of settled ones */
 };
 
 static inline unsigned long context_lock(struct piommu_context *context)
@@ -364,6 +378,37 @@ static inline bool domain_is_paging(const struct piommu_domain *domain)
 static inline bool domain_grants(const struct piommu_domain *domain)
 {
     return domain != NULL && domain->config.type != PIOMMU_DOMAIN_BLOCKED;
+}
+
+/* post.c */
+
+/* Takes into the record of mappings what has become of posts. Mapping. */
+void piommu_posts_settle_(struct piommu_domain *domain);
+/* Waits until no post of a domain is under way: nobody must be able to make new ones. */
+void piommu_posts_wait_(struct piommu_domain *domain);
+/* Both, in a domain that may have posts; NULL is ignored. Mapping. */
+void piommu_posts_finish_(struct piommu_domain *domain);
+/* Whether completions of a domain's posts are still to come. */
+bool piommu_posts_owed_(struct piommu_domain *domain);
+/* Takes in the answers of a unit to what was posted. If it may not wait, nor does it stop units. */
+void piommu_posts_poll_(struct piommu_instance *instance, bool may_wait);
+/* Calls the completions of all posts that have come to their end. */
+void piommu_posts_complete_(struct piommu_context *context);
+
+/*
+ * The beginning of each mapping call: whether there can be mappings in the domain. What was posted
+ * and has come to its end is in the record from then on.
+ */
+static inline bool enter_mapping(struct piommu_domain *domain)
+{
+    if (!domain_is_paging(domain)) {
+        return false;
+    }
+    if (domain->kind == PIOMMU_BACKEND_REQUESTS &&
+        atomic_load_explicit(&domain->has_settled, memory_order_acquire) != 0) {
+        piommu_posts_settle_(domain);
+    }
+    return true;
 }
 
 /*
@@ -539,6 +584,22 @@ void piommu_faults_purge_(struct piommu_context *context, const struct piommu_de
 
 /* Tells all live mappings of a domain to the hardware of a binding. */
 int piommu_requests_replay_(struct binding *binding);
+/* Frees records that are not in the tree any more. */
+void piommu_requests_free_chain_(const struct piommu_domain *domain, struct mapping *chain);
+void piommu_requests_free_gone_(struct piommu_domain *domain);
+/* Makes the records of a map call, one for each physically contiguous run: a chain. */
+int piommu_requests_make_(struct piommu_domain *domain, uint64_t iova,
+                          const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                          struct mapping **chain);
+void piommu_requests_describe_(const struct mapping *mapping,
+                               struct piommu_backend_mapping *result);
+/* Brings the records of a gather into ascending order. */
+void piommu_requests_sort_(struct piommu_gather *gather);
+/*
+ * Whether an instance has to be told of changes. One that has failed and still has devices in the
+ * domain cannot be told, and makes the call fail.
+ */
+bool piommu_must_know_(const struct binding *binding, int *error);
 /* Frees up to `budget` records; true if none is left. */
 bool piommu_requests_free_(struct piommu_domain *domain, uint32_t *budget);
 /* Keeps others from telling hardware of mappings, and from moving endpoints in and out. */

@@ -646,6 +646,7 @@ int piommu_device_remove(struct piommu_device *device)
         return error;
     }
     piommu_group_acquire_(group);
+    piommu_posts_finish_(domain);
     piommu_group_stop_failed_(group);
     error = block_own_endpoints(device);
     if (error != 0) {

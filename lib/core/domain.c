@@ -55,6 +55,7 @@ static bool free_parts(struct piommu_domain *domain, uint32_t *budget)
     if (!piommu_requests_free_(domain, budget)) {
         return false;
     }
+    piommu_requests_free_gone_(domain);
     while (domain->doorbells != NULL) {
         struct doorbell *doorbell = domain->doorbells;
 
@@ -284,7 +285,7 @@ static int begin_destroying(struct piommu_domain *domain)
     struct piommu_event event = {.kind = PIOMMU_EVENT_DOMAIN_DESTROY};
     int error;
 
-    if (domain->groups != NULL) {
+    if (domain->groups != NULL || piommu_posts_owed_(domain)) {
         return -PIOMMU_EBUSY;
     }
     if (in_doubt(domain)) {
@@ -353,6 +354,14 @@ void piommu_domain_get_statistics(const struct piommu_domain *domain,
     *statistics = domain->statistics;
     if (domain->config.disjoint) {
         statistics->syncs = atomic_load_explicit(&domain->disjoint_syncs, memory_order_relaxed);
+    }
+    if (domain->kind == PIOMMU_BACKEND_REQUESTS) {
+        unsigned long state = context_lock(domain->context);
+
+        statistics->maps += domain->posted.maps;
+        statistics->syncs += domain->posted.syncs;
+        statistics->mapped += domain->posted.mapped;
+        context_unlock(domain->context, state);
     }
 }
 
@@ -654,7 +663,7 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
     uint64_t last;
     int error;
 
-    if (!domain_is_paging(domain) || segments == NULL || count == 0) {
+    if (!enter_mapping(domain) || segments == NULL || count == 0) {
         return -PIOMMU_EINVAL;
     }
     error = piommu_domain_check_map_(domain, iova, segments, count, prot, &last);
@@ -734,7 +743,7 @@ static NEVER_INLINE int unmap(struct piommu_domain *domain, uint64_t iova, uint6
     uint64_t removed = 0;
     int error = 0;
 
-    if (!domain_is_paging(domain) || gather == NULL) {
+    if (!enter_mapping(domain) || gather == NULL) {
         return -PIOMMU_EINVAL;
     }
     if (!domain->table_checks) {
@@ -803,7 +812,7 @@ static NEVER_INLINE int sync(struct piommu_domain *domain, struct piommu_gather 
     struct piommu_range range;
     int error;
 
-    if (!domain_is_paging(domain) || gather == NULL) {
+    if (!enter_mapping(domain) || gather == NULL) {
         return -PIOMMU_EINVAL;
     }
     if (!gather->pending) {
@@ -856,7 +865,7 @@ int piommu_domain_invalidate(struct piommu_domain *domain, uint64_t first, uint6
 int piommu_domain_lookup(struct piommu_domain *domain, uint64_t iova,
                          struct piommu_translation *result)
 {
-    if (!domain_is_paging(domain) || result == NULL) {
+    if (!enter_mapping(domain) || result == NULL) {
         return -PIOMMU_EINVAL;
     }
     if (iova < domain->geometry.aperture.first || iova > domain->geometry.aperture.last) {
@@ -872,7 +881,7 @@ int piommu_domain_lookup(struct piommu_domain *domain, uint64_t iova,
 int piommu_domain_next(struct piommu_domain *domain, uint64_t first, uint64_t last, uint64_t *found,
                        struct piommu_translation *result)
 {
-    if (!domain_is_paging(domain) || found == NULL || result == NULL) {
+    if (!enter_mapping(domain) || found == NULL || result == NULL) {
         return -PIOMMU_EINVAL;
     }
     if (domain->splits) {

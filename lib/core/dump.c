@@ -72,14 +72,14 @@ static void print_domain(struct printer *printer, const struct piommu_domain *do
 {
     static const char *const types[] = {"blocked", "identity", "shared",
                                         "paging",  "dma",      "deferred"};
-    const struct piommu_domain_statistics *statistics = &domain->statistics;
+    struct piommu_domain_statistics statistics;
 
+    piommu_domain_get_statistics(domain, &statistics);
     piommu_text_put_(&printer->text, "domain %s: %s, %u IDs", name_or_dash(domain->config.name),
-                     types[domain->config.type], statistics->endpoints);
+                     types[domain->config.type], statistics.endpoints);
     if (domain_is_paging(domain)) {
         piommu_text_put_(&printer->text, ", %x bytes mapped, maps %x, unmaps %x, syncs %x",
-                         statistics->mapped, statistics->maps, statistics->unmaps,
-                         statistics->syncs);
+                         statistics.mapped, statistics.maps, statistics.unmaps, statistics.syncs);
     }
     for (const struct binding *binding = domain->bindings; binding != NULL;
          binding = binding->next) {
@@ -159,7 +159,7 @@ int piommu_domain_dump(struct piommu_domain *domain, uint64_t first, uint64_t la
     struct piommu_translation next;
     uint64_t iova;
 
-    if (!domain_is_paging(domain) || print == NULL || first > last) {
+    if (!enter_mapping(domain) || print == NULL || first > last) {
         return -PIOMMU_EINVAL;
     }
     piommu_text_begin(&printer.text);

@@ -405,7 +405,9 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
         if (instance_untouched(instance)) {
             (void)piommu_instance_stopped_(instance);
         }
+        piommu_posts_poll_(instance, true);
         block_wanted(instance->context); /* groups that have IDs on others, too */
+        piommu_posts_complete_(instance->context);
         return -PIOMMU_EFAILED;
     }
     /* What was asked for before a unit was suspended is still to be done to others. */
@@ -413,7 +415,9 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
     if (handled < 0) {
         (void)piommu_instance_fail_(instance, handled);
     }
+    piommu_posts_poll_(instance, true);
     block_wanted(instance->context);
+    piommu_posts_complete_(instance->context);
     return instance_failed(instance) ? -PIOMMU_EFAILED : handled;
 }
 
@@ -433,6 +437,12 @@ int piommu_instance_interrupt(struct piommu_instance *instance, unsigned int bud
         left = handled < 0 || (unsigned int)handled == budget || more_to_do(instance);
         handled = handled < 0 ? piommu_instance_note_failure_(instance, handled) : handled;
     }
+    piommu_posts_poll_(instance, false);
+    if (instance_failed(instance)) {
+        left = left || instance_untouched(instance);
+        handled = -PIOMMU_EFAILED;
+    }
+    piommu_posts_complete_(instance->context);
     if (more != NULL) {
         *more = left;
     }

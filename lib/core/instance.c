@@ -20,7 +20,9 @@ static bool backend_complete(const struct piommu_backend *backend)
     if (backend->kind == PIOMMU_BACKEND_TABLES) {
         return backend->invalidate != NULL;
     }
-    return backend->map != NULL && backend->unmap != NULL;
+    return backend->map != NULL && backend->unmap != NULL &&
+           (backend->post_map != NULL) == (backend->poll != NULL) &&
+           (backend->post_unmap != NULL) == (backend->poll != NULL);
 }
 
 static bool info_plausible(const struct piommu_backend_info *info)

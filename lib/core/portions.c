@@ -45,7 +45,7 @@ int piommu_domain_map_some(struct piommu_domain *domain, uint64_t iova, uint64_t
     uint64_t done = 0;
     int error;
 
-    if (!domain_is_paging(domain) || mapped == NULL) {
+    if (!enter_mapping(domain) || mapped == NULL) {
         return -PIOMMU_EINVAL;
     }
     error = piommu_domain_check_map_(domain, iova, &segment, 1, prot, &range.last);
@@ -124,7 +124,7 @@ int piommu_domain_unmap_some(struct piommu_domain *domain, uint64_t iova, uint64
     uint64_t bytes = 0;
     int error;
 
-    if (!domain_is_paging(domain) || gather == NULL || done == NULL) {
+    if (!enter_mapping(domain) || gather == NULL || done == NULL) {
         return -PIOMMU_EINVAL;
     }
     error = piommu_domain_check_range_(domain, iova, size);

@@ -25,6 +25,15 @@ static void note_all_out(struct piommu_instance *instance)
     }
 }
 
+/* What is under way in a domain is told to a unit, or it is not: nobody could say in between. */
+static void finish_posts(const struct piommu_instance *instance)
+{
+    for (const struct binding *binding = instance->bindings; binding != NULL;
+         binding = binding->peer) {
+        piommu_posts_finish_(binding->domain);
+    }
+}
+
 static void set_suspended(struct piommu_instance *instance, bool suspended)
 {
     unsigned long state = context_lock(instance->context);
@@ -59,6 +68,10 @@ static int suspend(struct piommu_instance *instance)
     }
     if (instance->waiting || child_runs(instance)) {
         return -PIOMMU_EBUSY;
+    }
+    finish_posts(instance);
+    if (instance_failed(instance)) {
+        return -PIOMMU_EFAILED;
     }
     error = instance->backend->suspend(instance->unit);
     if (error != 0) {
@@ -123,6 +136,7 @@ static int resume(struct piommu_instance *instance)
         !instance_failed(instance->parent)) {
         return -PIOMMU_EBUSY;
     }
+    finish_posts(instance);
     set_suspended(instance, false);
     if (instance->parent != NULL && instance_failed(instance->parent)) {
         /* What it is a part of does not work. */
@@ -211,6 +225,7 @@ static int recover(struct piommu_instance *instance)
     if (!piommu_instance_stopped_(instance)) {
         return -PIOMMU_ETIMEDOUT;
     }
+    finish_posts(instance);
     forget_failure(instance);
     error = program(instance);
     return error != 0 ? error : complete_groups(instance);

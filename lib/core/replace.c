@@ -184,7 +184,7 @@ int piommu_domain_map_again(struct piommu_domain *domain, uint64_t iova, uint64_
     struct wish wish;
     int error;
 
-    if (!domain_is_paging(domain)) {
+    if (!enter_mapping(domain)) {
         return -PIOMMU_EINVAL;
     }
     error = begin(&wish, domain, iova, physical, size, prot);
@@ -291,7 +291,7 @@ int piommu_domain_replace(struct piommu_domain *domain, uint64_t iova, uint64_t 
     struct wish wish = {.other = 0};
     int error;
 
-    if (!domain_is_paging(domain) || (flags & ~PIOMMU_ALLOW_HOLE) != 0) {
+    if (!enter_mapping(domain) || (flags & ~PIOMMU_ALLOW_HOLE) != 0) {
         return -PIOMMU_EINVAL;
     }
     error = begin(&wish, domain, iova, physical, size, prot);

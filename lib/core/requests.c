@@ -32,7 +32,7 @@ static void free_mapping(const struct piommu_domain *domain, struct mapping *map
     piommu_host_free(domain->context->host, mapping, sizeof(*mapping));
 }
 
-static void free_chain(const struct piommu_domain *domain, struct mapping *chain)
+void piommu_requests_free_chain_(const struct piommu_domain *domain, struct mapping *chain)
 {
     while (chain != NULL) {
         struct mapping *next = chain->next;
@@ -40,6 +40,12 @@ static void free_chain(const struct piommu_domain *domain, struct mapping *chain
         free_mapping(domain, chain);
         chain = next;
     }
+}
+
+void piommu_requests_free_gone_(struct piommu_domain *domain)
+{
+    piommu_requests_free_chain_(domain, domain->gone);
+    domain->gone = NULL;
 }
 
 bool piommu_requests_free_(struct piommu_domain *domain, uint32_t *budget)
@@ -64,9 +70,14 @@ void piommu_requests_begin_(struct piommu_domain *domain)
     for (;;) {
         unsigned long state = context_lock(context);
         bool free = !domain->busy;
+        bool posts = domain->posts != 0;
 
         domain->busy = true;
         context_unlock(context, state);
+        if (free && posts) {
+            /* From now on there are no new ones. */
+            piommu_posts_wait_(domain);
+        }
         if (free) {
             return;
         }
@@ -83,11 +94,7 @@ void piommu_requests_end_(struct piommu_domain *domain)
     context_unlock(domain->context, state);
 }
 
-/*
- * Whether an instance has to be told of changes. One that has failed and still has devices in the
- * domain cannot be told, and makes the call fail.
- */
-static bool must_know(const struct binding *binding, int *error)
+bool piommu_must_know_(const struct binding *binding, int *error)
 {
     if (instance_failed(binding->instance)) {
         if (binding_matters(binding)) {
@@ -104,7 +111,7 @@ struct chain_source {
     const struct mapping *next;
 };
 
-static void describe(const struct mapping *mapping, struct piommu_backend_mapping *result)
+void piommu_requests_describe_(const struct mapping *mapping, struct piommu_backend_mapping *result)
 {
     result->iova.first = mapping->node.first;
     result->iova.last = mapping->node.last;
@@ -120,7 +127,7 @@ static bool next_of_chain(struct piommu_mapping_source *source,
     if (chain->next == NULL) {
         return false;
     }
-    describe(chain->next, result);
+    piommu_requests_describe_(chain->next, result);
     chain->next = chain->next->next;
     return true;
 }
@@ -137,7 +144,7 @@ static bool next_of_domain(struct piommu_mapping_source *source,
     if (all->next == NULL) {
         return false;
     }
-    describe(all->next, result);
+    piommu_requests_describe_(all->next, result);
     all->next = mapping_next(all->next);
     return true;
 }
@@ -164,13 +171,17 @@ static struct mapping *take_record(struct piommu_domain *domain)
     struct mapping *record = domain->spare;
 
     domain->spare = NULL;
+    if (record == NULL && domain->gone != NULL) {
+        record = domain->gone;
+        domain->gone = record->next;
+        memset(record, 0, sizeof(*record));
+    }
     return record != NULL ? record : piommu_host_alloc(domain->context->host, sizeof(*record));
 }
 
-/* Makes the records of a map call, one for each physically contiguous run. */
-static int make_records(struct piommu_domain *domain, uint64_t iova,
-                        const struct piommu_segment *segments, size_t count, piommu_prot prot,
-                        struct mapping **chain)
+int piommu_requests_make_(struct piommu_domain *domain, uint64_t iova,
+                          const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                          struct mapping **chain)
 {
     struct mapping **tail = chain;
     struct mapping *current = NULL;
@@ -185,7 +196,7 @@ static int make_records(struct piommu_domain *domain, uint64_t iova,
         } else {
             current = take_record(domain);
             if (current == NULL) {
-                free_chain(domain, *chain);
+                piommu_requests_free_chain_(domain, *chain);
                 return -PIOMMU_ENOMEM;
             }
             current->node.first = iova;
@@ -255,7 +266,7 @@ static int forget_all(const struct piommu_domain *domain, const struct binding *
         struct ranges all = *ranges;
         int error;
 
-        if (!must_know(binding, &result)) {
+        if (!piommu_must_know_(binding, &result)) {
             continue;
         }
         count_loosely(&instance->invalidations);
@@ -282,7 +293,7 @@ static int send_new(struct piommu_domain *domain, const struct mapping *chain,
         struct chain_source source = {.source = {.next = next_of_chain}, .next = chain};
         int error;
 
-        if (!must_know(binding, &result)) {
+        if (!piommu_must_know_(binding, &result)) {
             continue;
         }
         error = piommu_instance_judge_(
@@ -320,7 +331,7 @@ int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
     if (range_tree_overlaps(&domain->mappings, range.first, range.last)) {
         return -PIOMMU_EEXIST;
     }
-    error = make_records(domain, iova, segments, count, prot, &chain);
+    error = piommu_requests_make_(domain, iova, segments, count, prot, &chain);
     if (error != 0) {
         return error;
     }
@@ -335,7 +346,7 @@ int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
         }
         piommu_requests_end_(domain);
         if (error != 0) {
-            free_chain(domain, chain);
+            piommu_requests_free_chain_(domain, chain);
         }
         return error;
     }
@@ -480,10 +491,9 @@ static bool is_ascending(const struct mapping *chain)
 }
 
 /*
- * Brings the records of a gather into ascending order, so that neighbours become one request in
- * whatever order they were unmapped: a merge sort, whose sorted[i] is empty or a chain of 2^i.
+ * So that neighbours become one request in whatever order they were unmapped. A merge sort, whose sorted[i] is empty or a chain of 2^i.
  */
-static void sort_records(struct piommu_gather *gather)
+void piommu_requests_sort_(struct piommu_gather *gather)
 {
     struct mapping *sorted[32] = {NULL};
     struct mapping *rest = gather->first_record;
@@ -544,8 +554,9 @@ int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *ga
     if (domain->bindings != NULL && domain->kind == PIOMMU_BACKEND_REQUESTS) {
         struct ranges ranges = {.source = {.next = next_of_gather}};
 
-        sort_records(gather);
+        piommu_requests_sort_(gather);
         ranges.next = gather->first_record;
+        piommu_requests_free_gone_(domain);
         piommu_requests_begin_(domain);
         error = forget_all(domain, NULL, &ranges);
         piommu_requests_end_(domain);
@@ -564,7 +575,7 @@ void piommu_requests_forget_(struct piommu_domain *domain, struct piommu_gather 
     for (const struct mapping *mapping = chain; mapping != NULL; mapping = mapping->next) {
         piommu_range_tree_remove_(&domain->mappings, (struct range_node *)&mapping->node);
     }
-    free_chain(domain, chain);
+    piommu_requests_free_chain_(domain, chain);
     gather->first_record = NULL;
     gather->last_record = NULL;
 }
@@ -647,7 +658,7 @@ static bool next_live_mapping(struct piommu_mapping_source *source,
     if (live->next == NULL) {
         return false;
     }
-    describe(live->next, result);
+    piommu_requests_describe_(live->next, result);
     live->next = live_from(mapping_next(live->next), live->last);
     return true;
 }
@@ -753,7 +764,7 @@ int piommu_requests_cut_(struct piommu_domain *domain, struct piommu_range range
     piommu_requests_end_(domain);
     if (error != 0) {
         *lost = kept;
-        free_chain(domain, chain);
+        piommu_requests_free_chain_(domain, chain);
         return error == -PIOMMU_EFAILED ? error : -PIOMMU_EIO;
     }
     return 0;
@@ -774,7 +785,7 @@ static int send_again(struct piommu_domain *domain, struct piommu_range range, u
         };
         int error;
 
-        if (!must_know(binding, &result)) {
+        if (!piommu_must_know_(binding, &result)) {
             continue;
         }
         error = piommu_instance_judge_(

@@ -512,6 +512,13 @@ struct viommu_fixture *viommu_fixture_started(const struct viommu_fixture_option
     return fixture;
 }
 
+void viommu_fixture_wait(struct viommu_fixture *fixture)
+{
+    struct piommu_host host = fake_os_host(fixture->os);
+
+    host.os->wait(host.ctx, host.os->now(host.ctx) + 100000);
+}
+
 void viommu_fixture_lose_power(struct viommu_fixture *fixture)
 {
     viommu_model_system_reset(fixture->model);

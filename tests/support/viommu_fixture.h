@@ -193,6 +193,9 @@ void viommu_fixture_take_down(struct viommu_fixture *fixture);
  */
 void viommu_fixture_destroy(struct viommu_fixture *fixture);
 
+/** A wait as the library has them: the device works as in those, and time goes on. */
+void viommu_fixture_wait(struct viommu_fixture *fixture);
+
 /** The power of the device is lost and comes back. The host has restored the BARs. */
 void viommu_fixture_lose_power(struct viommu_fixture *fixture);
 

@@ -20,6 +20,7 @@
 #include <piommu/virtio.h>
 
 #include "device_ids.h"
+#include "posted.h"
 #include "viommu_fixture.h"
 
 #define A        0x10u
@@ -58,6 +59,7 @@ struct world {
     struct piommu_domain *third;
     struct piommu_domain *identity;
     struct piommu_gather gather;
+    struct posted posted;
 };
 
 enum call {
@@ -65,6 +67,10 @@ enum call {
     MAP_LIST,
     SYNC,
     SYNC_LIST,
+    POST_MAP,
+    POST_MAP_LIST,
+    POST_SYNC,
+    POST_SYNC_LIST,
     ADD,
     DETACH,
     ATTACH_EMPTY,
@@ -114,14 +120,49 @@ static void grant_pieces(struct world *world, uint32_t endpoint)
     }
 }
 
+static void list_pieces(const struct world *world, struct piommu_segment *segments)
+{
+    for (uint64_t i = 0; i < PIECES; i++) {
+        segments[i] = (struct piommu_segment){page(world, 30 + 2 * i), PAGE};
+    }
+}
+
 static void map_pieces(struct world *world)
 {
     struct piommu_segment segments[PIECES];
 
-    for (uint64_t i = 0; i < PIECES; i++) {
-        segments[i] = (struct piommu_segment){page(world, 30 + 2 * i), PAGE};
-    }
+    list_pieces(world, segments);
     assert_int_equal(piommu_domain_map_list(world->first, NEW, segments, PIECES, RW), 0);
+}
+
+/* What is to be synced. */
+static void gather_one(struct world *world)
+{
+    assert_int_equal(piommu_domain_unmap(world->first, FIRST(0), 2 * PAGE, &world->gather, NULL),
+                     0);
+}
+
+static void gather_list(struct world *world)
+{
+    assert_int_equal(piommu_domain_unmap(world->first, FIRST(1), PAGE, &world->gather, NULL), 0);
+    assert_int_equal(piommu_domain_unmap(world->first, NEW, PIECES * PAGE, &world->gather, NULL),
+                     0);
+}
+
+/* The end of a call that was posted, with what it returned: what the whole of it comes to. */
+static int end_of_post(struct world *world, int result)
+{
+    return result != 0 ? result : posted_wait(&world->posted, world->fixture);
+}
+
+static int post_sync(struct world *world)
+{
+    int error;
+
+    world->posted.gather = world->gather;
+    error = end_of_post(world, posted_sync(&world->posted, world->first));
+    world->gather = world->posted.gather;
+    return error;
 }
 
 /* The state of the world that a call expects is made without failures. */
@@ -132,6 +173,7 @@ static void build(struct world *world, const struct viommu_fixture_options *opti
     memset(world, 0, sizeof(*world));
     world->fixture = fixture;
     piommu_gather_init(&world->gather);
+    posted_init(&world->posted);
     viommu_model_add_endpoint(fixture->model, STRANGER, NULL, 0);
     viommu_model_add_endpoint(fixture->model, C, NULL, 0);
     if (options->unknown_ids == PIOMMU_UNKNOWN_IDS_BLOCK) {
@@ -165,7 +207,7 @@ static void build(struct world *world, const struct viommu_fixture_options *opti
             viommu_fixture_unmap(fixture, world->third, THIRD(i), PAGE, NULL);
         }
     }
-    if (call == SYNC_LIST) {
+    if (call == SYNC_LIST || call == POST_SYNC_LIST) {
         grant_pieces(world, A);
         map_pieces(world);
     }
@@ -186,20 +228,29 @@ static int perform(struct world *world, enum call call)
         return piommu_domain_map(world->first, NEW, page(world, 20), PAGE, RW);
     case MAP_LIST:
         grant_pieces(world, A);
-        for (uint64_t i = 0; i < PIECES; i++) {
-            segments[i] = (struct piommu_segment){page(world, 30 + 2 * i), PAGE};
-        }
+        list_pieces(world, segments);
         return piommu_domain_map_list(world->first, NEW, segments, PIECES, RW);
     case SYNC:
-        assert_int_equal(
-            piommu_domain_unmap(world->first, FIRST(0), 2 * PAGE, &world->gather, NULL), 0);
+        gather_one(world);
         return piommu_domain_sync(world->first, &world->gather);
     case SYNC_LIST:
-        assert_int_equal(piommu_domain_unmap(world->first, FIRST(1), PAGE, &world->gather, NULL),
-                         0);
-        assert_int_equal(
-            piommu_domain_unmap(world->first, NEW, PIECES * PAGE, &world->gather, NULL), 0);
+        gather_list(world);
         return piommu_domain_sync(world->first, &world->gather);
+    case POST_MAP:
+        viommu_fixture_allow(fixture, A, NEW, page(world, 20), PAGE, RW);
+        return end_of_post(
+            world, posted_map(&world->posted, world->first, NEW, page(world, 20), PAGE, RW));
+    case POST_MAP_LIST:
+        grant_pieces(world, A);
+        list_pieces(world, segments);
+        return end_of_post(
+            world, posted_map_list(&world->posted, world->first, NEW, segments, PIECES, RW));
+    case POST_SYNC:
+        gather_one(world);
+        return post_sync(world);
+    case POST_SYNC_LIST:
+        gather_list(world);
+        return post_sync(world);
     case ADD:
         return viommu_fixture_try_add(fixture, &c, 1, &device);
     case DETACH:
@@ -233,16 +284,20 @@ static void settle(struct world *world, enum call call, int error)
     switch (call) {
     case MAP:
     case MAP_LIST:
+    case POST_MAP:
+    case POST_MAP_LIST:
         if (!done) {
             viommu_fixture_forbid(fixture, A, NEW, 0x10000);
         }
         break;
     case SYNC:
+    case POST_SYNC:
         if (done) {
             viommu_fixture_forbid(fixture, A, FIRST(0), 2 * PAGE);
         }
         break;
     case SYNC_LIST:
+    case POST_SYNC_LIST:
         if (done) {
             viommu_fixture_forbid(fixture, A, FIRST(1), PAGE);
             viommu_fixture_forbid(fixture, A, NEW, 0x10000);
@@ -285,6 +340,16 @@ static void settle(struct world *world, enum call call, int error)
     }
 }
 
+static bool maps(enum call call)
+{
+    return call == MAP || call == MAP_LIST || call == POST_MAP || call == POST_MAP_LIST;
+}
+
+static bool syncs(enum call call)
+{
+    return call == SYNC || call == SYNC_LIST || call == POST_SYNC || call == POST_SYNC_LIST;
+}
+
 static bool is_documented(enum call call, int error)
 {
     if (error == 0 || error == -PIOMMU_EFAILED) {
@@ -293,6 +358,8 @@ static bool is_documented(enum call call, int error)
     switch (call) {
     case SYNC:
     case SYNC_LIST:
+    case POST_SYNC:
+    case POST_SYNC_LIST:
     case DETACH:
         return false;
     case ADD:
@@ -300,6 +367,8 @@ static bool is_documented(enum call call, int error)
                error == -PIOMMU_EBADMSG || error == -PIOMMU_ENOMEM;
     case MAP:
     case MAP_LIST:
+    case POST_MAP:
+    case POST_MAP_LIST:
         return error == -PIOMMU_EIO || error == -PIOMMU_ETIMEDOUT || error == -PIOMMU_ENOMEM ||
                error == -PIOMMU_EOPNOTSUPP || error == -PIOMMU_ERANGE || error == -PIOMMU_EINVAL;
     case ATTACH_EMPTY:
@@ -478,7 +547,7 @@ static void sweep(const struct viommu_fixture_options *base, enum viommu_model_e
                         fail_msg("call %d, mishap %zu, request %d: success on a failed instance",
                                  (int)call, i, (int)nth);
                     }
-                    if (call == SYNC || call == SYNC_LIST) {
+                    if (syncs(call)) {
                         assert_true(world.gather.pending);
                     }
                     expect_failed(&world);
@@ -488,7 +557,7 @@ static void sweep(const struct viommu_fixture_options *base, enum viommu_model_e
                     /* All goes on as if nothing had been. */
                     viommu_model_set_processing(fixture->model, fixture->options.processing);
                     fixture->completion_stopped = false;
-                    if (error != 0 && (call == MAP || call == MAP_LIST)) {
+                    if (error != 0 && maps(call)) {
                         struct piommu_translation found;
 
                         assert_int_equal(piommu_domain_lookup(world.first, NEW, &found),

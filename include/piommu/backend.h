@@ -16,8 +16,9 @@
  * another: beside everything of other endpoints and domains, and beside invalidate of its own
  * domain; never beside map and unmap of its own domain, or while posts of that are under way, or
  * beside another function for the same endpoint. post_map and post_unmap run beside each other and
- * all else but moves of their domain's endpoints; poll beside everything. `stop` comes when a call finds the unit lost: beside calls that are under
- * way, or just about to be made, on other CPUs, which the backend refuses; but not beside itself.
+ * all else but moves of their domain's endpoints; poll beside everything. `stop` comes when a call
+ * finds the unit lost: beside calls that are under way, or just about to be made, on other CPUs,
+ * which the backend refuses; but not beside itself.
  *
  * A function that fails leaves things as they were, unless its comment says otherwise. A backend
  * never waits without a deadline. A unit that does not answer before it, or answers nonsense, is

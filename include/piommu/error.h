@@ -50,8 +50,8 @@
 /** The format, the backend or the device cannot do this. */
 #define PIOMMU_EOPNOTSUPP 95
 /**
- * The budget of the call is used up: the same call goes on where it stopped. Or what a post needs is
- * taken at the moment, and nothing was changed: the same call may succeed later.
+ * The budget of the call is used up: the same call goes on where it stopped. Or what a post needs
+ * is taken at the moment, and nothing was changed: the same call may succeed later.
  */
 #define PIOMMU_EAGAIN 11
 

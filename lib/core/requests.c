@@ -491,7 +491,8 @@ static bool is_ascending(const struct mapping *chain)
 }
 
 /*
- * So that neighbours become one request in whatever order they were unmapped. A merge sort, whose sorted[i] is empty or a chain of 2^i.
+ * So that neighbours become one request in whatever order they were unmapped. A merge sort, whose
+ * sorted[i] is empty or a chain of 2^i.
  */
 void piommu_requests_sort_(struct piommu_gather *gather)
 {

@@ -964,7 +964,7 @@ static void post_some(struct desk *desk)
     }
 }
 
-/* All of them, once each, without success; nothing of them is left, and the device may come back. */
+/* All of them, once each, and unsuccessful; nothing of them is left; the device may come back. */
 static void expect_all_lost(struct desk *desk)
 {
     for (size_t i = 0; i < 8; i++) {

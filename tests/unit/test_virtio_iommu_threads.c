@@ -138,27 +138,34 @@ static void test_an_error_reaches_the_call_that_caused_it(void **state)
 
 /* ---- Many calls, beside the interrupt handler ---- */
 
-static const char *map_and_unmap(struct mapper *mapper)
+static const char *map_and_unmap_once(const struct mapper *mapper, size_t round)
 {
     struct piommu_segment segments[5];
+    struct piommu_gather gather;
+    size_t count = 1 + round % COUNT(segments);
 
-    for (unsigned int round = 0; round < ROUNDS; round++) {
-        struct piommu_gather gather;
-        size_t count = 1 + round % COUNT(segments);
-
-        for (size_t i = 0; i < count; i++) {
-            segments[i] = (struct piommu_segment){FAR + (2 * i + round) * PAGE, PAGE};
-        }
-        if (piommu_domain_map_list(mapper->domain, mapper->base, segments, count, RW) != 0) {
-            return "a map failed";
-        }
-        piommu_gather_init(&gather);
-        if (piommu_domain_unmap(mapper->domain, mapper->base, count * PAGE, &gather, NULL) != 0 ||
-            piommu_domain_sync(mapper->domain, &gather) != 0) {
-            return "an unmap failed";
-        }
+    for (size_t i = 0; i < count; i++) {
+        segments[i] = (struct piommu_segment){FAR + (2 * i + round) * PAGE, PAGE};
+    }
+    if (piommu_domain_map_list(mapper->domain, mapper->base, segments, count, RW) != 0) {
+        return "a map failed";
+    }
+    piommu_gather_init(&gather);
+    if (piommu_domain_unmap(mapper->domain, mapper->base, count * PAGE, &gather, NULL) != 0 ||
+        piommu_domain_sync(mapper->domain, &gather) != 0) {
+        return "an unmap failed";
     }
     return NULL;
+}
+
+static const char *map_and_unmap(const struct mapper *mapper)
+{
+    const char *complaint = NULL;
+
+    for (unsigned int round = 0; round < ROUNDS && complaint == NULL; round++) {
+        complaint = map_and_unmap_once(mapper, round);
+    }
+    return complaint;
 }
 
 static void *mapper_thread(void *argument)
@@ -180,7 +187,121 @@ static void *handler_thread(void *argument)
             (more && piommu_instance_service(bench->instance, 4) < 0)) {
             return (void *)(uintptr_t) "the handler failed";
         }
+        /* The device works on what was posted, for which nobody waits. */
+        viommu_fixture_wait(bench);
         (void)sched_yield();
+    }
+    return NULL;
+}
+
+/* ---- Posts ---- */
+
+/* A page that is mapped and unmapped again and again, by posts. */
+struct page {
+    struct piommu_completion completion;
+    struct piommu_gather gather;
+    uint64_t iova;
+    unsigned int rounds;   /* maps and syncs that are complete */
+    bool posted;           /* the one after those was posted */
+    atomic_bool complete;  /* and `done` was called */
+    int error;             /* and told this */
+    atomic_uint *too_many; /* completions that nothing was posted for */
+};
+
+static void on_done(struct piommu_completion *completion, int error)
+{
+    struct page *page = (struct page *)(void *)completion; /* its first member */
+
+    if (atomic_load(&page->complete)) {
+        atomic_fetch_add(page->too_many, 1);
+    }
+    page->error = error;
+    atomic_store(&page->complete, true);
+}
+
+static bool is_mapped(const struct mapper *mapper, const struct page *page)
+{
+    struct piommu_translation found;
+
+    return piommu_domain_lookup(mapper->domain, page->iova, &found) == 0;
+}
+
+/* Posts what comes next; a unit without room is asked again. */
+static const char *post_next(const struct mapper *mapper, struct page *page)
+{
+    bool maps = page->rounds % 2 == 0;
+    int result;
+
+    if (!maps && !page->gather.pending &&
+        piommu_domain_unmap(mapper->domain, page->iova, PAGE, &page->gather, NULL) != 0) {
+        return "an unmap failed";
+    }
+    atomic_store(&page->complete, false);
+    result = maps ? piommu_domain_map_post(mapper->domain, page->iova, FAR + page->iova, PAGE, RW,
+                                           &page->completion)
+                  : piommu_domain_sync_post(mapper->domain, &page->gather, &page->completion);
+    page->posted = result == 0;
+    return result == 0 || result == -PIOMMU_EAGAIN ? NULL : "a post failed";
+}
+
+static const char *look_at_page(const struct mapper *mapper, struct page *page)
+{
+    if (!page->posted) {
+        return post_next(mapper, page);
+    }
+    if (!atomic_load(&page->complete)) {
+        return NULL;
+    }
+    page->posted = false;
+    if (page->error != 0 || page->gather.pending) {
+        return "a completion brought an error";
+    }
+    if (is_mapped(mapper, page) != (page->rounds % 2 == 0)) {
+        return "a completion came, and lookups do not know of it";
+    }
+    page->rounds++;
+    return NULL;
+}
+
+static const char *post_all(struct mapper *mapper, struct page *pages, size_t count)
+{
+    struct mapper beside = {.domain = mapper->domain, .base = mapper->base + 0x10000};
+    const char *complaint = NULL;
+
+    for (size_t done = 0, looks = 1; done < count && complaint == NULL; looks++) {
+        done = 0;
+        for (size_t i = 0; i < count && complaint == NULL; i++) {
+            if (pages[i].rounds < ROUNDS) {
+                complaint = look_at_page(mapper, &pages[i]);
+            } else {
+                done++;
+            }
+        }
+        if (looks % 64 == 0 && complaint == NULL) {
+            /* It waits for all posts. */
+            complaint = map_and_unmap_once(&beside, looks);
+        }
+        (void)sched_yield();
+    }
+    return complaint;
+}
+
+static void *poster_thread(void *argument)
+{
+    struct mapper *mapper = argument;
+    struct page pages[6] = {0};
+    atomic_uint too_many = 0;
+
+    for (size_t i = 0; i < COUNT(pages); i++) {
+        pages[i].completion.done = on_done;
+        pages[i].iova = mapper->base + 2 * i * PAGE;
+        pages[i].too_many = &too_many;
+        atomic_store(&pages[i].complete, true);
+        piommu_gather_init(&pages[i].gather);
+    }
+    mapper->complaint = post_all(mapper, pages, COUNT(pages));
+    if (atomic_load(&too_many) != 0) {
+        mapper->complaint = "a completion came twice";
     }
     return NULL;
 }
@@ -194,11 +315,10 @@ static void look_and_disturb(struct viommu_fixture *fixture)
     (void)viommu_model_dma(fixture->model, 0x10, 0xdead0000, &byte, 1, false);
 }
 
-static void test_mappers_run_beside_each_other_and_the_handler(void **state)
+static void run_beside_the_handler(void *(*mapper_function)(void *))
 {
     static const enum viommu_model_order orders[] = {VIOMMU_MODEL_IN_ORDER, VIOMMU_MODEL_SHUFFLED};
 
-    (void)state;
     for (size_t order = 0; order < COUNT(orders); order++) {
         pthread_t threads[MAPPERS];
         pthread_t handler;
@@ -209,7 +329,7 @@ static void test_mappers_run_beside_each_other_and_the_handler(void **state)
         bench->on_look = look_and_disturb;
         assert_int_equal(pthread_create(&handler, NULL, handler_thread, NULL), 0);
         for (unsigned int i = 0; i < MAPPERS; i++) {
-            assert_int_equal(pthread_create(&threads[i], NULL, mapper_thread, &mappers[i]), 0);
+            assert_int_equal(pthread_create(&threads[i], NULL, mapper_function, &mappers[i]), 0);
         }
         for (unsigned int i = 0; i < MAPPERS; i++) {
             pthread_join(threads[i], NULL);
@@ -230,11 +350,24 @@ static void test_mappers_run_beside_each_other_and_the_handler(void **state)
     }
 }
 
+static void test_mappers_run_beside_each_other_and_the_handler(void **state)
+{
+    (void)state;
+    run_beside_the_handler(mapper_thread);
+}
+
+static void test_posters_run_beside_each_other_and_the_handler(void **state)
+{
+    (void)state;
+    run_beside_the_handler(poster_thread);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_an_error_reaches_the_call_that_caused_it),
         cmocka_unit_test(test_mappers_run_beside_each_other_and_the_handler),
+        cmocka_unit_test(test_posters_run_beside_each_other_and_the_handler),
     };
 
     return viommu_fixture_run("virtio_iommu_threads", tests, COUNT(tests));

@@ -27,8 +27,8 @@ static void on_done(struct piommu_completion *completion, int error)
     posted->state = POSTED_COMPLETE;
     posted->error = error;
     posted->turn = completions++;
-    /* The completion is ours again, and no lock is held. */
-    memset(completion, 0x5a, sizeof(*completion));
+    /* The completion is ours again, and no lock is held. No one value is wrong everywhere. */
+    memset(completion, posted->turn % 2 != 0 ? 0x5a : 0, sizeof(*completion));
     if (posted->asked_from_done != NULL) {
         piommu_instance_get_info(posted->asked_from_done, &info);
     }

@@ -648,6 +648,34 @@ static void test_a_unit_that_does_not_answer_fails_alone(void **state)
     try_all(SILENT);
 }
 
+static void test_a_unit_that_fails_after_it_has_confirmed_spoils_the_map(void **state)
+{
+    (void)state;
+    for (unsigned int unit = 0; unit + 1 < UNITS; unit++) {
+        const struct plan plan = {.mishap = BREAKS, .unit = unit};
+        struct table table;
+
+        open_table(&table);
+        assert_int_equal(post_list(&table), 0);
+        for (unsigned int i = 0; i <= unit; i++) {
+            answer(table.units[i]);
+            service_all(&table);
+        }
+        assert_true(has_list(&table, unit));
+        mock_fail_service(table.units[unit]->mock, -PIOMMU_EIO);
+        for (unsigned int looks = 0; looks < 2 * UNITS; looks++) {
+            service_all(&table);
+            for (unsigned int i = 0; i < UNITS; i++) {
+                answer(table.units[i]);
+            }
+        }
+        expect_complete(&table, -PIOMMU_EFAILED);
+        expect_reach(&table, &plan);
+        do_again(&table, &plan);
+        close_table(&table);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -663,6 +691,7 @@ int main(void)
         cmocka_unit_test(test_a_unit_that_is_lost_before_it_is_told_fails_alone),
         cmocka_unit_test(test_a_unit_that_breaks_fails_alone),
         cmocka_unit_test(test_a_unit_that_does_not_answer_fails_alone),
+        cmocka_unit_test(test_a_unit_that_fails_after_it_has_confirmed_spoils_the_map),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

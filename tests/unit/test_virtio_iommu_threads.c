@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "poster.h"
 #include "viommu_fixture.h"
 
 #define MAPPERS  2u
@@ -196,113 +197,24 @@ static void *handler_thread(void *argument)
 
 /* ---- Posts ---- */
 
-/* A page that is mapped and unmapped again and again, by posts. */
-struct page {
-    struct piommu_completion completion;
-    struct piommu_gather gather;
-    uint64_t iova;
-    unsigned int rounds;   /* maps and syncs that are complete */
-    bool posted;           /* the one after those was posted */
-    atomic_bool complete;  /* and `done` was called */
-    int error;             /* and told this */
-    atomic_uint *too_many; /* completions that nothing was posted for */
-};
-
-static void on_done(struct piommu_completion *completion, int error)
+/* It waits for all that was posted. */
+static const char *map_beside(struct poster *poster, unsigned long turn)
 {
-    struct page *page = (struct page *)(void *)completion; /* its first member */
+    struct mapper beside = {.domain = poster->domain, .base = poster->base + 0x10000};
 
-    if (atomic_load(&page->complete)) {
-        atomic_fetch_add(page->too_many, 1);
-    }
-    page->error = error;
-    atomic_store(&page->complete, true);
-}
-
-static bool is_mapped(const struct mapper *mapper, const struct page *page)
-{
-    struct piommu_translation found;
-
-    return piommu_domain_lookup(mapper->domain, page->iova, &found) == 0;
-}
-
-/* Posts what comes next; a unit without room is asked again. */
-static const char *post_next(const struct mapper *mapper, struct page *page)
-{
-    bool maps = page->rounds % 2 == 0;
-    int result;
-
-    if (!maps && !page->gather.pending &&
-        piommu_domain_unmap(mapper->domain, page->iova, PAGE, &page->gather, NULL) != 0) {
-        return "an unmap failed";
-    }
-    atomic_store(&page->complete, false);
-    result = maps ? piommu_domain_map_post(mapper->domain, page->iova, FAR + page->iova, PAGE, RW,
-                                           &page->completion)
-                  : piommu_domain_sync_post(mapper->domain, &page->gather, &page->completion);
-    page->posted = result == 0;
-    return result == 0 || result == -PIOMMU_EAGAIN ? NULL : "a post failed";
-}
-
-static const char *look_at_page(const struct mapper *mapper, struct page *page)
-{
-    if (!page->posted) {
-        return post_next(mapper, page);
-    }
-    if (!atomic_load(&page->complete)) {
-        return NULL;
-    }
-    page->posted = false;
-    if (page->error != 0 || page->gather.pending) {
-        return "a completion brought an error";
-    }
-    if (is_mapped(mapper, page) != (page->rounds % 2 == 0)) {
-        return "a completion came, and lookups do not know of it";
-    }
-    page->rounds++;
-    return NULL;
-}
-
-static const char *post_all(struct mapper *mapper, struct page *pages, size_t count)
-{
-    struct mapper beside = {.domain = mapper->domain, .base = mapper->base + 0x10000};
-    const char *complaint = NULL;
-
-    for (size_t done = 0, looks = 1; done < count && complaint == NULL; looks++) {
-        done = 0;
-        for (size_t i = 0; i < count && complaint == NULL; i++) {
-            if (pages[i].rounds < ROUNDS) {
-                complaint = look_at_page(mapper, &pages[i]);
-            } else {
-                done++;
-            }
-        }
-        if (looks % 64 == 0 && complaint == NULL) {
-            /* It waits for all posts. */
-            complaint = map_and_unmap_once(&beside, looks);
-        }
-        (void)sched_yield();
-    }
-    return complaint;
+    return map_and_unmap_once(&beside, turn);
 }
 
 static void *poster_thread(void *argument)
 {
     struct mapper *mapper = argument;
-    struct page pages[6] = {0};
-    atomic_uint too_many = 0;
+    struct poster poster = {.domain = mapper->domain,
+                            .base = mapper->base,
+                            .physical = FAR,
+                            .rounds = ROUNDS,
+                            .beside = map_beside};
 
-    for (size_t i = 0; i < COUNT(pages); i++) {
-        pages[i].completion.done = on_done;
-        pages[i].iova = mapper->base + 2 * i * PAGE;
-        pages[i].too_many = &too_many;
-        atomic_store(&pages[i].complete, true);
-        piommu_gather_init(&pages[i].gather);
-    }
-    mapper->complaint = post_all(mapper, pages, COUNT(pages));
-    if (atomic_load(&too_many) != 0) {
-        mapper->complaint = "a completion came twice";
-    }
+    mapper->complaint = poster_run(&poster);
     return NULL;
 }
 

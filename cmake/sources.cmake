@@ -38,6 +38,12 @@ set(PIOMMU_SOURCES_IO_PGTABLE
   lib/io-pgtable/walk.c
 )
 
+set(PIOMMU_SOURCES_IOVA
+  lib/iova/iova.c
+  lib/iova/search.c
+  lib/iova/tree.c
+)
+
 set(PIOMMU_SOURCES_CORE
   lib/core/attach.c
   lib/core/binding.c

@@ -229,6 +229,13 @@ struct piommu_os {
      * Context: any. Locks: maybe one. Must neither block nor fail.
      */
     void (*cache_invalidate)(void *ctx, const void *address, size_t size);
+
+    /**
+     * The number of the CPU that runs the caller, from 0. Optional; it only makes things faster:
+     * the caller may have gone to another CPU when it is used. Context: any. Locks: none. Must
+     * neither block nor fail.
+     */
+    unsigned int (*cpu)(void *ctx);
 };
 
 /** A shim and the pointer that its callbacks get. Passed by value. */

@@ -39,6 +39,7 @@
 #include <piommu/io-pgtable-dirty.h>
 #include <piommu/io-pgtable-inspect.h>
 #include <piommu/io-pgtable.h>
+#include <piommu/iova.h>
 #include <piommu/os.h>
 #include <piommu/post.h>
 #include <piommu/requirements.h>

@@ -44,6 +44,17 @@ set(PIOMMU_SOURCES_IOVA
   lib/iova/tree.c
 )
 
+set(PIOMMU_SOURCES_DMA
+  lib/dma/bounce.c
+  lib/dma/buffer.c
+  lib/dma/list.c
+  lib/dma/map.c
+  lib/dma/record.c
+  lib/dma/release.c
+  lib/dma/space.c
+  lib/dma/sync.c
+)
+
 set(PIOMMU_SOURCES_CORE
   lib/core/attach.c
   lib/core/binding.c

@@ -125,6 +125,10 @@ struct piommu_domain_info {
     bool live_cut;                /**< piommu_domain_unmap_cut opens no hole */
     bool live_replace;            /**< piommu_domain_replace opens no hole */
     bool populated; /**< DEFERRED: it has been filled, and is as a PAGING domain from then on */
+    bool disjoint;  /**< as configured */
+    bool told_each; /**< its backend is told each mapping; false: it has page tables */
+    bool failed;    /**< an instance with devices in it has failed: maps and syncs do, too */
+    struct piommu_range msi_window; /**< as configured */
 };
 
 /** Counters of a domain. */
@@ -260,6 +264,15 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
  * Context: any; may wait for the hardware. Allocates nothing; frees. Mapping, by range.
  */
 int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gather);
+
+/**
+ * Puts what one gather has collected into another of the same domain, and makes it empty: one sync
+ * of the other is enough for both.
+ *
+ * @return 0; -PIOMMU_EINVAL: not a paging domain. Context: any. Mapping, by range.
+ */
+int piommu_domain_merge_gather(struct piommu_domain *domain, struct piommu_gather *from,
+                               struct piommu_gather *into);
 
 /**
  * Unmaps all that reaches into a range, whole: what lies beyond the ends of the range goes too.

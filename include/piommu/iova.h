@@ -46,7 +46,8 @@ struct piommu_iova_config {
     bool bottom_up;
     /**
      * How many CPUs keep released ranges: numbers from 0 to this less one, as piommu_os::cpu has
-     * them; at most 4096. 8.6 KiB each. Default: none does. Without piommu_os::cpu all share one store.
+     * them; at most 4096. 8.6 KiB each. Default: none does. Without piommu_os::cpu all share one
+     * store.
      */
     unsigned int cpus;
 };

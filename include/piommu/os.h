@@ -37,6 +37,12 @@ enum piommu_dma_purpose {
      * means an uncached mapping. Need not be zeroed.
      */
     PIOMMU_DMA_RING,
+    /**
+     * A buffer of a device, or a bounce page: cached, as memory of the CPU is. Need not be zeroed.
+     */
+    PIOMMU_DMA_BUFFER,
+    /** A coherent buffer of a device that does not snoop: not cached. Need not be zeroed. */
+    PIOMMU_DMA_BUFFER_UNCACHED,
 };
 
 /** A request for memory that hardware will access by physical address. */
@@ -236,6 +242,27 @@ struct piommu_os {
      * neither block nor fail.
      */
     unsigned int (*cpu)(void *ctx);
+
+    /**
+     * The address at which the CPU finds memory of a caller of dma.h, as it uses it himself: `size`
+     * bytes, all in one granule or physically contiguous. Required for bounce pages and for DMA
+     * devices that do not snoop, else unused. The address is used only until the call in progress
+     * returns, and only to copy and for cache_clean and cache_invalidate, which must work there.
+     * Context: any. Locks: none. Must neither block nor fail.
+     */
+    void *(*memory_at)(void *ctx, uint64_t physical, uint64_t size);
+
+    /**
+     * Makes pieces of memory from dma_alloc contiguous for the CPU, in the order given: with the
+     * attributes that the purpose asks for. Optional: when NULL, coherent buffers of dma.h are had
+     * in one piece only. Context: any that allocates. Locks: none. Returns NULL if it cannot be
+     * done.
+     */
+    void *(*dma_join)(void *ctx, const struct piommu_segment *pieces, size_t count,
+                      enum piommu_dma_purpose purpose);
+
+    /** Undoes dma_join; the pieces are given to dma_free after it. Required with it. */
+    void (*dma_split)(void *ctx, void *memory, uint64_t size);
 };
 
 /** A shim and the pointer that its callbacks get. Passed by value. */

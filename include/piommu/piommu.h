@@ -30,6 +30,7 @@
 
 #include <piommu/context.h>
 #include <piommu/device.h>
+#include <piommu/dma.h>
 #include <piommu/domain.h>
 #include <piommu/dump.h>
 #include <piommu/error.h>

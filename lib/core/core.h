@@ -611,6 +611,8 @@ int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
 int piommu_requests_unmap_(struct piommu_domain *domain, struct piommu_range range, uint32_t budget,
                            struct piommu_gather *gather, uint64_t *done, uint64_t *unmapped);
 int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *gather);
+/* Puts the records of one gather behind those of another. */
+void piommu_requests_merge_(struct piommu_gather *from, struct piommu_gather *into);
 /* Takes the records of a gather out, whatever hardware knows. */
 void piommu_requests_forget_(struct piommu_domain *domain, struct piommu_gather *gather);
 int piommu_requests_lookup_(struct piommu_domain *domain, uint64_t iova,

@@ -345,6 +345,10 @@ void piommu_domain_get_info(const struct piommu_domain *domain, struct piommu_do
         info->live_cut = domain->table != NULL && domain->table_info.live_cut;
         info->populated =
             domain->config.type == PIOMMU_DOMAIN_DEFERRED && domain->phase == PHASE_COMPLETE;
+        info->disjoint = domain->config.disjoint;
+        info->told_each = !tables;
+        info->failed = domain_failed(domain);
+        info->msi_window = domain->config.msi_window;
     }
 }
 
@@ -843,6 +847,26 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
         domain->statistics.syncs++;
     }
     return error;
+}
+
+int piommu_domain_merge_gather(struct piommu_domain *domain, struct piommu_gather *from,
+                               struct piommu_gather *into)
+{
+    if (!domain_is_paging(domain) || from == NULL || into == NULL || from == into) {
+        return -PIOMMU_EINVAL;
+    }
+    if (!from->pending) {
+        return 0;
+    }
+    if (from->first_record != NULL) {
+        piommu_requests_merge_(from, into);
+    }
+    if (domain->table != NULL) {
+        piommu_pgtable_move_detached(domain->table, from, into);
+    }
+    gather_add(into, from->range.first, from->range.last);
+    piommu_gather_init(from);
+    return 0;
 }
 
 int piommu_domain_invalidate(struct piommu_domain *domain, uint64_t first, uint64_t last)

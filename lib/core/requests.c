@@ -465,6 +465,18 @@ int piommu_requests_unmap_(struct piommu_domain *domain, struct piommu_range ran
     return any ? 0 : -PIOMMU_ENOENT;
 }
 
+void piommu_requests_merge_(struct piommu_gather *from, struct piommu_gather *into)
+{
+    struct mapping *newest = into->last_record;
+
+    if (newest != NULL) {
+        newest->next = from->first_record;
+    } else {
+        into->first_record = from->first_record;
+    }
+    into->last_record = from->last_record;
+}
+
 /* Merges two chains that are in ascending order. */
 static struct mapping *merge(struct mapping *left, struct mapping *right)
 {

@@ -19,7 +19,10 @@ static inline uint64_t align_down(uint64_t value, unsigned int shift)
     return value & ~((1ull << shift) - 1);
 }
 
-/* The first bit that is set, from one on; LEAF_SIZE: none. `flip` is all ones to look for clear ones. */
+/*
+ * The first bit that is set, from one on; LEAF_SIZE: none. `flip` is all ones to look for clear
+ * ones.
+ */
 static inline unsigned int next_bit(const uint64_t *bits, unsigned int from, uint64_t flip)
 {
     unsigned int word = from / 64;

@@ -17,7 +17,9 @@ static inline int16_t short_length(uint64_t length)
     return (int16_t)(length < LONGEST_SHORT ? (int)length : LONGEST_SHORT);
 }
 
-/* Whether a node has room for `size` granules at a multiple of 1 << shift, not above its own size. */
+/*
+ * Whether a node has room for `size` granules at a multiple of 1 << shift, not above its own size.
+ */
 static inline bool has_room(const struct node *node, uint64_t size, unsigned int shift)
 {
     if (shift > own_shift(node)) {

@@ -352,7 +352,9 @@ bool piommu_iova_tree_give_(struct tree *tree, uint64_t first, uint64_t last)
     uint64_t found_last;
 
     if (is_node(part.link) && last < part.last) {
-        /* Nearly always it lies in one leaf, and ends where another range or something free begins. */
+        /*
+         * Nearly always it lies in one leaf, and ends where another range or something free begins.
+         */
         unsigned int from = (unsigned int)(first - part.first);
         unsigned int to = (unsigned int)(last - part.first);
         unsigned int next = next_set(part.link->u.leaf.starts, from + 1);

@@ -56,7 +56,9 @@ struct node {
     } u;
 };
 
-/* Links to what has no node. A range that is taken begins in the first, and goes on in the other. */
+/*
+ * Links to what has no node. A range that is taken begins in the first, and goes on in the other.
+ */
 #define FREE  ((struct node *)0)
 #define START ((struct node *)1)
 #define REST  ((struct node *)2)

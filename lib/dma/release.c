@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * What comes after a mapping: it is taken out of the tables, the hardware is made to forget it, and
+ * only then its addresses and bounce pages are free again. At once, or for many mappings together.
+ * Where the hardware does not obey they are stuck until it does.
+ */
+
+#include "../base/gather.h"
+#include "dma.h"
+
+/* Puts away what hardware has not forgotten. The gather is empty afterwards. */
+static void put_away(struct piommu_dma_space *space, struct piommu_gather *gather,
+                     const struct waiting *waiting, uint32_t count, struct bounce_page *pages)
+{
+    unsigned long state = space_lock(space);
+
+    (void)piommu_domain_merge_gather(space->domain, gather, &space->stuck);
+    for (uint32_t i = 0; i < count; i++) {
+        if (space->stuck_count < STUCK_ROOM) {
+            space->stuck_waiting[space->stuck_count++] = waiting[i];
+        } else {
+            space->stuck_lost++;
+        }
+    }
+    while (pages != NULL) {
+        struct bounce_page *next = pages->next;
+
+        pages->next = space->stuck_pages;
+        space->stuck_pages = pages;
+        pages = next;
+    }
+    space_unlock(space, state);
+}
+
+static NEVER_INLINE int put_away_one(struct piommu_dma_space *space, struct piommu_gather *gather,
+                                     struct span span, struct bounce_page *pages)
+{
+    const struct waiting waiting = {.address = span.first, .size = span.size};
+
+    put_away(space, gather, &waiting, 1, pages);
+    return -PIOMMU_EFAILED;
+}
+
+/* What a caller is told of an unmap that was refused. */
+static NEVER_INLINE int refusal(int error)
+{
+    return error == -PIOMMU_ECUT || error == -PIOMMU_ERESERVED || error == -PIOMMU_ERANGE
+               ? -PIOMMU_EINVAL
+               : error;
+}
+
+static ALWAYS_INLINE int release_now(struct piommu_dma_space *space, struct span span,
+                                     struct bounce_page *pages)
+{
+    struct piommu_gather gather;
+    uint64_t removed;
+    int error;
+
+    piommu_gather_init(&gather);
+    error = piommu_domain_unmap(space->domain, span.first, span.size, &gather, &removed);
+    if (UNLIKELY(error != 0)) {
+        return refusal(error);
+    }
+    error = piommu_domain_sync(space->domain, &gather);
+    if (UNLIKELY(error != 0)) {
+        return put_away_one(space, &gather, span, pages);
+    }
+    if (UNLIKELY(pages != NULL)) {
+        piommu_dma_give_pages_(space, pages);
+    }
+    /* Something else than what was mapped: nobody knows whose addresses these are. */
+    if (UNLIKELY(removed != span.size)) {
+        return -PIOMMU_EINVAL;
+    }
+    return piommu_iova_free(space->iova, span.first, span.size);
+}
+
+int piommu_dma_undo_(struct piommu_dma_space *space, struct span all, uint64_t mapped,
+                     struct bounce_page *pages, int error)
+{
+    struct piommu_gather gather;
+
+    piommu_gather_init(&gather);
+    if (mapped != 0) {
+        (void)piommu_domain_unmap(space->domain, all.first, mapped, &gather, NULL);
+        if (piommu_domain_sync(space->domain, &gather) != 0) {
+            error = -PIOMMU_EFAILED;
+        }
+    }
+    if (error == -PIOMMU_EFAILED) {
+        /* Also what the failed call has mapped for a moment is to be invalidated. */
+        gather_add(&gather, all.first, all.first + (all.size - 1));
+        return put_away_one(space, &gather, all, pages);
+    }
+    if (pages != NULL) {
+        piommu_dma_give_pages_(space, pages);
+    }
+    (void)piommu_iova_free(space->iova, all.first, all.size);
+    return error;
+}
+
+/* ---- Lazily ---- */
+
+static bool claim(struct lane *lane)
+{
+    return atomic_load_explicit(&lane->in_use, memory_order_relaxed) == 0 &&
+           atomic_exchange_explicit(&lane->in_use, 1, memory_order_acquire) == 0;
+}
+
+static void unclaim(struct lane *lane)
+{
+    atomic_store_explicit(&lane->in_use, 0, memory_order_release);
+}
+
+static uint32_t count_of(const struct lane *lane)
+{
+    return atomic_load_explicit(&lane->count, memory_order_relaxed);
+}
+
+static void set_count(struct lane *lane, uint32_t count)
+{
+    atomic_store_explicit(&lane->count, count, memory_order_relaxed);
+}
+
+static struct lane *claim_any(struct piommu_dma_space *space)
+{
+    const struct piommu_host host = space->host;
+    uint32_t number = host.os->cpu != NULL ? host.os->cpu(host.ctx) % space->lane_count : 0;
+
+    for (uint32_t i = 0; i < space->lane_count; i++) {
+        struct lane *lane = &space->lanes[number];
+
+        if (claim(lane)) {
+            return lane;
+        }
+        number = number + 1 < space->lane_count ? number + 1 : 0;
+    }
+    return NULL;
+}
+
+/* Makes all of a claimed lane unreachable. */
+static int drain(struct piommu_dma_space *space, struct lane *lane)
+{
+    uint32_t count = count_of(lane);
+    int error = piommu_domain_sync(space->domain, &lane->gather);
+
+    if (error != 0) {
+        put_away(space, &lane->gather, lane->waiting, count, NULL);
+        set_count(lane, 0);
+        return -PIOMMU_EFAILED;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct waiting *waiting = &lane->waiting[i];
+
+        if (space->released != NULL) {
+            space->released(space->cookie, waiting->address, waiting->size);
+        }
+        (void)piommu_iova_free(space->iova, waiting->address, waiting->size);
+    }
+    set_count(lane, 0);
+    if (count != 0) {
+        (void)atomic_fetch_add_explicit(&space->flushes, 1, memory_order_relaxed);
+    }
+    return 0;
+}
+
+static int release_later(struct piommu_dma_space *space, struct lane *lane, struct span span)
+{
+    uint32_t count = count_of(lane);
+    uint64_t removed;
+    int error = piommu_domain_unmap(space->domain, span.first, span.size, &lane->gather, &removed);
+
+    if (UNLIKELY(error != 0)) {
+        return refusal(error);
+    }
+    if (UNLIKELY(removed != span.size)) {
+        error = drain(space, lane);
+        return error != 0 ? error : -PIOMMU_EINVAL;
+    }
+    if (count == 0) {
+        lane->since = space->host.os->now(space->host.ctx);
+    }
+    lane->waiting[count] = (struct waiting){.address = span.first, .size = span.size};
+    set_count(lane, count + 1);
+    return count + 1 < space->lazy_count ? 0 : drain(space, lane);
+}
+
+int piommu_dma_release_(struct piommu_dma_space *space, struct span span, bool lazily,
+                        struct bounce_page *pages)
+{
+    if (UNLIKELY(span.size == 0)) {
+        return -PIOMMU_EINVAL;
+    }
+    if (space->lazy && lazily && pages == NULL) {
+        struct lane *lane = claim_any(space);
+
+        if (LIKELY(lane != NULL)) {
+            int error = release_later(space, lane, span);
+
+            unclaim(lane);
+            return error;
+        }
+    }
+    return release_now(space, span, pages);
+}
+
+/* Gives the addresses and pages back that were stuck, but for those that came meanwhile. */
+static void forget_stuck(struct piommu_dma_space *space, uint32_t count, struct bounce_page *pages)
+{
+    unsigned long state;
+
+    /* Nobody else touches the first of them. */
+    for (uint32_t i = 0; i < count; i++) {
+        (void)piommu_iova_free(space->iova, space->stuck_waiting[i].address,
+                               space->stuck_waiting[i].size);
+    }
+    piommu_dma_give_pages_(space, pages);
+    state = space_lock(space);
+    space->stuck_count -= count;
+    memmove(space->stuck_waiting, space->stuck_waiting + count,
+            space->stuck_count * sizeof(struct waiting));
+    space->stuck_in_use = false;
+    space_unlock(space, state);
+}
+
+static int flush_stuck(struct piommu_dma_space *space)
+{
+    struct piommu_domain_info info;
+    struct piommu_gather gather;
+    struct bounce_page *pages;
+    uint32_t count;
+    bool in_use;
+    unsigned long state;
+
+    piommu_gather_init(&gather);
+    state = space_lock(space);
+    if (!space->stuck.pending) {
+        space_unlock(space, state);
+        return 0;
+    }
+    in_use = space->stuck_in_use;
+    space->stuck_in_use = true;
+    count = space->stuck_count;
+    pages = in_use ? NULL : space->stuck_pages;
+    if (!in_use) {
+        space->stuck_pages = NULL;
+        (void)piommu_domain_merge_gather(space->domain, &space->stuck, &gather);
+    }
+    space_unlock(space, state);
+    if (in_use) {
+        return -PIOMMU_EAGAIN;
+    }
+    /* A gather without a mapping request in it is no proof. */
+    piommu_domain_get_info(space->domain, &info);
+    if (!info.failed && piommu_domain_sync(space->domain, &gather) == 0) {
+        forget_stuck(space, count, pages);
+        return 0;
+    }
+    put_away(space, &gather, NULL, 0, pages);
+    state = space_lock(space);
+    space->stuck_in_use = false;
+    space_unlock(space, state);
+    return -PIOMMU_EFAILED;
+}
+
+int piommu_dma_space_flush(struct piommu_dma_space *space)
+{
+    int result = 0;
+    int error;
+
+    if (space == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    for (uint32_t i = 0; i < space->lane_count; i++) {
+        struct lane *lane = &space->lanes[i];
+
+        if (claim(lane)) {
+            (void)drain(space, lane); /* what fails is stuck */
+            unclaim(lane);
+        } else {
+            result = -PIOMMU_EAGAIN;
+        }
+    }
+    error = flush_stuck(space);
+    return error != 0 ? error : result;
+}
+
+int piommu_dma_space_poll(struct piommu_dma_space *space, uint64_t *next)
+{
+    uint64_t soonest = UINT64_MAX;
+    int result = 0;
+
+    if (space == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    for (uint32_t i = 0; i < space->lane_count; i++) {
+        struct lane *lane = &space->lanes[i];
+        uint64_t left = space->lazy_time;
+
+        if (count_of(lane) == 0) {
+            continue;
+        }
+        if (claim(lane)) {
+            uint64_t waited = space->host.os->now(space->host.ctx) - lane->since;
+
+            left = UINT64_MAX;
+            if (count_of(lane) != 0 && waited < space->lazy_time) {
+                left = space->lazy_time - waited;
+            } else if (count_of(lane) != 0 && drain(space, lane) != 0) {
+                result = -PIOMMU_EFAILED;
+            }
+            unclaim(lane);
+        } else {
+            left /= 8; /* somebody unmaps there right now */
+        }
+        soonest = left < soonest ? left : soonest;
+    }
+    if (next != NULL) {
+        *next = soonest;
+    }
+    return result;
+}
+
+/* ---- The lanes ---- */
+
+int piommu_dma_open_lanes_(struct piommu_dma_space *space, uint32_t lanes)
+{
+    space->lanes = piommu_host_alloc(space->host, lanes * sizeof(struct lane));
+    if (space->lanes == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    space->lane_count = lanes;
+    for (uint32_t i = 0; i < lanes; i++) {
+        struct lane *lane = &space->lanes[i];
+
+        atomic_init(&lane->in_use, 0);
+        atomic_init(&lane->count, 0);
+        piommu_gather_init(&lane->gather);
+        lane->waiting = piommu_host_alloc(space->host, space->lazy_count * sizeof(struct waiting));
+        if (lane->waiting == NULL) {
+            return -PIOMMU_ENOMEM;
+        }
+    }
+    return 0;
+}
+
+void piommu_dma_close_lanes_(struct piommu_dma_space *space)
+{
+    for (uint32_t i = 0; i < space->lane_count; i++) {
+        piommu_host_free(space->host, space->lanes[i].waiting,
+                         space->lazy_count * sizeof(struct waiting));
+    }
+    piommu_host_free(space->host, space->lanes, space->lane_count * sizeof(struct lane));
+    space->lanes = NULL;
+    space->lane_count = 0;
+}

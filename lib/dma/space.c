@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/* Spaces and devices, and where in a space a mapping goes. */
+
+#include "dma.h"
+
+#define DEFAULT_CACHE_LINE   64u
+#define DEFAULT_LAZY_COUNT   256u
+#define DEFAULT_LAZY_TIME    10000000u /* nanoseconds */
+#define DEFAULT_SEGMENT_SIZE 0x10000u
+#define DEFAULT_BOUNDARY     0x100000000u
+/* So many wait for one sync that a larger number would save nothing any more. */
+#define MOST_LAZY 65536u
+
+static bool is_power(uint64_t value)
+{
+    return value != 0 && (value & (value - 1)) == 0;
+}
+
+/* ---- Addresses ---- */
+
+/* The largest leaf that a mapping can begin with; 0: only the smallest. */
+static uint64_t leaf_for(const struct piommu_dma_space *space, uint64_t hint, uint64_t size)
+{
+    uint64_t best = 0;
+
+    for (uint64_t left = space->leaf_sizes; left != 0; left &= left - 1) {
+        uint64_t leaf = left & (~left + 1);
+
+        if (leaf <= size && (hint & (leaf - 1)) == 0) {
+            best = leaf;
+        }
+    }
+    return best;
+}
+
+/* Where large leaves can be used, or a boundary is not crossed, if there is such a place. */
+static NEVER_INLINE int find_place(struct piommu_dma_space *space,
+                                   struct piommu_iova_request *request, uint64_t *iova)
+{
+    int error = piommu_iova_alloc(space->iova, request, iova);
+
+    if (error == -PIOMMU_ENOSPC && request->boundary != 0) {
+        request->boundary = 0;
+        error = piommu_iova_alloc(space->iova, request, iova);
+    }
+    if (error == -PIOMMU_ENOSPC && request->alignment != 0) {
+        request->alignment = 0;
+        error = piommu_iova_alloc(space->iova, request, iova);
+    }
+    return error == -PIOMMU_ERANGE ? -PIOMMU_ENOSPC : error;
+}
+
+int piommu_dma_find_addresses_(struct piommu_dma_device *device, uint64_t hint, uint64_t size,
+                               uint64_t limit, uint64_t boundary, uint64_t *iova)
+{
+    struct piommu_dma_space *space = device->space;
+    struct piommu_iova_request request = {
+        .size = size, .limit = limit, .preferred = device->preferred, .boundary = boundary};
+
+    if (LIKELY(size < space->large)) {
+        int error = piommu_iova_alloc(space->iova, &request, iova);
+
+        if (LIKELY(error == 0 || (error == -PIOMMU_ENOSPC && boundary == 0))) {
+            return error;
+        }
+    } else {
+        request.alignment = leaf_for(space, hint, size);
+    }
+    return find_place(space, &request, iova);
+}
+
+/* ---- Regions ---- */
+
+static struct region *region_over(const struct piommu_dma_space *space, uint64_t address)
+{
+    struct region *region = space->regions;
+
+    while (region != NULL && (address < region->range.first || address > region->range.last)) {
+        region = region->next;
+    }
+    return region;
+}
+
+/* The start of the next region above an address, or the end of a range. */
+static uint64_t end_before_region(const struct piommu_dma_space *space, uint64_t address,
+                                  uint64_t last)
+{
+    for (const struct region *region = space->regions; region != NULL; region = region->next) {
+        if (region->range.first > address && region->range.first <= last) {
+            last = region->range.first - 1;
+        }
+    }
+    return last;
+}
+
+static int add_region(struct piommu_dma_space *space, struct piommu_range range)
+{
+    struct region *region = piommu_host_alloc(space->host, sizeof(*region));
+    int error;
+
+    if (region == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    error = piommu_iova_take(space->iova, range);
+    if (error != 0) {
+        piommu_host_free(space->host, region, sizeof(*region));
+        return error;
+    }
+    region->range = range;
+    region->next = space->regions;
+    space->regions = region;
+    return 0;
+}
+
+/* Takes what of a range is not in a region yet: those of several devices may overlap. */
+static int take_range(struct piommu_dma_space *space, struct piommu_range range)
+{
+    uint64_t address = range.first & ~space->granule_mask;
+    uint64_t last = range.last | space->granule_mask;
+
+    for (;;) {
+        const struct region *region = region_over(space, address);
+        struct piommu_range part = {.first = address,
+                                    .last = end_before_region(space, address, last)};
+        int error = region != NULL ? 0 : add_region(space, part);
+
+        if (error != 0) {
+            return error;
+        }
+        part.last = region != NULL ? region->range.last : part.last;
+        if (part.last >= last) {
+            return 0;
+        }
+        address = part.last + 1;
+    }
+}
+
+int piommu_dma_space_take(struct piommu_dma_space *space, struct piommu_range range)
+{
+    return space != NULL ? piommu_iova_take(space->iova, range) : -PIOMMU_EINVAL;
+}
+
+/* ---- Spaces ---- */
+
+static void set_options(struct piommu_dma_space *space,
+                        const struct piommu_dma_space_config *config,
+                        const struct piommu_domain_info *info)
+{
+    uint32_t line = config->cache_line != 0 ? config->cache_line : DEFAULT_CACHE_LINE;
+
+    space->domain = config->domain;
+    space->granule_mask = info->granule - 1;
+    space->leaf_sizes = info->leaf_sizes & ~space->granule_mask & ~info->granule;
+    space->large =
+        space->leaf_sizes != 0 ? space->leaf_sizes & (~space->leaf_sizes + 1) : UINT64_MAX;
+    space->can = info->prot;
+    space->write_only = info->write_only;
+    space->lazy = config->lazy;
+    space->lazy_count = config->lazy_count != 0 ? config->lazy_count : DEFAULT_LAZY_COUNT;
+    space->lazy_time = config->lazy_time != 0 ? config->lazy_time : DEFAULT_LAZY_TIME;
+    space->released = config->released;
+    space->cookie = config->cookie;
+    space->line_mask = line - 1;
+    space->debug = config->debug;
+    piommu_gather_init(&space->stuck);
+    atomic_init(&space->flushes, 0);
+}
+
+static int open_space(struct piommu_dma_space *space, const struct piommu_dma_space_config *config,
+                      const struct piommu_domain_info *info)
+{
+    const struct piommu_host host = space->host;
+    const struct piommu_range zero = {.first = 0, .last = space->granule_mask};
+    struct piommu_iova_config addresses = {.granule = info->granule,
+                                           .aperture = info->aperture,
+                                           .bottom_up = config->bottom_up,
+                                           .cpus = config->cpus};
+    uint32_t lanes = host.os->cpu != NULL && config->cpus != 0 ? config->cpus : 1;
+    int error;
+
+    space->lock = host.os->lock_create(host.ctx);
+    if (space->lock == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    error = piommu_iova_create(host, &addresses, &space->iova);
+    if (error == 0) {
+        error = take_range(space, zero);
+    }
+    if (error == 0 && (info->msi_window.first | info->msi_window.last) != 0) {
+        error = take_range(space, info->msi_window);
+    }
+    if (error == 0 && space->lazy) {
+        error = piommu_dma_open_lanes_(space, lanes);
+    }
+    return error == 0 ? piommu_dma_open_pool_(space, config->bounce_pages) : error;
+}
+
+static void close_space(struct piommu_dma_space *space, bool reachable)
+{
+    const struct piommu_host host = space->host;
+
+    piommu_dma_close_pool_(space, reachable);
+    piommu_dma_close_lanes_(space);
+    while (space->regions != NULL) {
+        struct region *region = space->regions;
+
+        space->regions = region->next;
+        piommu_host_free(host, region, sizeof(*region));
+    }
+    piommu_iova_destroy(space->iova);
+    if (space->lock != NULL) {
+        host.os->lock_destroy(host.ctx, space->lock);
+    }
+    piommu_host_free(host, space, sizeof(*space));
+}
+
+int piommu_dma_space_create(struct piommu_host host, const struct piommu_dma_space_config *config,
+                            struct piommu_dma_space **result)
+{
+    struct piommu_dma_space *space;
+    struct piommu_domain_info info;
+    int error;
+
+    if (config == NULL || result == NULL || config->domain == NULL ||
+        config->lazy_count > MOST_LAZY ||
+        (config->cache_line != 0 && !is_power(config->cache_line))) {
+        return -PIOMMU_EINVAL;
+    }
+    error = piommu_host_check_(host, PIOMMU_OS_NEED_LOCK);
+    if (error != 0) {
+        return error;
+    }
+    piommu_domain_get_info(config->domain, &info);
+    if (info.type != PIOMMU_DOMAIN_DMA) {
+        return -PIOMMU_EINVAL;
+    }
+    if (config->lazy && !info.disjoint && !info.told_each) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    space = piommu_host_alloc(host, sizeof(*space));
+    if (space == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    space->host = host;
+    set_options(space, config, &info);
+    error = open_space(space, config, &info);
+    if (error != 0) {
+        close_space(space, false);
+        return error;
+    }
+    *result = space;
+    return 0;
+}
+
+int piommu_dma_space_destroy(struct piommu_dma_space *space)
+{
+    int error;
+
+    if (space == NULL) {
+        return 0;
+    }
+    if (space->devices != NULL) {
+        return -PIOMMU_EBUSY;
+    }
+    error = piommu_dma_space_flush(space);
+    if (error != 0) {
+        return error;
+    }
+    close_space(space, space->pool.used != 0);
+    return 0;
+}
+
+int piommu_dma_space_abandon(struct piommu_dma_space *space)
+{
+    if (space == NULL) {
+        return 0;
+    }
+    if (space->devices != NULL) {
+        return -PIOMMU_EBUSY;
+    }
+    close_space(space, space->pool.used != 0);
+    return 0;
+}
+
+void piommu_dma_space_get_statistics(struct piommu_dma_space *space,
+                                     struct piommu_dma_statistics *statistics)
+{
+    unsigned long state = space_lock(space);
+
+    *statistics = (struct piommu_dma_statistics){.bounce_pages_used = space->pool.used,
+                                                 .bounce_pages_most = space->pool.used_most,
+                                                 .stuck = space->stuck_count + space->stuck_lost};
+    space_unlock(space, state);
+    for (uint32_t i = 0; i < space->lane_count; i++) {
+        statistics->waiting += atomic_load_explicit(&space->lanes[i].count, memory_order_relaxed);
+    }
+    statistics->flushes = atomic_load_explicit(&space->flushes, memory_order_relaxed);
+}
+
+/* ---- Devices ---- */
+
+static int check_limits(struct piommu_dma_device *device,
+                        const struct piommu_dma_device_config *config)
+{
+    const struct piommu_os *os = device->space->host.os;
+
+    if (!is_power(device->boundary_mask + 1) ||
+        device->boundary_mask < device->space->granule_mask) {
+        return -PIOMMU_EINVAL;
+    }
+    if (config->non_coherent &&
+        (os->memory_at == NULL || os->cache_clean == NULL || os->cache_invalidate == NULL)) {
+        return -PIOMMU_EINVAL;
+    }
+    return piommu_dma_device_set_masks(device, config->mask, config->coherent_mask);
+}
+
+static void set_limits(struct piommu_dma_device *device,
+                       const struct piommu_dma_device_config *config)
+{
+    const struct piommu_dma_space *space = device->space;
+    const piommu_prot cached = config->non_coherent ? space->can & PIOMMU_PROT_NONCACHEABLE : 0;
+    const piommu_prot write = PIOMMU_PROT_WRITE | cached;
+
+    device->non_coherent = config->non_coherent;
+    device->preferred = config->preferred;
+    device->max_segment_size =
+        config->max_segment_size != 0 ? config->max_segment_size : DEFAULT_SEGMENT_SIZE;
+    device->boundary_mask =
+        (config->segment_boundary != 0 ? config->segment_boundary : DEFAULT_BOUNDARY) - 1;
+    device->careful = device->untrusted || device->non_coherent || space->debug;
+    device->prot[PIOMMU_DMA_BIDIRECTIONAL] = PIOMMU_PROT_READ | write;
+    device->prot[PIOMMU_DMA_TO_DEVICE] = PIOMMU_PROT_READ | cached;
+    device->prot[PIOMMU_DMA_FROM_DEVICE] = space->write_only ? write : PIOMMU_PROT_READ | write;
+}
+
+static int take_regions(struct piommu_dma_space *space, const struct piommu_device *device)
+{
+    struct piommu_reserved_region region;
+    int error = 0;
+
+    for (size_t i = 0; error == 0 && piommu_device_reserved_region(device, i, &region) == 0; i++) {
+        error = take_range(space, region.range);
+    }
+    return error;
+}
+
+int piommu_dma_device_add(struct piommu_dma_space *space, struct piommu_device *core_device,
+                          const struct piommu_dma_device_config *config,
+                          struct piommu_dma_device **added)
+{
+    static const struct piommu_dma_device_config defaults;
+    struct piommu_device_info info;
+    struct piommu_dma_device *device;
+    int error;
+
+    if (space == NULL || core_device == NULL || added == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    piommu_device_get_info(core_device, &info);
+    if (info.untrusted && space->lazy) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
+    device = piommu_host_alloc(space->host, sizeof(*device));
+    if (device == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
+    device->space = space;
+    device->name = info.name;
+    device->untrusted = info.untrusted;
+    config = config != NULL ? config : &defaults;
+    set_limits(device, config);
+    error = check_limits(device, config);
+    if (error == 0) {
+        error = take_regions(space, core_device);
+    }
+    if (error != 0) {
+        piommu_host_free(space->host, device, sizeof(*device));
+        return error;
+    }
+    device->next = space->devices;
+    space->devices = device;
+    *added = device;
+    return 0;
+}
+
+void piommu_dma_device_remove(struct piommu_dma_device *device)
+{
+    struct piommu_dma_device **link;
+
+    if (device == NULL) {
+        return;
+    }
+    link = &device->space->devices;
+    while (*link != device) {
+        link = &(*link)->next;
+    }
+    *link = device->next;
+    if (device->space->debug) {
+        piommu_dma_drop_records_(device);
+    }
+    piommu_host_free(device->space->host, device, sizeof(*device));
+}
+
+int piommu_dma_device_set_masks(struct piommu_dma_device *device, uint64_t mask,
+                                uint64_t coherent_mask)
+{
+    struct piommu_domain_info info;
+    uint64_t lowest;
+
+    if (device == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    piommu_domain_get_info(device->space->domain, &info);
+    lowest = info.aperture.first | info.granule; /* the granule at 0 is not given out */
+    lowest |= info.granule - 1;
+    mask = mask != 0 ? mask : UINT64_MAX;
+    coherent_mask = coherent_mask != 0 ? coherent_mask : mask;
+    if (mask < lowest || coherent_mask < lowest) {
+        return -PIOMMU_ERANGE;
+    }
+    device->mask = mask;
+    device->coherent_mask = coherent_mask;
+    return 0;
+}

@@ -19,7 +19,8 @@
  * buffer any more. In a *lazy* one it may, until so many mappings were unmapped, or so much time
  * has passed, as the configuration says; see piommu_dma_space_poll. What lies in the same granule
  * as the end of a buffer can be reached, too, while the buffer is mapped: but not by an *untrusted*
- * device, for which such ends are copied to zeroed pages of their own (*bounced*).
+ * device, for which such ends are copied to zeroed pages of their own (*bounced*). The same is done
+ * for a device that does not snoop caches, where it writes to an end that shares a cache line.
  *
  * Order. The caller gives a buffer to the device by mapping it, or by a sync for the device, and
  * takes it back by unmapping it, or by a sync for the CPU; in between only the device touches it.
@@ -27,7 +28,8 @@
  *
  * Errors that a driver can do nothing about: -PIOMMU_EFAILED: an IOMMU did not obey, now or
  * earlier. The memory must be kept, since the device may still reach it, until
- * piommu_dma_space_flush returns success. The addresses are not given out before.
+ * piommu_dma_space_flush returns success. The addresses are not given out before (and where that
+ * happens to more than 256 mappings, those of the others stay taken).
  *
  * Concurrency. *Space registration* (creation and destruction of spaces, adding, removing and
  * setting up DMA devices) is serialised by the caller per space. All else is *DMA mapping*: if the
@@ -310,10 +312,11 @@ int piommu_dma_unmap_sg(struct piommu_dma_device *device, const struct piommu_dm
 
 /**
  * Gives a part of a mapped buffer, or all of it, to the CPU: it sees what the device has written
- * before.
+ * before. For a device that snoops and is trusted there is nothing to do.
  *
  * @param address, size the part; need not be aligned to anything.
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENOENT: not all of it is mapped. Nothing else. DMA mapping.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENOENT: not all of it is mapped, which is noticed where there
+ *         is something to do. DMA mapping.
  */
 int piommu_dma_sync_single_for_cpu(struct piommu_dma_device *device, uint64_t address,
                                    uint64_t size, enum piommu_dma_direction direction);
@@ -348,8 +351,9 @@ struct piommu_dma_buffer {
  *
  * @param size   bytes, not 0.
  * @param buffer set on success.
- * @return as piommu_dma_map_single. DMA mapping, but in a context in which piommu_os::alloc may be
- *         called.
+ * @return as piommu_dma_map_single; after -PIOMMU_EFAILED a device may have seen the memory:
+ *         piommu_dma_free gives it back, as soon as that can be. DMA mapping, but in a context in
+ *         which piommu_os::alloc may be called.
  */
 int piommu_dma_alloc(struct piommu_dma_device *device, uint64_t size,
                      struct piommu_dma_buffer *buffer);

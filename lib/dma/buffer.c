@@ -200,9 +200,8 @@ int piommu_dma_alloc(struct piommu_dma_device *device, uint64_t size,
         error = map_buffer(device, buffer, span.size);
     }
     if (error == -PIOMMU_EFAILED) {
-        return error; /* the device may have seen the memory, which is lost */
-    }
-    if (error != 0) {
+        buffer->unmapped = true; /* but the device may have seen it */
+    } else if (error != 0) {
         split(space, buffer->pieces, buffer->memory, span.size);
         free_pieces(space->host, buffer->pieces);
         *buffer = (struct piommu_dma_buffer){0};

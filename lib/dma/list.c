@@ -43,12 +43,14 @@ static bool next_run(struct runs *runs)
 struct survey {
     uint64_t size;  /* of the addresses */
     uint64_t edges; /* bits in which a start or an end is off a multiple */
+    bool adjoins;   /* buffers adjoin each other */
 };
 
 static int survey_list(const struct piommu_dma_space *space, const struct piommu_segment *list,
                        size_t count, struct survey *survey)
 {
     struct runs runs = runs_of(list, count);
+    uint64_t end = 0;
 
     *survey = (struct survey){0};
     for (size_t i = 0; i < count; i++) {
@@ -59,15 +61,8 @@ static int survey_list(const struct piommu_dma_space *space, const struct piommu
             return -PIOMMU_ERANGE;
         }
         survey->edges |= list[i].physical | list[i].size;
-    }
-    if ((survey->edges & space->granule_mask) == 0) {
-        for (size_t i = 0; i < count; i++) {
-            if (survey->size + list[i].size < survey->size) {
-                return -PIOMMU_ERANGE;
-            }
-            survey->size += list[i].size;
-        }
-        return 0;
+        survey->adjoins |= i != 0 && list[i].physical == end;
+        end = list[i].physical + list[i].size;
     }
     while (next_run(&runs)) {
         struct span span = span_of(space, runs.physical, runs.size);
@@ -178,7 +173,9 @@ static int map_addresses(struct piommu_dma_device *device, const struct piommu_s
     struct record record;
     int error;
 
-    if (LIKELY(!device->careful && (survey->edges & space->granule_mask) == 0)) {
+    /* The list as it is, if it is made of runs that are granules. */
+    if (LIKELY(!device->careful && !survey->adjoins &&
+               (survey->edges & space->granule_mask) == 0)) {
         error =
             piommu_domain_map_list(space->domain, all.first, list, count, device->prot[direction]);
         return error != 0 ? piommu_dma_undo_(space, all, 0, NULL, error) : 0;

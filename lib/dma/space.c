@@ -58,17 +58,21 @@ int piommu_dma_find_addresses_(struct piommu_dma_device *device, uint64_t hint, 
     struct piommu_dma_space *space = device->space;
     struct piommu_iova_request request = {
         .size = size, .limit = limit, .preferred = device->preferred, .boundary = boundary};
+    int error;
 
-    if (LIKELY(size < space->large)) {
-        int error = piommu_iova_alloc(space->iova, &request, iova);
-
-        if (LIKELY(error == 0 || (error == -PIOMMU_ENOSPC && boundary == 0))) {
-            return error;
-        }
-    } else {
+    if (LIKELY(size < space->large && piommu_iova_alloc(space->iova, &request, iova) == 0)) {
+        return 0;
+    }
+    if (size >= space->large) {
         request.alignment = leaf_for(space, hint, size);
     }
-    return find_place(space, &request, iova);
+    error = find_place(space, &request, iova);
+    if (error == -PIOMMU_ENOSPC && space->lazy) {
+        /* What waits is free as soon as it is flushed; what does not obey is not. */
+        (void)piommu_dma_space_flush(space);
+        error = find_place(space, &request, iova);
+    }
+    return error;
 }
 
 /* ---- Regions ---- */

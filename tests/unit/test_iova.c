@@ -755,7 +755,9 @@ static void test_a_place_is_taken_once(void **state)
     assert_int_equal(take(b, 20 * PAGE - 1, 30 * PAGE), -PIOMMU_EEXIST);
     assert_int_equal(take(b, 15 * PAGE, 15 * PAGE), -PIOMMU_EEXIST);
     assert_int_equal(take(b, 0, 4096 * PAGE - 1), -PIOMMU_EEXIST);
-    assert_int_equal(take(b, 2000 * PAGE, 2000 * PAGE), -PIOMMU_EEXIST);
+    for (uint64_t i = 1000; i < 3000; i++) {
+        assert_int_equal(take(b, i * PAGE, i * PAGE), -PIOMMU_EEXIST);
+    }
     assert_int_equal(take(b, 3000 * PAGE - 1, 4096 * PAGE - 1), -PIOMMU_EEXIST);
     assert_int_equal(take(b, 21 * PAGE, 1000 * PAGE), -PIOMMU_EEXIST);
     assert_int_equal(statistics(b).granules_taken, 2010);
@@ -867,12 +869,12 @@ static void test_reserved_memory_suffices(void **state)
     fake_os_forbid(b->os, FAKE_OS_FORBID_ALLOCATION | FAKE_OS_FORBID_FREE);
     for (unsigned int round = 0; round < 3; round++) {
         for (uint64_t i = 0; i < ranges; i++) {
-            uint64_t page = (i * 0x12345677ull + round) % (1ull << 36);
+            uint64_t page = i * 0xa345677 + round;
 
             assert_int_equal(take(b, page * PAGE, page * PAGE), 0);
         }
         for (uint64_t i = 0; i < ranges; i++) {
-            uint64_t page = (i * 0x12345677ull + round) % (1ull << 36);
+            uint64_t page = i * 0xa345677 + round;
 
             assert_int_equal(release(b, page * PAGE, 1), 0);
         }

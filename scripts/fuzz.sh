@@ -5,15 +5,16 @@
 # Usage: scripts/fuzz.sh [--TARGET] [SECONDS [ARGUMENT...]]
 #
 # A fuzz campaign against the page tables, or with --core against the core, --fdt against the device tree
-# reader, --virtio_iommu against the virtio-iommu driver, --virtqueue against virtio's rings, --virtio_open
-# against how a virtio device is found and set up. Builds the fuzz targets and runs one for SECONDS (600 if
-# not given). What it learns is kept in build/fuzz/corpus, or build/fuzz/corpus_of_TARGET, for the next time.
-# Arguments go to libFuzzer, for example -jobs=2 -workers=2. A failing input is kept in the working folder;
+# reader, --iova against the IOVA allocator, --virtio_iommu against the virtio-iommu driver, --virtqueue against
+# virtio's rings, --virtio_open against how a virtio device is found and set up. Builds the fuzz targets and runs
+# one for SECONDS (600 if not given). What it learns is kept in build/fuzz/corpus, or
+# build/fuzz/corpus_of_TARGET, for the next time. Arguments go to libFuzzer, for example -jobs=2 -workers=2. A
+# failing input is kept in the working folder;
 #
 #   build/fuzz/tests/fuzz/random_io_pgtable FILE
 #
-# prints one of page tables as calls, and with PIOMMU_FUZZ_TALK in the environment the targets of the core and
-# of virtio print those of theirs.
+# prints one of page tables as calls, and with PIOMMU_FUZZ_TALK in the environment the targets of the core, of
+# spaces of addresses and of virtio print those of theirs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -33,6 +34,10 @@ if [[ ${1-} == --* ]]; then
     fdt)
         seeds=seeds_of_fdt
         options=(-max_len=4096 -dict=tests/fuzz/fdt.dict)
+        ;;
+    iova)
+        seeds=seeds_of_core
+        options=(-max_len=2060)
         ;;
     virtio_iommu | virtqueue | virtio_open)
         seeds=seeds_of_virtio

@@ -23,14 +23,14 @@ static void generate(void *generated, uint64_t seed, size_t length)
 
 static void run(const void *tried, bool verbose)
 {
-    iova_program_run(tried, verbose);
+    iova_program_run(tried, NULL, verbose);
 }
 
 int main(int argc, char **argv)
 {
     const struct random_programs programs = {
         .name = "IOVA",
-        .default_steps = 400000,
+        .default_steps = 300000,
         .longest = IOVA_PROGRAM_LENGTH,
         .shrinking = {.operations = program.operations,
                       .operation_size = sizeof(program.operations[0]),

@@ -3,7 +3,6 @@
 
 #include "iova_program.h"
 
-#include "fake_os.h"
 #include "iova_model.h"
 #include "pgtable_host.h"
 
@@ -593,10 +592,7 @@ static void open_world(struct world *w, const uint16_t *raw)
     choose_space(w, raw);
     w->model.bottom_up = raw[4] % 4 == 3;
     w->cpus = cpus[raw[5] % 8];
-    w->os = fake_os_create(NULL);
-    if ((raw[5] & 8) == 0) {
-        fake_os_callbacks(w->os)->cpu = tell_cpu;
-    }
+    fake_os_callbacks(w->os)->cpu = (raw[5] & 8) == 0 ? tell_cpu : NULL;
     config.granule = w->granule;
     config.bottom_up = w->model.bottom_up;
     config.cpus = w->cpus;
@@ -632,13 +628,13 @@ static void close_world(struct world *w)
         CHECK(w->model.count == 1);
     }
     piommu_iova_destroy(w->space);
-    fake_os_destroy(w->os);
+    CHECK(fake_os_bytes_outstanding(w->os) == 0);
     iova_model_destroy(&w->model);
 }
 
-void iova_program_run(const struct iova_program *program, bool verbose)
+void iova_program_run(const struct iova_program *program, struct fake_os *os, bool verbose)
 {
-    struct world w = {.verbose = verbose};
+    struct world w = {.os = os != NULL ? os : fake_os_create(NULL), .verbose = verbose};
 
     the_world = &w;
     open_world(&w, program->config);
@@ -649,5 +645,8 @@ void iova_program_run(const struct iova_program *program, bool verbose)
         check_counters(&w);
     }
     close_world(&w);
+    if (os == NULL) {
+        fake_os_destroy(w.os);
+    }
     the_world = NULL;
 }

@@ -9,6 +9,8 @@
  * first difference.
  */
 
+#include "fake_os.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -31,6 +33,7 @@ struct iova_program {
 void iova_program_generate(struct iova_program *program, uint64_t seed, size_t length);
 /* From bytes that a fuzzer makes up. */
 void iova_program_decode(struct iova_program *program, const uint8_t *bytes, size_t size);
-void iova_program_run(const struct iova_program *program, bool verbose);
+/* Under a fake OS that is used for nothing else; NULL: one is made for it. */
+void iova_program_run(const struct iova_program *program, struct fake_os *os, bool verbose);
 
 #endif

@@ -46,8 +46,8 @@ struct piommu_iova_config {
     bool bottom_up;
     /**
      * How many CPUs keep released ranges: numbers from 0 to this less one, as piommu_os::cpu has
-     * them; at most 4096. 8.6 KiB each. Default: none does. Without piommu_os::cpu all share one
-     * store.
+     * them; at most 4096. 8.6 KiB each (half of it where pointers have 32 bits). Default: none
+     * does. Without piommu_os::cpu all share one store.
      */
     unsigned int cpus;
 };
@@ -64,8 +64,8 @@ struct piommu_iova_request {
     uint64_t preferred;
     /**
      * A power of two: the range does not cross a multiple of it. Where no place is found that is
-     * aligned to the size, at most 64 other candidates are looked at; there may be one beyond
-     * those. Default: no boundary.
+     * aligned to the size, at most 64 other candidates are looked at, from the top; there may be
+     * one beyond those. Default: no boundary.
      */
     uint64_t boundary;
 };
@@ -114,8 +114,8 @@ int piommu_iova_reserve_memory(struct piommu_iova_space *space, uint32_t ranges)
  *
  * @param address set on success.
  * @return 0; -PIOMMU_EINVAL (size 0, an alignment or boundary that is no power of two, a size above
- *         the boundary); -PIOMMU_ENOSPC: there is no such place; -PIOMMU_ERANGE: 2^32 granules or
- *         more; -PIOMMU_ENOMEM.
+ *         the boundary); -PIOMMU_ENOSPC: there is no such place; -PIOMMU_ERANGE: 2^32 - 1
+ *         granules or more; -PIOMMU_ENOMEM.
  */
 int piommu_iova_alloc(struct piommu_iova_space *space, const struct piommu_iova_request *request,
                       uint64_t *address);
@@ -135,7 +135,7 @@ int piommu_iova_free(struct piommu_iova_space *space, uint64_t address, uint64_t
  *
  * @param range its ends; cut outwards to whole granules, and to the aperture.
  * @return 0, also if it lies outside the aperture; -PIOMMU_EINVAL; -PIOMMU_EEXIST: part of it is
- *         not free; -PIOMMU_ERANGE: 2^32 granules or more; -PIOMMU_ENOMEM.
+ *         not free; -PIOMMU_ENOMEM.
  */
 int piommu_iova_take(struct piommu_iova_space *space, struct piommu_range range);
 

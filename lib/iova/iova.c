@@ -23,18 +23,25 @@ struct batch {
     struct node nodes[BATCH];
 };
 
+/*
+ * What every call reads is in other cache lines than what is written under the lock, and that in
+ * others than the stores: else CPUs with work in their own stores only would wait for each other
+ * (row iova.threads_2 of the benchmark).
+ */
 struct piommu_iova_space {
     struct piommu_host host;
     void *lock;
-    struct tree tree;
-    struct batch *batches;
-    unsigned int granule_shift;
     uint64_t first; /* granules that can be given out */
     uint64_t last;
+    unsigned int granule_shift;
+    unsigned int store_count;
+    uint8_t apart[64];
+    struct tree tree;
+    struct batch *batches;
     uint64_t taken;
     uint64_t bytes;
+    uint32_t visited_last;
     uint32_t visited_most;
-    unsigned int store_count;
     struct store stores[];
 };
 
@@ -86,8 +93,9 @@ static int add_batch(struct piommu_iova_space *space)
 /* The end of a call that has changed something. Under the lock. */
 static void note_work(struct piommu_iova_space *space)
 {
-    if (space->tree.visited > space->visited_most) {
-        space->visited_most = space->tree.visited;
+    space->visited_last = space->tree.visited;
+    if (space->visited_last > space->visited_most) {
+        space->visited_most = space->visited_last;
     }
 }
 
@@ -365,30 +373,43 @@ static unsigned int shift_above(uint64_t count)
     return count <= 1 ? 0 : 64u - (unsigned int)__builtin_clzll(count - 1);
 }
 
+/*
+ * Looks at one candidate after the other. In a space that is bottom up, too, from the top: only
+ * from above can a search be kept away from those that were looked at. Under the lock.
+ */
+static bool search_downwards(struct tree *tree, const struct wanted *wanted, uint64_t *place)
+{
+    bool bottom_up = tree->bottom_up;
+    uint64_t limit = wanted->limit;
+    bool found = true;
+    bool fits = false;
+
+    tree->bottom_up = false;
+    for (unsigned int i = 0; i < BOUNDARY_TRIES && found && !fits; i++) {
+        found = piommu_iova_tree_search_(tree, wanted->count, wanted->shift, limit, place);
+        fits = found && !crosses(wanted, *place);
+        /* The next candidate ends before the boundary that this one crosses. */
+        limit = ((*place + (wanted->count - 1)) >> wanted->boundary << wanted->boundary) - 1;
+    }
+    tree->bottom_up = bottom_up;
+    return fits;
+}
+
 /* Finds a place that does not cross the boundary. Under the lock. */
 static bool search(struct piommu_iova_space *space, const struct wanted *wanted, uint64_t *place)
 {
     struct tree *tree = &space->tree;
-    uint64_t limit = wanted->limit;
     unsigned int aligned = shift_above(wanted->count);
 
     if (wanted->boundary == 64) {
-        return piommu_iova_tree_search_(tree, wanted->count, wanted->shift, limit, place);
+        return piommu_iova_tree_search_(tree, wanted->count, wanted->shift, wanted->limit, place);
     }
     if (piommu_iova_tree_search_(tree, wanted->count,
-                                 aligned > wanted->shift ? aligned : wanted->shift, limit, place)) {
+                                 aligned > wanted->shift ? aligned : wanted->shift, wanted->limit,
+                                 place)) {
         return true;
     }
-    for (unsigned int i = 0; i < BOUNDARY_TRIES; i++) {
-        bool found = piommu_iova_tree_search_(tree, wanted->count, wanted->shift, limit, place);
-
-        if (!found || !crosses(wanted, *place)) {
-            return found;
-        }
-        /* The next candidate ends before the boundary that this one crosses. */
-        limit = ((*place + (wanted->count - 1)) >> wanted->boundary << wanted->boundary) - 1;
-    }
-    return false;
+    return search_downwards(tree, wanted, place);
 }
 
 /* Finds a place in the tree and takes it. -PIOMMU_EAGAIN: memory has to be asked for. */
@@ -593,7 +614,7 @@ void piommu_iova_get_statistics(struct piommu_iova_space *space,
                                                   .bytes = space->bytes,
                                                   .nodes = space->tree.nodes,
                                                   .nodes_spare = space->tree.spares,
-                                                  .visited_last = space->tree.visited,
+                                                  .visited_last = space->visited_last,
                                                   .visited_most = space->visited_most};
     unlock(space, state);
     for (unsigned int i = 0; i < space->store_count; i++) {

@@ -110,6 +110,41 @@ static inline void clear_bits(uint64_t *bits, unsigned int first, unsigned int l
 static const int16_t low_bits[SHORT_LANES] = {0,   1,   3,    7,    15,   31,   63,    127,
                                               255, 511, 1023, 2047, 4095, 8191, 16383, 16383};
 
+/*
+ * Eight alignments at once. gcc and clang make one instruction of each operation where the CPU has
+ * it, and eight where it has not; a loop is left as it is by gcc 12 at -O2 (row iova.random_10k of
+ * the benchmark).
+ */
+#define LANES 8u
+typedef int16_t lanes __attribute__((vector_size(16)));
+
+static inline lanes lanes_of(int16_t value)
+{
+    return (lanes){value, value, value, value, value, value, value, value};
+}
+
+static inline lanes lanes_from(const int16_t *values)
+{
+    lanes result;
+
+    memcpy(&result, values, sizeof(result));
+    return result;
+}
+
+static inline lanes longer(lanes left, lanes right)
+{
+    lanes mask = left > right;
+
+    return (left & mask) | (right & ~mask);
+}
+
+static inline lanes shorter(lanes left, lanes right)
+{
+    lanes mask = left < right;
+
+    return (left & mask) | (right & ~mask);
+}
+
 /* What of a node's summary has changed. */
 #define CHANGED_SHORT 1u
 #define CHANGED_EDGES 2u
@@ -153,11 +188,13 @@ static inline unsigned int leaf_update(struct node *leaf)
 
         prefix = first == 0 ? end : prefix;
         suffix = end == LEAF_SIZE ? end - first : suffix;
-        for (unsigned int i = 0; i < SHORT_LANES; i++) {
-            int16_t start = (int16_t)(((int16_t)first + low_bits[i]) & ~low_bits[i]);
-            int16_t run = (int16_t)((int16_t)end - start); /* below 0: no such start in it */
+        for (unsigned int i = 0; i < SHORT_LANES; i += LANES) {
+            lanes bits = lanes_from(low_bits + i);
+            lanes start = (lanes_of((int16_t)first) + bits) & ~bits;
+            lanes run = lanes_of((int16_t)end) - start; /* below 0: no such start in it */
 
-            runs[i] = run > runs[i] ? run : runs[i];
+            run = longer(run, lanes_from(runs + i));
+            memcpy(runs + i, &run, sizeof(run));
         }
         first = next_clear(taken, end);
     }

@@ -21,11 +21,11 @@
 #define STORE_SLOTS   (STORE_SINGLES + (STORE_MAX_SIZE - 1) * STORE_OTHERS)
 
 struct store {
+    uint8_t apart[64]; /* from what is before, the store of another CPU too */
     /* How many slots of each size are in use, from the first one on: near enough to begin with. */
     _Atomic uint8_t used[STORE_MAX_SIZE + 1];
     /* The first granule, plus 1; 0: empty. */
     _Atomic uintptr_t slot[STORE_SLOTS];
-    uint8_t apart[64]; /* from the next CPU's */
 };
 
 static inline unsigned int store_begin(uint64_t size)

@@ -79,8 +79,7 @@ static inline int16_t short_length_before(uint64_t length)
 
 /*
  * The longest short runs of a node whose prefix is known. The first run begins at a multiple of
- * all; the middle of the node and its end are multiples of all but its own size. The loop has no
- * branch.
+ * all; the middle of the node and its end are multiples of all but its own size.
  */
 static inline unsigned int update_short_runs(struct node *node, const struct runs *runs)
 {
@@ -94,15 +93,13 @@ static inline unsigned int update_short_runs(struct node *node, const struct run
     int16_t tail = short_length_before(runs->tail.to - runs->tail.from);
     int16_t best[SHORT_LANES];
 
-    for (unsigned int i = 0; i < SHORT_LANES; i++) {
-        int16_t run = (int16_t)((before & ~low_bits[i]) + behind);
-        int16_t last = (int16_t)(tail & ~low_bits[i]);
+    for (unsigned int i = 0; i < SHORT_LANES; i += LANES) {
+        lanes mask = ~lanes_from(low_bits + i);
+        lanes run = longer((lanes_of(before) & mask) + lanes_of(behind), lanes_of(tail) & mask);
 
-        run = run > last ? run : last;
-        run = run > head ? run : head;
-        run = run < LONGEST_SHORT ? run : (int16_t)LONGEST_SHORT;
-        run = run > left[i] ? run : left[i];
-        best[i] = run > right[i] ? run : right[i];
+        run = shorter(longer(run, lanes_of(head)), lanes_of((int16_t)LONGEST_SHORT));
+        run = longer(longer(run, lanes_from(left + i)), lanes_from(right + i));
+        memcpy(best + i, &run, sizeof(run));
     }
     if (own_shift(node) <= SHORT_SHIFT) {
         best[own_shift(node)] = short_length(node->prefix);

@@ -1281,6 +1281,17 @@ static void test_time_with_long_ranges(void **state)
 
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
 
+static void test_candidates_are_looked_at_in_a_space_that_is_bottom_up_too(void **state)
+{
+    struct bench *b = *state;
+
+    create(b, CONFIG(.granule = PAGE, .aperture = {0, 32 * PAGE - 1}, .bottom_up = true));
+    assert_int_equal(take(b, 0, 6 * PAGE - 1), 0);
+    assert_int_equal(take(b, 9 * PAGE, 17 * PAGE - 1), 0);
+    assert_int_equal(take(b, 20 * PAGE, 32 * PAGE - 1), 0);
+    assert_int_equal(alloc(b, REQUEST(.size = 3 * PAGE, .boundary = 8 * PAGE)), 17 * PAGE);
+}
+
 int main(void)
 {
     static const struct CMUnitTest tests[] = {
@@ -1334,6 +1345,7 @@ int main(void)
         TEST(test_time_with_scattered_ranges),
         TEST(test_time_when_nearly_all_is_taken),
         TEST(test_time_with_long_ranges),
+        TEST(test_candidates_are_looked_at_in_a_space_that_is_bottom_up_too),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

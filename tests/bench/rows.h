@@ -60,7 +60,25 @@ double now(void);
 
 /* threads.c: to be called before the program binds itself to a CPU. */
 void threads_find_cpus(void);
-/* threads.c: the row for two threads. */
+
+#define THREADS 2u
+
+/* What threads do with an object, which is their own or which they share. */
+struct thread_work {
+    const char *name; /* of the implementation */
+    bool (*run)(const struct thread_work *work, void *object, unsigned int thread);
+    const void *implementation;
+    uint64_t page;
+    size_t count;
+};
+
+/*
+ * threads.c: adds the row for two threads, of those implementations that have work to do. The first
+ * of the objects is also the one to share.
+ */
+void threads_compare(const char *group, const struct effort *effort,
+                     const struct thread_work works[LIMIT], void *objects[LIMIT][THREADS]);
+/* threads.c: the row for two threads that map and unmap. */
 void threads_measure(const struct shape *shape, const struct effort *effort,
                      const struct usage *usage);
 

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * Two threads that map and unmap pages one by one, in ranges side by side: in one table, and in a
- * table each. Were nothing shared in the one table, both would take equally long, on any machine.
+ * Two threads that do the same side by side: in one object, and in an object each. Were nothing
+ * shared in the one object, both would take equally long, on any machine.
  */
 
 #define _GNU_SOURCE
@@ -13,16 +13,12 @@
 #include "report.h"
 #include "rows.h"
 
-#define THREADS          2u
 #define PAGES_PER_THREAD 32768u
 
 struct worker {
-    const struct implementation *implementation;
-    void *table;
-    uint64_t iova;
-    uint64_t page;
-    size_t count;
-    unsigned int cpu;
+    const struct thread_work *work;
+    void *object;
+    unsigned int number;
     pthread_barrier_t *start;
     double time;
     bool good;
@@ -52,27 +48,17 @@ static void *work(void *cookie)
     cpu_set_t set;
 
     CPU_ZERO(&set);
-    CPU_SET(worker->cpu, &set);
+    CPU_SET(cpus[worker->number], &set);
     (void)sched_setaffinity(0, sizeof(set), &set);
     pthread_barrier_wait(worker->start);
     begin = now();
-    for (size_t i = 0; i < worker->count; i++) {
-        uint64_t iova = worker->iova + i * worker->page;
-
-        worker->good &=
-            worker->implementation->map(worker->table, iova, iova + BENCH_OFFSET, worker->page, 1);
-    }
-    for (size_t i = 0; i < worker->count; i++) {
-        worker->good &= worker->implementation->unmap(
-            worker->table, worker->iova + i * worker->page, worker->page, 1);
-    }
+    worker->good = worker->work->run(worker->work, worker->object, worker->number);
     worker->time = now() - begin;
     return NULL;
 }
 
 /* Returns the time of all threads together, or 0 on failure. */
-static double run(const struct implementation *implementation, void *const tables[THREADS],
-                  uint64_t page, size_t count)
+static double run(const struct thread_work *what, void *const objects[THREADS])
 {
     struct worker workers[THREADS];
     pthread_t threads[THREADS];
@@ -81,16 +67,8 @@ static double run(const struct implementation *implementation, void *const table
 
     pthread_barrier_init(&start, NULL, THREADS);
     for (unsigned int i = 0; i < THREADS; i++) {
-        workers[i] = (struct worker){
-            .implementation = implementation,
-            .table = tables[i],
-            .iova = BENCH_BASE + i * count * page,
-            .page = page,
-            .count = count,
-            .cpu = cpus[i],
-            .start = &start,
-            .good = true,
-        };
+        workers[i] =
+            (struct worker){.work = what, .object = objects[i], .number = i, .start = &start};
         if (pthread_create(&threads[i], NULL, work, &workers[i]) != 0) {
             wrong("no thread");
             return 0;
@@ -100,11 +78,55 @@ static double run(const struct implementation *implementation, void *const table
         pthread_join(threads[i], NULL);
         time += workers[i].time;
         if (!workers[i].good) {
-            wrong("%s: a map or unmap of one of two threads failed", implementation->name);
+            wrong("%s: a call of one of two threads failed", what->name);
         }
     }
     pthread_barrier_destroy(&start);
     return time;
+}
+
+void threads_compare(const char *group, const struct effort *effort,
+                     const struct thread_work works[LIMIT], void *objects[LIMIT][THREADS])
+{
+    struct samples samples[IMPLEMENTATIONS] = {0};
+
+    if (cpu_count < THREADS) {
+        report_note("%s.threads_2: there is only one CPU.", group);
+        return;
+    }
+    /* More than elsewhere, since what else the machine does disturbs two CPUs more than one. */
+    for (unsigned int repetition = 0; repetition < 3 * effort->repetitions; repetition++) {
+        for (unsigned int i = 0; i < LIMIT; i++) {
+            unsigned int which = (repetition + i) % LIMIT;
+            void *const shared[THREADS] = {objects[which][0], objects[which][0]};
+            double apart;
+
+            if (works[which].run == NULL) {
+                continue;
+            }
+            apart = run(&works[which], objects[which]);
+            samples_add(&samples[which], apart / run(&works[which], shared));
+        }
+    }
+    report_add(group, "threads_2", UNIT_SCALING, samples);
+}
+
+/* Maps and unmaps pages one by one, in a range beside that of the other thread. */
+static bool map_and_unmap(const struct thread_work *what, void *table, unsigned int thread)
+{
+    const struct implementation *implementation = what->implementation;
+    const uint64_t begin = BENCH_BASE + thread * what->count * what->page;
+    bool good = true;
+
+    for (size_t i = 0; i < what->count; i++) {
+        uint64_t iova = begin + i * what->page;
+
+        good &= implementation->map(table, iova, iova + BENCH_OFFSET, what->page, 1);
+    }
+    for (size_t i = 0; i < what->count; i++) {
+        good &= implementation->unmap(table, begin + i * what->page, what->page, 1);
+    }
+    return good;
 }
 
 void threads_measure(const struct shape *shape, const struct effort *effort,
@@ -113,14 +135,18 @@ void threads_measure(const struct shape *shape, const struct effort *effort,
     const uint64_t page = shape_granule(shape);
     const size_t count = PAGES_PER_THREAD / effort->divisor;
     void *tables[LIMIT][THREADS] = {{NULL}};
-    struct samples samples[IMPLEMENTATIONS] = {0};
+    struct thread_work works[LIMIT] = {0};
 
-    if (cpu_count < THREADS) {
-        report_note("%s.threads_2: there is only one CPU.", shape->name);
-        return;
-    }
     for (unsigned int i = 0; i < LIMIT; i++) {
-        for (unsigned int j = 0; implementations[i] != NULL && j < THREADS; j++) {
+        if (implementations[i] == NULL) {
+            continue;
+        }
+        works[i] = (struct thread_work){.name = implementations[i]->name,
+                                        .run = map_and_unmap,
+                                        .implementation = implementations[i],
+                                        .page = page,
+                                        .count = count};
+        for (unsigned int j = 0; j < THREADS; j++) {
             tables[i][j] = implementations[i]->create(shape, usage);
             /* Makes the tables, which then stay. */
             if (!implementations[i]->map(tables[i][j], BENCH_BASE, BENCH_OFFSET + page, page,
@@ -130,25 +156,10 @@ void threads_measure(const struct shape *shape, const struct effort *effort,
             }
         }
     }
-    /* More than elsewhere, since what else the machine does disturbs two CPUs more than one. */
-    for (unsigned int repetition = 0; repetition < 3 * effort->repetitions; repetition++) {
-        for (unsigned int i = 0; i < LIMIT; i++) {
-            unsigned int which = (repetition + i) % LIMIT;
-            const struct implementation *implementation = implementations[which];
-            void *const shared[THREADS] = {tables[which][0], tables[which][0]};
-            double apart;
-
-            if (implementation == NULL) {
-                continue;
-            }
-            apart = run(implementation, tables[which], page, count);
-            samples_add(&samples[which], apart / run(implementation, shared, page, count));
-        }
-    }
+    threads_compare(shape->name, effort, works, tables);
     for (unsigned int i = 0; i < LIMIT; i++) {
         for (unsigned int j = 0; implementations[i] != NULL && j < THREADS; j++) {
             implementations[i]->destroy(tables[i][j]);
         }
     }
-    report_add(shape->name, "threads_2", UNIT_SCALING, samples);
 }

@@ -4,9 +4,9 @@
 #
 # Usage: scripts/bench.sh [OPTION...]
 #
-# Measures our page tables against Linux's own, in one process, and against the limit: a plain store for
-# each descriptor. Besides, counts the requests and doorbells of virtio-iommu, next to those of a model of
-# what Linux's driver does, and measures virtio's rings.
+# Measures our page tables and our allocator of IOVAs against Linux's own, in one process, and the tables
+# against the limit: a plain store for each descriptor. Besides, counts the requests and doorbells of
+# virtio-iommu, next to those of a model of what Linux's driver does, and measures virtio's rings.
 #
 #   --quick       fewer calls in each repetition, for continuous integration: seconds instead of a minute
 #   --json FILE   writes the table as JSON too
@@ -15,13 +15,21 @@
 #   --no-peer     without Linux
 #   --no-install  installs no packages; what is missing is left out
 #
-# The peer is drivers/iommu/io-pgtable-arm.c of the distribution's kernel source package, compiled unchanged
-# behind headers of our own (tests/bench/linux_shim.h). It is unpacked below build/bench, and nothing of it
-# is part of this project.
+# The peer is drivers/iommu/io-pgtable-arm.c and iova.c of the distribution's kernel source package, compiled
+# unchanged behind headers of our own (tests/bench/linux_shim.h, linux_iova_shim.h). It is unpacked below
+# build/bench, and nothing of it is part of this project.
 #
 # What makes it fair: the same compiler and flags, memory from the same pool, which is dirty; the same
 # barrier; invalidations that do nothing, behind pointers; our side through the library's archive as everybody
 # gets it; the peer's own test passes. Where one of these does not hold, the script fails.
+#
+# Rows of IOVAs, in ns for allocating a range and releasing one: lifo and lifo_64, single pages, 1 and 64 at a
+# time; random_10k, 10 000 ranges of 1 to 64 pages live, one at random is replaced; fragmented_100k, the same
+# with 100 000, grown old (with --quick: less old); full_32bit, powers of two below 4 GiB, as full as whoever
+# reaches less can hold it; threads_2, two threads on one allocator. worst: the nodes that the worst call
+# looks at, over those of the median call. Both sides have the same locks and CPU numbers, and align each
+# range to its size rounded up to a power of two, as Linux always does. What they give out is checked between
+# the times.
 #
 # Exit status 0; 1 if the comparison was unfair, a result wrong, or a count that depends on nothing but our
 # code not what it must be. Times are only reported: they depend on the machine.
@@ -33,15 +41,18 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 linux="linux-source-6.12"
 tarball=/usr/src/$linux.tar.xz
-# The last one is for rows that do not exist yet: those of allocating IOVAs.
 linux_files=(
     drivers/iommu/io-pgtable-arm.c
     drivers/iommu/io-pgtable-arm.h
     drivers/iommu/io-pgtable.c
     drivers/iommu/iommu-pages.h
+    drivers/iommu/iova.c
     include/linux/io-pgtable.h
     include/linux/iova.h
-    drivers/iommu/iova.c
+    include/linux/rbtree.h
+    include/linux/rbtree_augmented.h
+    include/linux/rbtree_types.h
+    lib/rbtree.c
 )
 scratch=$PWD/build/bench
 peer=yes
@@ -108,7 +119,8 @@ unpack_linux()
     local members=() file
 
     linux_tree=$scratch/$(stat --format='linux-%Y-%s' "$tarball")
-    if ! (cd "$linux_tree" && sha256sum --check --quiet SHA256SUMS) >/dev/null 2>&1; then
+    if ! (cd "$linux_tree" && sha256sum --check --quiet SHA256SUMS &&
+        diff <(printf '%s\n' "${linux_files[@]}") <(sed 's/^[0-9a-f]*  //' SHA256SUMS)) >/dev/null 2>&1; then
         echo "== unpacking the peer from $tarball"
         rm -rf "$linux_tree"
         mkdir -p "$linux_tree"
@@ -187,13 +199,19 @@ print_sizes()
 {
     local compiler=aarch64-linux-gnu-gcc
     local base=$scratch/build/piommu/CMakeFiles/piommu.dir/lib
+    local peer_base=$scratch/build/CMakeFiles/piommu-bench-linux
 
     echo
     echo "bytes of code and constants"
     print_size "io-pgtable, x86-64 -O2" "$base"/io-pgtable/*.o
     if [[ -n $linux_tree ]]; then
         print_size "io-pgtable-arm.c of Linux, x86-64 -O2" \
-            "$scratch"/build/CMakeFiles/piommu-bench-linux.dir/"$linux_tree"/drivers/iommu/io-pgtable-arm.c.o
+            "$peer_base.dir/$linux_tree"/drivers/iommu/io-pgtable-arm.c.o
+    fi
+    print_size "iova, x86-64 -O2" "$base"/iova/*.o
+    if [[ -n $linux_tree ]]; then
+        print_size "iova.c and rbtree.c of Linux, x86-64 -O2" \
+            "$peer_base-iova.dir/$linux_tree"/{drivers/iommu/iova,lib/rbtree}.c.o
     fi
     if [[ -n $(type -P "$compiler") ]]; then
         tests/package/size.sh "$scratch/aarch64" || status=1

@@ -50,19 +50,27 @@ per_call()
         'BEGIN { printf pages == 1 ? "%.0f\n" : "%.1f\n", n / calls / pages }'
 }
 
-while read -r operation function pages unit; do
-    ours=-
-    peer=-
-    for implementation in "${implementations[@]}"; do
-        count=$(per_call "$function" "$operation" "$implementation" "$pages")
-        if [[ $implementation == piommu ]]; then
-            ours=$count
-        else
-            peer=$count
-        fi
+# count_rows: lines "OPERATION FUNCTION PAGES UNIT" to rows of all implementations.
+count_rows()
+{
+    local operation function pages unit implementation ours peer count
+
+    while read -r operation function pages unit; do
+        ours=-
+        peer=-
+        for implementation in "${implementations[@]}"; do
+            count=$(per_call "$function" "$operation" "$implementation" "$pages")
+            if [[ $implementation == piommu ]]; then
+                ours=$count
+            else
+                peer=$count
+            fi
+        done
+        echo "insn $operation $unit $ours $peer"
     done
-    echo "insn $operation $unit $ours $peer"
-done <<'ROWS'
+}
+
+count_rows <<'ROWS'
 map_1 counted_maps 1 insn/call
 unmap_1 counted_unmaps 1 insn/call
 map_256 counted_maps 256 insn/page
@@ -83,4 +91,11 @@ while read -r operation function; do
 done <<'ROWS'
 map_1 counted_maps
 unmap_1 counted_unmaps
+ROWS
+
+# Pairs of allocating and releasing an IOVA: so many that the sizes drawn are a fair sample.
+calls=2000
+count_rows <<'ROWS'
+iova_lifo counted_pairs 1 insn/pair
+iova_random_10k counted_steps 1 insn/pair
 ROWS

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "iova.h"
 #include "report.h"
 #include "rows.h"
 
@@ -126,6 +127,10 @@ bool counts_run(const char *operation, const char *name, size_t calls)
             wrong("%s failed", operation);
         }
         return true;
+    }
+    if (strncmp(operation, "iova_", 5) == 0) {
+        free(iovas);
+        return iova_run(operation, name, calls);
     }
     for (unsigned int i = 0; i < LIMIT; i++) {
         if (implementations[i] != NULL && strcmp(implementations[i]->name, name) == 0) {

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The benchmark of the page tables and of virtio. scripts/bench.sh builds it beside Linux's, and
- * runs it.
+ * The benchmark of the page tables, of the IOVA allocator and of virtio. scripts/bench.sh builds it
+ * beside Linux's, and runs it.
  *
  *     piommu-bench [--quick] [--exact] [--add FILE] [--strict] [--json FILE]
  *     piommu-bench --count OPERATION IMPLEMENTATION CALLS
@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "iova.h"
 #include "report.h"
 #include "rows.h"
 
@@ -119,6 +120,7 @@ int main(int argc, char **argv)
     }
     counts_measure();
     virtio_count();
+    iova_count();
     if (!exact) {
         threads_find_cpus();
         stay_on_this_cpu();
@@ -128,6 +130,7 @@ int main(int argc, char **argv)
         }
         core_measure(effort);
         virtio_measure(effort);
+        iova_measure(effort);
     }
     if (implementations[PEER] == NULL) {
         report_note("Linux is not there to compare with.");

@@ -36,8 +36,11 @@ bool report_add_file(const char *path);
 
 #define UNIT_PAGE      "ns/page"
 #define UNIT_CALL      "ns/call"
+#define UNIT_PAIR      "ns/pair"
 #define UNIT_SCALING   "x" /* more is better */
 #define UNIT_TABLES    "kept/needed"
+#define UNIT_VISITED   "worst/median"
+#define UNIT_RANGE     "bytes/range"
 #define UNIT_LINES     "lines"
 #define UNIT_REQUESTS  "requests"
 #define UNIT_DOORBELLS "doorbells"

@@ -274,7 +274,7 @@ static void measure_pair(const struct shape *shape, const struct effort *effort,
             implementation->destroy(table);
         }
     }
-    report_add(shape->name, row_name("pair_1", usage), "ns/pair", samples);
+    report_add(shape->name, row_name("pair_1", usage), UNIT_PAIR, samples);
 }
 
 /* Looks pages up, so that the CPU may begin with the next ones before one is done. */

@@ -10,6 +10,7 @@
 #include <pthread.h>
 #include <sched.h>
 
+#include "iova.h"
 #include "report.h"
 #include "rows.h"
 
@@ -50,6 +51,7 @@ static void *work(void *cookie)
     CPU_ZERO(&set);
     CPU_SET(cpus[worker->number], &set);
     (void)sched_setaffinity(0, sizeof(set), &set);
+    this_cpu = worker->number;
     pthread_barrier_wait(worker->start);
     begin = now();
     worker->good = worker->work->run(worker->work, worker->object, worker->number);

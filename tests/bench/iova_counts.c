@@ -54,7 +54,7 @@ static double worst_over_median(const struct workload *workload)
     noting.free = noting_free;
     memset(visits, 0, sizeof(visits));
     population_open(&population, workload, &noting, 0);
-    counted_steps(&population, workload->fill + workload->ageing);
+    counted_steps(&population, workload->fill + workload->ageing[OURS]);
     population_check(&population);
     population_close(&population);
     for (uint32_t i = 0; i < MOST_VISITED; i++) {

@@ -72,7 +72,7 @@ static void populate(struct population populations[LIMIT], const struct workload
     for (unsigned int i = 0; i < LIMIT; i++) {
         if (iova_allocators[i] != NULL) {
             population_open(&populations[i], workload, iova_allocators[i], 1);
-            counted_steps(&populations[i], workload->fill + workload->ageing / effort->divisor);
+            counted_steps(&populations[i], workload->fill + workload->ageing[i] / effort->divisor);
             population_check(&populations[i]);
             pages = populations[i].pages < pages ? populations[i].pages : pages;
         }

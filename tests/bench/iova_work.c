@@ -15,13 +15,39 @@
 #define FULL_PAGES (((1ull << 20) - 1) * 98 / 100)
 
 /*
- * Ageing: what Linux takes grows until each range has been replaced a few times, ours does not. In
- * a repetition Linux does fewer steps, for it takes a thousand times as long for some.
+ * Ageing: what Linux takes grows until each range has been replaced a few times; in a nearly full
+ * space ours fails to find a place only after as many steps. Linux takes a thousand times as long
+ * for some, and does fewer of those.
  */
 const struct workload workloads[] = {
-    {"random_10k", IOVA_LAST, 10000, UINT64_MAX, false, 10000, 50000, {16384, 8192}},
-    {"fragmented_100k", IOVA_LAST, 100000, UINT64_MAX, false, 100000, 100000, {16384, 1024}},
-    {"full_32bit", IOVA_LAST_32, FULL_PAGES, FULL_PAGES, true, 57000, 4000, {16384, 256}},
+    {
+        .name = "random_10k",
+        .limit = IOVA_LAST,
+        .most_ranges = 10000,
+        .most_pages = UINT64_MAX,
+        .fill = 10000,
+        .ageing = {50000, 50000},
+        .steps = {16384, 8192},
+    },
+    {
+        .name = "fragmented_100k",
+        .limit = IOVA_LAST,
+        .most_ranges = 100000,
+        .most_pages = UINT64_MAX,
+        .fill = 100000,
+        .ageing = {100000, 100000},
+        .steps = {16384, 1024},
+    },
+    {
+        .name = "full_32bit",
+        .limit = IOVA_LAST_32,
+        .most_ranges = FULL_PAGES,
+        .most_pages = FULL_PAGES,
+        .powers = true,
+        .fill = 57000,
+        .ageing = {200000, 4000},
+        .steps = {16384, 256},
+    },
 };
 const size_t workload_count = sizeof(workloads) / sizeof(workloads[0]);
 

@@ -21,10 +21,11 @@ struct workload {
     uint64_t limit;
     size_t most_ranges;
     uint64_t most_pages;
-    bool powers;         /* sizes are powers of two; else anything from 1 to 64 pages */
-    size_t fill;         /* steps until it is full; nearly all of them only allocate */
-    size_t ageing;       /* steps until all is as it will stay */
-    size_t steps[LIMIT]; /* in a repetition, of each allocator */
+    bool powers; /* sizes are powers of two; else anything from 1 to 64 pages */
+    size_t fill; /* steps until it is full; nearly all of them only allocate */
+    /* Of each allocator: steps until all is as it will stay, and those of a repetition. */
+    size_t ageing[LIMIT];
+    size_t steps[LIMIT];
 };
 
 extern const struct workload workloads[];

@@ -8,7 +8,7 @@
 # against the limit: a plain store for each descriptor. Besides, counts the requests and doorbells of
 # virtio-iommu, next to those of a model of what Linux's driver does, and measures virtio's rings.
 #
-#   --quick       fewer calls in each repetition, for continuous integration: seconds instead of a minute
+#   --quick       fewer calls in each repetition, for continuous integration: seconds instead of minutes
 #   --json FILE   writes the table as JSON too
 #   --plot FILE   draws how many times faster we are (SVG)
 #   --strict      too many instructions are a failure too, not only a FAIL in the table

@@ -35,7 +35,7 @@ const struct workload workloads[] = {
         .most_ranges = 100000,
         .most_pages = UINT64_MAX,
         .fill = 100000,
-        .ageing = {100000, 100000},
+        .ageing = {300000, 300000},
         .steps = {16384, 1024},
     },
     {

@@ -111,10 +111,12 @@ static const int16_t low_bits[SHORT_LANES] = {0,   1,   3,    7,    15,   31,   
                                               255, 511, 1023, 2047, 4095, 8191, 16383, 16383};
 
 /*
- * Eight alignments at once. gcc and clang make one instruction of each operation where the CPU has
- * it, and eight where it has not; a loop is left as it is by gcc 12 at -O2 (row iova.random_10k of
- * the benchmark).
+ * Several alignments at once. Where the CPU has vectors, and the compiler may use them, gcc and
+ * clang make one instruction of each operation; a loop is left as it is by gcc 12 at -O2 (row
+ * iova.random_10k of the benchmark). Kernels are built without vectors: some compilers refuse
+ * their types then.
  */
+#if defined(__SSE2__) || defined(__ARM_NEON)
 #define LANES 8u
 typedef int16_t lanes __attribute__((vector_size(16)));
 
@@ -131,6 +133,11 @@ static inline lanes lanes_from(const int16_t *values)
     return result;
 }
 
+static inline void lanes_to(int16_t *values, lanes from)
+{
+    memcpy(values, &from, sizeof(from));
+}
+
 static inline lanes longer(lanes left, lanes right)
 {
     lanes mask = left > right;
@@ -144,6 +151,35 @@ static inline lanes shorter(lanes left, lanes right)
 
     return (left & mask) | (right & ~mask);
 }
+#else
+#define LANES 1u
+typedef int lanes;
+
+static inline lanes lanes_of(int16_t value)
+{
+    return value;
+}
+
+static inline lanes lanes_from(const int16_t *values)
+{
+    return *values;
+}
+
+static inline void lanes_to(int16_t *values, lanes from)
+{
+    *values = (int16_t)from;
+}
+
+static inline lanes longer(lanes left, lanes right)
+{
+    return left > right ? left : right;
+}
+
+static inline lanes shorter(lanes left, lanes right)
+{
+    return left < right ? left : right;
+}
+#endif
 
 /* What of a node's summary has changed. */
 #define CHANGED_SHORT 1u
@@ -194,7 +230,7 @@ static inline unsigned int leaf_update(struct node *leaf)
             lanes run = lanes_of((int16_t)end) - start; /* below 0: no such start in it */
 
             run = longer(run, lanes_from(runs + i));
-            memcpy(runs + i, &run, sizeof(run));
+            lanes_to(runs + i, run);
         }
         first = next_clear(taken, end);
     }

@@ -99,7 +99,7 @@ static inline unsigned int update_short_runs(struct node *node, const struct run
 
         run = shorter(longer(run, lanes_of(head)), lanes_of((int16_t)LONGEST_SHORT));
         run = longer(longer(run, lanes_from(left + i)), lanes_from(right + i));
-        memcpy(best + i, &run, sizeof(run));
+        lanes_to(best + i, run);
     }
     if (own_shift(node) <= SHORT_SHIFT) {
         best[own_shift(node)] = short_length(node->prefix);

@@ -108,13 +108,15 @@ struct piommu_dma_statistics {
 };
 
 /**
- * Creates a space. The MSI window of the domain is not given out.
+ * Creates a space. The MSI window of the domain is not given out, nor what lies beyond 2^43
+ * granules.
  *
  * @param host   the shim; BASE and LOCK callbacks; for bounce pages also memory_at.
  * @param config what it is to be; copied.
  * @param space  set on success.
  * @return 0; -PIOMMU_EINVAL (not such a domain, a bad cache line, an incomplete shim);
- *         -PIOMMU_EOPNOTSUPP: lazy, and the domain has exclusive page tables; -PIOMMU_ENOMEM.
+ *         -PIOMMU_EOPNOTSUPP: lazy, and the domain has exclusive page tables; -PIOMMU_ERANGE: the
+ *         whole aperture lies beyond; -PIOMMU_ENOMEM.
  *
  * Context: task.
  */

@@ -12,6 +12,8 @@
 #define DEFAULT_BOUNDARY     0x100000000u
 /* So many wait for one sync that a larger number would save nothing any more. */
 #define MOST_LAZY 65536u
+/* The last granule that the allocator of addresses can know. */
+#define LAST_GRANULE 0x7ffffffffffull
 
 static bool is_power(uint64_t value)
 {
@@ -172,13 +174,24 @@ static void set_options(struct piommu_dma_space *space,
     atomic_init(&space->flushes, 0);
 }
 
+/* What of the aperture is given out: IOMMUs may have all 64 bits. */
+static struct piommu_range usable_range(const struct piommu_domain_info *info)
+{
+    struct piommu_range range = info->aperture;
+
+    if (range.first / info->granule <= LAST_GRANULE && range.last / info->granule > LAST_GRANULE) {
+        range.last = LAST_GRANULE * info->granule + (info->granule - 1);
+    }
+    return range;
+}
+
 static int open_space(struct piommu_dma_space *space, const struct piommu_dma_space_config *config,
                       const struct piommu_domain_info *info)
 {
     const struct piommu_host host = space->host;
     const struct piommu_range zero = {.first = 0, .last = space->granule_mask};
     struct piommu_iova_config addresses = {.granule = info->granule,
-                                           .aperture = info->aperture,
+                                           .aperture = usable_range(info),
                                            .bottom_up = config->bottom_up,
                                            .cpus = config->cpus};
     uint32_t lanes = host.os->cpu != NULL && config->cpus != 0 ? config->cpus : 1;

@@ -413,6 +413,7 @@ int main(void)
     recovery(&demo);
     disk_stop();
     disk_mmio(&demo);
+    disk_dma(&demo);
     detach(&demo);
     tear_down(&demo);
     edu_stop(&demo.edu);

@@ -128,6 +128,9 @@ void disk_stop(void);
 /* Another one behind virtio-mmio, if the machine has it. */
 void disk_mmio(struct demo *demo);
 
+/* A second disk behind the IOMMU, by the DMA API, if the machine has it (demo-dma.c). */
+void disk_dma(struct demo *demo);
+
 /* The same kind of mappings in page tables, judged by the CPU's stage-2 translation. */
 void stage2(void);
 

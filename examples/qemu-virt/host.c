@@ -200,6 +200,13 @@ static void host_log(void *ctx, enum piommu_log_level level, const char *line)
     machine_printf("     piommu %s: %s\n", names[level], line);
 }
 
+static void *host_memory_at(void *ctx, uint64_t physical, uint64_t size)
+{
+    (void)ctx;
+    (void)size;
+    return (void *)(uintptr_t)physical;
+}
+
 static const struct piommu_os callbacks = {
     .size = sizeof(struct piommu_os),
     .alloc = host_alloc,
@@ -223,6 +230,7 @@ static const struct piommu_os callbacks = {
     .now = host_now,
     .wait = NULL, /* nobody else could use the CPU meanwhile */
     .log = host_log,
+    .memory_at = host_memory_at,
 };
 
 struct piommu_host host_shim(void)

@@ -21,7 +21,7 @@
 
 #define BLK_SECTOR_SIZE ((size_t)512)
 #define BLK_SLOTS       8u /* requests that can be in flight */
-#define BLK_MAX_PIECES  4u /* of the data of one request */
+#define BLK_MAX_PIECES  8u /* of the data of one request */
 
 /* How the driver learns that the device is done. */
 struct blk_interrupt {

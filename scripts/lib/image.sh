@@ -35,12 +35,13 @@ image_build()
 #   closed      the IOMMU blocks from reset on
 #   noevents    the disks have no event indices (the IOMMU of QEMU 7.2 always has them)
 #   noindirect  the disks have no indirect descriptors (likewise)
-#   packed      the IOMMU and the disks offer packed rings
+#   packed      the IOMMU and the disks offer packed rings, but for the disk of the DMA API
+#   forgetflush the program does not flush a lazy space where it should, so that checks must fail
 # The image is told by -append what it cannot see, since it checks what it meets.
 image_configure()
 {
     local name=$1 machine=virt iommu=virtio-iommu-pci edu=edu,dma_mask=0xffffffffffffffff ring='' told='' word
-    local pci_disk=virtio-blk-pci,drive=pci,iommu_platform=on,disable-legacy=on buses=()
+    local pci_disk=virtio-blk-pci,iommu_platform=on,disable-legacy=on disk_port='' dma_port='' buses=()
     shift
 
     for word; do
@@ -54,9 +55,11 @@ image_configure()
             edu+=,addr=3
             ;;
         rootport)
-            buses=(-device "pcie-root-port,id=port1,chassis=1" -device "pcie-root-port,id=port2,chassis=2")
+            buses=(-device "pcie-root-port,id=port1,chassis=1" -device "pcie-root-port,id=port2,chassis=2"
+                -device "pcie-root-port,id=port3,chassis=3")
             edu+=,bus=port1
-            pci_disk+=,bus=port2
+            disk_port=,bus=port2
+            dma_port=,bus=port3
             ;;
         bridge)
             buses=(-device "pcie-pci-bridge,id=bridge")
@@ -79,14 +82,18 @@ image_configure()
             ring+=,packed=on
             told+=' packed'
             ;;
+        forgetflush) told+=' forget-flush' ;;
         *)
             echo "unknown word $word" >&2
             return 2
             ;;
         esac
     done
+    # The disk of the DMA API is stopped again and again, which QEMU 7.2 does not survive with a packed ring.
     image_arguments=(-M "$machine" -device "$iommu" "${buses[@]}" -device "$edu"
-        -drive "file=$image_dir/$name-pci.disk,if=none,format=raw,id=pci" -device "$pci_disk$ring"
+        -drive "file=$image_dir/$name-pci.disk,if=none,format=raw,id=pci" -device "$pci_disk,drive=pci$disk_port$ring"
+        -drive "file=$image_dir/$name-dma.disk,if=none,format=raw,id=dma"
+        -device "$pci_disk,drive=dma$dma_port${ring/,packed=on/}"
         -global virtio-mmio.force-legacy=false
         -drive "file=$image_dir/$name-mmio.disk,if=none,format=raw,id=mmio"
         -device "virtio-blk-device,drive=mmio$ring" -append "${told# }")
@@ -102,17 +109,51 @@ sectors()
     done
 }
 
-# image_disk_check FILE COPIED: whether the image has copied so many sectors, from the start of the disk to
-# its middle, and touched no others. Counts as a check.
+# copied_disk COPIED: what a disk is to hold when so many sectors have been copied, from its start to its middle,
+# and no others were touched.
+copied_disk()
+{
+    sectors sector 0 64
+    sectors Sector 0 "$1"
+    sectors sector $((64 + $1)) 128
+}
+
+# The same for the disk of the DMA API, whose sectors consist of lines; see examples/qemu-virt/demo-dma.h.
+dma_spaces=3
+dma_part=684 # sectors that are copied in each of the spaces
+dma_half=$((dma_spaces * dma_part))
+dma_end=$((2 * dma_half + dma_spaces + 1))
+
+# sector_lines WORD FIRST END: as sectors, but the sector is 32 lines, each with its number behind that of the sector.
+sector_lines()
+{
+    awk -v word="$1" -v first="$2" -v end="$3" 'BEGIN {
+        for (sector = first; sector < end; sector++)
+            for (line = 0; line < 32; line++)
+                printf "%s %5d %2d\n", word, sector, line
+    }'
+}
+
+# dma_disk: what that disk is to hold afterwards: the half that was read, the one that was written, the first sector
+# of each space's part, and a sector of zeros.
+dma_disk()
+{
+    local space
+
+    sector_lines sector 0 "$dma_half"
+    sector_lines SECTOR 0 "$dma_half"
+    for ((space = 0; space < dma_spaces; space++)); do
+        sector_lines SECTOR $((space * dma_part)) $((space * dma_part + 1))
+    done
+    head -c 512 /dev/zero
+}
+
+# image_disk_check FILE: whether the image is what standard input says. Counts as a check.
 image_disk_check()
 {
     local found expected
 
-    expected=$({
-        sectors sector 0 64
-        sectors Sector 0 "$2"
-        sectors sector $((64 + $2)) 128
-    } | sha256sum)
+    expected=$(sha256sum)
     found=$(sha256sum <"$1")
     if [[ $found == "$expected" ]]; then
         echo "ok   ${1##*/} has what was written to it, and else what it had: SHA-256 ${found%% *}"
@@ -157,7 +198,9 @@ image_run_configured()
 
     image_configure "$@"
     sectors sector 0 128 | tee "$image_dir/$1-mmio.disk" >"$image_dir/$1-pci.disk"
+    sector_lines sector 0 "$dma_end" >"$image_dir/$1-dma.disk"
     image_run "$1" "${image_arguments[@]}"
-    image_disk_check "$image_dir/$1-pci.disk" 64
-    image_disk_check "$image_dir/$1-mmio.disk" 24
+    image_disk_check "$image_dir/$1-pci.disk" < <(copied_disk 64)
+    image_disk_check "$image_dir/$1-mmio.disk" < <(copied_disk 24)
+    image_disk_check "$image_dir/$1-dma.disk" < <(dma_disk)
 }

@@ -23,11 +23,16 @@ edu=edu,dma_mask=0xffffffffffffffff
 test=$1
 case $test in
 build) image_build ;;
-# The checks can fail: with a program that forgets to sync, without an IOMMU, and with one that the driver must
-# not touch.
+# The checks can fail: with a program that forgets to sync or to flush, without an IOMMU, and with one that the driver
+# must not touch.
 forgotten_sync_fails)
     image_run "$test" -M virt -device virtio-iommu-pci -device "$edu" -append forget-sync
     [[ $image_failed -gt 1 ]] && grep -q '^FAIL after: DMA to IOVA .* does not arrive' "$image_dir/$test.log"
+    ;;
+forgotten_flush_fails)
+    # One request of the disk reaches memory that it should not; all else is as it should be.
+    image_run_configured "$test" el1 gicv2 forgetflush
+    [[ $image_failed -eq 3 ]] && grep -q '^FAIL after the flush: a request .* faults' "$image_dir/$test.log"
     ;;
 no_iommu_fails)
     image_run "$test" -M virt -device "$edu"

@@ -56,6 +56,7 @@ set(PIOMMU_SOURCES_DMA
 )
 
 set(PIOMMU_SOURCES_CORE
+  lib/base/range_tree.c
   lib/core/attach.c
   lib/core/binding.c
   lib/core/change.c
@@ -71,7 +72,6 @@ set(PIOMMU_SOURCES_CORE
   lib/core/portions.c
   lib/core/post.c
   lib/core/power.c
-  lib/core/range_tree.c
   lib/core/region.c
   lib/core/replace.c
   lib/core/requirements.c

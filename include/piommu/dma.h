@@ -17,10 +17,11 @@
  *
  * Isolation. When an unmap of a *strict* space has returned success, the device cannot reach the
  * buffer any more. In a *lazy* one it may, until so many mappings were unmapped, or so much time
- * has passed, as the configuration says; see piommu_dma_space_poll. What lies in the same granule
- * as the end of a buffer can be reached, too, while the buffer is mapped: but not by an *untrusted*
- * device, for which such ends are copied to zeroed pages of their own (*bounced*). The same is done
- * for a device that does not snoop caches, where it writes to an end that shares a cache line.
+ * has passed, as the configuration says; see piommu_dma_space_poll. (What was bounced is unmapped
+ * as in a strict space.) What lies in the same granule as the end of a buffer can be reached, too,
+ * while the buffer is mapped: but not by an *untrusted* device, for which such ends are copied to
+ * zeroed pages of their own (*bounced*). The same is done for a device that does not snoop caches,
+ * where it writes to an end that shares a cache line.
  *
  * Order. The caller gives a buffer to the device by mapping it, or by a sync for the device, and
  * takes it back by unmapping it, or by a sync for the CPU; in between only the device touches it.
@@ -148,7 +149,8 @@ int piommu_dma_space_abandon(struct piommu_dma_space *space);
 /**
  * Keeps addresses from being given out: those that the caller maps himself.
  *
- * @return as piommu_iova_take. Space registration.
+ * @return as piommu_iova_take; the granule at 0 and the MSI window are taken already. Space
+ * registration.
  */
 int piommu_dma_space_take(struct piommu_dma_space *space, struct piommu_range range);
 
@@ -228,7 +230,8 @@ int piommu_dma_device_set_masks(struct piommu_dma_device *device, uint64_t mask,
  * @param flags    PIOMMU_DMA_NO_CPU_SYNC or 0.
  * @param address  set on success: what the device uses.
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE: beyond the end of memory, as hardware sees it;
- *         -PIOMMU_ENOSPC: no addresses below the mask; -PIOMMU_EAGAIN: no bounce page is free;
+ *         -PIOMMU_ENOSPC: no addresses below the mask; -PIOMMU_EAGAIN: no bounce page is free, or
+ *         no addresses are, and another call is about to release some in a lazy space;
  *         -PIOMMU_EOPNOTSUPP: one is needed, and the space has none; -PIOMMU_ENOMEM;
  *         -PIOMMU_EIO; -PIOMMU_EFAILED. DMA mapping.
  */

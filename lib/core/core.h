@@ -12,7 +12,7 @@
 #include "../base/compiler.h"
 #include "../base/completions.h"
 #include "../base/host.h"
-#include "range_tree.h"
+#include "../base/range_tree.h"
 
 struct piommu_context {
     struct piommu_host host;

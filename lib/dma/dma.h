@@ -18,7 +18,7 @@
 
 #include "../base/compiler.h"
 #include "../base/host.h"
-#include "../core/range_tree.h"
+#include "../base/range_tree.h"
 
 /* Mappings whose addresses can be given out again, once an IOMMU that failed obeys. */
 #define STUCK_ROOM 256u

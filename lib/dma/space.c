@@ -71,8 +71,10 @@ int piommu_dma_find_addresses_(struct piommu_dma_device *device, uint64_t hint, 
     error = find_place(space, &request, iova);
     if (error == -PIOMMU_ENOSPC && space->lazy) {
         /* What waits is free as soon as it is flushed; what does not obey is not. */
-        (void)piommu_dma_space_flush(space);
+        int flushed = piommu_dma_space_flush(space);
+
         error = find_place(space, &request, iova);
+        error = error == -PIOMMU_ENOSPC && flushed == -PIOMMU_EAGAIN ? flushed : error;
     }
     return error;
 }

@@ -3,7 +3,7 @@
 
 /* The ordered set of ranges, against a plain array of flags. */
 
-#include "../../lib/core/range_tree.h"
+#include "../../lib/base/range_tree.h"
 
 #include <stdarg.h>
 #include <stddef.h>

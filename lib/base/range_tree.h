@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
-#ifndef PIOMMU_LIB_CORE_RANGE_TREE_H
-#define PIOMMU_LIB_CORE_RANGE_TREE_H
+#ifndef PIOMMU_LIB_BASE_RANGE_TREE_H
+#define PIOMMU_LIB_BASE_RANGE_TREE_H
 
 /*
  * An ordered set of ranges that do not overlap: an AVL tree whose nodes are part of the caller's

@@ -23,8 +23,9 @@
  * they are; asked for in pieces of 16 nodes, which stay until the space is destroyed.
  *
  * Concurrency. All functions but creation, destruction and reserve_memory may run beside each
- * other. Context: any, unless said otherwise; allocation, take and reserve_memory call
- * piommu_os::alloc if the memory that is there does not suffice.
+ * other, unless the space was created as `serialised`. Context: any, unless said otherwise;
+ * allocation, take and reserve_memory call piommu_os::alloc if the memory that is there does not
+ * suffice.
  */
 
 #include <piommu/error.h>
@@ -46,10 +47,15 @@ struct piommu_iova_config {
     bool bottom_up;
     /**
      * How many CPUs keep released ranges: numbers from 0 to this less one, as piommu_os::cpu has
-     * them; at most 4096. 8.6 KiB each (half of it where pointers have 32 bits). Default: none
+     * them; at most 4096. 10.2 KiB each (half of it where pointers have 32 bits). Default: none
      * does. Without piommu_os::cpu all share one store.
      */
     unsigned int cpus;
+    /**
+     * The caller serialises all calls on the space: nothing is locked. Default: they may run beside
+     * each other.
+     */
+    bool serialised;
 };
 
 /** What a range is to be like. Zero selects the default of each member marked so. */

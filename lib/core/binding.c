@@ -55,7 +55,7 @@ static void set_geometry(struct piommu_domain *domain, const struct geometry *ge
                            table->aperture.first == geometry->aperture.first &&
                            table->aperture.last == geometry->aperture.last &&
                            last_of_width(table->output_bits) == geometry->last_output;
-    domain->quick = domain->table_checks && !domain->traced && !domain->config.disjoint;
+    domain->quick = domain->table_checks && !domain->traced;
 }
 
 /* Tells whether a mapping would still be allowed in another geometry. */

@@ -369,6 +369,23 @@ void piommu_domain_get_statistics(const struct piommu_domain *domain,
     }
 }
 
+/* Where calls may run beside each other nothing is counted but syncs. */
+static ALWAYS_INLINE void count_map(struct piommu_domain *domain, uint64_t bytes)
+{
+    if (!domain->config.disjoint && bytes != 0) {
+        domain->statistics.maps++;
+        domain->statistics.mapped += bytes;
+    }
+}
+
+static ALWAYS_INLINE void count_unmap(struct piommu_domain *domain, uint64_t bytes)
+{
+    if (!domain->config.disjoint && bytes != 0) {
+        domain->statistics.unmaps++;
+        domain->statistics.mapped -= bytes;
+    }
+}
+
 void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t iova, uint64_t bytes)
 {
     struct piommu_range range = {.first = iova, .last = iova + (bytes - 1)};
@@ -376,18 +393,12 @@ void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t iova, uint6
     if (UNLIKELY(domain->splits) && piommu_deferred_unknown_(domain, range)) {
         bytes = piommu_deferred_below_(domain, &range) ? range_size(range) : 0;
     }
-    if (!domain->config.disjoint && bytes != 0) {
-        domain->statistics.maps++;
-        domain->statistics.mapped += bytes;
-    }
+    count_map(domain, bytes);
 }
 
 void piommu_domain_count_unmap_(struct piommu_domain *domain, uint64_t bytes)
 {
-    if (!domain->config.disjoint && bytes != 0) {
-        domain->statistics.unmaps++;
-        domain->statistics.mapped -= bytes;
-    }
+    count_unmap(domain, bytes);
 }
 
 void piommu_domain_count_sync_(struct piommu_domain *domain)
@@ -661,8 +672,9 @@ int piommu_domain_map_checked_(struct piommu_domain *domain, uint64_t iova,
                                  : piommu_requests_map_(domain, iova, segments, count, prot);
 }
 
-int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
-                           const struct piommu_segment *segments, size_t count, piommu_prot prot)
+static NEVER_INLINE int map_list(struct piommu_domain *domain, uint64_t iova,
+                                 const struct piommu_segment *segments, size_t count,
+                                 piommu_prot prot)
 {
     uint64_t last;
     int error;
@@ -694,7 +706,30 @@ static NEVER_INLINE int map_one(struct piommu_domain *domain, uint64_t iova, uin
 {
     struct piommu_segment segment = {.physical = physical, .size = size};
 
-    return piommu_domain_map_list(domain, iova, &segment, 1, prot);
+    return map_list(domain, iova, &segment, 1, prot);
+}
+
+/* As piommu_domain_map, the short way where there is one. */
+int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
+                           const struct piommu_segment *segments, size_t count, piommu_prot prot)
+{
+    uint64_t mapped;
+    int error;
+
+    if (UNLIKELY(domain == NULL || !domain->quick || segments == NULL || count == 0 ||
+                 domain->reserved_regions != 0 || domain->window.first <= domain->window.last ||
+                 !is_plain_prot(domain, prot) || domain_failed(domain))) {
+        return map_list(domain, iova, segments, count, prot);
+    }
+    error = piommu_pgtable_map_list(domain->table, iova, segments, count, prot, &mapped);
+    if (LIKELY(error == 0)) {
+        count_map(domain, mapped);
+        return 0;
+    }
+    if (mapped == 0) {
+        return map_list(domain, iova, segments, count, prot);
+    }
+    return undo_map(domain, iova, mapped) != 0 ? -PIOMMU_EFAILED : error;
 }
 
 /*
@@ -716,8 +751,7 @@ int piommu_domain_map(struct piommu_domain *domain, uint64_t iova, uint64_t phys
     }
     error = piommu_pgtable_map(domain->table, iova, physical, size, prot, &mapped);
     if (LIKELY(error == 0)) {
-        domain->statistics.maps++;
-        domain->statistics.mapped += size;
+        count_map(domain, size);
         return 0;
     }
     if (mapped == 0) {
@@ -788,8 +822,7 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
     }
     error = piommu_pgtable_unmap(domain->table, iova, size, gather, &removed);
     if (LIKELY(error == 0)) {
-        domain->statistics.unmaps++;
-        domain->statistics.mapped -= removed;
+        count_unmap(domain, removed);
         if (unmapped != NULL) {
             *unmapped = removed;
         }
@@ -844,7 +877,7 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
     }
     error = tables_sync(domain, gather);
     if (LIKELY(error == 0)) {
-        domain->statistics.syncs++;
+        piommu_domain_count_sync_(domain);
     }
     return error;
 }

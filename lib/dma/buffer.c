@@ -228,7 +228,7 @@ int piommu_dma_free(struct piommu_dma_device *device, struct piommu_dma_buffer *
         error = piommu_dma_check_record_(device, &record);
         if (error == 0) {
             piommu_dma_drop_record_(device, &record);
-            error = piommu_dma_release_(space, span, false, NULL);
+            error = piommu_dma_release_(space, span.first, span.size, false, NULL);
         }
         buffer->unmapped = error == -PIOMMU_EFAILED;
     }

@@ -163,8 +163,17 @@ int piommu_dma_find_addresses_(struct piommu_dma_device *device, uint64_t hint, 
  * Unmaps a range and gives its addresses back; with `pages`, bounce pages too. Lazily only if it is
  * allowed.
  */
-int piommu_dma_release_(struct piommu_dma_space *space, struct span span, bool lazily,
+int piommu_dma_release_(struct piommu_dma_space *space, uint64_t first, uint64_t size, bool lazily,
                         struct bounce_page *pages);
+/* The same for the granules in which a range lies. */
+static ALWAYS_INLINE int release_around(struct piommu_dma_space *space, uint64_t address,
+                                        uint64_t size, struct bounce_page *pages)
+{
+    struct span span = span_of(space, address, size);
+
+    return piommu_dma_release_(space, span.first, span.size, true, pages);
+}
+
 /*
  * Takes back what was mapped of a range before an error came, and gives the addresses of all of it
  * back. The error stays, unless worse follows.

@@ -46,6 +46,12 @@ struct survey {
     bool adjoins;   /* buffers adjoin each other */
 };
 
+/* Whether each buffer is a run of its own, and of whole granules. */
+static bool list_is_pages(const struct piommu_dma_space *space, const struct survey *survey)
+{
+    return !survey->adjoins && (survey->edges & space->granule_mask) == 0;
+}
+
 static int survey_list(const struct piommu_dma_space *space, const struct piommu_segment *list,
                        size_t count, struct survey *survey)
 {
@@ -54,16 +60,24 @@ static int survey_list(const struct piommu_dma_space *space, const struct piommu
 
     *survey = (struct survey){0};
     for (size_t i = 0; i < count; i++) {
-        if (list[i].size == 0) {
+        uint64_t physical = list[i].physical;
+        uint64_t size = list[i].size;
+
+        if (size == 0) {
             return -PIOMMU_EINVAL;
         }
-        if (list[i].size - 1 > UINT64_MAX - list[i].physical) {
+        if (size - 1 > UINT64_MAX - physical || survey->size + size < size) {
             return -PIOMMU_ERANGE;
         }
-        survey->edges |= list[i].physical | list[i].size;
-        survey->adjoins |= i != 0 && list[i].physical == end;
-        end = list[i].physical + list[i].size;
+        survey->edges |= physical | size;
+        survey->adjoins |= i != 0 && physical == end;
+        survey->size += size;
+        end = physical + size;
     }
+    if (list_is_pages(space, survey)) {
+        return 0;
+    }
+    survey->size = 0;
     while (next_run(&runs)) {
         struct span span = span_of(space, runs.physical, runs.size);
 
@@ -173,9 +187,8 @@ static int map_addresses(struct piommu_dma_device *device, const struct piommu_s
     struct record record;
     int error;
 
-    /* The list as it is, if it is made of runs that are granules. */
-    if (LIKELY(!device->careful && !survey->adjoins &&
-               (survey->edges & space->granule_mask) == 0)) {
+    /* As it is, if it can be. */
+    if (LIKELY(!device->careful && list_is_pages(space, survey))) {
         error =
             piommu_domain_map_list(space->domain, all.first, list, count, device->prot[direction]);
         return error != 0 ? piommu_dma_undo_(space, all, 0, NULL, error) : 0;
@@ -190,15 +203,26 @@ static int map_addresses(struct piommu_dma_device *device, const struct piommu_s
                       : 0;
 }
 
-/* Addresses that need no cut at a boundary, if there are such. */
+/*
+ * Addresses that need no cut at a boundary, if there are such. What most lists need does not cross
+ * one even where nobody takes care.
+ */
 static int find_addresses(struct piommu_dma_device *device, const struct piommu_segment *list,
                           uint64_t size, uint64_t *iova)
 {
+    struct piommu_dma_space *space = device->space;
+    const struct piommu_iova_request request = {
+        .size = size, .limit = device->mask, .preferred = device->preferred};
     uint64_t boundary = device->boundary_mask + 1;
-    uint64_t hint = list->physical & ~device->space->granule_mask;
 
-    return piommu_dma_find_addresses_(device, hint, size, device->mask,
-                                      size <= boundary ? boundary : 0, iova);
+    if (LIKELY(size < space->large && piommu_iova_alloc(space->iova, &request, iova) == 0)) {
+        if (size > boundary || ((*iova ^ (*iova + (size - 1))) & ~device->boundary_mask) == 0) {
+            return 0;
+        }
+        (void)piommu_iova_free(space->iova, *iova, size);
+    }
+    return piommu_dma_find_addresses_(device, list->physical & ~space->granule_mask, size,
+                                      device->mask, size <= boundary ? boundary : 0, iova);
 }
 
 int piommu_dma_map_sg(struct piommu_dma_device *device, const struct piommu_segment *list,
@@ -270,6 +294,5 @@ int piommu_dma_unmap_sg(struct piommu_dma_device *device, const struct piommu_dm
         }
         piommu_dma_drop_record_(device, &record);
     }
-    return piommu_dma_release_(device->space, span_of(device->space, record.address, record.size),
-                               true, pages);
+    return release_around(device->space, record.address, record.size, pages);
 }

@@ -160,6 +160,20 @@ static NEVER_INLINE int map_carefully(struct piommu_dma_device *device, uint64_t
                       : 0;
 }
 
+/* What most mappings need is asked for here. */
+static ALWAYS_INLINE int find_addresses(struct piommu_dma_device *device, uint64_t hint,
+                                        uint64_t size, uint64_t *iova)
+{
+    const struct piommu_iova_request request = {
+        .size = size, .limit = device->mask, .preferred = device->preferred};
+
+    if (LIKELY(size < device->space->large &&
+               piommu_iova_alloc(device->space->iova, &request, iova) == 0)) {
+        return 0;
+    }
+    return piommu_dma_find_addresses_(device, hint, size, device->mask, 0, iova);
+}
+
 int piommu_dma_map_single(struct piommu_dma_device *device, uint64_t physical, uint64_t size,
                           enum piommu_dma_direction direction, unsigned int flags,
                           uint64_t *address)
@@ -178,8 +192,7 @@ int piommu_dma_map_single(struct piommu_dma_device *device, uint64_t physical, u
     if (UNLIKELY(memory.size == 0)) {
         return -PIOMMU_ERANGE;
     }
-    error =
-        piommu_dma_find_addresses_(device, memory.first, memory.size, device->mask, 0, &all.first);
+    error = find_addresses(device, memory.first, memory.size, &all.first);
     if (UNLIKELY(error != 0)) {
         return error;
     }
@@ -218,7 +231,7 @@ static NEVER_INLINE int unmap_carefully(struct piommu_dma_device *device, uint64
         return error;
     }
     piommu_dma_drop_record_(device, &record);
-    return piommu_dma_release_(device->space, span_of(device->space, address, size), true, pages);
+    return release_around(device->space, address, size, pages);
 }
 
 int piommu_dma_unmap_single(struct piommu_dma_device *device, uint64_t address, uint64_t size,
@@ -231,7 +244,7 @@ int piommu_dma_unmap_single(struct piommu_dma_device *device, uint64_t address, 
     if (UNLIKELY(device->careful)) {
         return unmap_carefully(device, address, size, direction, flags);
     }
-    return piommu_dma_release_(device->space, span_of(device->space, address, size), true, NULL);
+    return release_around(device->space, address, size, NULL);
 }
 
 /* ---- Registers ---- */
@@ -258,8 +271,7 @@ int piommu_dma_map_resource(struct piommu_dma_device *device, uint64_t physical,
     if (memory.size == 0) {
         return -PIOMMU_ERANGE;
     }
-    error =
-        piommu_dma_find_addresses_(device, memory.first, memory.size, device->mask, 0, &all.first);
+    error = find_addresses(device, memory.first, memory.size, &all.first);
     if (error != 0) {
         return error;
     }
@@ -297,5 +309,5 @@ int piommu_dma_unmap_resource(struct piommu_dma_device *device, uint64_t address
         return error;
     }
     piommu_dma_drop_record_(device, &record);
-    return piommu_dma_release_(device->space, span_of(device->space, address, size), true, NULL);
+    return release_around(device->space, address, size, NULL);
 }

@@ -51,7 +51,8 @@ static NEVER_INLINE int refusal(int error)
                : error;
 }
 
-static ALWAYS_INLINE int release_now(struct piommu_dma_space *space, struct span span,
+/* Not a struct span: this one would go through memory, in halves, and wait there. */
+static ALWAYS_INLINE int release_now(struct piommu_dma_space *space, uint64_t first, uint64_t size,
                                      struct bounce_page *pages)
 {
     struct piommu_gather gather;
@@ -59,22 +60,22 @@ static ALWAYS_INLINE int release_now(struct piommu_dma_space *space, struct span
     int error;
 
     piommu_gather_init(&gather);
-    error = piommu_domain_unmap(space->domain, span.first, span.size, &gather, &removed);
+    error = piommu_domain_unmap(space->domain, first, size, &gather, &removed);
     if (UNLIKELY(error != 0)) {
         return refusal(error);
     }
     error = piommu_domain_sync(space->domain, &gather);
     if (UNLIKELY(error != 0)) {
-        return put_away_one(space, &gather, span, pages);
+        return put_away_one(space, &gather, (struct span){first, size}, pages);
     }
     if (UNLIKELY(pages != NULL)) {
         piommu_dma_give_pages_(space, pages);
     }
     /* Something else than what was mapped: nobody knows whose addresses these are. */
-    if (UNLIKELY(removed != span.size)) {
+    if (UNLIKELY(removed != size)) {
         return -PIOMMU_EINVAL;
     }
-    return piommu_iova_free(space->iova, span.first, span.size);
+    return piommu_iova_free(space->iova, first, size);
 }
 
 int piommu_dma_undo_(struct piommu_dma_space *space, struct span all, uint64_t mapped,
@@ -166,44 +167,45 @@ static int drain(struct piommu_dma_space *space, struct lane *lane)
     return 0;
 }
 
-static int release_later(struct piommu_dma_space *space, struct lane *lane, struct span span)
+static int release_later(struct piommu_dma_space *space, struct lane *lane, uint64_t first,
+                         uint64_t size)
 {
     uint32_t count = count_of(lane);
     uint64_t removed;
-    int error = piommu_domain_unmap(space->domain, span.first, span.size, &lane->gather, &removed);
+    int error = piommu_domain_unmap(space->domain, first, size, &lane->gather, &removed);
 
     if (UNLIKELY(error != 0)) {
         return refusal(error);
     }
-    if (UNLIKELY(removed != span.size)) {
+    if (UNLIKELY(removed != size)) {
         error = drain(space, lane);
         return error != 0 ? error : -PIOMMU_EINVAL;
     }
     if (count == 0) {
         lane->since = space->host.os->now(space->host.ctx);
     }
-    lane->waiting[count] = (struct waiting){.address = span.first, .size = span.size};
+    lane->waiting[count] = (struct waiting){.address = first, .size = size};
     set_count(lane, count + 1);
     return count + 1 < space->lazy_count ? 0 : drain(space, lane);
 }
 
-int piommu_dma_release_(struct piommu_dma_space *space, struct span span, bool lazily,
+int piommu_dma_release_(struct piommu_dma_space *space, uint64_t first, uint64_t size, bool lazily,
                         struct bounce_page *pages)
 {
-    if (UNLIKELY(span.size == 0)) {
+    if (UNLIKELY(size == 0)) {
         return -PIOMMU_EINVAL;
     }
     if (space->lazy && lazily && pages == NULL) {
         struct lane *lane = claim_any(space);
 
         if (LIKELY(lane != NULL)) {
-            int error = release_later(space, lane, span);
+            int error = release_later(space, lane, first, size);
 
             unclaim(lane);
             return error;
         }
     }
-    return release_now(space, span, pages);
+    return release_now(space, first, size, pages);
 }
 
 /* Gives the addresses and pages back that were stuck, but for those that came meanwhile. */

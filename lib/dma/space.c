@@ -62,9 +62,6 @@ int piommu_dma_find_addresses_(struct piommu_dma_device *device, uint64_t hint, 
         .size = size, .limit = limit, .preferred = device->preferred, .boundary = boundary};
     int error;
 
-    if (LIKELY(size < space->large && piommu_iova_alloc(space->iova, &request, iova) == 0)) {
-        return 0;
-    }
     if (size >= space->large) {
         request.alignment = leaf_for(space, hint, size);
     }
@@ -195,7 +192,8 @@ static int open_space(struct piommu_dma_space *space, const struct piommu_dma_sp
     struct piommu_iova_config addresses = {.granule = info->granule,
                                            .aperture = usable_range(info),
                                            .bottom_up = config->bottom_up,
-                                           .cpus = config->cpus};
+                                           .cpus = config->cpus,
+                                           .serialised = !info->disjoint};
     uint32_t lanes = host.os->cpu != NULL && config->cpus != 0 ? config->cpus : 1;
     int error;
 

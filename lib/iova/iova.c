@@ -3,6 +3,7 @@
 
 /* Spaces: the tree under a lock, and what CPUs keep in front of it. */
 
+#include "../base/compiler.h"
 #include "../base/host.h"
 #include "store.h"
 #include "tree.h"
@@ -35,6 +36,7 @@ struct piommu_iova_space {
     uint64_t last;
     unsigned int granule_shift;
     unsigned int store_count;
+    bool serialised;
     uint8_t apart[64];
     struct tree tree;
     struct batch *batches;
@@ -52,12 +54,14 @@ static size_t object_size(unsigned int cpus)
 
 static unsigned long lock(struct piommu_iova_space *space)
 {
-    return piommu_host_lock(space->host, space->lock);
+    return space->serialised ? 0 : piommu_host_lock(space->host, space->lock);
 }
 
 static void unlock(struct piommu_iova_space *space, unsigned long state)
 {
-    piommu_host_unlock(space->host, space->lock, state);
+    if (!space->serialised) {
+        piommu_host_unlock(space->host, space->lock, state);
+    }
 }
 
 static bool is_power(uint64_t value)
@@ -197,6 +201,7 @@ int piommu_iova_create(struct piommu_host host, const struct piommu_iova_config 
     }
     space->host = host;
     space->store_count = stores;
+    space->serialised = config->serialised;
     space->bytes = object_size(stores);
     space->tree.bottom_up = config->bottom_up;
     error = set_aperture(space, config);
@@ -253,11 +258,11 @@ int piommu_iova_reserve_memory(struct piommu_iova_space *space, uint32_t ranges)
 }
 
 /* The store of the CPU that runs this, for ranges of a size; NULL: there is none. */
-static struct store *store_for(struct piommu_iova_space *space, uint64_t count)
+static inline struct store *store_for(struct piommu_iova_space *space, uint64_t count)
 {
     unsigned int cpu = 0;
 
-    if (space->store_count == 0 || !store_has_size(count)) {
+    if (UNLIKELY(space->store_count == 0 || !store_has_size(count))) {
         return NULL;
     }
     if (space->store_count > 1) {
@@ -469,26 +474,48 @@ static int alloc_slowly(struct piommu_iova_space *space, const struct wanted *wa
     return error;
 }
 
-int piommu_iova_alloc(struct piommu_iova_space *space, const struct piommu_iova_request *request,
-                      uint64_t *address)
+static NEVER_INLINE int give_back(struct piommu_iova_space *space, uint64_t place, uint64_t count)
 {
-    struct wanted wanted;
-    struct store *store;
-    uint64_t preferred;
-    uint64_t place;
+    unsigned long state = lock(space);
     int error;
 
-    if (space == NULL || request == NULL || address == NULL) {
-        return -PIOMMU_EINVAL;
+    space->tree.visited = 0;
+    error = give(space, place, count);
+    note_work(space);
+    unlock(space, state);
+    return error;
+}
+
+/* Takes a range that a CPU has kept. One that crosses the boundary is of no use to this caller. */
+static bool take_stored(struct piommu_iova_space *space, const struct wanted *wanted,
+                        uint64_t limit, uint64_t *place)
+{
+    struct store *store = store_for(space, wanted->count);
+
+    if (store == NULL ||
+        !store_take(store, space->serialised, wanted->count, wanted->shift, limit, place)) {
+        return false;
     }
-    error = translate(space, request, &wanted);
+    if (!crosses(wanted, *place)) {
+        return true;
+    }
+    (void)give_back(space, *place, wanted->count);
+    return false;
+}
+
+static NEVER_INLINE int alloc(struct piommu_iova_space *space,
+                              const struct piommu_iova_request *request, uint64_t *address)
+{
+    struct wanted wanted;
+    uint64_t preferred;
+    uint64_t place;
+    int error = translate(space, request, &wanted);
+
     if (error != 0) {
         return error;
     }
     preferred = request->preferred != 0 ? whole_granules(space, request->preferred) : UINT64_MAX;
-    store = wanted.boundary == 64 ? store_for(space, wanted.count) : NULL;
-    if (store == NULL || !store_take(store, wanted.count, wanted.shift,
-                                     preferred < wanted.limit ? preferred : wanted.limit, &place)) {
+    if (!take_stored(space, &wanted, preferred < wanted.limit ? preferred : wanted.limit, &place)) {
         error = alloc_slowly(space, &wanted, preferred, &place);
     }
     if (error == 0) {
@@ -497,34 +524,63 @@ int piommu_iova_alloc(struct piommu_iova_space *space, const struct piommu_iova_
     return error;
 }
 
+/*
+ * The most common requests have a short way to what the CPU keeps: those that any place below the
+ * limit does for. All others go the long one (rows iova.lifo, insn.iova_lifo of the benchmark).
+ */
+int piommu_iova_alloc(struct piommu_iova_space *space, const struct piommu_iova_request *request,
+                      uint64_t *address)
+{
+    unsigned int shift;
+    struct store *store;
+    uint64_t count;
+    uint64_t limit;
+    uint64_t place;
+
+    if (UNLIKELY(space == NULL || request == NULL || address == NULL)) {
+        return -PIOMMU_EINVAL;
+    }
+    shift = space->granule_shift;
+    /* Too large a size makes this 0, or is too large for a store. */
+    count = (request->size + ((1ull << shift) - 1)) >> shift;
+    if (UNLIKELY((request->alignment >> shift) > 1 ||
+                 (request->boundary | request->preferred) != 0 || count == 0 ||
+                 (request->alignment & (request->alignment - 1)) != 0)) {
+        return alloc(space, request, address);
+    }
+    limit = request->limit != 0 ? whole_granules(space, request->limit) : space->last;
+    store = store_for(space, count);
+    if (UNLIKELY(store == NULL || limit == UINT64_MAX ||
+                 !store_take(store, space->serialised, count, 0, limit, &place))) {
+        return alloc(space, request, address);
+    }
+    *address = place << shift;
+    return 0;
+}
+
 int piommu_iova_free(struct piommu_iova_space *space, uint64_t address, uint64_t size)
 {
+    unsigned int shift;
     uint64_t mask;
     uint64_t place;
     uint64_t count;
     struct store *store;
-    unsigned long state;
-    int error;
 
-    if (space == NULL || size == 0) {
+    if (UNLIKELY(space == NULL || size == 0)) {
         return -PIOMMU_EINVAL;
     }
-    mask = (1ull << space->granule_shift) - 1;
-    place = address >> space->granule_shift;
-    count = (size >> space->granule_shift) + ((size & mask) != 0);
-    if ((address & mask) != 0 || place < space->first || place > space->last) {
+    shift = space->granule_shift;
+    mask = (1ull << shift) - 1;
+    place = address >> shift;
+    count = (size >> shift) + ((size & mask) != 0);
+    if (UNLIKELY((address & mask) != 0 || place < space->first || place > space->last)) {
         return -PIOMMU_EINVAL;
     }
     store = store_for(space, count);
-    if (store != NULL && store_put(store, count, place)) {
+    if (LIKELY(store != NULL && store_put(store, space->serialised, count, place))) {
         return 0;
     }
-    state = lock(space);
-    space->tree.visited = 0;
-    error = give(space, place, count);
-    note_work(space);
-    unlock(space, state);
-    return error;
+    return give_back(space, place, count);
 }
 
 /* -PIOMMU_EAGAIN: memory has to be asked for. */

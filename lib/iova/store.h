@@ -13,17 +13,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../base/compiler.h"
+
 /* Sizes that are kept, in granules: 1 to this. */
 #define STORE_MAX_SIZE 64u
-/* Slots of the smallest size, which is by far the most common, and of each other one. */
-#define STORE_SINGLES 64u
+/*
+ * Slots of the smallest size, which is by far the most common (and is released by so many together
+ * where the DMA API is lazy), and of each other one.
+ */
+#define STORE_SINGLES 256u
 #define STORE_OTHERS  16u
 #define STORE_SLOTS   (STORE_SINGLES + (STORE_MAX_SIZE - 1) * STORE_OTHERS)
 
 struct store {
     uint8_t apart[64]; /* from what is before, the store of another CPU too */
     /* How many slots of each size are in use, from the first one on: near enough to begin with. */
-    _Atomic uint8_t used[STORE_MAX_SIZE + 1];
+    _Atomic uint16_t used[STORE_MAX_SIZE + 1];
     /* The first granule, plus 1; 0: empty. */
     _Atomic uintptr_t slot[STORE_SLOTS];
 };
@@ -50,11 +55,30 @@ static inline bool store_has_size(uint64_t size)
 }
 
 /*
+ * Changes a slot, unless somebody else has. Acquires what is taken, and releases what is put. Where
+ * calls are serialised there is nobody else, and the price of an atomic operation is saved.
+ */
+static ALWAYS_INLINE bool store_change(_Atomic uintptr_t *slot, bool serialised, uintptr_t from,
+                                       uintptr_t to)
+{
+    if (serialised) {
+        bool good = atomic_load_explicit(slot, memory_order_relaxed) == from;
+
+        if (good) {
+            atomic_store_explicit(slot, to, memory_order_relaxed);
+        }
+        return good;
+    }
+    return atomic_compare_exchange_strong_explicit(slot, &from, to, memory_order_acq_rel,
+                                                   memory_order_relaxed);
+}
+
+/*
  * Takes the range that was put there last, if it begins at a multiple of 1 << shift and ends at or
  * below a limit.
  */
-static inline bool store_take(struct store *store, uint64_t size, unsigned int shift,
-                              uint64_t limit, uint64_t *place)
+static ALWAYS_INLINE bool store_take(struct store *store, bool serialised, uint64_t size,
+                                     unsigned int shift, uint64_t limit, uint64_t *place)
 {
     unsigned int used = atomic_load_explicit(&store->used[size], memory_order_relaxed);
     _Atomic uintptr_t *slot = &store->slot[store_begin(size)];
@@ -69,27 +93,23 @@ static inline bool store_take(struct store *store, uint64_t size, unsigned int s
         return false;
     }
     /* An empty one there is the trace of somebody else: it is passed next time. */
-    taken = value != 0 &&
-            atomic_compare_exchange_strong_explicit(&slot[used - 1], &value, 0,
-                                                    memory_order_acquire, memory_order_relaxed);
-    atomic_store_explicit(&store->used[size], (uint8_t)(used - 1), memory_order_relaxed);
+    taken = value != 0 && store_change(&slot[used - 1], serialised, value, 0);
+    atomic_store_explicit(&store->used[size], (uint16_t)(used - 1), memory_order_relaxed);
     return taken;
 }
 
 /* Puts a range there; false: there is no room. */
-static inline bool store_put(struct store *store, uint64_t size, uint64_t place)
+static ALWAYS_INLINE bool store_put(struct store *store, bool serialised, uint64_t size,
+                                    uint64_t place)
 {
     unsigned int used = atomic_load_explicit(&store->used[size], memory_order_relaxed);
-    uintptr_t expected = 0;
     bool put;
 
     if (used == store_room(size) || place >= UINTPTR_MAX) {
         return false;
     }
-    put = atomic_compare_exchange_strong_explicit(&store->slot[store_begin(size) + used], &expected,
-                                                  (uintptr_t)place + 1, memory_order_release,
-                                                  memory_order_relaxed);
-    atomic_store_explicit(&store->used[size], (uint8_t)(used + 1), memory_order_relaxed);
+    put = store_change(&store->slot[store_begin(size) + used], serialised, 0, (uintptr_t)place + 1);
+    atomic_store_explicit(&store->used[size], (uint16_t)(used + 1), memory_order_relaxed);
     return put;
 }
 

@@ -62,6 +62,9 @@ extern const struct piommu_os ours_os;
 extern const struct implementation limit;
 #ifdef BENCH_WITH_LINUX
 extern const struct implementation linux_peer;
+/* An unmap without its last step, and that step for all of them. */
+bool linux_unmap_lazily(void *table, uint64_t iova, uint64_t page, size_t count);
+void linux_flush(void *table);
 #endif
 
 /* Which of them are there; NULL where one is not. */

@@ -107,7 +107,7 @@ static int null_service(void *unit, unsigned int budget)
     return 0;
 }
 
-static const struct piommu_backend null_backend = {
+const struct piommu_backend null_backend = {
     .size = sizeof(null_backend),
     .name = "null",
     .kind = PIOMMU_BACKEND_TABLES,

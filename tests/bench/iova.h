@@ -25,6 +25,8 @@ static inline uint64_t iova_alignment(uint64_t pages)
     return IOVA_PAGE << (pages == 1 ? 0 : 64 - __builtin_clzll(pages - 1));
 }
 
+struct piommu_os;
+
 struct iova_allocator {
     const char *name;
     /* A space in which everything is free, for so many CPUs. */
@@ -41,6 +43,9 @@ extern const struct iova_allocator iova_ours;
 #ifdef BENCH_WITH_LINUX
 extern const struct iova_allocator iova_linux;
 #endif
+
+/* The shim of iova_ours: locks that cost something, threads that have numbers. */
+const struct piommu_os *iova_ours_os(void);
 
 /* Of iova_ours: the nodes that the last call looked at. */
 uint32_t iova_ours_visited(void *space);

@@ -46,7 +46,7 @@ static unsigned int number_of_thread(void *ctx)
 }
 
 /* The shim of the tables, which has the memory, with these. */
-static const struct piommu_os *shim(void)
+const struct piommu_os *iova_ours_os(void)
 {
     static struct piommu_os os;
 
@@ -69,7 +69,7 @@ static void *ours_create(unsigned int cpus)
         .cpus = cpus,
     };
     struct piommu_iova_space *space;
-    int error = piommu_iova_create((struct piommu_host){.os = shim()}, &config, &space);
+    int error = piommu_iova_create((struct piommu_host){.os = iova_ours_os()}, &config, &space);
 
     if (error != 0) {
         wrong("ours: a space for IOVAs cannot be created: error %d", error);

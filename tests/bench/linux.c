@@ -103,24 +103,48 @@ static bool linux_map(void *cookie, uint64_t iova, uint64_t physical, uint64_t p
     return true;
 }
 
-static bool linux_unmap(void *cookie, uint64_t iova, uint64_t page, size_t count)
+static bool unmap_pages(struct linux_table *table, uint64_t iova, uint64_t page, size_t count,
+                        struct iommu_iotlb_gather *gather)
 {
-    struct linux_table *table = cookie;
-    struct iommu_iotlb_gather gather;
     size_t done = 0;
 
-    iommu_iotlb_gather_init(&gather);
+    iommu_iotlb_gather_init(gather);
     do {
         size_t unmapped =
-            table->ops->unmap_pages(table->ops, iova + done, page, count - done / page, &gather);
+            table->ops->unmap_pages(table->ops, iova + done, page, count - done / page, gather);
 
         if (unmapped == 0) {
             return false;
         }
         done += unmapped;
     } while (done < count * page);
+    return true;
+}
+
+static bool linux_unmap(void *cookie, uint64_t iova, uint64_t page, size_t count)
+{
+    struct linux_table *table = cookie;
+    struct iommu_iotlb_gather gather;
+
+    if (!unmap_pages(table, iova, page, count, &gather)) {
+        return false;
+    }
     iommu_iotlb_sync(&table->domain, &gather);
     return true;
+}
+
+bool linux_unmap_lazily(void *cookie, uint64_t iova, uint64_t page, size_t count)
+{
+    struct iommu_iotlb_gather gather;
+
+    return unmap_pages(cookie, iova, page, count, &gather);
+}
+
+void linux_flush(void *cookie)
+{
+    struct linux_table *table = cookie;
+
+    flush_all(&table->domain);
 }
 
 static uint64_t linux_lookup(void *cookie, uint64_t iova)

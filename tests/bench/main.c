@@ -131,6 +131,7 @@ int main(int argc, char **argv)
         core_measure(effort);
         virtio_measure(effort);
         iova_measure(effort);
+        dma_measure(effort);
     }
     if (implementations[PEER] == NULL) {
         report_note("Linux is not there to compare with.");

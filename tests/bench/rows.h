@@ -39,6 +39,9 @@ void rows_measure(const struct shape *shape, const struct effort *effort);
 /* rows.c: those of tables that several CPUs may change at once. */
 void rows_measure_disjoint(const struct shape *shape, const struct effort *effort);
 
+/* core.c: an IOMMU that does nothing, with tables like those of the first shape. */
+extern const struct piommu_backend null_backend;
+
 /* core.c: a domain with a device behind an IOMMU. */
 struct core {
     struct piommu_context *context;
@@ -49,6 +52,9 @@ struct core {
 bool core_open(struct core *core, const struct piommu_os *os, const struct piommu_backend *backend,
                const void *where);
 void core_close(struct core *core);
+
+/* dma.c: the DMA API, beside Linux's parts in the order in which its DMA layer calls them. */
+void dma_measure(const struct effort *effort);
 
 /* core.c: what the core adds to a page table. */
 void core_measure(const struct effort *effort);

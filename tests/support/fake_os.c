@@ -20,6 +20,7 @@
 #define PATTERN_FREED  0xdd
 #define MAX_LOG_LENGTH 159u
 #define MAX_WINDOWS    64u
+#define MAX_JOINS      16u
 #define WINDOW_BASE    0x10000000u /* not a pointer: only the fake OS understands it */
 #define WINDOW_STRIDE  0x01000000u
 #define MAGIC          0x70696f6d6d75ull
@@ -32,9 +33,16 @@ struct piece {
     size_t offset;    /* in its first page: nobody gets an alignment that was not asked for */
     uint8_t *memory;  /* what the CPU sees */
     uint8_t *visible; /* what hardware sees, if the memory is not coherent */
-    uint8_t *synced;  /* rings: what the CPU saw when a line was last cleaned or invalidated */
-    bool *written;    /* rings: by a device since, line by line */
+    uint8_t *synced;  /* not tables: what the CPU saw when a line was last cleaned or invalidated */
+    bool *written;    /* not tables: by a device since, line by line */
+    uint8_t *unjoined; /* where the CPU saw it before it was joined with others */
     bool test_data;
+};
+
+/* Pieces that the CPU sees one behind the other. */
+struct join {
+    uint8_t *memory; /* NULL: is free */
+    uint64_t size;
 };
 
 /* A line that was cleaned and need not have arrived yet. */
@@ -79,6 +87,9 @@ struct fake_os {
     size_t pending_room;
     uint64_t next_page;
     struct window windows[MAX_WINDOWS];
+    struct join joins[MAX_JOINS];
+    uint64_t piece_limit;
+    unsigned int cpu;
     uint64_t bytes;
     uint32_t locks;
     uint32_t forbidden;
@@ -87,6 +98,7 @@ struct fake_os {
     void (*on_dma_free)(void *ctx, uint64_t physical, uint64_t size);
     void *on_dma_free_ctx;
     uint64_t time;
+    bool frozen;
     uint32_t random;
     char last_log[MAX_LOG_LENGTH + 1];
     struct fake_os_counters counters;
@@ -321,22 +333,44 @@ static uint8_t *behind_cache(const struct piece *piece)
     return piece->visible != NULL ? piece->visible : piece->memory;
 }
 
+/* Does hardware see something else than the CPU in memory for this? */
+static bool has_views(const struct fake_os *os, enum piommu_dma_purpose purpose)
+{
+    switch (purpose) {
+    case PIOMMU_DMA_TABLE:
+        return os->options.non_coherent;
+    case PIOMMU_DMA_RING:
+        return os->options.non_coherent_rings;
+    case PIOMMU_DMA_BUFFER:
+        return os->options.non_coherent_buffers;
+    case PIOMMU_DMA_BUFFER_UNCACHED:
+        return false;
+    }
+    broken("memory for purpose %d", (int)purpose);
+}
+
 /* Hardware gets a view of its own. */
 static void split_views(struct fake_os *os, struct piece *piece, enum piommu_dma_purpose purpose)
 {
     size_t bytes = piece->pages * FAKE_OS_PAGE_SIZE;
-    bool ring = purpose == PIOMMU_DMA_RING;
 
-    if (ring ? !os->options.non_coherent_rings : !os->options.non_coherent) {
+    if (!has_views(os, purpose)) {
         return;
     }
     piece->visible = malloc(bytes);
     memset(piece->visible, PATTERN_FRESH, bytes);
-    if (ring) {
+    if (purpose != PIOMMU_DMA_TABLE) {
         piece->synced = malloc(bytes);
         memset(piece->synced, PATTERN_FRESH, bytes);
         piece->written = calloc(bytes / FAKE_OS_CACHE_LINE, sizeof(*piece->written));
     }
+}
+
+static bool is_too_large(const struct fake_os *os, const struct piommu_dma_request *request)
+{
+    return os->piece_limit != 0 && request->size > os->piece_limit &&
+           (request->purpose == PIOMMU_DMA_BUFFER ||
+            request->purpose == PIOMMU_DMA_BUFFER_UNCACHED);
 }
 
 static void *os_dma_alloc(void *ctx, const struct piommu_dma_request *request, uint64_t *physical)
@@ -350,7 +384,7 @@ static void *os_dma_alloc(void *ctx, const struct piommu_dma_request *request, u
         (request->alignment & (request->alignment - 1)) != 0) {
         broken("dma_alloc of size %zu, alignment %zu", request->size, request->alignment);
     }
-    if (has_to_fail(os) ||
+    if (has_to_fail(os) || is_too_large(os, request) ||
         request->max_physical < os->options.memory_base + FAKE_OS_MEMORY_SIZE - 1) {
         leave(os);
         return NULL;
@@ -418,6 +452,122 @@ static void *os_dma_virtual(void *ctx, uint64_t physical)
     return piece->memory + (physical - piece->physical);
 }
 
+/* ---- Memory of the caller, and pieces that are joined ---- */
+
+static void *os_memory_at(void *ctx, uint64_t physical, uint64_t size)
+{
+    struct fake_os *os = enter(ctx);
+    void *memory = size != 0 ? fake_os_pointer(os, physical, size) : NULL;
+
+    if (memory == NULL) {
+        broken("memory_at of %llu bytes at %#llx, which do not lie in one piece",
+               (unsigned long long)size, (unsigned long long)physical);
+    }
+    leave(os);
+    return memory;
+}
+
+static unsigned int os_cpu(void *ctx)
+{
+    struct fake_os *os = enter(ctx);
+    unsigned int number = os->cpu;
+
+    leave(os);
+    return number;
+}
+
+/* The whole piece that a member of a list is. */
+static struct piece *piece_to_join(struct fake_os *os, const struct piommu_segment *segment,
+                                   enum piommu_dma_purpose purpose)
+{
+    struct piece *piece = piece_of(os, segment->physical);
+
+    if (piece == NULL || piece->test_data || piece->physical != segment->physical ||
+        piece->size != segment->size || piece->size % FAKE_OS_PAGE_SIZE != 0 ||
+        piece->unjoined != NULL) {
+        broken("dma_join of something that is not a piece of its own");
+    }
+    if ((piece->visible != NULL) != has_views(os, purpose)) {
+        broken("dma_join for another purpose");
+    }
+    return piece;
+}
+
+/* Where the CPU saw the piece before is poisoned: who still looks there has not understood. */
+static void move_view(struct piece *piece, uint8_t *memory)
+{
+    memcpy(memory, piece->memory, piece->size);
+    memset(piece->memory, PATTERN_FREED, piece->size);
+    piece->memory = memory;
+}
+
+static struct join *find_join(struct fake_os *os, const void *memory)
+{
+    for (unsigned int i = 0; i < MAX_JOINS; i++) {
+        if (os->joins[i].memory == memory) {
+            return &os->joins[i];
+        }
+    }
+    broken("dma_join too often, or dma_split of what was not joined");
+}
+
+static void *os_dma_join(void *ctx, const struct piommu_segment *pieces, size_t count,
+                         enum piommu_dma_purpose purpose)
+{
+    struct fake_os *os = enter(ctx);
+    uint64_t done = 0;
+    struct join *join;
+
+    check_unlocked("dma_join");
+    check_allowed(os, FAKE_OS_FORBID_ALLOCATION, "dma_join");
+    if (has_to_fail(os)) {
+        leave(os);
+        return NULL;
+    }
+    join = find_join(os, NULL);
+    join->size = 0;
+    for (size_t i = 0; i < count; i++) {
+        join->size += piece_to_join(os, &pieces[i], purpose)->size;
+    }
+    join->memory = aligned_alloc(FAKE_OS_PAGE_SIZE, (size_t)join->size);
+    for (size_t i = 0; i < count; i++) {
+        struct piece *piece = piece_of(os, pieces[i].physical);
+
+        piece->unjoined = piece->memory;
+        move_view(piece, join->memory + done);
+        done += piece->size;
+    }
+    leave(os);
+    return join->memory;
+}
+
+static void os_dma_split(void *ctx, void *memory, uint64_t size)
+{
+    struct fake_os *os = enter(ctx);
+    struct join *join = find_join(os, memory);
+
+    check_unlocked("dma_split");
+    check_allowed(os, FAKE_OS_FORBID_FREE, "dma_split");
+    if (join->size != size) {
+        broken("dma_split with size %llu of %llu bytes", (unsigned long long)size,
+               (unsigned long long)join->size);
+    }
+    for (uint64_t i = 0; i < PAGES; i++) {
+        struct piece *piece = os->page_owner[i];
+
+        if (piece != NULL && piece->unjoined != NULL && piece->memory >= join->memory &&
+            piece->memory < join->memory + join->size) {
+            move_view(piece, piece->unjoined);
+            piece->unjoined = NULL;
+        }
+    }
+    free(join->memory);
+    join->memory = NULL;
+    leave(os);
+}
+
+/* ---- Caches ---- */
+
 /* The part of a line that lies in its piece. */
 static size_t line_size(struct pending_line line)
 {
@@ -448,6 +598,20 @@ static void arrive(struct fake_os *os, struct pending_line line)
         memcpy(piece->synced + offset, piece->memory + offset, line_size(line));
     }
     memcpy(piece->visible + offset, piece->memory + offset, line_size(line));
+}
+
+void fake_os_evict(struct fake_os *os)
+{
+    for (uint64_t i = 0; i < PAGES; i++) {
+        struct piece *piece = os->page_owner[i];
+
+        if (piece == NULL || piece->synced == NULL) {
+            continue;
+        }
+        for (uint64_t line = 0; line * FAKE_OS_CACHE_LINE < piece->size; line++) {
+            arrive(os, (struct pending_line){.piece = piece, .line = line});
+        }
+    }
 }
 
 static void arrive_if_pending(struct fake_os *os, struct pending_line line)
@@ -519,7 +683,7 @@ static void os_cache_invalidate(void *ctx, const void *address, size_t size)
     struct pending_line line = lines_of(os, address, size, "cache_invalidate", &count);
 
     if (line.piece->synced == NULL) {
-        broken("cache_invalidate of memory that is not for rings");
+        broken("cache_invalidate of memory for tables");
     }
     for (; count > 0; count--, line.line++) {
         uint64_t offset = line.line * FAKE_OS_CACHE_LINE;
@@ -791,7 +955,7 @@ static uint64_t os_now(void *ctx)
     uint64_t time;
 
     check_unlocked("now");
-    os->time += 1000;
+    os->time += os->frozen ? 0 : 1000;
     time = os->time;
     leave(os);
     return time;
@@ -833,7 +997,7 @@ static void os_wait(void *ctx, uint64_t deadline)
 
     check_unlocked("wait");
     check_allowed(os, FAKE_OS_FORBID_WAIT, "wait");
-    if (deadline <= os->time - 1000 && !os->options.threads) {
+    if (deadline <= os->time - 1000 && !os->frozen && !os->options.threads) {
         broken("wait with a deadline that had passed before");
     }
     os->counters.waits++;
@@ -883,6 +1047,7 @@ static const struct piommu_os strict_callbacks = {
     .wait = os_wait,
     .log = os_log,
     .cache_invalidate = os_cache_invalidate,
+    .memory_at = os_memory_at,
 };
 
 /* ---- For the test ---- */
@@ -919,6 +1084,11 @@ void fake_os_destroy_with_leaks(struct fake_os *os)
         os->objects = header->next;
         free(header);
     }
+    for (unsigned int i = 0; i < MAX_JOINS; i++) {
+        if (os->joins[i].memory != NULL) {
+            os_dma_split(os, os->joins[i].memory, os->joins[i].size);
+        }
+    }
     for (uint64_t i = 0; i < PAGES; i++) {
         if (os->page_owner[i] != NULL) {
             give_piece(os, os->page_owner[i]);
@@ -941,6 +1111,11 @@ void fake_os_destroy(struct fake_os *os)
     for (unsigned int i = 0; i < MAX_WINDOWS; i++) {
         if (os->windows[i].used) {
             broken("an MMIO window was not unmapped");
+        }
+    }
+    for (unsigned int i = 0; i < MAX_JOINS; i++) {
+        if (os->joins[i].memory != NULL) {
+            broken("pieces that were joined were not split");
         }
     }
     fake_os_destroy_with_leaks(os);
@@ -981,6 +1156,19 @@ void fake_os_fail_call(struct fake_os *os, uint64_t nth, bool forever)
     os->fail_forever = forever;
 }
 
+void fake_os_set_cpu(struct fake_os *os, unsigned int number)
+{
+    os->cpu = number;
+    os->callbacks.cpu = os_cpu;
+}
+
+void fake_os_limit_pieces(struct fake_os *os, uint64_t bytes, bool can_join)
+{
+    os->piece_limit = bytes;
+    os->callbacks.dma_join = can_join ? os_dma_join : NULL;
+    os->callbacks.dma_split = can_join ? os_dma_split : NULL;
+}
+
 void fake_os_on_dma_free(struct fake_os *os,
                          void (*callback)(void *ctx, uint64_t physical, uint64_t size), void *ctx)
 {
@@ -1008,11 +1196,22 @@ uint64_t fake_os_time(struct fake_os *os)
     return os->time;
 }
 
+void fake_os_pass(struct fake_os *os, uint64_t nanoseconds)
+{
+    os->time += nanoseconds;
+}
+
+void fake_os_freeze_clock(struct fake_os *os)
+{
+    os->frozen = true;
+}
+
 uint64_t fake_os_test_pages(struct fake_os *os, size_t count)
 {
     struct piece *piece = take_piece(os, count * FAKE_OS_PAGE_SIZE, FAKE_OS_PAGE_SIZE);
 
     piece->test_data = true;
+    split_views(os, piece, PIOMMU_DMA_BUFFER);
     return piece->physical;
 }
 

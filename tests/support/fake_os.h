@@ -50,6 +50,10 @@ struct fake_os_options {
      * and not cleaned ends the test.
      */
     bool non_coherent_rings;
+    /**
+     * The same for PIOMMU_DMA_BUFFER and for the test's own data. What is uncached is seen at once.
+     */
+    bool non_coherent_buffers;
     /** A wait is over at its deadline, or when the device has interrupted, and no sooner. */
     bool sleeps;
     /**
@@ -129,6 +133,13 @@ void fake_os_forbid(struct fake_os *os, unsigned int what);
  * Makes the nth fallible call from now fail (1: the next), and all after it if `forever`. 0: none.
  */
 void fake_os_fail_call(struct fake_os *os, uint64_t nth, bool forever);
+/** The number of the CPU that runs all callers, from now on; offered from the first call on. */
+void fake_os_set_cpu(struct fake_os *os, unsigned int number);
+/**
+ * Gives no more than so many bytes of memory for buffers of devices in one piece, from now on; 0:
+ * any number. To join pieces is offered or not.
+ */
+void fake_os_limit_pieces(struct fake_os *os, uint64_t bytes, bool can_join);
 /** Called before DMA memory is taken back: for checks that nothing can reach it. */
 void fake_os_on_dma_free(struct fake_os *os,
                          void (*callback)(void *ctx, uint64_t physical, uint64_t size), void *ctx);
@@ -139,18 +150,24 @@ void fake_os_get_counters(struct fake_os *os, struct fake_os_counters *counters)
 /** The last line that was logged, or "". */
 const char *fake_os_last_log(struct fake_os *os);
 uint64_t fake_os_time(struct fake_os *os);
+/** Lets the clock go on. */
+void fake_os_pass(struct fake_os *os, uint64_t nanoseconds);
+/** From now on to look at the clock takes no time; waits still do. */
+void fake_os_freeze_clock(struct fake_os *os);
 
 /** Memory for the test's own data: pages of simulated physical memory, freed with the fake OS. */
 uint64_t fake_os_test_pages(struct fake_os *os, size_t count);
 /** The CPU's address of physical memory that is in use; NULL if it is not. */
 void *fake_os_pointer(struct fake_os *os, uint64_t physical, uint64_t size);
+/** Caches write back what was not cleaned, as they may at any time. */
+void fake_os_evict(struct fake_os *os);
 /** True if the range lies in one piece of DMA memory that the library holds. */
 bool fake_os_is_dma_memory(struct fake_os *os, uint64_t physical, uint64_t size);
 /**
  * What a walker sees: a little-endian descriptor as a number of the host. False: no memory there.
  */
 bool fake_os_device_read64(void *os, uint64_t physical, uint64_t *value);
-/** What a device does through the bus; false: no memory there. */
+/** What a device does through the bus, without a look into caches; false: no memory there. */
 bool fake_os_device_read(void *os, uint64_t physical, void *buffer, size_t size);
 bool fake_os_device_write(void *os, uint64_t physical, const void *buffer, size_t size);
 /** The device is done with all memory: what it has written may be overwritten unseen. */

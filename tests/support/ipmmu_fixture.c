@@ -270,8 +270,11 @@ struct ipmmu_fixture *ipmmu_open(const struct ipmmu_system *system,
 {
     static const struct ipmmu_options defaults;
     const struct ipmmu_options *chosen = options != NULL ? options : &defaults;
-    const struct fake_os_options os = {
-        .non_coherent = true, .seed = 7, .memory_base = chosen->memory_base};
+    const struct fake_os_options os = {.scattered = chosen->scattered,
+                                       .non_coherent = true,
+                                       .non_coherent_buffers = chosen->non_coherent_buffers,
+                                       .seed = 7,
+                                       .memory_base = chosen->memory_base};
     struct ipmmu_fixture *fixture = calloc(1, sizeof(*fixture));
     struct piommu_context_config config = {.cookie = fixture, .fault = on_fault};
 

@@ -82,9 +82,11 @@ struct ipmmu_options {
     /** Must stay; default: M, with the cache units D and H behind it. On Gen2 three roots. */
     const struct piommu_ipmmu_model_unit *units;
     size_t unit_count;
-    uint32_t product;     /**< what the product register says; default: as the system */
-    uint64_t memory_base; /**< as in fake_os_options */
-    uint32_t forgiven;    /**< rules of the model that this test breaks */
+    uint32_t product;          /**< what the product register says; default: as the system */
+    uint64_t memory_base;      /**< as in fake_os_options */
+    bool non_coherent_buffers; /**< the same */
+    bool scattered;            /**< the same */
+    uint32_t forgiven;         /**< rules of the model that this test breaks */
 };
 
 /** Where a master is wired. */

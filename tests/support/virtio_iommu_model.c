@@ -1274,6 +1274,18 @@ bool viommu_model_mapping_at(const struct viommu_model *model, uint32_t domain, 
     return true;
 }
 
+bool viommu_model_mapping(const struct viommu_model *model, uint32_t domain, size_t index,
+                          struct viommu_model_mapping *mapping)
+{
+    const struct model_domain *found = find_domain(model, domain);
+
+    if (found == NULL || index >= found->count) {
+        return false;
+    }
+    *mapping = found->mappings[index];
+    return true;
+}
+
 bool viommu_model_domain_of(const struct viommu_model *model, uint32_t endpoint, uint32_t *domain)
 {
     const struct model_endpoint *found = find_endpoint(model, endpoint);

@@ -389,6 +389,10 @@ struct viommu_model_mapping {
 bool viommu_model_mapping_at(const struct viommu_model *model, uint32_t domain, uint64_t iova,
                              struct viommu_model_mapping *mapping);
 
+/** The mappings of a domain one by one, in the order of addresses, from 0. false: no more. */
+bool viommu_model_mapping(const struct viommu_model *model, uint32_t domain, size_t index,
+                          struct viommu_model_mapping *mapping);
+
 /** The domain an endpoint is attached to. false: unattached. */
 bool viommu_model_domain_of(const struct viommu_model *model, uint32_t endpoint, uint32_t *domain);
 /** Empty event buffers the device holds (announced by a doorbell). */

@@ -19,11 +19,8 @@
 #define SCRIBBLE    0x11u
 #define FIRST_DATA  0x80u /* all numbers from here on are no data */
 
-/* What is known of a byte of the test's memory. */
 #define MAY_READ  0x1u
 #define MAY_WRITE 0x2u
-#define IS_DATA   0x4u /* it is no canary any more */
-#define ACCESSES  (MAY_READ | MAY_WRITE)
 
 void dma_run(void **state)
 {
@@ -135,7 +132,8 @@ static void mark_data(struct dma_fixture *fixture, uint64_t offset, uint64_t siz
 {
     assert_true(offset + size <= MEMORY_SIZE);
     for (uint64_t i = 0; i < size; i++) {
-        fixture->may[offset + i] |= IS_DATA;
+        fixture->is_data[offset + i] = true;
+        fixture->has_data[(offset + i) / DMA_PAGE] = true;
     }
 }
 
@@ -143,7 +141,7 @@ static void mark_data(struct dma_fixture *fixture, uint64_t offset, uint64_t siz
 static void make_data(struct dma_fixture *fixture, uint64_t offset, uint64_t size)
 {
     for (uint64_t i = offset; i < offset + size; i++) {
-        if ((fixture->may[i] & IS_DATA) == 0) {
+        if (!fixture->is_data[i]) {
             fixture->bytes[i] = SCRIBBLE;
         }
     }
@@ -276,9 +274,7 @@ static void note_grant(struct dma_fixture *fixture, const struct dma_grant *gran
 
 static void note_grants(struct dma_fixture *fixture)
 {
-    for (uint64_t i = 0; i < MEMORY_SIZE; i++) {
-        fixture->may[i] &= (uint8_t)~ACCESSES;
-    }
+    memset(fixture->may, 0, MEMORY_SIZE);
     for (size_t i = 0; i < DMA_MAX_GRANTS; i++) {
         const struct dma_grant *grant = &fixture->grants[i];
 
@@ -460,11 +456,24 @@ static void try_page(struct dma_fixture *fixture, size_t device, uint64_t addres
     }
 }
 
-static void check_canaries(struct dma_fixture *fixture)
+static void check_canaries_of(const struct dma_fixture *fixture, uint64_t page)
 {
-    for (uint64_t i = 0; i < MEMORY_SIZE; i++) {
-        if ((fixture->may[i] & IS_DATA) == 0 && fixture->bytes[i] != DMA_CANARY) {
+    for (uint64_t i = page * DMA_PAGE; i < (page + 1) * DMA_PAGE; i++) {
+        if (!fixture->is_data[i] && fixture->bytes[i] != DMA_CANARY) {
             fail_msg("byte 0x%" PRIx64 " of the memory was changed", i);
+        }
+    }
+}
+
+static void check_canaries(const struct dma_fixture *fixture)
+{
+    uint8_t intact[DMA_PAGE];
+
+    memset(intact, DMA_CANARY, sizeof(intact));
+    for (uint64_t page = 0; page < DMA_MEMORY_PAGES; page++) {
+        if (fixture->has_data[page] ||
+            memcmp(fixture->bytes + page * DMA_PAGE, intact, sizeof(intact)) != 0) {
+            check_canaries_of(fixture, page);
         }
     }
 }
@@ -617,6 +626,7 @@ struct dma_fixture *dma_open_bare(enum dma_kind kind, const struct dma_options *
     fixture->memory = fake_os_test_pages(fixture->os, DMA_MEMORY_PAGES);
     fixture->bytes = fake_os_pointer(fixture->os, fixture->memory, MEMORY_SIZE);
     fixture->may = calloc(1, MEMORY_SIZE);
+    fixture->is_data = calloc(MEMORY_SIZE, sizeof(*fixture->is_data));
     memset(fixture->bytes, DMA_CANARY, MEMORY_SIZE);
     fake_os_evict(fixture->os);
     fake_os_on_dma_free(fixture->os, check_freed, fixture);
@@ -661,6 +671,7 @@ void dma_close(struct dma_fixture *fixture)
         viommu_fixture_destroy(fixture->viommu);
     }
     free(fixture->may);
+    free(fixture->is_data);
     free(fixture);
 }
 

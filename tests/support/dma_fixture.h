@@ -90,9 +90,11 @@ struct dma_fixture {
     struct piommu_dma_space *space;
     struct piommu_device *devices[DMA_MAX_DEVICES];
     struct piommu_dma_device *dma[DMA_MAX_DEVICES];
-    uint64_t memory; /**< where the test's own memory is */
-    uint8_t *bytes;  /**< for the CPU */
-    uint8_t *may;    /**< what devices may do with each byte of it */
+    uint64_t memory;                 /**< where the test's own memory is */
+    uint8_t *bytes;                  /**< for the CPU */
+    uint8_t *may;                    /**< what devices may do with each byte of it */
+    bool *is_data;                   /**< each byte of it that is no canary any more */
+    bool has_data[DMA_MEMORY_PAGES]; /**< each page with such bytes */
     struct dma_grant grants[DMA_MAX_GRANTS];
     unsigned int last_handle;
     uint64_t seen[DMA_MAX_SEEN]; /**< pages that could be reached at some time */

@@ -34,7 +34,7 @@ struct piece {
     uint8_t *memory;  /* what the CPU sees */
     uint8_t *visible; /* what hardware sees, if the memory is not coherent */
     uint8_t *synced;  /* not tables: what the CPU saw when a line was last cleaned or invalidated */
-    bool *written;    /* not tables: by a device since, line by line */
+    bool *written;    /* rings: by a device since, line by line */
     uint8_t *unjoined; /* where the CPU saw it before it was joined with others */
     bool test_data;
 };
@@ -362,6 +362,8 @@ static void split_views(struct fake_os *os, struct piece *piece, enum piommu_dma
     if (purpose != PIOMMU_DMA_TABLE) {
         piece->synced = malloc(bytes);
         memset(piece->synced, PATTERN_FRESH, bytes);
+    }
+    if (purpose == PIOMMU_DMA_RING) {
         piece->written = calloc(bytes / FAKE_OS_CACHE_LINE, sizeof(*piece->written));
     }
 }
@@ -593,8 +595,10 @@ static void arrive(struct fake_os *os, struct pending_line line)
         if (!is_dirty(line)) {
             return; /* caches write nothing back then */
         }
-        os->counters.overwritten_lines += piece->written[line.line];
-        piece->written[line.line] = false;
+        if (piece->written != NULL) {
+            os->counters.overwritten_lines += piece->written[line.line];
+            piece->written[line.line] = false;
+        }
         memcpy(piece->synced + offset, piece->memory + offset, line_size(line));
     }
     memcpy(piece->visible + offset, piece->memory + offset, line_size(line));
@@ -611,6 +615,7 @@ void fake_os_evict(struct fake_os *os)
         for (uint64_t line = 0; line * FAKE_OS_CACHE_LINE < piece->size; line++) {
             arrive(os, (struct pending_line){.piece = piece, .line = line});
         }
+        i += piece->pages - 1;
     }
 }
 
@@ -695,7 +700,9 @@ static void os_cache_invalidate(void *ctx, const void *address, size_t size)
         }
         memcpy(line.piece->memory + offset, line.piece->visible + offset, line_size(line));
         memcpy(line.piece->synced + offset, line.piece->visible + offset, line_size(line));
-        line.piece->written[line.line] = false;
+        if (line.piece->written != NULL) {
+            line.piece->written[line.line] = false;
+        }
     }
     leave(os);
 }

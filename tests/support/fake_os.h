@@ -76,7 +76,7 @@ struct fake_os_counters {
     uint64_t barriers;
     uint64_t cleaned_lines;
     uint64_t invalidated_lines;
-    /** Cleaned over what a device has written there: see fake_os_device_stopped. */
+    /** Rings: cleaned over what a device has written there; see fake_os_device_stopped. */
     uint64_t overwritten_lines;
     uint64_t waits;
     uint64_t log_lines;

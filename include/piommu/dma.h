@@ -233,7 +233,8 @@ int piommu_dma_device_set_masks(struct piommu_dma_device *device, uint64_t mask,
  *         -PIOMMU_ENOSPC: no addresses below the mask; -PIOMMU_EAGAIN: no bounce page is free, or
  *         no addresses are, and another call is about to release some in a lazy space;
  *         -PIOMMU_EOPNOTSUPP: one is needed, and the space has none; -PIOMMU_ENOMEM;
- *         -PIOMMU_EIO; -PIOMMU_EFAILED. DMA mapping.
+ *         -PIOMMU_EIO; -PIOMMU_EBUSY: an IOMMU that works again has not forgotten yet what it did
+ *         not obey about: piommu_dma_space_flush helps; -PIOMMU_EFAILED. DMA mapping.
  */
 int piommu_dma_map_single(struct piommu_dma_device *device, uint64_t physical, uint64_t size,
                           enum piommu_dma_direction direction, unsigned int flags,

@@ -391,6 +391,7 @@ static void *os_dma_alloc(void *ctx, const struct piommu_dma_request *request, u
         leave(os);
         return NULL;
     }
+    os->next_page += os->piece_limit != 0; /* so that pieces do not adjoin */
     piece = take_piece(os, request->size, request->alignment);
     split_views(os, piece, request->purpose);
     os->bytes += request->size;

@@ -272,7 +272,9 @@ static void test_bounce_pages_wait(enum dma_kind kind)
     }
     /* As long as the page can be reached it is nobody else's. */
     if (dma_try_map(fixture, 8 * PAGE + 10, 20, BOTH, &next) == 0) {
-        assert_unreachable(fixture, mapping.address);
+        if (next.address != mapping.address) {
+            assert_unreachable(fixture, mapping.address);
+        }
         dma_unmap(fixture, &next);
     }
     assert_int_equal(piommu_dma_space_flush(fixture->space), 0);

@@ -258,6 +258,18 @@ int piommu_dma_map_sg(struct piommu_dma_device *device, const struct piommu_segm
     return error;
 }
 
+/* Is each segment behind the one before? Else a bounce page might be collected twice. */
+static bool are_ascending(const struct piommu_dma_segment *segments, size_t count)
+{
+    for (size_t i = 1; i < count; i++) {
+        if (segments[i].address < segments[i - 1].address ||
+            segments[i].address - segments[i - 1].address < segments[i - 1].size) {
+            return false;
+        }
+    }
+    return true;
+}
+
 /* Gives all bytes of a list back to the CPU, and collects its bounce pages. */
 static int before_unmap(struct piommu_dma_device *device, const struct piommu_dma_segment *segments,
                         size_t count, enum piommu_dma_direction direction, unsigned int flags,
@@ -286,6 +298,9 @@ int piommu_dma_unmap_sg(struct piommu_dma_device *device, const struct piommu_dm
     if (device->careful) {
         int error = piommu_dma_check_record_(device, &record);
 
+        if (error == 0 && !are_ascending(segments, count)) {
+            error = -PIOMMU_EINVAL;
+        }
         if (error == 0) {
             error = before_unmap(device, segments, count, direction, flags, &pages);
         }

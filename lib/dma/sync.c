@@ -181,9 +181,10 @@ int piommu_dma_take_back_(struct piommu_dma_device *device, uint64_t address, ui
         if (sync && direction != PIOMMU_DMA_TO_DEVICE) {
             sync_piece(device, &piece, false);
         }
-        /* A page that two segments share belongs to the first. */
+        /* A page that segments share belongs to the one with its first byte: it is taken once. */
         if (pages != NULL && piece.page != NULL &&
-            (piece.address & space->granule_mask) <= piece.page->offset) {
+            (piece.address & space->granule_mask) <= piece.page->offset &&
+            (piece.last & space->granule_mask) >= piece.page->offset) {
             piece.page->next = *pages;
             *pages = piece.page;
         }

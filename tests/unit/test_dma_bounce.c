@@ -400,6 +400,23 @@ static void test_a_list_that_needs_too_much(enum dma_kind kind)
     dma_close(fixture);
 }
 
+/* Segments that are none: no page is given back twice, and the call comes to an end. */
+static void test_segments_that_overlap(enum dma_kind kind)
+{
+    struct dma_fixture *fixture = open_pool(kind, 2);
+    struct dma_mapping mapping = dma_map(fixture, 100, 50, BOTH);
+    const struct piommu_dma_segment twice[] = {{mapping.address, 50}, {mapping.address, 50}};
+    const struct piommu_dma_segment beside[] = {{mapping.address - 10, 5}, {mapping.address, 50}};
+
+    assert_int_equal(piommu_dma_unmap_sg(fixture->dma[0], twice, 2, BOTH, 0), -PIOMMU_EINVAL);
+    assert_true(dma_reaches(fixture, 0, mapping.address, true));
+    assert_int_equal(piommu_dma_unmap_sg(fixture->dma[0], beside, 2, BOTH, 0), 0);
+    dma_revoke(fixture, mapping.handle);
+    dma_sweep(fixture);
+    assert_int_equal(dma_statistics(fixture).bounce_pages_used, 0);
+    dma_close(fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -418,6 +435,7 @@ int main(void)
         DMA_TEST(DMA_ALL, test_trusted_devices_do_not_bounce),
         DMA_TEST(DMA_ALL, test_lists),
         DMA_TEST(DMA_ALL, test_a_list_that_needs_too_much),
+        DMA_TEST(DMA_ALL, test_segments_that_overlap),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -83,8 +83,12 @@ struct piommu_dma_space_config {
     uint32_t lazy_count; /**< the most mappings that wait, for each CPU; to 65536. Default: 256 */
     /** Nanoseconds until piommu_dma_space_poll ends the wait. Default: 10 ms. */
     uint64_t lazy_time;
-    piommu_dma_released *released; /**< called for what has waited. May be NULL */
-    void *cookie;                  /**< handed to it */
+    /**
+     * Called for what has waited. Not for what an IOMMU did not forget when that was over: all that
+     * was unmapped before piommu_dma_space_flush returns success is unreachable. May be NULL.
+     */
+    piommu_dma_released *released;
+    void *cookie; /**< handed to it */
     /**
      * Pages of one granule for ends of buffers; got at creation. A buffer may need two, each
      * stretch of a list that is physically contiguous, too. At most 65536. Default: none, and what

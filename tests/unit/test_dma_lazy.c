@@ -255,8 +255,8 @@ static void test_a_second_unmap_is_an_error(enum dma_kind kind)
     dma_close(fixture);
 }
 
-/* A device that does not snoop may share a line with others: its bounce pages wait, too. */
-static void test_bounce_pages_wait(enum dma_kind kind)
+/* What was bounced does not wait: its page may be another's at once. */
+static void test_bounced_ends_do_not_wait(enum dma_kind kind)
 {
     const struct dma_options options = {
         .space = {.lazy = true, .lazy_count = 8, .lazy_time = UINT64_MAX, .bounce_pages = 1},
@@ -267,18 +267,31 @@ static void test_bounce_pages_wait(enum dma_kind kind)
 
     assert_int_equal(dma_statistics(fixture).bounce_pages_used, 1);
     dma_unmap(fixture, &mapping);
-    if (dma_statistics(fixture).bounce_pages_used == 0) {
-        assert_unreachable(fixture, mapping.address);
-    }
-    /* As long as the page can be reached it is nobody else's. */
-    if (dma_try_map(fixture, 8 * PAGE + 10, 20, BOTH, &next) == 0) {
-        if (next.address != mapping.address) {
-            assert_unreachable(fixture, mapping.address);
-        }
-        dma_unmap(fixture, &next);
-    }
-    assert_int_equal(piommu_dma_space_flush(fixture->space), 0);
     assert_int_equal(dma_statistics(fixture).bounce_pages_used, 0);
+    assert_int_equal(dma_statistics(fixture).waiting, 0);
+    assert_unreachable(fixture, mapping.address);
+    dma_settle(fixture);
+    next = dma_map(fixture, 8 * PAGE + 10, 20, BOTH);
+    dma_unmap(fixture, &next);
+    dma_settle(fixture);
+    dma_close(fixture);
+}
+
+/* A space may end while something waits in it: nothing of that can be reached then. */
+static void test_spaces_end(enum dma_kind kind)
+{
+    struct news news = {.count = 0};
+    struct dma_fixture *fixture = open_lazy(kind, 8, UINT64_MAX, &news);
+    struct dma_mapping mapping = dma_map(fixture, 0, 3 * PAGE, BOTH);
+
+    dma_unmap(fixture, &mapping);
+    piommu_dma_device_remove(fixture->dma[0]);
+    fixture->dma[0] = NULL;
+    assert_int_equal(piommu_dma_space_destroy(fixture->space), 0);
+    fixture->space = NULL;
+    assert_unreachable(fixture, mapping.address);
+    assert_unreachable(fixture, mapping.address + 3 * PAGE - 1);
+    assert_int_equal(news.count, 1);
     dma_settle(fixture);
     dma_close(fixture);
 }
@@ -350,7 +363,8 @@ int main(void)
         DMA_TEST(DMA_LAZY, test_addresses_wait),
         DMA_TEST(DMA_LAZY, test_lists_wait),
         DMA_TEST(DMA_LAZY, test_a_second_unmap_is_an_error),
-        DMA_TEST(DMA_LAZY, test_bounce_pages_wait),
+        DMA_TEST(DMA_LAZY, test_bounced_ends_do_not_wait),
+        DMA_TEST(DMA_LAZY, test_spaces_end),
         DMA_TEST(DMA_LAZY, test_each_cpu_waits_for_itself),
         DMA_TEST(DMA_LAZY, test_untrusted_devices_are_refused),
         DMA_TEST(DMA_IPMMU, test_exclusive_tables_are_refused),

@@ -28,7 +28,8 @@ static const uint64_t sizes[] = {1,    2,    3095, 3096, 4095,  4096,
 
 static struct dma_fixture *open_pool(enum dma_kind kind, uint32_t pages)
 {
-    const struct dma_options options = {.untrusted = true, .space = {.bounce_pages = pages}};
+    const struct dma_options options = {
+        .untrusted = true, .space = {.bounce_pages = pages}, .scattered = pages % 2 == 0};
 
     return dma_open(kind, &options);
 }

@@ -215,6 +215,40 @@ static void test_a_reserved_region_where_something_is_mapped(enum dma_kind kind)
     dma_close(fixture);
 }
 
+/* What a device uses by its physical addresses all the time is mapped so, and nothing else there. */
+static void test_a_direct_region(enum dma_kind kind)
+{
+    static const struct piommu_reserved_region region = {.range = {.first = 0x5000, .last = 0x5fff},
+                                                         .kind = PIOMMU_RESERVED_DIRECT};
+    const struct dma_options options = {
+        .device = {.mask = 0x7fff}, .regions = &region, .region_count = 1};
+    struct dma_fixture *fixture = dma_open(kind, &options);
+    uint64_t addresses[MAX_ADDRESSES];
+    uint64_t physical;
+    size_t count = exhaust(fixture, 0, addresses);
+
+    assert_int_equal(count, 6);
+    assert_true(dma_translate(fixture, 0, 0x5123, true, &physical) && physical == 0x5123);
+    unmap_all(fixture, 0, addresses, count);
+    assert_true(dma_reaches(fixture, 0, 0x5123, true));
+    (void)dma_grant(fixture, 0x5000, PAGE, 0x5000, PAGE, PIOMMU_DMA_BIDIRECTIONAL);
+    dma_close(fixture);
+}
+
+/* A device may see only the lower part of the addresses, as those behind a host bridge do. */
+static void test_a_large_reserved_region(enum dma_kind kind)
+{
+    static const struct piommu_reserved_region region = {
+        .range = {.first = UINT64_C(1) << 40, .last = UINT64_MAX}, .kind = PIOMMU_RESERVED};
+    const struct dma_options options = {.wide = true, .regions = &region, .region_count = 1};
+    struct dma_fixture *fixture = dma_open(kind, &options);
+    struct dma_mapping mapping = dma_map(fixture, 0, PAGE, TO);
+
+    assert_true(mapping.address == (UINT64_C(1) << 40) - PAGE);
+    dma_unmap(fixture, &mapping);
+    dma_close(fixture);
+}
+
 /* Two devices may have one and the same region. */
 static void test_a_reserved_region_twice(enum dma_kind kind)
 {
@@ -380,6 +414,8 @@ int main(void)
         DMA_TEST(DMA_ALL, test_what_the_caller_takes),
         DMA_TEST(DMA_ALL, test_reserved_regions_and_windows),
         DMA_TEST(DMA_ALL, test_a_reserved_region_where_something_is_mapped),
+        DMA_TEST(DMA_ALL, test_a_direct_region),
+        DMA_TEST(DMA_VIRTIO, test_a_large_reserved_region),
         DMA_TEST(DMA_ALL, test_a_reserved_region_twice),
         DMA_TEST(DMA_ALL, test_configurations_of_spaces),
         DMA_TEST(DMA_ALL, test_domains_that_are_not_for_this),

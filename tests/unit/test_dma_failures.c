@@ -372,6 +372,31 @@ static void test_addresses_are_kept_until_they_are_forgotten(enum dma_kind kind)
     dma_close(fixture);
 }
 
+/* Nobody knows what the unit has done about a map that it did not answer. */
+static void test_maps_that_are_not_answered(enum dma_kind kind)
+{
+    const struct dma_options options = {
+        .untrusted = true, .space = {.bounce_pages = 2}, .device = {.mask = 0x7fff}};
+    struct dma_fixture *fixture = dma_open(kind, &options);
+    uint64_t address;
+
+    dma_break_unit(fixture);
+    assert_int_equal(
+        piommu_dma_map_single(fixture->dma[0], fixture->memory + 100, 200, BOTH, 0, &address),
+        -PIOMMU_EFAILED);
+    assert_int_equal(dma_statistics(fixture).stuck, 1);
+    assert_int_equal(dma_statistics(fixture).bounce_pages_used, 1);
+    assert_int_equal(piommu_dma_space_flush(fixture->space), -PIOMMU_EFAILED);
+    assert_int_equal(dma_statistics(fixture).stuck, 1);
+    assert_int_equal(dma_statistics(fixture).bounce_pages_used, 1);
+    dma_heal_unit(fixture);
+    use_all_addresses(fixture, 0, 6);
+    assert_int_equal(piommu_dma_space_flush(fixture->space), 0);
+    assert_as_before(fixture);
+    use_all_addresses(fixture, 0, 7);
+    dma_close(fixture);
+}
+
 static void test_what_waits_is_kept_too(enum dma_kind kind)
 {
     const struct dma_options options = {.space = {.lazy = true, .lazy_count = 4},
@@ -484,6 +509,7 @@ int main(void)
         DMA_TEST(DMA_ALL, test_unmapping_allocates_nothing),
         DMA_TEST(DMA_VIRTIO, test_requests_that_are_refused),
         DMA_TEST(DMA_ALL, test_addresses_are_kept_until_they_are_forgotten),
+        DMA_TEST(DMA_VIRTIO, test_maps_that_are_not_answered),
         DMA_TEST(DMA_LAZY, test_what_waits_is_kept_too),
         DMA_TEST(DMA_ALL, test_buffers_are_kept),
         DMA_TEST(DMA_ALL, test_lists_are_kept),

@@ -25,7 +25,7 @@
 
 /* A list of buffers in the test's memory, and what it was mapped to. */
 struct list {
-    struct piommu_segment members[16];
+    struct piommu_segment members[64];
     size_t count;
     struct piommu_dma_segment segments[MAX_ROOM];
     size_t used;
@@ -205,9 +205,16 @@ static void large_ones(const struct dma_fixture *fixture, struct list *list)
     add(fixture, list, 50 * PAGE, 70 * PAGE + 1);
 }
 
+static void many(const struct dma_fixture *fixture, struct list *list)
+{
+    for (uint64_t i = 0; i < 60; i++) {
+        add(fixture, list, 2 * i * PAGE + 13 * i, 1 + 70 * i);
+    }
+}
+
 static void (*const shapes[])(const struct dma_fixture *fixture, struct list *list) = {
     one_buffer,     whole_granules, that_adjoin, odd_in_the_middle,
-    in_one_granule, the_same_twice, large_ones,
+    in_one_granule, the_same_twice, many,        large_ones,
 };
 
 static void try_shapes(enum dma_kind kind, const struct piommu_dma_device_config *limits)

@@ -291,7 +291,8 @@ static void test_arguments_of_sync(enum dma_kind kind)
  */
 static void test_a_wrong_size(enum dma_kind kind)
 {
-    struct dma_fixture *fixture = dma_open(kind, NULL);
+    const struct dma_options options = {.space = {.cpus = 1}};
+    struct dma_fixture *fixture = dma_open(kind, &options);
     struct dma_mapping above = dma_map(fixture, 2 * PAGE, PAGE, BOTH);
     struct dma_mapping mapping = dma_map(fixture, 0, PAGE, BOTH);
     struct dma_mapping again;

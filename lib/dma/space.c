@@ -431,7 +431,8 @@ int piommu_dma_device_set_masks(struct piommu_dma_device *device, uint64_t mask,
         return -PIOMMU_EINVAL;
     }
     piommu_domain_get_info(device->space->domain, &info);
-    lowest = info.aperture.first | info.granule; /* the granule at 0 is not given out */
+    /* The granule at 0 is not given out. */
+    lowest = info.aperture.first != 0 ? info.aperture.first : info.granule;
     lowest |= info.granule - 1;
     mask = mask != 0 ? mask : UINT64_MAX;
     coherent_mask = coherent_mask != 0 ? coherent_mask : mask;

@@ -539,6 +539,7 @@ static void open_viommu(struct dma_fixture *fixture)
 
     viommu_fixture_default_options(&options);
     options.timeout = PATIENCE;
+    options.model.input_start = fixture->options.first;
     if (!fixture->options.wide) {
         options.model.input_end = (UINT64_C(1) << 48) - 1;
     }

@@ -63,6 +63,7 @@ struct dma_options {
     const struct piommu_reserved_region *regions; /**< of the first device */
     size_t region_count;
     bool scattered; /**< as in fake_os_options */
+    uint64_t first; /**< the lowest address, where that can be chosen: DMA_VIRTIO */
     bool wide;      /**< addresses of 64 bits, where that can be; default: 48 */
 };
 

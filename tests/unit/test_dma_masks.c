@@ -140,6 +140,23 @@ static void test_all_addresses_that_hardware_has(enum dma_kind kind)
     dma_close(fixture);
 }
 
+static void test_an_aperture_that_begins_elsewhere(enum dma_kind kind)
+{
+    const struct dma_options options = {.first = 0x40000000, .device = {.mask = 0x40001fff}};
+    struct dma_fixture *fixture = dma_open(kind, &options);
+    uint64_t addresses[MAX_ADDRESSES];
+    size_t count = exhaust(fixture, 0, addresses);
+
+    assert_int_equal(count, 2);
+    unmap_all(fixture, 0, addresses, count);
+    assert_int_equal(piommu_dma_device_set_masks(fixture->dma[0], 0x40000ffe, 0), -PIOMMU_ERANGE);
+    assert_int_equal(piommu_dma_device_set_masks(fixture->dma[0], 0x40000fff, 0), 0);
+    assert_int_equal(exhaust(fixture, 0, addresses), 1);
+    assert_true(addresses[0] == 0x40000000);
+    unmap_all(fixture, 0, addresses, 1);
+    dma_close(fixture);
+}
+
 /* ---- What is not given out ---- */
 
 static void test_what_the_caller_takes(enum dma_kind kind)
@@ -411,6 +428,7 @@ int main(void)
         DMA_TEST(DMA_ALL, test_addresses_that_are_preferred),
         DMA_TEST(DMA_ALL, test_from_the_bottom),
         DMA_TEST(DMA_VIRTIO, test_all_addresses_that_hardware_has),
+        DMA_TEST(DMA_VIRTIO, test_an_aperture_that_begins_elsewhere),
         DMA_TEST(DMA_ALL, test_what_the_caller_takes),
         DMA_TEST(DMA_ALL, test_reserved_regions_and_windows),
         DMA_TEST(DMA_ALL, test_a_reserved_region_where_something_is_mapped),

@@ -502,7 +502,7 @@ static void check_freed(void *ctx, uint64_t physical, uint64_t size)
 {
     struct dma_fixture *fixture = ctx;
 
-    for (size_t device = 0; device < fixture->options.devices && !fixture->gone; device++) {
+    for (size_t device = 0; device < fixture->options.devices; device++) {
         for (size_t i = 0; i < fixture->seen_count; i++) {
             uint64_t reached;
 

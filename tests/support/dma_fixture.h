@@ -100,7 +100,6 @@ struct dma_fixture {
     unsigned int last_handle;
     uint64_t seen[DMA_MAX_SEEN]; /**< pages that could be reached at some time */
     size_t seen_count;
-    bool gone; /**< may be set: what was reachable when an IOMMU failed is not looked at */
 };
 
 /** A mapping made by the functions below. */

@@ -225,6 +225,13 @@ static void test_what_is_not_mapped_is_not_synced(enum dma_kind kind)
 
     assert_int_equal(piommu_dma_sync_single_for_cpu(fixture->dma[0], address - 4 * PAGE, 10, BOTH),
                      -PIOMMU_ENOENT);
+    /* The beginning is mapped, and stays as it is all the same. */
+    dma_fill(fixture, 10, 100, 1);
+    assert_int_equal(piommu_dma_sync_single_for_device(fixture->dma[0], address, 100, BOTH), 0);
+    dma_device_fill(fixture, 0, address, 100, 2);
+    assert_int_equal(piommu_dma_sync_single_for_cpu(fixture->dma[0], address, 2 * PAGE, BOTH),
+                     -PIOMMU_ENOENT);
+    dma_assert_filled(fixture, 10, 100, 1, 0);
     dma_unmap(fixture, &mapping);
     assert_int_equal(piommu_dma_sync_single_for_cpu(fixture->dma[0], address, 100, BOTH),
                      -PIOMMU_ENOENT);

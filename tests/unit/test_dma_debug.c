@@ -155,6 +155,29 @@ static void test_mappings_of_another_kind(enum dma_kind kind)
     dma_close(fixture);
 }
 
+static void test_each_has_a_call_of_its_own(enum dma_kind kind)
+{
+    struct dma_fixture *fixture = open_debug(kind, false);
+    struct piommu_dma_device *device = fixture->dma[0];
+    const uint64_t registers = 0x10000000;
+    struct dma_mapping single = dma_map(fixture, 0, PAGE, BOTH);
+    const struct piommu_dma_segment segment = {single.address, PAGE};
+    struct piommu_dma_buffer buffer;
+    uint64_t address;
+
+    assert_int_equal(piommu_dma_map_resource(device, registers, PAGE, BOTH, &address), 0);
+    (void)dma_grant(fixture, address, PAGE, registers, PAGE, BOTH);
+    assert_int_equal(piommu_dma_alloc(device, PAGE, &buffer), 0);
+    REFUSED(-PIOMMU_EINVAL, piommu_dma_unmap_single(device, address, PAGE, BOTH, 0));
+    REFUSED(-PIOMMU_EINVAL, piommu_dma_unmap_single(device, buffer.address, PAGE, BOTH, 0));
+    REFUSED(-PIOMMU_EINVAL, piommu_dma_unmap_resource(device, single.address, PAGE, BOTH));
+    REFUSED(-PIOMMU_EINVAL, piommu_dma_unmap_sg(device, &segment, 1, BOTH, 0));
+    assert_int_equal(piommu_dma_free(device, &buffer), 0);
+    assert_int_equal(piommu_dma_unmap_resource(device, address, PAGE, BOTH), 0);
+    dma_unmap(fixture, &single);
+    dma_close(fixture);
+}
+
 static void test_what_is_left_is_named(enum dma_kind kind)
 {
     struct dma_fixture *fixture = open_debug(kind, false);
@@ -197,6 +220,7 @@ int main(void)
         DMA_TEST(DMA_ALL, test_what_was_never_mapped),
         DMA_TEST(DMA_ALL, test_syncs_that_do_not_fit),
         DMA_TEST(DMA_ALL, test_mappings_of_another_kind),
+        DMA_TEST(DMA_ALL, test_each_has_a_call_of_its_own),
         DMA_TEST(DMA_ALL, test_what_is_left_is_named),
         DMA_TEST(DMA_ALL, test_nothing_is_said_where_all_is_right),
     };

@@ -297,13 +297,21 @@ static void test_what_meets_is_one_segment(enum dma_kind kind)
     assert_int_equal(segments_of(kind, &none, in_one_granule), 4);
 }
 
+static void granules_that_adjoin(const struct dma_fixture *fixture, struct list *list)
+{
+    add(fixture, list, 8 * PAGE, PAGE);
+    add(fixture, list, 9 * PAGE, 2 * PAGE);
+    add(fixture, list, 11 * PAGE, PAGE);
+}
+
 /* What adjoins in memory is told to an IOMMU that takes requests as one mapping. */
-static void test_what_adjoins_is_one_request(enum dma_kind kind)
+static void try_as_one_request(enum dma_kind kind,
+                               void (*shape)(const struct dma_fixture *fixture, struct list *list))
 {
     struct dma_fixture *fixture = dma_open(kind, NULL);
     struct list list = {.count = 0};
 
-    that_adjoin(fixture, &list);
+    shape(fixture, &list);
     fixture->viommu->log_count = 0;
     map_list(fixture, &list);
     assert_int_equal(viommu_fixture_count(fixture->viommu, VIOMMU_MODEL_MAP), 1);
@@ -312,11 +320,35 @@ static void test_what_adjoins_is_one_request(enum dma_kind kind)
     dma_close(fixture);
 }
 
+static void test_what_adjoins_is_one_request(enum dma_kind kind)
+{
+    try_as_one_request(kind, that_adjoin);
+    try_as_one_request(kind, granules_that_adjoin);
+}
+
+/* More than can be without a limit: segments end at 4 GiB all the same. */
+static void test_the_boundary_by_default(enum dma_kind kind)
+{
+    const struct dma_options options = {.device = {.max_segment_size = UINT64_MAX}};
+    const struct piommu_segment memory = {UINT64_C(0x200000000), UINT64_C(0x180000000)};
+    struct dma_fixture *fixture = dma_open(kind, &options);
+    struct list list = {.count = 0};
+
+    assert_int_equal(piommu_dma_map_sg(fixture->dma[0], &memory, 1, BOTH, 0, list.segments,
+                                       MAX_ROOM, &list.used),
+                     0);
+    assert_in_range(list.used, 2, 3);
+    assert_limits(&list, &options.device);
+    assert_int_equal(piommu_dma_unmap_sg(fixture->dma[0], list.segments, list.used, BOTH, 0), 0);
+    dma_close(fixture);
+}
+
 /* ---- Room ---- */
 
 static void test_room(enum dma_kind kind)
 {
-    const struct dma_options options = {.device = {.max_segment_size = 1000}};
+    /* Just as many addresses as it takes: none of them may stay taken. */
+    const struct dma_options options = {.device = {.max_segment_size = 1000, .mask = 0x3fff}};
     struct dma_fixture *fixture = dma_open(kind, &options);
     struct list list = {.count = 0};
     size_t needed;
@@ -462,6 +494,7 @@ int main(void)
         DMA_TEST(DMA_ALL, test_boundaries_of_segments),
         DMA_TEST(DMA_ALL, test_what_meets_is_one_segment),
         DMA_TEST(DMA_VIRTIO, test_what_adjoins_is_one_request),
+        DMA_TEST(DMA_LAZY, test_the_boundary_by_default),
         DMA_TEST(DMA_ALL, test_room),
         DMA_TEST(DMA_ALL, test_room_for_each_member),
         DMA_TEST(DMA_ALL, test_syncs),

@@ -232,7 +232,7 @@ static void test_a_reserved_region_where_something_is_mapped(enum dma_kind kind)
     dma_close(fixture);
 }
 
-/* What a device uses by its physical addresses all the time is mapped so, and nothing else there. */
+/* What a device uses by its physical addresses is mapped so, and nothing else is put there. */
 static void test_a_direct_region(enum dma_kind kind)
 {
     static const struct piommu_reserved_region region = {.range = {.first = 0x5000, .last = 0x5fff},

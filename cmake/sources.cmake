@@ -49,6 +49,7 @@ set(PIOMMU_SOURCES_DMA
   lib/dma/buffer.c
   lib/dma/list.c
   lib/dma/map.c
+  lib/dma/range.c
   lib/dma/record.c
   lib/dma/release.c
   lib/dma/space.c

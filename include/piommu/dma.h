@@ -376,6 +376,69 @@ int piommu_dma_alloc(struct piommu_dma_device *device, uint64_t size,
  */
 int piommu_dma_free(struct piommu_dma_device *device, struct piommu_dma_buffer *buffer);
 
+/**
+ * Addresses for a mapping that is built piece by piece: reserved once, and then linked to memory
+ * as it comes. One call at a time uses a range.
+ */
+struct piommu_dma_range;
+
+/**
+ * Reserves addresses. Nothing is mapped there.
+ *
+ * @param physical where the first piece will begin in memory: the address has the same place in a
+ *                 granule, and where it can in a larger leaf.
+ * @param size     bytes, not 0.
+ * @param range    set on success.
+ * @param address  set on success to where it begins for the device.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE; -PIOMMU_ENOSPC; -PIOMMU_EAGAIN: as
+ *         piommu_dma_map_single; -PIOMMU_ENOMEM. DMA mapping.
+ */
+int piommu_dma_reserve(struct piommu_dma_device *device, uint64_t physical, uint64_t size,
+                       struct piommu_dma_range **range, uint64_t *address);
+
+/**
+ * Links a part of a range to memory. The device can use it when piommu_dma_range_sync has returned
+ * success: links that follow each other are mapped together.
+ *
+ * @param offset   from the beginning of the range; it and `physical` have the same place in a
+ *                 granule. No granule of the part is linked.
+ * @param direction, flags as piommu_dma_map_single.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_ERANGE: beyond the range; or an error of
+ *         piommu_dma_range_sync. DMA mapping.
+ */
+int piommu_dma_link(struct piommu_dma_range *range, uint64_t offset, uint64_t physical,
+                    uint64_t size, enum piommu_dma_direction direction, unsigned int flags);
+
+/**
+ * Lets the device use all that was linked.
+ *
+ * @return 0; -PIOMMU_EEXIST: something is linked there already; or an error of
+ *         piommu_dma_map_single: nothing is linked any more of what was since the last call, of
+ * this
+ *         function or of one that has failed. DMA mapping.
+ */
+int piommu_dma_range_sync(struct piommu_dma_range *range);
+
+/**
+ * Makes a part unreachable again, at once in a lazy space, too. It can be linked again.
+ *
+ * @param offset, size what one call has linked, or several that follow each other.
+ * @param direction, flags as they were linked.
+ * @return as piommu_dma_unmap_single; also an error of piommu_dma_range_sync, which is done first.
+ *         DMA mapping.
+ */
+int piommu_dma_unlink(struct piommu_dma_range *range, uint64_t offset, uint64_t size,
+                      enum piommu_dma_direction direction, unsigned int flags);
+
+/**
+ * Gives a range up. NULL is ignored.
+ *
+ * @return 0; -PIOMMU_EBUSY: something is linked; -PIOMMU_EFAILED: links without a sync could not be
+ *         taken back, and the range is gone; their memory must be kept until
+ *         piommu_dma_space_flush succeeds. DMA mapping.
+ */
+int piommu_dma_unreserve(struct piommu_dma_range *range);
+
 #ifdef __cplusplus
 }
 #endif

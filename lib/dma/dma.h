@@ -180,6 +180,15 @@ static ALWAYS_INLINE int release_around(struct piommu_dma_space *space, uint64_t
  */
 int piommu_dma_undo_(struct piommu_dma_space *space, struct span all, uint64_t mapped,
                      struct bounce_page *pages, int error);
+/*
+ * Does so but for the addresses: those given here are free once all is forgotten, if it is not
+ * now. Returns the error, or -PIOMMU_EFAILED.
+ */
+int piommu_dma_withdraw_(struct piommu_dma_space *space, struct span range, uint64_t mapped,
+                         struct span addresses, struct bounce_page *pages, int error);
+/* Unmaps a part of what is mapped, at once; its addresses stay taken. */
+int piommu_dma_unmap_part_(struct piommu_dma_space *space, struct span part,
+                           struct bounce_page *pages, uint64_t *removed);
 int piommu_dma_open_lanes_(struct piommu_dma_space *space, uint32_t lanes);
 void piommu_dma_close_lanes_(struct piommu_dma_space *space);
 
@@ -245,7 +254,7 @@ int piommu_dma_before_unmap_(struct piommu_dma_device *device, uint64_t address,
 /* ---- record.c ---- */
 
 /* What was mapped by which function. */
-enum record_kind { RECORD_SINGLE, RECORD_RESOURCE, RECORD_LIST, RECORD_BUFFER };
+enum record_kind { RECORD_SINGLE, RECORD_RESOURCE, RECORD_LIST, RECORD_BUFFER, RECORD_RANGE };
 
 struct record {
     struct range_node node; /* by granules */

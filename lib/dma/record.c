@@ -9,7 +9,7 @@
 #include "dma.h"
 
 static const char *const direction_names[] = {"both ways", "to the device", "from the device"};
-static const char *const kind_names[] = {"single", "resource", "sg", "alloc"};
+static const char *const kind_names[] = {"single", "resource", "sg", "alloc", "reserve"};
 
 static struct record *record_of(struct range_node *node)
 {

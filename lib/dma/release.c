@@ -34,12 +34,13 @@ static void put_away(struct piommu_dma_space *space, struct piommu_gather *gathe
     space_unlock(space, state);
 }
 
+/* The same for one mapping; the addresses are to be free once it is forgotten, if there are any. */
 static NEVER_INLINE int put_away_one(struct piommu_dma_space *space, struct piommu_gather *gather,
-                                     struct span span, struct bounce_page *pages)
+                                     struct span addresses, struct bounce_page *pages)
 {
-    const struct waiting waiting = {.address = span.first, .size = span.size};
+    const struct waiting waiting = {.address = addresses.first, .size = addresses.size};
 
-    put_away(space, gather, &waiting, 1, pages);
+    put_away(space, gather, &waiting, addresses.size != 0 ? 1 : 0, pages);
     return -PIOMMU_EFAILED;
 }
 
@@ -78,28 +79,55 @@ static ALWAYS_INLINE int release_now(struct piommu_dma_space *space, uint64_t fi
     return piommu_iova_free(space->iova, first, size);
 }
 
-int piommu_dma_undo_(struct piommu_dma_space *space, struct span all, uint64_t mapped,
-                     struct bounce_page *pages, int error)
+int piommu_dma_withdraw_(struct piommu_dma_space *space, struct span range, uint64_t mapped,
+                         struct span addresses, struct bounce_page *pages, int error)
 {
     struct piommu_gather gather;
 
     piommu_gather_init(&gather);
     if (mapped != 0) {
-        (void)piommu_domain_unmap(space->domain, all.first, mapped, &gather, NULL);
+        (void)piommu_domain_unmap(space->domain, range.first, mapped, &gather, NULL);
         if (piommu_domain_sync(space->domain, &gather) != 0) {
             error = -PIOMMU_EFAILED;
         }
     }
     if (error == -PIOMMU_EFAILED) {
         /* Also what the failed call has mapped for a moment is to be invalidated. */
-        gather_add(&gather, all.first, all.first + (all.size - 1));
-        return put_away_one(space, &gather, all, pages);
+        gather_add(&gather, range.first, range.first + (range.size - 1));
+        return put_away_one(space, &gather, addresses, pages);
     }
-    if (pages != NULL) {
-        piommu_dma_give_pages_(space, pages);
-    }
-    (void)piommu_iova_free(space->iova, all.first, all.size);
+    piommu_dma_give_pages_(space, pages);
     return error;
+}
+
+int piommu_dma_undo_(struct piommu_dma_space *space, struct span all, uint64_t mapped,
+                     struct bounce_page *pages, int error)
+{
+    error = piommu_dma_withdraw_(space, all, mapped, all, pages, error);
+    if (error != -PIOMMU_EFAILED) {
+        (void)piommu_iova_free(space->iova, all.first, all.size);
+    }
+    return error;
+}
+
+int piommu_dma_unmap_part_(struct piommu_dma_space *space, struct span part,
+                           struct bounce_page *pages, uint64_t *removed)
+{
+    const struct span none = {0};
+    struct piommu_gather gather;
+    int error;
+
+    *removed = 0;
+    piommu_gather_init(&gather);
+    error = piommu_domain_unmap(space->domain, part.first, part.size, &gather, removed);
+    if (error != 0) {
+        return refusal(error);
+    }
+    if (piommu_domain_sync(space->domain, &gather) != 0) {
+        return put_away_one(space, &gather, none, pages);
+    }
+    piommu_dma_give_pages_(space, pages);
+    return *removed == part.size ? 0 : -PIOMMU_EINVAL;
 }
 
 /* ---- Lazily ---- */

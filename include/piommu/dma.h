@@ -324,7 +324,9 @@ int piommu_dma_unmap_sg(struct piommu_dma_device *device, const struct piommu_dm
  * Gives a part of a mapped buffer, or all of it, to the CPU: it sees what the device has written
  * before. For a device that snoops and is trusted there is nothing to do.
  *
- * @param address, size the part; need not be aligned to anything.
+ * @param address, size the part; need not be aligned to anything. But a cache line is in one hand:
+ *                      with a device that does not snoop, the CPU must not use what shares a line
+ *                      with bytes of the device.
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENOENT: not all of it is mapped, which is noticed where there
  *         is something to do. DMA mapping.
  */

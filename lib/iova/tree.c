@@ -109,16 +109,18 @@ static struct node *reach(struct tree *tree, uint64_t at, unsigned int level)
             set_child(node, side, child);
         } else if (!is_in(child, at) || child->level < level) {
             /* It gets a new node above it, which has room for both. */
-            struct node *below = child;
+            struct node *lower = child;
+            struct node *upper;
             unsigned int top = level;
 
-            while ((at ^ below->first) >> (LEAF_SHIFT + top) != 0) {
+            while ((at ^ lower->first) >> (LEAF_SHIFT + top) != 0) {
                 top++;
             }
-            child = make(tree, at, top);
-            set_child(node, side, child);
-            set_child(child, side_of(child, below->first), below);
-            (void)inner_update(child, CHANGED_ALL);
+            upper = make(tree, at, top);
+            set_child(node, side, upper);
+            set_child(upper, side_of(upper, lower->first), lower);
+            (void)inner_update(upper, CHANGED_ALL);
+            child = upper;
         }
         node = child;
     }
@@ -291,7 +293,7 @@ static uint64_t find_first(struct tree *tree, uint64_t at)
         if (part.link == START) {
             return part.first;
         }
-        if (part.link != REST) {
+        if (is_node(part.link)) {
             unsigned int start =
                 last_set(part.link->u.leaf.starts, (unsigned int)(at - part.first));
 

@@ -235,6 +235,7 @@ struct builder {
     bool copies;
     bool cleans;
     size_t count;
+    size_t apart; /* so many of the first pieces must not be joined with those that follow */
     struct bounce_page *pages; /* of the whole mapping */
     struct piommu_segment pieces[BUILDER_ROOM];
 };
@@ -244,6 +245,8 @@ void piommu_dma_builder_open_(struct builder *builder, struct piommu_dma_device 
                               uint64_t iova);
 /* Adds what is contiguous in memory; it takes whole granules of addresses. */
 int piommu_dma_builder_add_(struct builder *builder, uint64_t physical, uint64_t size);
+/* What was added so far is to be unmapped without what follows. */
+void piommu_dma_builder_part_(struct builder *builder);
 /* Maps what is left. */
 int piommu_dma_builder_finish_(struct builder *builder);
 /* What comes before anything is unmapped for a careful device. */

@@ -22,6 +22,7 @@ void piommu_dma_builder_open_(struct builder *builder, struct piommu_dma_device 
     builder->copies = synced;
     builder->cleans = synced && device->non_coherent;
     builder->count = 0;
+    builder->apart = 0;
     builder->pages = NULL;
 }
 
@@ -40,16 +41,37 @@ static int map_pieces(struct builder *builder)
         size += builder->pieces[i].size;
     }
     builder->count = 0;
+    builder->apart = 0;
     if (error == 0) {
         builder->next += size;
     }
     return error;
 }
 
+void piommu_dma_builder_part_(struct builder *builder)
+{
+    builder->apart = builder->count;
+}
+
+/*
+ * What adjoins in memory and is mapped by one call can be unmapped only as a whole: it may share a
+ * leaf or a request.
+ */
+static bool would_be_joined(const struct builder *builder, uint64_t physical)
+{
+    const struct piommu_segment *before = &builder->pieces[builder->count - 1];
+
+    return builder->count == builder->apart && before->physical + before->size == physical;
+}
+
 static int add_piece(struct builder *builder, uint64_t physical, uint64_t size)
 {
-    int error = builder->count == BUILDER_ROOM ? map_pieces(builder) : 0;
+    int error = 0;
 
+    if (builder->count == BUILDER_ROOM ||
+        (builder->count != 0 && would_be_joined(builder, physical))) {
+        error = map_pieces(builder);
+    }
     if (error == 0) {
         builder->pieces[builder->count++] =
             (struct piommu_segment){.physical = physical, .size = size};

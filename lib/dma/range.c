@@ -3,7 +3,8 @@
 
 /*
  * Mappings that are built piece by piece. Links that follow each other wait in a builder, so that a
- * backend that is told each mapping is told of them together.
+ * backend that is told each mapping is told of them together; but not where their memory adjoins,
+ * since each can be unlinked alone.
  */
 
 #include "dma.h"
@@ -156,6 +157,7 @@ int piommu_dma_link(struct piommu_dma_range *range, uint64_t offset, uint64_t ph
         begin_links(range, part.first, direction, flags);
     }
     range->end = part.first + part.size;
+    piommu_dma_builder_part_(&range->builder);
     error = piommu_dma_builder_add_(&range->builder, physical, size);
     return error != 0 ? drop_links(range, error) : 0;
 }

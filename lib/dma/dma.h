@@ -189,6 +189,8 @@ int piommu_dma_withdraw_(struct piommu_dma_space *space, struct span range, uint
 /* Unmaps a part of what is mapped, at once; its addresses stay taken. */
 int piommu_dma_unmap_part_(struct piommu_dma_space *space, struct span part,
                            struct bounce_page *pages, uint64_t *removed);
+/* Is there something that hardware has not forgotten since it failed? */
+bool piommu_dma_anything_stuck_(struct piommu_dma_space *space);
 int piommu_dma_open_lanes_(struct piommu_dma_space *space, uint32_t lanes);
 void piommu_dma_close_lanes_(struct piommu_dma_space *space);
 

@@ -211,7 +211,7 @@ int piommu_dma_unreserve(struct piommu_dma_range *range)
     }
     record = record_of(range);
     piommu_dma_drop_record_(range->device, &record);
-    if (range->stuck) {
+    if (range->stuck && piommu_dma_anything_stuck_(space)) {
         /* The addresses are free as soon as what is stuck is forgotten. */
         (void)piommu_dma_withdraw_(space, range->all, 0, range->all, NULL, -PIOMMU_EFAILED);
     } else {

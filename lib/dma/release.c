@@ -44,6 +44,15 @@ static NEVER_INLINE int put_away_one(struct piommu_dma_space *space, struct piom
     return -PIOMMU_EFAILED;
 }
 
+bool piommu_dma_anything_stuck_(struct piommu_dma_space *space)
+{
+    unsigned long state = space_lock(space);
+    bool any = space->stuck.pending || space->stuck_in_use;
+
+    space_unlock(space, state);
+    return any;
+}
+
 /* What a caller is told of an unmap that was refused. */
 static NEVER_INLINE int refusal(int error)
 {

@@ -9,6 +9,13 @@
 
 #include "dma.h"
 
+/* Links that follow each other, mapped since the caller's last sync. */
+struct run {
+    struct run *next;
+    struct span links;
+    struct bounce_page *pages;
+};
+
 struct piommu_dma_range {
     struct piommu_dma_device *device;
     struct span all;
@@ -16,7 +23,8 @@ struct piommu_dma_range {
     uint64_t size;
     uint64_t linked; /* bytes of granules that are mapped, and synced */
     bool stuck;      /* hardware may know something of it that it should have forgotten */
-    bool waits;      /* links are in the builder, or were mapped by it */
+    struct run *runs;
+    bool waits; /* links are in the builder, or were mapped by it, and make no run yet */
     enum piommu_dma_direction direction; /* of these */
     unsigned int flags;
     uint64_t begin; /* where they begin, and where the next one would */
@@ -76,36 +84,90 @@ int piommu_dma_reserve(struct piommu_dma_device *device, uint64_t physical, uint
     return 0;
 }
 
-/* Takes back what waits, as far as it was mapped. */
-static int drop_links(struct piommu_dma_range *range, int error)
+static struct span waiting_links(const struct piommu_dma_range *range)
+{
+    return (struct span){.first = range->begin, .size = range->end - range->begin};
+}
+
+static int take_back(struct piommu_dma_range *range, struct span links, uint64_t mapped,
+                     struct bounce_page *pages, int error)
 {
     const struct span none = {0};
-    const struct span links = {.first = range->begin, .size = range->end - range->begin};
-    struct bounce_page *pages = range->builder.pages;
 
-    error = piommu_dma_withdraw_(range->device->space, links, range->builder.next - range->begin,
-                                 none, pages, error);
-    range->waits = false;
+    error = piommu_dma_withdraw_(range->device->space, links, mapped, none, pages, error);
     range->stuck = range->stuck || error == -PIOMMU_EFAILED;
     return error;
 }
 
+static struct span pop_run(struct piommu_dma_range *range, struct bounce_page **pages)
+{
+    struct run *run = range->runs;
+    const struct span links = run->links;
+
+    *pages = run->pages;
+    range->runs = run->next;
+    piommu_host_free(range->device->space->host, run, sizeof(*run));
+    return links;
+}
+
+/* Takes back all links since the last sync, as far as they were mapped. */
+static int drop_links(struct piommu_dma_range *range, int error)
+{
+    struct bounce_page *pages;
+
+    if (range->waits) {
+        range->waits = false;
+        error = take_back(range, waiting_links(range), range->builder.next - range->begin,
+                          range->builder.pages, error);
+    }
+    while (range->runs != NULL) {
+        struct span links = pop_run(range, &pages);
+
+        error = take_back(range, links, links.size, pages, error);
+    }
+    return error;
+}
+
+/* What waits becomes a run: what comes next does not follow it. */
+static int end_run(struct piommu_dma_range *range)
+{
+    struct run *run = piommu_host_alloc(range->device->space->host, sizeof(*run));
+    int error;
+
+    if (run == NULL) {
+        return drop_links(range, -PIOMMU_ENOMEM);
+    }
+    error = piommu_dma_builder_finish_(&range->builder);
+    if (error != 0) {
+        piommu_host_free(range->device->space->host, run, sizeof(*run));
+        return drop_links(range, error);
+    }
+    *run = (struct run){
+        .next = range->runs, .links = waiting_links(range), .pages = range->builder.pages};
+    range->runs = run;
+    range->waits = false;
+    return 0;
+}
+
 int piommu_dma_range_sync(struct piommu_dma_range *range)
 {
+    struct bounce_page *pages;
     int error;
 
     if (range == NULL) {
         return -PIOMMU_EINVAL;
     }
-    if (!range->waits) {
-        return 0;
+    if (range->waits) {
+        error = piommu_dma_builder_finish_(&range->builder);
+        if (error != 0) {
+            return drop_links(range, error);
+        }
+        range->linked += waiting_links(range).size;
+        range->waits = false;
     }
-    error = piommu_dma_builder_finish_(&range->builder);
-    if (error != 0) {
-        return drop_links(range, error);
+    while (range->runs != NULL) {
+        range->linked += pop_run(range, &pages).size;
     }
-    range->linked += range->end - range->begin;
-    range->waits = false;
     return 0;
 }
 
@@ -148,7 +210,7 @@ int piommu_dma_link(struct piommu_dma_range *range, uint64_t offset, uint64_t ph
     }
     if (range->waits &&
         (part.first != range->end || direction != range->direction || flags != range->flags)) {
-        error = piommu_dma_range_sync(range);
+        error = end_run(range);
         if (error != 0) {
             return error;
         }
@@ -197,7 +259,7 @@ int piommu_dma_unreserve(struct piommu_dma_range *range)
 {
     struct piommu_dma_space *space;
     struct record record;
-    int error = 0;
+    int error;
 
     if (range == NULL) {
         return 0;
@@ -206,9 +268,7 @@ int piommu_dma_unreserve(struct piommu_dma_range *range)
     if (range->linked != 0) {
         return -PIOMMU_EBUSY;
     }
-    if (range->waits) {
-        error = drop_links(range, 0);
-    }
+    error = drop_links(range, 0);
     record = record_of(range);
     piommu_dma_drop_record_(range->device, &record);
     if (range->stuck && piommu_dma_anything_stuck_(space)) {

@@ -641,6 +641,50 @@ static void test_errors_of_links_before(enum dma_kind kind)
     dma_close(fixture);
 }
 
+/* Also links that do not follow each other are gone: the caller has not synced any of them. */
+static void try_scattered_collision(struct dma_fixture *fixture, struct piommu_dma_range *range,
+                                    uint64_t address, struct part *parts)
+{
+    struct part wrong = parts[1];
+
+    assert_int_equal(link_part(fixture, range, &parts[1]), 0);
+    sync_parts(fixture, range, address, &parts[1], 1);
+    assert_int_equal(link_part(fixture, range, &parts[5]), 0);
+    assert_int_equal(link_part(fixture, range, &parts[0]), 0);
+    assert_int_equal(link_part(fixture, range, &parts[3]), 0);
+    wrong.offset = 100 * PAGE;
+    assert_int_equal(link_part(fixture, range, &wrong), 0);
+    assert_int_equal(piommu_dma_range_sync(range), -PIOMMU_EEXIST);
+    assert_int_equal(dma_mapped_pages(fixture), 2);
+    dma_sweep(fixture);
+    use_part(fixture, address, &parts[1], 1);
+    unlink_part(fixture, range, address, &parts[1]);
+    look_at_part(fixture, &parts[1], 1);
+    assert_int_equal(dma_statistics(fixture).bounce_pages_used, 0);
+}
+
+static void collide_scattered(struct dma_fixture *fixture)
+{
+    struct part parts[SCATTERED];
+    uint64_t address;
+    struct piommu_dma_range *range = reserve(fixture, 100, AT(12), &address);
+
+    memcpy(parts, scattered, sizeof(parts));
+    fill_parts(fixture, parts, SCATTERED);
+    try_scattered_collision(fixture, range, address, parts);
+    link_all(fixture, range, parts, SCATTERED);
+    sync_parts(fixture, range, address, parts, SCATTERED);
+    for (size_t i = 0; i < SCATTERED; i++) {
+        unlink_part(fixture, range, address, &parts[i]);
+    }
+    assert_int_equal(piommu_dma_unreserve(range), 0);
+}
+
+static void test_scattered_links_before_an_error(enum dma_kind kind)
+{
+    for_each_variant(kind, collide_scattered);
+}
+
 /* A part with a hole: refused; what is in it is unlinked, unless it is known before. */
 static void unlink_with_a_hole(struct dma_fixture *fixture)
 {
@@ -717,9 +761,21 @@ static void given_up_without_a_sync(struct dma_fixture *fixture)
     }
 }
 
+static void scattered_without_a_sync(struct dma_fixture *fixture)
+{
+    uint64_t address;
+    struct piommu_dma_range *range = reserve(fixture, 100, AT(12), &address);
+
+    link_all(fixture, range, scattered, SCATTERED);
+    assert_int_equal(piommu_dma_unreserve(range), 0);
+    assert_int_equal(dma_mapped_pages(fixture), 0);
+    dma_sweep(fixture);
+}
+
 static void test_given_up_without_a_sync(enum dma_kind kind)
 {
     for_each_variant(kind, given_up_without_a_sync);
+    for_each_variant(kind, scattered_without_a_sync);
 }
 
 static void test_what_is_linked_is_not_given_up(enum dma_kind kind)
@@ -931,8 +987,11 @@ static void open_story(struct story *story, enum dma_kind kind, const struct dma
     story->synced =
         (struct part){.at = 25 * PAGE, .offset = 101 * PAGE + 1, .size = 50, .direction = BOTH};
     for (size_t i = 0; i < COUNT(story->parts); i++) {
+        /* The last two do not follow. */
+        uint64_t granule = i < 18 ? i : 37 - i;
+
         story->parts[i] = (struct part){
-            .at = i * PAGE, .offset = 5 * i * PAGE + 1, .size = PAGE - 1, .direction = TO};
+            .at = granule * PAGE, .offset = 5 * i * PAGE + 1, .size = PAGE - 1, .direction = TO};
     }
     fill_parts(story->fixture, &story->synced, 1);
     fill_parts(story->fixture, story->parts, COUNT(story->parts));
@@ -1186,6 +1245,7 @@ int main(void)
         DMA_TEST(DMA_ALL, test_after_a_mistake),
         DMA_TEST(DMA_ALL, test_what_is_linked_already),
         DMA_TEST(DMA_ALL, test_errors_of_links_before),
+        DMA_TEST(DMA_ALL, test_scattered_links_before_an_error),
         DMA_TEST(DMA_ALL, test_unlinks_with_a_hole),
         DMA_TEST(DMA_ALL, test_unlinked_without_a_sync),
         DMA_TEST(DMA_ALL, test_given_up_without_a_sync),

@@ -424,7 +424,8 @@ int piommu_dma_range_sync(struct piommu_dma_range *range);
 /**
  * Makes a part unreachable again, at once in a lazy space, too. It can be linked again.
  *
- * @param offset, size what one call has linked, or several that follow each other.
+ * @param offset, size what one call has linked, or several that follow each other without a gap,
+ *                     also of bytes.
  * @param direction, flags as they were linked.
  * @return as piommu_dma_unmap_single; also an error of piommu_dma_range_sync, which is done first.
  *         DMA mapping.

@@ -41,7 +41,8 @@ static struct dma_world_mapping *choose_mapping(struct dma_world *world, unsigne
     return NULL;
 }
 
-#define BUFFERS (1u << DMA_WORLD_SINGLE | 1u << DMA_WORLD_SG)
+#define MAPPED  (1u << DMA_WORLD_SINGLE | 1u << DMA_WORLD_SG)
+#define BUFFERS (MAPPED | 1u << DMA_WORLD_RANGE)
 #define ALL     (BUFFERS | 1u << DMA_WORLD_RESOURCE | 1u << DMA_WORLD_BUFFER)
 
 /* Pages of memory that no other mapping uses. */
@@ -272,7 +273,7 @@ static void note_mapped(struct dma_world *world, struct dma_world_mapping *mappi
         dma_world_say(world, "  at %#" PRIx64 ", %#" PRIx64, mapping->segments[i].address,
                       mapping->segments[i].size);
     }
-    if (mapping->kind == DMA_WORLD_SINGLE || mapping->kind == DMA_WORLD_SG) {
+    if ((1u << mapping->kind & BUFFERS) != 0) {
         set_owner(world, mapping, flags != 0 ? DMA_WORLD_WRITTEN : DMA_WORLD_DEVICE);
     }
     dma_world_mapped(world, mapping);
@@ -471,6 +472,92 @@ void dma_call_map_resource(struct dma_world *world, const uint16_t *raw)
     note_mapped(world, mapping, 0);
 }
 
+/* Each buffer has granules of a range for itself. Their places, from its first byte on. */
+static void choose_places(struct dma_world_mapping *mapping)
+{
+    uint64_t first = mapping->list[0].physical % PAGE;
+    uint64_t granules = 0;
+
+    mapping->segment_count = mapping->count;
+    for (size_t i = 0; i < mapping->count; i++) {
+        const struct piommu_segment *buffer = &mapping->list[i];
+
+        mapping->segments[i] = (struct piommu_dma_segment){
+            granules * PAGE + buffer->physical % PAGE - first, buffer->size};
+        granules += pages_of(buffer->physical, buffer->size);
+    }
+}
+
+static uint64_t end_of_links(const struct dma_world_mapping *mapping)
+{
+    const struct piommu_dma_segment *last = &mapping->segments[mapping->segment_count - 1];
+
+    return last->address + last->size - mapping->segments[0].address;
+}
+
+/* Links all of them, in the order of the list or against it. */
+static int link_buffers(struct dma_world *world, const struct dma_world_mapping *mapping,
+                        bool forward)
+{
+    size_t from = (size_t)dma_world_random(world, mapping->count);
+    int error = 0;
+
+    for (size_t i = 0; i < mapping->count && error == 0; i++) {
+        size_t number = (from + (forward ? i : mapping->count - i)) % mapping->count;
+
+        error = piommu_dma_link(mapping->range, mapping->segments[number].address,
+                                mapping->list[number].physical, mapping->list[number].size,
+                                mapping->direction, mapping->flags);
+    }
+    return error != 0 ? error : piommu_dma_range_sync(mapping->range);
+}
+
+static int make_range(struct dma_world *world, struct dma_world_mapping *mapping, bool forward)
+{
+    uint64_t address;
+    int error;
+
+    choose_places(mapping);
+    error = piommu_dma_reserve(world->devices[mapping->device].dma, mapping->list[0].physical,
+                               end_of_links(mapping), &mapping->range, &address);
+    if (error != 0) {
+        return error;
+    }
+    CHECK(address % PAGE == mapping->list[0].physical % PAGE);
+    error = link_buffers(world, mapping, forward);
+    CHECK(piommu_dma_unreserve(error != 0 ? mapping->range : NULL) == 0);
+    for (size_t i = 0; i < mapping->segment_count; i++) {
+        mapping->segments[i].address += address;
+    }
+    return error;
+}
+
+void dma_call_link(struct dma_world *world, const uint16_t *raw)
+{
+    struct dma_world_mapping *mapping = fresh_mapping(world, raw[0], raw[1]);
+    struct before before;
+    bool is_failing;
+    int error;
+
+    if (mapping == NULL || !take_pages(world, mapping, raw[0] / 4, 1 + raw[4] / 4096u % 8)) {
+        return;
+    }
+    mapping->flags = choose_flags(raw[1]);
+    choose_list(world, mapping, 1 + raw[2] % DMA_WORLD_LIST);
+    say_mapping(world, mapping, "link", mapping->flags);
+    before = look_before(world, mapping);
+    is_failing = begin_failing(world, raw[4]);
+    error = make_range(world, mapping, raw[3] % 2 == 0);
+    end_failing(world);
+    if (error != 0) {
+        check_error(world, mapping, &before, is_failing, error);
+        give_pages(world, mapping);
+        return;
+    }
+    mapping->kind = DMA_WORLD_RANGE;
+    note_mapped(world, mapping, mapping->flags);
+}
+
 /* CPU and device see what the other has written, with a barrier at most. */
 static void try_buffer(struct dma_world *world, const struct dma_world_mapping *mapping)
 {
@@ -528,6 +615,43 @@ void dma_call_alloc(struct dma_world *world, const uint16_t *raw)
 
 /* ---- Unmapping ---- */
 
+static int unlink_part(const struct dma_world_mapping *mapping, uint64_t from, uint64_t size)
+{
+    return piommu_dma_unlink(mapping->range, from - mapping->segments[0].address, size,
+                             mapping->direction, mapping->flags);
+}
+
+/* Links that follow each other without a gap, as one; all others one by one. */
+static void unlink_all(struct dma_world *world, const struct dma_world_mapping *mapping)
+{
+    bool together = dma_world_random(world, 2) == 0;
+    size_t from = (size_t)dma_world_random(world, mapping->segment_count);
+
+    for (size_t i = 0; i + 1 < mapping->segment_count; i++) {
+        const struct piommu_dma_segment *segment = &mapping->segments[i];
+
+        together = together && segment->address + segment->size == segment[1].address;
+    }
+    if (together) {
+        CHECK(unlink_part(mapping, mapping->segments[0].address, end_of_links(mapping)) == 0);
+        return;
+    }
+    for (size_t i = 0; i < mapping->segment_count; i++) {
+        const struct piommu_dma_segment *segment =
+            &mapping->segments[(from + i) % mapping->segment_count];
+
+        CHECK(piommu_dma_unreserve(mapping->range) == -PIOMMU_EBUSY);
+        CHECK(unlink_part(mapping, segment->address, segment->size) == 0);
+    }
+}
+
+static int give_up(struct dma_world *world, const struct dma_world_mapping *mapping)
+{
+    unlink_all(world, mapping);
+    CHECK(unlink_part(mapping, mapping->segments[0].address, 1) == -PIOMMU_ENOENT);
+    return piommu_dma_unreserve(mapping->range);
+}
+
 static int unmap(struct dma_world *world, struct dma_world_mapping *mapping, unsigned int flags)
 {
     struct piommu_dma_device *device = world->devices[mapping->device].dma;
@@ -545,6 +669,8 @@ static int unmap(struct dma_world *world, struct dma_world_mapping *mapping, uns
     case DMA_WORLD_BUFFER:
         try_buffer(world, mapping);
         return piommu_dma_free(device, &mapping->buffer);
+    case DMA_WORLD_RANGE:
+        return give_up(world, mapping);
     case DMA_WORLD_NONE:
         break;
     }
@@ -576,8 +702,11 @@ static void take_back(struct dma_world *world, const struct dma_world_mapping *m
 static void unmap_right(struct dma_world *world, struct dma_world_mapping *mapping,
                         unsigned int flags)
 {
-    bool is_buffer = mapping->kind == DMA_WORLD_SINGLE || mapping->kind == DMA_WORLD_SG;
+    bool is_buffer = (1u << mapping->kind & BUFFERS) != 0;
 
+    if (mapping->kind == DMA_WORLD_RANGE) {
+        flags = mapping->flags;
+    }
     if (is_buffer && flags == 0 && mapping->direction != PIOMMU_DMA_TO_DEVICE) {
         give_all(world, mapping);
     }
@@ -588,7 +717,8 @@ static void unmap_right(struct dma_world *world, struct dma_world_mapping *mappi
         take_back(world, mapping, flags);
         give_pages(world, mapping);
     }
-    dma_world_unmapped(world, mapping, mapping->kind == DMA_WORLD_BUFFER);
+    dma_world_unmapped(world, mapping,
+                       mapping->kind == DMA_WORLD_BUFFER || mapping->kind == DMA_WORLD_RANGE);
 }
 
 void dma_call_unmap(struct dma_world *world, const uint16_t *raw)
@@ -611,7 +741,7 @@ void dma_calls_end(struct dma_world *world)
 
 void dma_call_unmap_twice(struct dma_world *world, const uint16_t *raw)
 {
-    struct dma_world_mapping *mapping = choose_mapping(world, raw[0], BUFFERS);
+    struct dma_world_mapping *mapping = choose_mapping(world, raw[0], MAPPED);
     struct dma_world_mapping copy;
 
     if (mapping == NULL) {
@@ -729,7 +859,7 @@ static void pass(struct dma_world *world, const uint16_t *raw, enum dma_world_ow
         return;
     }
     /* Buffers of a list may have lines in common. */
-    if (mapping->kind == DMA_WORLD_SG &&
+    if (mapping->kind != DMA_WORLD_SINGLE &&
         (raw[1] % 2 == 0 || world->devices[mapping->device].config.non_coherent)) {
         pass_list(world, mapping, owner);
     } else {

@@ -17,6 +17,7 @@ typedef void dma_call(struct dma_world *world, const uint16_t *raw);
 dma_call dma_call_map_single;
 dma_call dma_call_map_sg;
 dma_call dma_call_map_resource;
+dma_call dma_call_link; /* a range, of which all is linked */
 dma_call dma_call_alloc;
 dma_call dma_call_unmap;
 dma_call dma_call_unmap_twice;

@@ -8,12 +8,12 @@ static const struct {
     dma_call *call;
     unsigned int weight;
 } operations[] = {
-    {dma_call_map_single, 24}, {dma_call_map_sg, 20},     {dma_call_map_resource, 3},
-    {dma_call_alloc, 4},       {dma_call_unmap, 34},      {dma_call_unmap_twice, 3},
-    {dma_call_unmap_wrong, 3}, {dma_call_sync_cpu, 14},   {dma_call_sync_device, 14},
-    {dma_call_sync_wrong, 2},  {dma_call_cpu_writes, 22}, {dma_call_device_writes, 30},
-    {dma_call_poll, 4},        {dma_call_flush, 2},       {dma_call_clock, 4},
-    {dma_call_cpu, 3},         {dma_call_masks, 2},
+    {dma_call_map_single, 24},    {dma_call_map_sg, 20},     {dma_call_map_resource, 3},
+    {dma_call_link, 14},          {dma_call_alloc, 4},       {dma_call_unmap, 34},
+    {dma_call_unmap_twice, 3},    {dma_call_unmap_wrong, 3}, {dma_call_sync_cpu, 14},
+    {dma_call_sync_device, 14},   {dma_call_sync_wrong, 2},  {dma_call_cpu_writes, 22},
+    {dma_call_device_writes, 30}, {dma_call_poll, 4},        {dma_call_flush, 2},
+    {dma_call_clock, 4},          {dma_call_cpu, 3},         {dma_call_masks, 2},
 };
 
 #define KINDS (sizeof(operations) / sizeof(operations[0]))

@@ -708,6 +708,8 @@ void dma_world_mapped(struct dma_world *world, struct dma_world_mapping *mapping
 {
     if (mapping->kind != DMA_WORLD_BUFFER) {
         find_runs(mapping);
+    }
+    if (mapping->kind != DMA_WORLD_BUFFER && mapping->kind != DMA_WORLD_RANGE) {
         check_runs(mapping);
     }
     if (mapping->kind == DMA_WORLD_SG) {
@@ -865,7 +867,8 @@ static void check_mapping(struct dma_world *world, const struct dma_world_mappin
 {
     uint8_t bytes[DMA_MEMORY_PAGE];
 
-    if (mapping->kind != DMA_WORLD_SINGLE && mapping->kind != DMA_WORLD_SG) {
+    if (mapping->kind != DMA_WORLD_SINGLE && mapping->kind != DMA_WORLD_SG &&
+        mapping->kind != DMA_WORLD_RANGE) {
         return;
     }
     for (size_t i = 0; i < mapping->run_count && may_read(world, mapping); i++) {

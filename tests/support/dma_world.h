@@ -43,6 +43,7 @@ enum dma_world_kind {
     DMA_WORLD_SG,
     DMA_WORLD_RESOURCE,
     DMA_WORLD_BUFFER, /* of piommu_dma_alloc */
+    DMA_WORLD_RANGE,  /* of piommu_dma_reserve; each buffer of its list is a segment */
 };
 
 /* Bytes that are adjacent for the device and in memory. */
@@ -65,6 +66,8 @@ struct dma_world_mapping {
     struct dma_world_run runs[DMA_WORLD_LIST + DMA_WORLD_SEGMENTS];
     size_t run_count;
     struct piommu_dma_buffer buffer;
+    struct piommu_dma_range *range;
+    unsigned int flags; /* of its links */
 };
 
 /* A page of the window. */

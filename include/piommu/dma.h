@@ -388,7 +388,7 @@ struct piommu_dma_range;
  * Reserves addresses. Nothing is mapped there.
  *
  * @param physical where the first piece will begin in memory: the address has the same place in a
- *                 granule, and where it can in a larger leaf.
+ *                 granule; and if this begins a larger leaf, so does the address where it can.
  * @param size     bytes, not 0.
  * @param range    set on success.
  * @param address  set on success to where it begins for the device.
@@ -427,7 +427,9 @@ int piommu_dma_range_sync(struct piommu_dma_range *range);
  * @param offset, size what one call has linked, or several that follow each other without a gap,
  *                     also of bytes.
  * @param direction, flags as they were linked.
- * @return as piommu_dma_unmap_single; also an error of piommu_dma_range_sync, which is done first.
+ * @return as piommu_dma_unmap_single (`debug` records the range, not its links: a direction that
+ *         does not fit is not noticed); also an error of piommu_dma_range_sync, which is done
+ * first.
  *         DMA mapping.
  */
 int piommu_dma_unlink(struct piommu_dma_range *range, uint64_t offset, uint64_t size,

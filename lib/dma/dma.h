@@ -38,6 +38,8 @@ struct lane {
     atomic_uint count;
     uint64_t since; /* when the first of them was unmapped */
     struct waiting *waiting;
+    uint64_t *stock; /* granules that nobody can reach any more, to be given out again */
+    uint32_t stocked;
     struct piommu_gather gather;
     uint8_t apart[64]; /* another CPU's lane is in another cache line */
 };
@@ -191,6 +193,8 @@ int piommu_dma_unmap_part_(struct piommu_dma_space *space, struct span part,
                            struct bounce_page *pages, uint64_t *removed);
 /* Is there something that hardware has not forgotten since it failed? */
 bool piommu_dma_anything_stuck_(struct piommu_dma_space *space);
+/* A granule that a lane has in stock; 0: there is none that suits. */
+uint64_t piommu_dma_take_stock_(struct piommu_dma_device *device);
 int piommu_dma_open_lanes_(struct piommu_dma_space *space, uint32_t lanes);
 void piommu_dma_close_lanes_(struct piommu_dma_space *space);
 

@@ -56,23 +56,25 @@ static int survey_list(const struct piommu_dma_space *space, const struct piommu
                        size_t count, struct survey *survey)
 {
     struct runs runs = runs_of(list, count);
-    uint64_t end = 0;
+    uint64_t end = list->physical + 1; /* of the buffer before: it is none that the first adjoins */
+    bool has_empty = false;
+    bool wraps = false;
 
     *survey = (struct survey){0};
     for (size_t i = 0; i < count; i++) {
         uint64_t physical = list[i].physical;
         uint64_t size = list[i].size;
 
-        if (size == 0) {
-            return -PIOMMU_EINVAL;
-        }
-        if (size - 1 > UINT64_MAX - physical || survey->size + size < size) {
-            return -PIOMMU_ERANGE;
-        }
+        has_empty |= size == 0;
+        wraps |= size - 1 > UINT64_MAX - physical;
         survey->edges |= physical | size;
-        survey->adjoins |= i != 0 && physical == end;
+        survey->adjoins |= physical == end;
         survey->size += size;
+        wraps |= survey->size < size;
         end = physical + size;
+    }
+    if (has_empty || wraps) {
+        return has_empty ? -PIOMMU_EINVAL : -PIOMMU_ERANGE;
     }
     if (list_is_pages(space, survey)) {
         return 0;

@@ -189,6 +189,12 @@ static ALWAYS_INLINE int find_addresses(struct piommu_dma_device *device, uint64
     const struct piommu_iova_request request = {
         .size = size, .limit = device->mask, .preferred = device->preferred};
 
+    if (device->space->lazy && size == device->space->granule_mask + 1 && device->preferred == 0) {
+        *iova = piommu_dma_take_stock_(device);
+        if (*iova != 0) {
+            return 0;
+        }
+    }
     if (LIKELY(size < device->space->large &&
                piommu_iova_alloc(device->space->iova, &request, iova) == 0)) {
         return 0;

@@ -162,20 +162,67 @@ static void set_count(struct lane *lane, uint32_t count)
     atomic_store_explicit(&lane->count, count, memory_order_relaxed);
 }
 
-static struct lane *claim_any(struct piommu_dma_space *space)
+static struct lane *claim_other(struct piommu_dma_space *space, uint32_t number)
 {
-    const struct piommu_host host = space->host;
-    uint32_t number = host.os->cpu != NULL ? host.os->cpu(host.ctx) % space->lane_count : 0;
-
-    for (uint32_t i = 0; i < space->lane_count; i++) {
-        struct lane *lane = &space->lanes[number];
+    for (uint32_t i = 1; i < space->lane_count; i++) {
+        struct lane *lane = &space->lanes[(number + i) % space->lane_count];
 
         if (claim(lane)) {
             return lane;
         }
-        number = number + 1 < space->lane_count ? number + 1 : 0;
     }
     return NULL;
+}
+
+static ALWAYS_INLINE struct lane *claim_any(struct piommu_dma_space *space)
+{
+    const struct piommu_host host = space->host;
+    uint32_t number = space->lane_count > 1 ? host.os->cpu(host.ctx) : 0;
+    struct lane *lane;
+
+    number = number < space->lane_count ? number : 0;
+    lane = &space->lanes[number];
+    return LIKELY(claim(lane)) ? lane : claim_other(space, number);
+}
+
+/* Gives back what a claimed lane has in stock. */
+static void empty_stock(struct piommu_dma_space *space, struct lane *lane)
+{
+    while (lane->stocked != 0) {
+        (void)piommu_iova_free(space->iova, lane->stock[--lane->stocked], space->granule_mask + 1);
+    }
+}
+
+/*
+ * The addresses of a mapping are free. Single granules stay with the lane: it is claimed for many
+ * of them at once, where the allocator would need an atomic operation for each (row dma.page_lazy
+ * of the benchmark).
+ */
+static void give_addresses(struct piommu_dma_space *space, struct lane *lane,
+                           const struct waiting *waiting)
+{
+    if (waiting->size == space->granule_mask + 1 && lane->stocked < space->lazy_count) {
+        lane->stock[lane->stocked++] = waiting->address;
+    } else {
+        (void)piommu_iova_free(space->iova, waiting->address, waiting->size);
+    }
+}
+
+uint64_t piommu_dma_take_stock_(struct piommu_dma_device *device)
+{
+    struct piommu_dma_space *space = device->space;
+    struct lane *lane = claim_any(space);
+    uint64_t address = 0;
+
+    if (lane == NULL) {
+        return 0;
+    }
+    if (lane->stocked != 0 &&
+        lane->stock[lane->stocked - 1] + space->granule_mask <= device->mask) {
+        address = lane->stock[--lane->stocked];
+    }
+    unclaim(lane);
+    return address;
 }
 
 /* Makes all of a claimed lane unreachable. */
@@ -195,7 +242,7 @@ static int drain(struct piommu_dma_space *space, struct lane *lane)
         if (space->released != NULL) {
             space->released(space->cookie, waiting->address, waiting->size);
         }
-        (void)piommu_iova_free(space->iova, waiting->address, waiting->size);
+        give_addresses(space, lane, waiting);
     }
     set_count(lane, 0);
     if (count != 0) {
@@ -317,6 +364,7 @@ int piommu_dma_space_flush(struct piommu_dma_space *space)
 
         if (claim(lane)) {
             (void)drain(space, lane); /* what fails is stuck */
+            empty_stock(space, lane);
             unclaim(lane);
         } else {
             result = -PIOMMU_EAGAIN;
@@ -378,7 +426,8 @@ int piommu_dma_open_lanes_(struct piommu_dma_space *space, uint32_t lanes)
         atomic_init(&lane->count, 0);
         piommu_gather_init(&lane->gather);
         lane->waiting = piommu_host_alloc(space->host, space->lazy_count * sizeof(struct waiting));
-        if (lane->waiting == NULL) {
+        lane->stock = piommu_host_alloc(space->host, space->lazy_count * sizeof(*lane->stock));
+        if (lane->waiting == NULL || lane->stock == NULL) {
             return -PIOMMU_ENOMEM;
         }
     }
@@ -390,6 +439,8 @@ void piommu_dma_close_lanes_(struct piommu_dma_space *space)
     for (uint32_t i = 0; i < space->lane_count; i++) {
         piommu_host_free(space->host, space->lanes[i].waiting,
                          space->lazy_count * sizeof(struct waiting));
+        piommu_host_free(space->host, space->lanes[i].stock,
+                         space->lazy_count * sizeof(*space->lanes[i].stock));
     }
     piommu_host_free(space->host, space->lanes, space->lane_count * sizeof(struct lane));
     space->lanes = NULL;

@@ -634,28 +634,38 @@ static NEVER_INLINE int map_run(struct piommu_pgtable *table, uint64_t iova, uin
     return stored == count ? 0 : -PIOMMU_EEXIST;
 }
 
-/* The sum of all sizes; 0: it is more than `limit`, or something is not as it must be for pages. */
+/*
+ * The sum of all sizes; 0: it is more than `limit`, which is not above that of a table, or
+ * something is not as it must be for pages. The loop has no branch.
+ */
 static inline uint64_t size_of_pages(const struct piommu_pgtable *table,
                                      const struct piommu_segment *segments, size_t count,
                                      uint64_t limit)
 {
-    uint64_t bits = 0;
+    uint64_t physicals = 0;
+    uint64_t sizes = 0;
+    uint64_t lasts = 0; /* of each piece, as an offset from its beginning */
+    uint64_t highest = 0;
     uint64_t size = 0;
 
-    for (size_t i = 0; i < count; i++) {
-        uint64_t physical = segments[i].physical;
-
-        if (segments[i].size - 1 >= limit || physical > table->last_output ||
-            segments[i].size - 1 > table->last_output - physical) {
-            return 0;
-        }
-        bits |= physical | segments[i].size;
-        size += segments[i].size;
-        if (size > limit) {
-            return 0;
-        }
+    if (count > limit / table->info.granule) {
+        return 0;
     }
-    return (bits & (table->info.granule - 1)) == 0 ? size : 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t end = segments[i].physical + segments[i].size;
+
+        physicals |= segments[i].physical;
+        sizes |= segments[i].size;
+        lasts |= segments[i].size - 1;
+        highest = end > highest ? end : highest;
+        size += segments[i].size;
+    }
+    /* None is 0 or very large, so that no sum has wrapped around. */
+    if (lasts > UINT32_MAX || (physicals & ~table->last_output) != 0 ||
+        highest - 1 > table->last_output || size > limit) {
+        return 0;
+    }
+    return ((physicals | sizes) & (table->info.granule - 1)) == 0 ? size : 0;
 }
 
 /*
@@ -692,10 +702,15 @@ int piommu_pgtable_map_list(struct piommu_pgtable *table, uint64_t iova,
     link_prepare(table, descent.link, descent.link_descriptor);
     for (size_t i = 0; i < count && stored == wanted; i++) {
         uint32_t pages = (uint32_t)(segments[i].size >> shift);
+        uint64_t descriptor = segments[i].physical | attributes;
 
-        stored += fill_slots(descent.slot + stored, segments[i].physical | attributes,
-                             table->info.granule, pages);
         wanted += pages;
+        if (pages != 1) {
+            stored += fill_slots(descent.slot + stored, descriptor, table->info.granule, pages);
+        } else if (descriptor_raw(descent.slot + stored) == 0) {
+            descriptor_write(descent.slot + stored, descriptor);
+            stored++;
+        }
     }
     *mapped = (uint64_t)stored << shift;
     if (stored != 0) {

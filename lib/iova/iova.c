@@ -257,19 +257,21 @@ int piommu_iova_reserve_memory(struct piommu_iova_space *space, uint32_t ranges)
     return error;
 }
 
-/* The store of the CPU that runs this, for ranges of a size; NULL: there is none. */
-static inline struct store *store_for(struct piommu_iova_space *space, uint64_t count)
+/* The store of the CPU that runs this, where there are several. */
+static struct store *store_of_cpu(struct piommu_iova_space *space)
 {
-    unsigned int cpu = 0;
+    unsigned int cpu = space->host.os->cpu(space->host.ctx);
 
-    if (UNLIKELY(space->store_count == 0 || !store_has_size(count))) {
+    return &space->stores[cpu < space->store_count ? cpu : 0];
+}
+
+/* The store for ranges of a size; NULL: there is none. */
+static struct store *store_for(struct piommu_iova_space *space, uint64_t count)
+{
+    if (space->store_count == 0 || !store_has_size(count)) {
         return NULL;
     }
-    if (space->store_count > 1) {
-        cpu = space->host.os->cpu(space->host.ctx);
-        cpu = cpu < space->store_count ? cpu : 0;
-    }
-    return &space->stores[cpu];
+    return space->store_count > 1 ? store_of_cpu(space) : space->stores;
 }
 
 /* Frees a range in the tree, if it is one. Under the lock. */
@@ -524,33 +526,21 @@ static NEVER_INLINE int alloc(struct piommu_iova_space *space,
     return error;
 }
 
-/*
- * The most common requests have a short way to what the CPU keeps: those that any place below the
- * limit does for. All others go the long one (rows iova.lifo, insn.iova_lifo of the benchmark).
- */
-int piommu_iova_alloc(struct piommu_iova_space *space, const struct piommu_iova_request *request,
-                      uint64_t *address)
+/* Takes what a store has, if any place below the limit will do. */
+static ALWAYS_INLINE int alloc_quickly(struct piommu_iova_space *space,
+                                       const struct piommu_iova_request *request, uint64_t *address,
+                                       struct store *store)
 {
-    unsigned int shift;
-    struct store *store;
-    uint64_t count;
-    uint64_t limit;
+    unsigned int shift = space->granule_shift;
+    /* Too large a size makes this 0, or is too large for a store. */
+    uint64_t count = (request->size + ((1ull << shift) - 1)) >> shift;
+    uint64_t limit = request->limit != 0 ? whole_granules(space, request->limit) : space->last;
     uint64_t place;
 
-    if (UNLIKELY(space == NULL || request == NULL || address == NULL)) {
-        return -PIOMMU_EINVAL;
-    }
-    shift = space->granule_shift;
-    /* Too large a size makes this 0, or is too large for a store. */
-    count = (request->size + ((1ull << shift) - 1)) >> shift;
     if (UNLIKELY((request->alignment >> shift) > 1 ||
-                 (request->boundary | request->preferred) != 0 || count == 0 ||
-                 (request->alignment & (request->alignment - 1)) != 0)) {
-        return alloc(space, request, address);
-    }
-    limit = request->limit != 0 ? whole_granules(space, request->limit) : space->last;
-    store = store_for(space, count);
-    if (UNLIKELY(store == NULL || limit == UINT64_MAX ||
+                 (request->boundary | request->preferred) != 0 ||
+                 (request->alignment & (request->alignment - 1)) != 0 || count == 0 ||
+                 !store_has_size(count) || limit == UINT64_MAX ||
                  !store_take(store, space->serialised, count, 0, limit, &place))) {
         return alloc(space, request, address);
     }
@@ -558,29 +548,66 @@ int piommu_iova_alloc(struct piommu_iova_space *space, const struct piommu_iova_
     return 0;
 }
 
-int piommu_iova_free(struct piommu_iova_space *space, uint64_t address, uint64_t size)
+/* Apart, so that where there is one store nothing has to be kept over the call of the shim. */
+static NEVER_INLINE int alloc_on_cpu(struct piommu_iova_space *space,
+                                     const struct piommu_iova_request *request, uint64_t *address)
 {
-    unsigned int shift;
-    uint64_t mask;
-    uint64_t place;
-    uint64_t count;
-    struct store *store;
+    return alloc_quickly(space, request, address, store_of_cpu(space));
+}
 
-    if (UNLIKELY(space == NULL || size == 0)) {
+/*
+ * The most common requests have a short way to what the CPU keeps. All others go the long one (rows
+ * iova.lifo, insn.iova_lifo of the benchmark).
+ */
+int piommu_iova_alloc(struct piommu_iova_space *space, const struct piommu_iova_request *request,
+                      uint64_t *address)
+{
+    if (UNLIKELY(space == NULL || request == NULL || address == NULL)) {
         return -PIOMMU_EINVAL;
     }
-    shift = space->granule_shift;
-    mask = (1ull << shift) - 1;
-    place = address >> shift;
-    count = (size >> shift) + ((size & mask) != 0);
-    if (UNLIKELY((address & mask) != 0 || place < space->first || place > space->last)) {
+    if (space->store_count > 1) {
+        return alloc_on_cpu(space, request, address);
+    }
+    if (space->store_count == 0) {
+        return alloc(space, request, address);
+    }
+    return alloc_quickly(space, request, address, space->stores);
+}
+
+static ALWAYS_INLINE int free_quickly(struct piommu_iova_space *space, uint64_t address,
+                                      uint64_t size, struct store *store)
+{
+    unsigned int shift = space->granule_shift;
+    uint64_t mask = (1ull << shift) - 1;
+    uint64_t place = address >> shift;
+    uint64_t count = (size >> shift) + ((size & mask) != 0);
+
+    if (UNLIKELY(size == 0 || (address & mask) != 0 || place < space->first ||
+                 place > space->last)) {
         return -PIOMMU_EINVAL;
     }
-    store = store_for(space, count);
-    if (LIKELY(store != NULL && store_put(store, space->serialised, count, place))) {
+    if (LIKELY(store != NULL && store_has_size(count) &&
+               store_put(store, space->serialised, count, place))) {
         return 0;
     }
     return give_back(space, place, count);
+}
+
+static NEVER_INLINE int free_on_cpu(struct piommu_iova_space *space, uint64_t address,
+                                    uint64_t size)
+{
+    return free_quickly(space, address, size, store_of_cpu(space));
+}
+
+int piommu_iova_free(struct piommu_iova_space *space, uint64_t address, uint64_t size)
+{
+    if (UNLIKELY(space == NULL)) {
+        return -PIOMMU_EINVAL;
+    }
+    if (space->store_count > 1) {
+        return free_on_cpu(space, address, size);
+    }
+    return free_quickly(space, address, size, space->store_count != 0 ? space->stores : NULL);
 }
 
 /* -PIOMMU_EAGAIN: memory has to be asked for. */

@@ -32,8 +32,9 @@
  * piommu_dma_space_flush returns success. The addresses are not given out before (and where that
  * happens to more than 256 mappings, those of the others stay taken).
  *
- * Concurrency. *Space registration* (creation and destruction of spaces, adding, removing and
- * setting up DMA devices) is serialised by the caller per space. All else is *DMA mapping*: if the
+ * Concurrency. *Space registration* (creation and destruction of spaces, taking addresses, adding,
+ * removing and setting up DMA devices) is serialised by the caller per space; where a function says
+ * so it is DMA mapping at the same time. All else is *DMA mapping*: if the
  * domain was created with `disjoint` it runs beside itself, on any number of CPUs and from
  * interrupts, as far as nobody uses one mapping twice at once; in other domains the caller
  * serialises it per space. Context: what maps may allocate; what unmaps allocates nothing; both may
@@ -67,7 +68,12 @@ enum piommu_dma_direction {
  */
 #define PIOMMU_DMA_NO_CPU_SYNC 1u
 
-/** Takes the news that a lazy space has made some addresses unreachable, and so the memory. */
+/**
+ * Takes the news that a lazy space has made some addresses unreachable, and so the memory.
+ *
+ * Context: that of the unmap, flush, poll, map or registration that has ended the wait; no lock is
+ * held. It may map and unmap in the space. (A flush from here returns -PIOMMU_EAGAIN.)
+ */
 typedef void piommu_dma_released(void *cookie, uint64_t address, uint64_t size);
 
 /** What a space is to be. Zero selects the default of each member marked so. */
@@ -95,7 +101,7 @@ struct piommu_dma_space_config {
      * needs one is refused.
      */
     uint32_t bounce_pages;
-    uint32_t cache_line; /**< of the CPU, in bytes; a power of two. Default: 64 */
+    uint32_t cache_line; /**< of the CPU, in bytes; a power of two, to a granule. Default: 64 */
     /**
      * Every mapping is recorded: an unmap or sync that does not fit it is refused and logged, and
      * what is still mapped when a device is removed is logged. Takes memory and time.
@@ -113,13 +119,14 @@ struct piommu_dma_statistics {
 };
 
 /**
- * Creates a space. The MSI window of the domain is not given out, nor what lies beyond 2^43
- * granules.
+ * Creates a space. The MSI window of the domain is not given out, nor what lies beyond
+ * PIOMMU_IOVA_MAX_GRANULES.
  *
  * @param host   the shim; BASE and LOCK callbacks; for bounce pages also memory_at.
  * @param config what it is to be; copied.
  * @param space  set on success.
- * @return 0; -PIOMMU_EINVAL (not such a domain, a bad cache line, an incomplete shim);
+ * @return 0; -PIOMMU_EINVAL (not such a domain, a cache line that is no power of two or larger than
+ *         the granule, an incomplete shim);
  *         -PIOMMU_EOPNOTSUPP: lazy, and the domain has exclusive page tables; -PIOMMU_ERANGE: the
  *         whole aperture lies beyond; -PIOMMU_ENOMEM.
  *
@@ -132,9 +139,9 @@ int piommu_dma_space_create(struct piommu_host host, const struct piommu_dma_spa
  * Destroys a space; what is mapped in the domain stays. To be called before the domain is
  * destroyed. NULL is ignored.
  *
- * @return 0; -PIOMMU_EBUSY: it has devices; -PIOMMU_EFAILED: as piommu_dma_space_flush. After an
- *         error nothing was changed. If the domain was destroyed nevertheless, as it can be when a
- *         unit has failed, see piommu_dma_space_abandon.
+ * @return 0; -PIOMMU_EBUSY: it has devices; -PIOMMU_EFAILED, -PIOMMU_EAGAIN: as
+ *         piommu_dma_space_flush. After an error nothing was changed. If the domain was destroyed
+ *         nevertheless, as it can be when a unit has failed, see piommu_dma_space_abandon.
  *
  * Context: task; may wait.
  */
@@ -153,8 +160,11 @@ int piommu_dma_space_abandon(struct piommu_dma_space *space);
 /**
  * Keeps addresses from being given out: those that the caller maps himself.
  *
- * @return as piommu_iova_take; the granule at 0 and the MSI window are taken already. Space
- * registration.
+ * @return as piommu_iova_take; the granule at 0 and the MSI window are taken already. What was
+ *         unmapped lazily is not in the way, but flushed; -PIOMMU_EAGAIN: another call is about to
+ *         do that.
+ *
+ * Space registration; in a lazy space also DMA mapping.
  */
 int piommu_dma_space_take(struct piommu_dma_space *space, struct piommu_range range);
 
@@ -202,19 +212,21 @@ struct piommu_dma_device_config {
  * @return 0; -PIOMMU_EINVAL (a boundary that is not a power of two, or below the granule; for a
  *         device that does not snoop: the shim lacks memory_at, cache_clean or cache_invalidate);
  *         -PIOMMU_ERANGE: no address lies below a mask; -PIOMMU_EOPNOTSUPP: it is untrusted, and
- * the
- *         space is lazy; -PIOMMU_EEXIST: something is mapped in one of its reserved regions;
- *         -PIOMMU_ENOMEM.
+ *         the space is lazy; -PIOMMU_EEXIST: something is mapped in one of its reserved regions;
+ *         -PIOMMU_EAGAIN: as piommu_dma_space_take; -PIOMMU_ENOMEM. After an error nothing was
+ *         changed.
  *
- * Context: task. Space registration; the core's Registration must not run beside it.
+ * Context: task. Space registration, in a lazy space also DMA mapping; the core's Registration must
+ * not run beside it.
  */
 int piommu_dma_device_add(struct piommu_dma_space *space, struct piommu_device *device,
                           const struct piommu_dma_device_config *config,
                           struct piommu_dma_device **added);
 
 /**
- * Takes a device out. All that was mapped for it has been unmapped (in a space with `debug` what
- * was not is logged, by device and address). NULL is ignored. Context: task. Space registration.
+ * Takes a device out. All that was mapped for it has been unmapped, and its ranges were given up
+ * (in a space with `debug` what was not is logged, by device and address). NULL is ignored.
+ * Context: task. Space registration.
  */
 void piommu_dma_device_remove(struct piommu_dma_device *device);
 
@@ -252,8 +264,7 @@ int piommu_dma_map_single(struct piommu_dma_device *device, uint64_t physical, u
  *         and then nothing was changed; else what of the range was mapped is not, any more, and the
  *         addresses stay taken where the mistake was noticed; -PIOMMU_ENOENT: nothing is mapped
  *         there: unmapped before, or never mapped; -PIOMMU_EFAILED: it is unmapped, but may still
- * be
- *         reached. DMA mapping.
+ *         be reached. DMA mapping.
  */
 int piommu_dma_unmap_single(struct piommu_dma_device *device, uint64_t address, uint64_t size,
                             enum piommu_dma_direction direction, unsigned int flags);
@@ -374,7 +385,9 @@ int piommu_dma_alloc(struct piommu_dma_device *device, uint64_t size,
  * Takes such memory back: in a lazy space, too, no device can reach it then.
  *
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_EFAILED: a device may still reach it: it was not given back;
- *         to be called again. DMA mapping, where piommu_os::free may be called.
+ *         to be called again, as after -PIOMMU_EAGAIN: another call is about to flush.
+ *
+ * DMA mapping, where piommu_os::free may be called.
  */
 int piommu_dma_free(struct piommu_dma_device *device, struct piommu_dma_buffer *buffer);
 
@@ -416,8 +429,7 @@ int piommu_dma_link(struct piommu_dma_range *range, uint64_t offset, uint64_t ph
  *
  * @return 0; -PIOMMU_EEXIST: something is linked there already; or an error of
  *         piommu_dma_map_single: nothing is linked any more of what was since the last call, of
- * this
- *         function or of one that has failed. DMA mapping.
+ *         this function or of one that has failed. DMA mapping.
  */
 int piommu_dma_range_sync(struct piommu_dma_range *range);
 
@@ -429,8 +441,7 @@ int piommu_dma_range_sync(struct piommu_dma_range *range);
  * @param direction, flags as they were linked.
  * @return as piommu_dma_unmap_single (`debug` records the range, not its links: a direction that
  *         does not fit is not noticed); also an error of piommu_dma_range_sync, which is done
- * first.
- *         DMA mapping.
+ *         first. DMA mapping.
  */
 int piommu_dma_unlink(struct piommu_dma_range *range, uint64_t offset, uint64_t size,
                       enum piommu_dma_direction direction, unsigned int flags);

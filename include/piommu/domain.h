@@ -129,6 +129,7 @@ struct piommu_domain_info {
     bool told_each; /**< its backend is told each mapping; false: it has page tables */
     bool failed;    /**< an instance with devices in it has failed: maps and syncs do, too */
     struct piommu_range msi_window; /**< as configured */
+    uint64_t last_physical; /**< the highest address of memory that can be mapped; paging domains */
 };
 
 /** Counters of a domain. */

@@ -36,6 +36,9 @@
 extern "C" {
 #endif
 
+/** Addresses are given out below so many granules. */
+#define PIOMMU_IOVA_MAX_GRANULES (UINT64_C(1) << 43)
+
 /** What a space is to be. Zero selects the default of each member marked so. */
 struct piommu_iova_config {
     uint64_t granule;             /**< smallest unit, a power of two, 64 or more */
@@ -96,7 +99,8 @@ struct piommu_iova_space;
  * @param config what it is to be; copied.
  * @param space  set on success.
  * @return 0; -PIOMMU_EINVAL (bad granule, reversed or empty aperture, too many CPUs, incomplete
- *         shim); -PIOMMU_ERANGE: the aperture goes beyond 2^43 granules; -PIOMMU_ENOMEM.
+ *         shim); -PIOMMU_ERANGE: the aperture goes beyond PIOMMU_IOVA_MAX_GRANULES;
+ *         -PIOMMU_ENOMEM.
  *
  * Context: task.
  */

@@ -349,6 +349,7 @@ void piommu_domain_get_info(const struct piommu_domain *domain, struct piommu_do
         info->told_each = !tables;
         info->failed = domain_failed(domain);
         info->msi_window = domain->config.msi_window;
+        info->last_physical = geometry->last_output;
     }
 }
 

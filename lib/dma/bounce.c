@@ -18,7 +18,7 @@ int piommu_dma_open_pool_(struct piommu_dma_space *space, uint32_t pages)
     struct bounce_pool *pool = &space->pool;
     struct piommu_dma_request request = {.size = pages * granule_of(space),
                                          .alignment = granule_of(space),
-                                         .max_physical = UINT64_MAX,
+                                         .max_physical = space->last_physical,
                                          .purpose = PIOMMU_DMA_BUFFER,
                                          .owner = space->cookie};
 

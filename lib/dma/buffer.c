@@ -36,7 +36,7 @@ static struct buffer_piece *alloc_piece(struct piommu_dma_device *device, uint64
     const struct piommu_host host = space->host;
     struct piommu_dma_request request = {.size = (size_t)size,
                                          .alignment = (size_t)space->granule_mask + 1,
-                                         .max_physical = UINT64_MAX,
+                                         .max_physical = space->last_physical,
                                          .purpose = purpose_of(device),
                                          .owner = space->cookie};
     struct buffer_piece *piece;

@@ -75,6 +75,8 @@ struct piommu_dma_space {
     struct piommu_domain *domain;
     struct piommu_iova_space *iova;
     uint64_t granule_mask;
+    struct piommu_range usable; /* what is given out, in whole granules */
+    uint64_t last_physical;
     uint64_t leaf_sizes; /* beyond the granule */
     uint64_t large;      /* from this size on a mapping may have larger leaves */
     piommu_prot can;     /* flags that mappings may have */

@@ -317,27 +317,23 @@ static int flush_stuck(struct piommu_dma_space *space)
     struct piommu_gather gather;
     struct bounce_page *pages;
     uint32_t count;
-    bool in_use;
     unsigned long state;
 
     piommu_gather_init(&gather);
     state = space_lock(space);
-    if (!space->stuck.pending) {
+    /* Whoever uses it has what is stuck in a gather of his own, and its fate is not known yet. */
+    if (space->stuck_in_use || !space->stuck.pending) {
+        int result = space->stuck_in_use ? -PIOMMU_EAGAIN : 0;
+
         space_unlock(space, state);
-        return 0;
+        return result;
     }
-    in_use = space->stuck_in_use;
     space->stuck_in_use = true;
     count = space->stuck_count;
-    pages = in_use ? NULL : space->stuck_pages;
-    if (!in_use) {
-        space->stuck_pages = NULL;
-        (void)piommu_domain_merge_gather(space->domain, &space->stuck, &gather);
-    }
+    pages = space->stuck_pages;
+    space->stuck_pages = NULL;
+    (void)piommu_domain_merge_gather(space->domain, &space->stuck, &gather);
     space_unlock(space, state);
-    if (in_use) {
-        return -PIOMMU_EAGAIN;
-    }
     /* A gather without a mapping request in it is no proof. */
     piommu_domain_get_info(space->domain, &info);
     if (!info.failed && piommu_domain_sync(space->domain, &gather) == 0) {

@@ -3,6 +3,7 @@
 
 /* Spaces and devices, and where in a space a mapping goes. */
 
+#include "../base/bits.h"
 #include "dma.h"
 
 #define DEFAULT_CACHE_LINE   64u
@@ -12,13 +13,6 @@
 #define DEFAULT_BOUNDARY     0x100000000u
 /* So many wait for one sync that a larger number would save nothing any more. */
 #define MOST_LAZY 65536u
-/* The last granule that the allocator of addresses can know. */
-#define LAST_GRANULE 0x7ffffffffffull
-
-static bool is_power(uint64_t value)
-{
-    return value != 0 && (value & (value - 1)) == 0;
-}
 
 /* ---- Addresses ---- */
 
@@ -100,6 +94,20 @@ static uint64_t end_before_region(const struct piommu_dma_space *space, uint64_t
     return last;
 }
 
+/* Takes addresses out. What waits, or lies in a lane's stock, is in nobody's way. */
+static int take_addresses(struct piommu_dma_space *space, struct piommu_range range)
+{
+    int error = piommu_iova_take(space->iova, range);
+
+    if (error == -PIOMMU_EEXIST && space->lazy) {
+        int flushed = piommu_dma_space_flush(space);
+
+        error = piommu_iova_take(space->iova, range);
+        error = error == -PIOMMU_EEXIST && flushed == -PIOMMU_EAGAIN ? flushed : error;
+    }
+    return error;
+}
+
 static int add_region(struct piommu_dma_space *space, struct piommu_range range)
 {
     struct region *region = piommu_host_alloc(space->host, sizeof(*region));
@@ -108,7 +116,7 @@ static int add_region(struct piommu_dma_space *space, struct piommu_range range)
     if (region == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    error = piommu_iova_take(space->iova, range);
+    error = take_addresses(space, range);
     if (error != 0) {
         piommu_host_free(space->host, region, sizeof(*region));
         return error;
@@ -119,13 +127,34 @@ static int add_region(struct piommu_dma_space *space, struct piommu_range range)
     return 0;
 }
 
+static void drop_region(struct piommu_dma_space *space)
+{
+    struct region *region = space->regions;
+
+    space->regions = region->next;
+    piommu_host_free(space->host, region, sizeof(*region));
+}
+
+/* Gives back what was taken since there was only `before`. */
+static void untake_ranges(struct piommu_dma_space *space, const struct region *before)
+{
+    while (space->regions != before) {
+        const struct piommu_range range = space->regions->range;
+
+        (void)piommu_iova_free(space->iova, range.first, range.last - range.first + 1);
+        drop_region(space);
+    }
+}
+
 /* Takes what of a range is not in a region yet: those of several devices may overlap. */
 static int take_range(struct piommu_dma_space *space, struct piommu_range range)
 {
     uint64_t address = range.first & ~space->granule_mask;
     uint64_t last = range.last | space->granule_mask;
 
-    for (;;) {
+    address = address > space->usable.first ? address : space->usable.first;
+    last = last < space->usable.last ? last : space->usable.last;
+    while (address <= last) {
         const struct region *region = region_over(space, address);
         struct piommu_range part = {.first = address,
                                     .last = end_before_region(space, address, last)};
@@ -136,18 +165,38 @@ static int take_range(struct piommu_dma_space *space, struct piommu_range range)
         }
         part.last = region != NULL ? region->range.last : part.last;
         if (part.last >= last) {
-            return 0;
+            break;
         }
         address = part.last + 1;
     }
+    return 0;
 }
 
 int piommu_dma_space_take(struct piommu_dma_space *space, struct piommu_range range)
 {
-    return space != NULL ? piommu_iova_take(space->iova, range) : -PIOMMU_EINVAL;
+    return space != NULL ? take_addresses(space, range) : -PIOMMU_EINVAL;
 }
 
 /* ---- Spaces ---- */
+
+/* What of the aperture is given out, in whole granules: IOMMUs may have all 64 bits. */
+static struct piommu_range usable_range(const struct piommu_domain_info *info)
+{
+    const uint64_t mask = info->granule - 1;
+    const uint64_t highest = PIOMMU_IOVA_MAX_GRANULES - 1;
+    struct piommu_range range = info->aperture;
+
+    if (range.first / info->granule <= highest && range.last / info->granule > highest) {
+        range.last = highest * info->granule + mask;
+    }
+    if ((range.first & mask) != 0 && range.first < range.last - mask) {
+        range.first = (range.first | mask) + 1;
+    }
+    if ((range.last & mask) != mask && range.last > mask) {
+        range.last -= (range.last & mask) + 1;
+    }
+    return range;
+}
 
 static void set_options(struct piommu_dma_space *space,
                         const struct piommu_dma_space_config *config,
@@ -157,6 +206,8 @@ static void set_options(struct piommu_dma_space *space,
 
     space->domain = config->domain;
     space->granule_mask = info->granule - 1;
+    space->usable = usable_range(info);
+    space->last_physical = info->last_physical;
     space->leaf_sizes = info->leaf_sizes & ~space->granule_mask & ~info->granule;
     space->large =
         space->leaf_sizes != 0 ? space->leaf_sizes & (~space->leaf_sizes + 1) : UINT64_MAX;
@@ -173,24 +224,13 @@ static void set_options(struct piommu_dma_space *space,
     atomic_init(&space->flushes, 0);
 }
 
-/* What of the aperture is given out: IOMMUs may have all 64 bits. */
-static struct piommu_range usable_range(const struct piommu_domain_info *info)
-{
-    struct piommu_range range = info->aperture;
-
-    if (range.first / info->granule <= LAST_GRANULE && range.last / info->granule > LAST_GRANULE) {
-        range.last = LAST_GRANULE * info->granule + (info->granule - 1);
-    }
-    return range;
-}
-
 static int open_space(struct piommu_dma_space *space, const struct piommu_dma_space_config *config,
                       const struct piommu_domain_info *info)
 {
     const struct piommu_host host = space->host;
     const struct piommu_range zero = {.first = 0, .last = space->granule_mask};
     struct piommu_iova_config addresses = {.granule = info->granule,
-                                           .aperture = usable_range(info),
+                                           .aperture = space->usable,
                                            .bottom_up = config->bottom_up,
                                            .cpus = config->cpus,
                                            .serialised = !info->disjoint};
@@ -221,10 +261,7 @@ static void close_space(struct piommu_dma_space *space, bool reachable)
     piommu_dma_close_pool_(space, reachable);
     piommu_dma_close_lanes_(space);
     while (space->regions != NULL) {
-        struct region *region = space->regions;
-
-        space->regions = region->next;
-        piommu_host_free(host, region, sizeof(*region));
+        drop_region(space);
     }
     piommu_iova_destroy(space->iova);
     if (space->lock != NULL) {
@@ -242,7 +279,7 @@ int piommu_dma_space_create(struct piommu_host host, const struct piommu_dma_spa
 
     if (config == NULL || result == NULL || config->domain == NULL ||
         config->lazy_count > MOST_LAZY ||
-        (config->cache_line != 0 && !is_power(config->cache_line))) {
+        (config->cache_line != 0 && !is_power_of_two(config->cache_line))) {
         return -PIOMMU_EINVAL;
     }
     error = piommu_host_check_(host, PIOMMU_OS_NEED_LOCK);
@@ -250,7 +287,7 @@ int piommu_dma_space_create(struct piommu_host host, const struct piommu_dma_spa
         return error;
     }
     piommu_domain_get_info(config->domain, &info);
-    if (info.type != PIOMMU_DOMAIN_DMA) {
+    if (info.type != PIOMMU_DOMAIN_DMA || config->cache_line > info.granule) {
         return -PIOMMU_EINVAL;
     }
     if (config->lazy && !info.disjoint && !info.told_each) {
@@ -323,7 +360,7 @@ static int check_limits(struct piommu_dma_device *device,
 {
     const struct piommu_os *os = device->space->host.os;
 
-    if (!is_power(device->boundary_mask + 1) ||
+    if (!is_power_of_two(device->boundary_mask + 1) ||
         device->boundary_mask < device->space->granule_mask) {
         return -PIOMMU_EINVAL;
     }
@@ -369,6 +406,7 @@ int piommu_dma_device_add(struct piommu_dma_space *space, struct piommu_device *
                           struct piommu_dma_device **added)
 {
     static const struct piommu_dma_device_config defaults;
+    const struct region *before;
     struct piommu_device_info info;
     struct piommu_dma_device *device;
     int error;
@@ -389,11 +427,13 @@ int piommu_dma_device_add(struct piommu_dma_space *space, struct piommu_device *
     device->untrusted = info.untrusted;
     config = config != NULL ? config : &defaults;
     set_limits(device, config);
+    before = space->regions;
     error = check_limits(device, config);
     if (error == 0) {
         error = take_regions(space, core_device);
     }
     if (error != 0) {
+        untake_ranges(space, before);
         piommu_host_free(space->host, device, sizeof(*device));
         return error;
     }

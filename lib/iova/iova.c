@@ -3,6 +3,7 @@
 
 /* Spaces: the tree under a lock, and what CPUs keep in front of it. */
 
+#include "../base/bits.h"
 #include "../base/compiler.h"
 #include "../base/host.h"
 #include "store.h"
@@ -62,11 +63,6 @@ static void unlock(struct piommu_iova_space *space, unsigned long state)
     if (!space->serialised) {
         piommu_host_unlock(space->host, space->lock, state);
     }
-}
-
-static bool is_power(uint64_t value)
-{
-    return value != 0 && (value & (value - 1)) == 0;
 }
 
 static unsigned int shift_of(uint64_t power)
@@ -160,7 +156,7 @@ static int set_aperture(struct piommu_iova_space *space, const struct piommu_iov
 {
     uint64_t mask = config->granule - 1;
 
-    if (!is_power(config->granule) || config->granule < MIN_GRANULE ||
+    if (!is_power_of_two(config->granule) || config->granule < MIN_GRANULE ||
         config->aperture.first > config->aperture.last) {
         return -PIOMMU_EINVAL;
     }
@@ -177,7 +173,7 @@ static int set_aperture(struct piommu_iova_space *space, const struct piommu_iov
     if (space->first > space->last) {
         return -PIOMMU_EINVAL;
     }
-    return space->last >> (LEAF_SHIFT + MAX_LEVEL) != 0 ? -PIOMMU_ERANGE : 0;
+    return space->last >= PIOMMU_IOVA_MAX_GRANULES ? -PIOMMU_ERANGE : 0;
 }
 
 int piommu_iova_create(struct piommu_host host, const struct piommu_iova_config *config,
@@ -347,9 +343,9 @@ static int translate(const struct piommu_iova_space *space,
 {
     uint64_t mask = (1ull << space->granule_shift) - 1;
 
-    if (request->size == 0 || (request->alignment != 0 && !is_power(request->alignment)) ||
+    if (request->size == 0 || (request->alignment != 0 && !is_power_of_two(request->alignment)) ||
         (request->boundary != 0 &&
-         (!is_power(request->boundary) || request->size > request->boundary))) {
+         (!is_power_of_two(request->boundary) || request->size > request->boundary))) {
         return -PIOMMU_EINVAL;
     }
     wanted->count = (request->size >> space->granule_shift) + ((request->size & mask) != 0);

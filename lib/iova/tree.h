@@ -24,6 +24,9 @@
 #define LEAF_WORDS (LEAF_SIZE / 64)
 /* Levels above the leaves. The highest node begins at 0. */
 #define MAX_LEVEL 34u
+
+_Static_assert(UINT64_C(1) << (LEAF_SHIFT + MAX_LEVEL) == PIOMMU_IOVA_MAX_GRANULES,
+               "the highest tree is of all granules that there may be");
 /* Runs are counted up to this; longer ones count as this long. */
 #define LONGEST UINT32_MAX
 /*

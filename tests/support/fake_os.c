@@ -95,6 +95,8 @@ struct fake_os {
     uint32_t forbidden;
     uint64_t fail_in;
     bool fail_forever;
+    void (*on_wait)(void *ctx);
+    void *on_wait_ctx;
     void (*on_dma_free)(void *ctx, uint64_t physical, uint64_t size);
     void *on_dma_free_ctx;
     uint64_t time;
@@ -386,6 +388,7 @@ static void *os_dma_alloc(void *ctx, const struct piommu_dma_request *request, u
         (request->alignment & (request->alignment - 1)) != 0) {
         broken("dma_alloc of size %zu, alignment %zu", request->size, request->alignment);
     }
+    os->counters.dma_limit = request->max_physical;
     if (has_to_fail(os) || is_too_large(os, request) ||
         request->max_physical < os->options.memory_base + FAKE_OS_MEMORY_SIZE - 1) {
         leave(os);
@@ -1015,6 +1018,9 @@ static void os_wait(void *ctx, uint64_t deadline)
         let_work(os);
     }
     leave(os);
+    if (os->on_wait != NULL) {
+        os->on_wait(os->on_wait_ctx);
+    }
 }
 
 static void os_log(void *ctx, enum piommu_log_level level, const char *line)
@@ -1175,6 +1181,12 @@ void fake_os_limit_pieces(struct fake_os *os, uint64_t bytes, bool can_join)
     os->piece_limit = bytes;
     os->callbacks.dma_join = can_join ? os_dma_join : NULL;
     os->callbacks.dma_split = can_join ? os_dma_split : NULL;
+}
+
+void fake_os_on_wait(struct fake_os *os, void (*callback)(void *ctx), void *ctx)
+{
+    os->on_wait = callback;
+    os->on_wait_ctx = ctx;
 }
 
 void fake_os_on_dma_free(struct fake_os *os,

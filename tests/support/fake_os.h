@@ -80,6 +80,7 @@ struct fake_os_counters {
     uint64_t overwritten_lines;
     uint64_t waits;
     uint64_t log_lines;
+    uint64_t dma_limit; /**< the highest address that was asked for last, for DMA memory */
 };
 
 /** A device behind PCI and MMIO: its BAR is 16 KiB of registers. Set members before use. */
@@ -143,6 +144,9 @@ void fake_os_limit_pieces(struct fake_os *os, uint64_t bytes, bool can_join);
 /** Called before DMA memory is taken back: for checks that nothing can reach it. */
 void fake_os_on_dma_free(struct fake_os *os,
                          void (*callback)(void *ctx, uint64_t physical, uint64_t size), void *ctx);
+
+/** Called by each wait of the library: for what others do meanwhile. */
+void fake_os_on_wait(struct fake_os *os, void (*callback)(void *ctx), void *ctx);
 
 /** Bytes that the library holds: objects, and DMA memory. */
 uint64_t fake_os_bytes_outstanding(struct fake_os *os);

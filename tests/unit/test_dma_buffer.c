@@ -105,6 +105,29 @@ static void try_sizes(enum dma_kind kind, const struct dma_options *options, uin
     dma_close(fixture);
 }
 
+/* Memory beyond the width of the tables could not be mapped. */
+static void test_memory_that_can_be_mapped_is_asked_for(enum dma_kind kind)
+{
+    const struct dma_options options = {.space = {.bounce_pages = 1}};
+    struct dma_fixture *fixture = dma_open_bare(kind, &options);
+    uint64_t last = kind == DMA_VIRTIO ? UINT64_MAX : (UINT64_C(1) << 40) - 1;
+    struct fake_os_counters counters;
+    struct piommu_dma_buffer buffer;
+
+    assert_true(fixture->info.last_physical == last);
+    assert_int_equal(dma_try_space(fixture), 0);
+    fake_os_get_counters(fixture->os, &counters);
+    assert_true(counters.dma_limit == last);
+    assert_int_equal(
+        piommu_dma_device_add(fixture->space, fixture->devices[0], NULL, &fixture->dma[0]), 0);
+    assert_int_equal(piommu_device_attach(fixture->devices[0], fixture->domain), 0);
+    assert_int_equal(piommu_dma_alloc(fixture->dma[0], PAGE, &buffer), 0);
+    fake_os_get_counters(fixture->os, &counters);
+    assert_true(counters.dma_limit == last);
+    assert_int_equal(piommu_dma_free(fixture->dma[0], &buffer), 0);
+    dma_close(fixture);
+}
+
 static void test_in_one_piece(enum dma_kind kind)
 {
     const struct dma_options options = {.untrusted = true};
@@ -212,6 +235,7 @@ static void test_arguments(enum dma_kind kind)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        DMA_TEST(DMA_ALL, test_memory_that_can_be_mapped_is_asked_for),
         DMA_TEST(DMA_ALL, test_in_one_piece),
         DMA_TEST(DMA_ALL, test_in_several_pieces),
         DMA_TEST(DMA_ALL, test_not_cached),

@@ -420,6 +420,47 @@ static void test_what_waits_is_kept_too(enum dma_kind kind)
     dma_close(fixture);
 }
 
+/* Another CPU, which flushes while this one does. */
+struct other_cpu {
+    struct dma_fixture *fixture;
+    unsigned int waits;
+    bool is_busy;
+};
+
+static void flush_meanwhile(void *ctx)
+{
+    struct other_cpu *other = ctx;
+
+    if (!other->is_busy) {
+        other->is_busy = true;
+        other->waits++;
+        assert_int_equal(piommu_dma_space_flush(other->fixture->space), -PIOMMU_EAGAIN);
+        assert_int_equal(dma_statistics(other->fixture).stuck, 1);
+        other->is_busy = false;
+    }
+}
+
+/* Success says that nothing is reachable any more, not that somebody else is about to see to it. */
+static void test_a_flush_beside_a_flush(enum dma_kind kind)
+{
+    struct dma_fixture *fixture = dma_open(kind, NULL);
+    struct dma_mapping mapping = dma_map(fixture, 0, PAGE, BOTH);
+    struct other_cpu other = {.fixture = fixture};
+
+    dma_break_unit(fixture);
+    assert_int_equal(piommu_dma_unmap_single(fixture->dma[0], mapping.address, PAGE, BOTH, 0),
+                     -PIOMMU_EFAILED);
+    dma_revoke(fixture, mapping.handle);
+    dma_heal_unit(fixture);
+    piommu_ipmmu_model_set_flush_polls(fixture->ipmmu->model, PIOMMU_IPMMU_MODEL_ALL_UNITS, 3);
+    fake_os_on_wait(fixture->os, flush_meanwhile, &other);
+    assert_int_equal(piommu_dma_space_flush(fixture->space), 0);
+    fake_os_on_wait(fixture->os, NULL, NULL);
+    assert_true(other.waits != 0);
+    assert_as_before(fixture);
+    dma_close(fixture);
+}
+
 static void test_buffers_are_kept(enum dma_kind kind)
 {
     struct dma_fixture *fixture = dma_open(kind, NULL);
@@ -513,6 +554,7 @@ int main(void)
         DMA_TEST(DMA_LAZY, test_what_waits_is_kept_too),
         DMA_TEST(DMA_ALL, test_buffers_are_kept),
         DMA_TEST(DMA_ALL, test_lists_are_kept),
+        DMA_TEST(DMA_TABLES, test_a_flush_beside_a_flush),
         DMA_TEST(DMA_ALL, test_a_space_with_something_stuck_stays),
         DMA_TEST(DMA_TABLES, test_a_space_that_is_given_up),
     };

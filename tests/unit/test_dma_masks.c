@@ -232,6 +232,83 @@ static void test_a_reserved_region_where_something_is_mapped(enum dma_kind kind)
     dma_close(fixture);
 }
 
+/* What was unmapped lazily holds addresses for some time, but not against who needs just these. */
+static void test_what_waits_is_not_in_the_way(enum dma_kind kind)
+{
+    static const struct piommu_reserved_region region = {
+        .range = {.first = PAGE, .last = 3 * PAGE - 1}, .kind = PIOMMU_RESERVED};
+    const struct piommu_range taken = {.first = 3 * PAGE, .last = 5 * PAGE - 1};
+    const struct dma_options options = {.space = {.lazy = true, .bottom_up = true},
+                                        .devices = 2,
+                                        .regions = &region,
+                                        .region_count = 1};
+    struct dma_fixture *fixture = dma_open_bare(kind, &options);
+    struct piommu_dma_device **devices = fixture->dma;
+    uint64_t addresses[4];
+
+    assert_int_equal(dma_try_space(fixture), 0);
+    assert_int_equal(piommu_dma_device_add(fixture->space, fixture->devices[1], NULL, &devices[1]),
+                     0);
+    assert_int_equal(piommu_device_attach(fixture->devices[1], fixture->domain), 0);
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(
+            piommu_dma_map_single(devices[1], fixture->memory, PAGE, TO, 0, &addresses[i]), 0);
+        assert_true(addresses[i] == (i + 1) * PAGE);
+    }
+    for (size_t i = 0; i < 4; i++) {
+        assert_int_equal(piommu_dma_unmap_single(devices[1], addresses[i], PAGE, TO, 0), 0);
+    }
+    assert_int_equal(dma_statistics(fixture).waiting, 4);
+    assert_int_equal(piommu_dma_device_add(fixture->space, fixture->devices[0], NULL, &devices[0]),
+                     0);
+    assert_int_equal(dma_statistics(fixture).waiting, 0);
+    /* What was flushed may still be in stock. */
+    assert_int_equal(piommu_dma_map_single(devices[1], fixture->memory, PAGE, TO, 0, &addresses[0]),
+                     0);
+    assert_true(addresses[0] == 3 * PAGE);
+    assert_int_equal(piommu_dma_space_take(fixture->space, taken), -PIOMMU_EEXIST);
+    assert_int_equal(piommu_dma_unmap_single(devices[1], addresses[0], PAGE, TO, 0), 0);
+    fake_os_pass(fixture->os, 100000000);
+    assert_int_equal(piommu_dma_space_poll(fixture->space, NULL), 0);
+    assert_int_equal(piommu_dma_space_take(fixture->space, taken), 0);
+    assert_int_equal(piommu_dma_map_single(devices[1], fixture->memory, PAGE, TO, 0, &addresses[0]),
+                     0);
+    assert_true(addresses[0] == 5 * PAGE);
+    assert_int_equal(piommu_dma_unmap_single(devices[1], addresses[0], PAGE, TO, 0), 0);
+    dma_close(fixture);
+}
+
+/* A device that is refused leaves no trace: not of the regions that came before the one in use. */
+static void test_a_refused_device_takes_nothing(enum dma_kind kind)
+{
+    static const struct piommu_reserved_region regions[] = {
+        {.range = {.first = 2 * PAGE, .last = 3 * PAGE - 1}, .kind = PIOMMU_RESERVED},
+        {.range = {.first = 4 * PAGE + 5, .last = 4 * PAGE + 6}, .kind = PIOMMU_RESERVED},
+        {.range = {.first = UINT64_C(1) << 31, .last = UINT64_MAX}, .kind = PIOMMU_RESERVED},
+        {.range = {.first = PAGE, .last = 5 * PAGE - 1}, .kind = PIOMMU_RESERVED},
+    };
+    const struct dma_options options = {.space = {.bottom_up = true},
+                                        .devices = 2,
+                                        .regions = regions,
+                                        .region_count = sizeof(regions) / sizeof(regions[0])};
+    struct dma_fixture *fixture = dma_open_bare(kind, &options);
+    const struct piommu_range whole = {.first = 2 * PAGE, .last = UINT64_MAX};
+    struct piommu_dma_device **devices = fixture->dma;
+    uint64_t address;
+
+    assert_int_equal(dma_try_space(fixture), 0);
+    assert_int_equal(piommu_dma_device_add(fixture->space, fixture->devices[1], NULL, &devices[1]),
+                     0);
+    assert_int_equal(piommu_device_attach(fixture->devices[1], fixture->domain), 0);
+    assert_int_equal(piommu_dma_map_single(devices[1], fixture->memory, PAGE, TO, 0, &address), 0);
+    assert_true(address == PAGE);
+    assert_int_equal(piommu_dma_device_add(fixture->space, fixture->devices[0], NULL, &devices[0]),
+                     -PIOMMU_EEXIST);
+    assert_int_equal(piommu_dma_space_take(fixture->space, whole), 0);
+    assert_int_equal(piommu_dma_unmap_single(devices[1], address, PAGE, TO, 0), 0);
+    dma_close(fixture);
+}
+
 /* What a device uses by its physical addresses is mapped so, and nothing else is put there. */
 static void test_a_direct_region(enum dma_kind kind)
 {
@@ -307,6 +384,8 @@ static void test_configurations_of_spaces(enum dma_kind kind)
     assert_int_equal(try_config(fixture, config), -PIOMMU_EINVAL);
     config.domain = fixture->domain;
     config.cache_line = 48;
+    assert_int_equal(try_config(fixture, config), -PIOMMU_EINVAL);
+    config.cache_line = 0x2000;
     assert_int_equal(try_config(fixture, config), -PIOMMU_EINVAL);
     config.cache_line = 128;
     assert_int_equal(try_config(fixture, config), 0);
@@ -432,6 +511,8 @@ int main(void)
         DMA_TEST(DMA_ALL, test_what_the_caller_takes),
         DMA_TEST(DMA_ALL, test_reserved_regions_and_windows),
         DMA_TEST(DMA_ALL, test_a_reserved_region_where_something_is_mapped),
+        DMA_TEST(DMA_LAZY, test_what_waits_is_not_in_the_way),
+        DMA_TEST(DMA_ALL, test_a_refused_device_takes_nothing),
         DMA_TEST(DMA_ALL, test_a_direct_region),
         DMA_TEST(DMA_VIRTIO, test_a_large_reserved_region),
         DMA_TEST(DMA_ALL, test_a_reserved_region_twice),

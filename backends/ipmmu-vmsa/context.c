@@ -154,7 +154,7 @@ static int wait_for_all(struct ipmmu_unit *asked, const struct ipmmu_context *co
     return is_dead(asked) ? -PIOMMU_ETIMEDOUT : 0;
 }
 
-int piommu_ipmmu_settle_(struct ipmmu_unit *unit, struct ipmmu_context *context)
+static int settle(struct ipmmu_unit *unit, struct ipmmu_context *context)
 {
     struct ipmmu_root *root = context->root;
     unsigned long state = piommu_host_lock(unit->host, root->lock);
@@ -187,7 +187,7 @@ static void flush_now(struct ipmmu_unit *asked, struct ipmmu_context *context)
     struct ipmmu_unit *root = context->root->unit;
     unsigned long state;
 
-    (void)piommu_ipmmu_settle_(asked, context);
+    (void)settle(asked, context);
     if (is_dead(root)) {
         return;
     }
@@ -239,6 +239,15 @@ int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context)
     }
     piommu_host_unlock(host, root->lock, state);
     return is_usable(unit) ? 0 : error;
+}
+
+int piommu_ipmmu_settle_(struct ipmmu_unit *unit, struct ipmmu_context *context)
+{
+    unsigned long state = piommu_host_lock(unit->host, context->root->lock);
+    bool owed = (int32_t)(context->done - context->owed) < 0;
+
+    piommu_host_unlock(unit->host, context->root->lock, state);
+    return owed ? piommu_ipmmu_flush_(unit, context) : settle(unit, context);
 }
 
 int piommu_ipmmu_invalidate_(void *handle, void *domain, struct piommu_range range, bool tables)
@@ -470,37 +479,49 @@ static int retire(struct ipmmu_unit *unit, unsigned int number)
     return is_flushing(unit, number) ? -PIOMMU_ETIMEDOUT : 0;
 }
 
-/* Whether a unit that can be asked has a context for a domain. */
+/* Whether a unit that can be asked has a context for a domain. Under the root's lock. */
 static bool is_awake(const struct ipmmu_context *context)
 {
-    struct piommu_host host = context->root->unit->host;
-    unsigned long state = piommu_host_lock(host, context->root->lock);
     struct ipmmu_unit *unit = context->root->units;
-    bool awake;
 
     while (unit != NULL &&
            (!unit->powered || is_dead(unit) || (unit->used & (1u << context->number)) == 0)) {
         unit = unit->next;
     }
-    awake = unit != NULL;
-    piommu_host_unlock(host, context->root->lock, state);
-    return awake;
+    return unit != NULL;
 }
 
-int piommu_ipmmu_forget_in_root_(struct ipmmu_context *context)
+bool piommu_ipmmu_owe_(struct ipmmu_context *context)
+{
+    struct piommu_host host = context->root->unit->host;
+    unsigned long state = piommu_host_lock(host, context->root->lock);
+    bool owes = !is_awake(context);
+
+    if (owes) {
+        /* One that runs already began before. */
+        context->owed = context->started + 1;
+    }
+    piommu_host_unlock(host, context->root->lock, state);
+    return owes;
+}
+
+/*
+ * Makes the root forget a context that a unit had, and no unit has any more that could be asked. An
+ * error was told to the core.
+ */
+static int forget_in_root(struct ipmmu_context *context)
 {
     struct ipmmu_root *root = context->root;
     struct piommu_host host = root->unit->host;
     int error = 0;
 
-    if (context->references == 0 && !has_one_context(root)) {
+    if (context->references == 0) {
         unsigned long state = piommu_host_lock(host, root->lock);
 
         root->contexts[context->number] = NULL;
         piommu_host_unlock(host, root->lock, state);
         error = retire(root->unit, context->number);
-    } else if (context->references != 0 && root->unit->powered && !is_dead(root->unit) &&
-               !is_awake(context)) {
+    } else if (piommu_ipmmu_owe_(context) && root->unit->powered && !is_dead(root->unit)) {
         error = piommu_ipmmu_flush_(root->unit, context);
     }
     if (error != 0) {
@@ -514,7 +535,7 @@ int piommu_ipmmu_domain_destroy_(void *handle, void *domain)
     struct ipmmu_unit *unit = handle;
     struct ipmmu_context *context = domain;
     int error = 0;
-    int root_error;
+    int root_error = 0;
 
     if (context->number == PASS) {
         return 0;
@@ -524,7 +545,9 @@ int piommu_ipmmu_domain_destroy_(void *handle, void *domain)
         error = retire(unit, context->number);
     }
     context->references--;
-    root_error = piommu_ipmmu_forget_in_root_(context);
+    if (!has_one_context(context->root)) {
+        root_error = forget_in_root(context);
+    }
     if (context->references == 0) {
         piommu_host_free(unit->host, context, sizeof(*context));
     }

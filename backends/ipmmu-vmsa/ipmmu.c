@@ -441,7 +441,7 @@ static int stop(void *handle)
     /* Nor can it be asked to have the root forget what its domains lose from now on. */
     for (unsigned int i = 0; !is_root(unit) && i < root->count; i++) {
         if ((unit->used & (1u << i)) != 0) {
-            (void)piommu_ipmmu_forget_in_root_(root->contexts[i]);
+            (void)piommu_ipmmu_owe_(root->contexts[i]);
         }
     }
     return 0;

@@ -61,6 +61,7 @@ struct ipmmu_context {
     bool flushing;
     uint32_t started;
     uint32_t done;
+    uint32_t owed; /* the one without which no device may come into it */
     /* It was enabled so often, each time with a FLUSH of its own, and so many were waited for. */
     uint32_t enabled;
     uint32_t settled;
@@ -175,7 +176,8 @@ void piommu_ipmmu_enable_(struct ipmmu_unit *unit, struct ipmmu_context *context
 int piommu_ipmmu_wait_(struct ipmmu_unit *unit, unsigned int number);
 /*
  * Waits, on behalf of a unit, for the flushes with which a context was enabled: until then TLBs
- * hold what they like. Other units that do not answer are failed.
+ * hold what they like; and makes up for one that is owed. Other units that do not answer are
+ * failed.
  */
 int piommu_ipmmu_settle_(struct ipmmu_unit *unit, struct ipmmu_context *context);
 /*
@@ -190,10 +192,10 @@ int piommu_ipmmu_disable_(struct ipmmu_unit *unit, unsigned int number);
  */
 int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context);
 /*
- * Makes the root forget a context that no unit has any more, or none that anybody could ask. An
- * error is that of the root, of which the core is told here.
+ * If no unit that has a context can be asked any more: what the root still holds of it is forgotten
+ * before a device uses it again. Waits for nothing. Tells whether it is so.
  */
-int piommu_ipmmu_forget_in_root_(struct ipmmu_context *context);
+bool piommu_ipmmu_owe_(struct ipmmu_context *context);
 /* Of a root with one context: puts the domain's table there; the blocked one's is the empty one. */
 int piommu_ipmmu_show_(struct ipmmu_root *root, struct ipmmu_context *context);
 /* The same when the root is dead, with the blocked one's: whether the hardware has obeyed. */

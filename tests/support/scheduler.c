@@ -285,8 +285,11 @@ static void enter_task(void)
         s->home.bottom = bottom;
         s->home.size = size;
     }
-    /* With the first switch here the sanitizer forgot what the last task has left on this stack. With each
-     * further one it would do so again, which costs more than all the rest, and hide overruns of frames. */
+    /*
+     * With the first switch here the sanitizer forgot what the last task has left on this stack.
+     * With each further one it would do so again, which costs more than all the rest, and hides
+     * overruns of frames.
+     */
     s->tasks[s->current].context.uc_stack.ss_sp = NULL;
     s->tasks[s->current].context.uc_stack.ss_size = 0;
 #endif

@@ -707,6 +707,60 @@ static void test_what_nobody_could_be_asked_to_forget_is_forgotten(
     ipmmu_close(fixture);
 }
 
+/* A domain over two units, in this order; their masters come in one or the other order. */
+static void hang_both_units(struct ipmmu_fixture *fixture, bool turned, bool second_first)
+{
+    struct trouble *trouble = fixture->test_data;
+    struct piommu_instance *units[2] = {fixture->instances[IPMMU_CACHE_1 + turned],
+                                        fixture->instances[IPMMU_CACHE_2 - turned]};
+    const struct piommu_domain_config config = {
+        .type = PIOMMU_DOMAIN_PAGING, .instances = units, .instance_count = 2};
+
+    assert_int_equal(piommu_domain_create(&config, &fixture->domains[0]), 0);
+    fixture->domain_count = 1;
+    assert_int_equal(piommu_domain_map(fixture->domains[0], IOVA, MEMORY, 2 * PAGE, RW), 0);
+    grant_both(fixture, 0, MEMORY, RW);
+    grant_both(fixture, 1, MEMORY + PAGE, RW);
+    ipmmu_attach(fixture, second_first ? B : A, fixture->domains[0]);
+    ipmmu_attach(fixture, second_first ? A : B, fixture->domains[0]);
+    check_grants(fixture);
+    assert_int_equal(
+        piommu_domain_unmap(fixture->domains[0], IOVA + PAGE, PAGE, &trouble->gather, NULL), 0);
+    piommu_ipmmu_model_set_flush_polls(fixture->model, IPMMU_CACHE_1, PIOMMU_IPMMU_MODEL_NEVER);
+    piommu_ipmmu_model_set_flush_polls(fixture->model, IPMMU_CACHE_2, PIOMMU_IPMMU_MODEL_NEVER);
+    fixture->probing = false; /* it is over when the call returns */
+    assert_int_equal(sync(fixture), -PIOMMU_EFAILED);
+    fixture->probing = true;
+}
+
+/* The second of them is stopped while it is still waited for the first. */
+static void test_two_units_that_do_not_answer(const struct ipmmu_system *system)
+{
+    for (unsigned int order = 0; order < 4; order++) {
+        struct ipmmu_fixture *fixture = ipmmu_open(system, NULL);
+        struct trouble trouble;
+
+        piommu_gather_init(&trouble.gather);
+        fixture->test_data = &trouble;
+        fake_os_on_dma_free(fixture->os, check_free, fixture);
+        for (size_t i = 0; i < fixture->unit_count; i++) {
+            fixture->configs[i].timeout = 200000;
+        }
+        prepare_masters(fixture);
+        hang_both_units(fixture, order % 2 != 0, order / 2 != 0);
+        for (size_t i = IPMMU_CACHE_1; i <= IPMMU_CACHE_2; i++) {
+            assert_int_equal(ipmmu_state(fixture, i), PIOMMU_INSTANCE_FAILED);
+        }
+        assert_false(ipmmu_reaches_anything(fixture, A, IOVA, false));
+        assert_false(ipmmu_reaches_anything(fixture, B, IOVA, false));
+        heal(fixture);
+        recover(fixture);
+        assert_int_equal(piommu_domain_sync(fixture->domains[0], &trouble.gather), 0);
+        check_grants(fixture);
+        ipmmu_close(fixture);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -714,6 +768,7 @@ int main(void)
         IPMMU_TEST(IPMMU_ALL, test_a_flush_that_never_ends),
         IPMMU_TEST(IPMMU_ALL, test_units_that_have_failed_are_recovered),
         IPMMU_TEST(IPMMU_ALL, test_other_units_go_on),
+        IPMMU_TEST(IPMMU_CACHED, test_two_units_that_do_not_answer),
         IPMMU_TEST(IPMMU_CACHED, test_what_nobody_could_be_asked_to_forget_is_forgotten),
     };
 

@@ -1,48 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* What the parts of the demo share: the transcript, fault reports, memory, single DMAs. */
+/* What the parts of the demo share: fault reports, memory, single DMAs. */
 
 #include "demo.h"
 
 #include <string.h>
-
-/* ---- The transcript ---- */
-
-static unsigned int passed;
-static unsigned int failed;
-static unsigned int sections;
-
-void check(bool holds, const char *format, ...)
-{
-    va_list arguments;
-
-    va_start(arguments, format);
-    machine_printf(holds ? "ok   " : "FAIL ");
-    machine_vprintf(format, arguments);
-    machine_printf("\n");
-    va_end(arguments);
-    *(holds ? &passed : &failed) += 1;
-}
-
-int summary(void)
-{
-    machine_printf("\ndemo: %u checks passed, %u failed\n", passed, failed);
-    return failed == 0 ? 0 : 1;
-}
-
-void must(int error, const char *what)
-{
-    if (error != 0) {
-        check(false, "%s: %s", what, piommu_strerror(error));
-        machine_exit(summary());
-    }
-}
-
-void section(const char *title)
-{
-    machine_printf("\n%u. %s\n", ++sections, title);
-}
 
 /* ---- Faults ---- */
 

@@ -37,23 +37,6 @@ static uint8_t pattern(size_t offset)
 
 /* ---- Finding ---- */
 
-bool told(const char *word)
-{
-    const void *blob = machine_device_tree();
-    const char *words = fdt_getprop(blob, fdt_path_offset(blob, "/chosen"), "bootargs", NULL);
-
-    while (words != NULL) {
-        const char *end = strchr(words, ' ');
-        size_t size = end == NULL ? strlen(words) : (size_t)(end - words);
-
-        if (size == strlen(word) && memcmp(words, word, size) == 0) {
-            return true;
-        }
-        words = end == NULL ? NULL : end + 1;
-    }
-    return false;
-}
-
 bool has_features(uint64_t features)
 {
     return ((features & PIOMMU_VIRTIO_F_EVENT_IDX) != 0) == !told("no-event-index") &&

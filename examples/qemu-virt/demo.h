@@ -7,6 +7,7 @@
 
 #include "edu.h"
 #include "machine.h"
+#include "transcript.h"
 
 #include <piommu/fdt.h>
 #include <piommu/piommu.h>
@@ -43,17 +44,6 @@ struct demo {
     uint8_t *source[PAGES];
     uint8_t *target[PAGES];
 };
-
-/* ---- The transcript (demo-tools.c) ---- */
-
-/* One line of the transcript, counted. */
-void check(bool holds, const char *format, ...) __attribute__((format(printf, 2, 3)));
-/* A step without which the rest makes no sense: an error ends the run. */
-void must(int error, const char *what);
-/* A heading; they are numbered. */
-void section(const char *title);
-/* The last line. Returns the status of the run. */
-int summary(void);
 
 /* ---- Faults (demo-tools.c) ---- */
 
@@ -100,8 +90,6 @@ void unmap_and_sync(struct piommu_domain *domain, uint64_t iova, uint64_t size);
 
 /* ---- The machine, as this run was told that it is (demo.c) ---- */
 
-/* Whether QEMU's option -append has this word. */
-bool told(const char *word);
 /*
  * Whether a disk has the features of rings that QEMU's have by themselves, but for those that this
  * run was told to be absent; and packed rings if it was told of them.

@@ -66,7 +66,7 @@ else
     options+=(-DPIOMMU_MODELS=OFF)
     # Nothing of a C library is there but what libfdt.h includes, in the form in which the bare-metal
     # example has it.
-    flags+=" -isystem $source/examples/qemu-virt/libc"
+    flags+=" -isystem $source/examples/qemu-machine/libc"
 fi
 
 if [[ -n $libfdt_headers ]]; then

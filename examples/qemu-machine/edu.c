@@ -20,6 +20,9 @@
 #define EDU_COMMAND_START       0x1u /* reads as 1 until the copy is done */
 #define EDU_COMMAND_FROM_DEVICE 0x2u /* from the buffer to memory; else from memory to the buffer */
 
+/* What every register reads as when the device does not answer any more. */
+#define EDU_GONE UINT64_MAX
+
 /* Where the buffer is in the device's own address space. */
 #define EDU_BUFFER 0x40000u
 
@@ -28,45 +31,34 @@
 /* QEMU cannot run its timers while it answers for a register: it is asked at intervals. */
 #define EDU_INTERVAL ((uint64_t)200000)
 
-int edu_start(struct edu *edu, uint16_t bdf)
+int edu_open(struct edu *edu, uintptr_t registers)
 {
     const uint32_t probe = 0x12345678;
-    uint64_t registers;
-    uint64_t size;
 
-    if (machine_pci_read(bdf, 0, 4) != ((uint32_t)EDU_DEVICE << 16 | EDU_VENDOR) ||
-        machine_pci_bar(bdf, 0, &registers, &size) != 0 || size < 0x100000) {
-        return -1;
-    }
-    edu->bdf = bdf;
-    edu->registers = (uintptr_t)registers;
+    edu->registers = registers;
     /* The ID is 0xMMmm00ed: a version that may change, and a fixed lower half. */
-    if ((machine_mmio_read(edu->registers + EDU_ID, 4) & 0xffff) != 0x00ed) {
+    if ((machine_mmio_read(registers + EDU_ID, 4) & 0xffff) != 0x00ed) {
         return -1;
     }
-    machine_mmio_write(edu->registers + EDU_LIVENESS, 4, probe);
-    if (machine_mmio_read(edu->registers + EDU_LIVENESS, 4) != (uint32_t)~probe) {
-        return -1;
-    }
-    return machine_pci_bus_master(bdf, true);
-}
-
-void edu_stop(struct edu *edu)
-{
-    machine_pci_bus_master(edu->bdf, false);
+    machine_mmio_write(registers + EDU_LIVENESS, 4, probe);
+    return machine_mmio_read(registers + EDU_LIVENESS, 4) == (uint32_t)~probe ? 0 : -1;
 }
 
 static int wait_until_idle(const struct edu *edu)
 {
     uint64_t start = machine_now();
 
-    while ((machine_mmio_read(edu->registers + EDU_DMA_COMMAND, 8) & EDU_COMMAND_START) != 0) {
-        if (machine_now() - start > EDU_TIMEOUT) {
+    for (;;) {
+        uint64_t command = machine_mmio_read(edu->registers + EDU_DMA_COMMAND, 8);
+
+        if ((command & EDU_COMMAND_START) == 0) {
+            return 0;
+        }
+        if (command == EDU_GONE || machine_now() - start > EDU_TIMEOUT) {
             return -1;
         }
         machine_delay(EDU_INTERVAL);
     }
-    return 0;
 }
 
 static int begin(struct edu *edu, uint64_t source, uint64_t destination, size_t size,

@@ -14,6 +14,8 @@
 #define EDU_VENDOR 0x1234
 #define EDU_DEVICE 0x11e8
 
+#define EDU_REGISTERS_SIZE ((uint64_t)0x100000) /* of BAR 0 */
+
 /*
  * Bytes of the device's buffer that a copy can use. The buffer has 4096, but a copy that touches
  * the last one is taken for out of bounds by the device and ends QEMU.
@@ -24,6 +26,13 @@ struct edu {
     uintptr_t registers; /* BAR 0 */
     uint16_t bdf;        /* the PCI function, also its endpoint ID at a virtio-iommu */
 };
+
+/*
+ * Takes the device whose registers are at this address; it answers as an edu, or the result is -1.
+ * For a program that has the registers alone: edu_start and edu_stop are for the owner of the PCI
+ * function.
+ */
+int edu_open(struct edu *edu, uintptr_t registers);
 
 /*
  * Checks that the function is an edu, and allows it to do DMA. -1 if it is not one or does not
@@ -40,8 +49,9 @@ void edu_stop(struct edu *edu);
  * size.
  *
  * Returns 0 when the device says that it is done; -1 if the range leaves the buffer (nothing was
- * started) or the device was not done after 20 s. The device does not know whether memory took
- * or gave the data: after a DMA that an IOMMU blocked these return 0 too, so compare the data.
+ * started), the device was not done after 20 s, or it does not answer any more. The device does not
+ * know whether memory took or gave the data: after a DMA that an IOMMU blocked these return 0 too,
+ * so compare the data.
  *
  * QEMU's default is a device with 28 address bits, which silently drops the bits above. Give it
  * `-device edu,dma_mask=0xffffffffffffffff` to reach RAM without an IOMMU.

@@ -71,12 +71,15 @@ vectors:
     .rept   16
     .balign 0x80
     mov     x0, #number
-    b       report
+    b       machine_vector_report
     .set    number, number + 1
     .endr
 
+    /* x0: the number of the vector. Also for vector tables of others, for what they do not expect. */
     .balign 0x80
-report:
+    .global machine_vector_report
+    .type machine_vector_report, %function
+machine_vector_report:
     msr     spsel, #1
     adrp    x1, exception_stack_top
     add     sp, x1, :lo12:exception_stack_top

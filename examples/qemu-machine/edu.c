@@ -10,12 +10,15 @@
 #include "edu.h"
 #include "machine.h"
 
-#define EDU_ID              0x00
-#define EDU_LIVENESS        0x04 /* reads as the complement of what was written last */
-#define EDU_DMA_SOURCE      0x80
-#define EDU_DMA_DESTINATION 0x88
-#define EDU_DMA_COUNT       0x90
-#define EDU_DMA_COMMAND     0x98
+#define EDU_ID                0x00
+#define EDU_LIVENESS          0x04 /* reads as the complement of what was written last */
+#define EDU_FACTORIAL         0x08
+#define EDU_INTERRUPT_ENABLE  0x20 /* for the end of a computation */
+#define EDU_INTERRUPT_RELEASE 0x64
+#define EDU_DMA_SOURCE        0x80
+#define EDU_DMA_DESTINATION   0x88
+#define EDU_DMA_COUNT         0x90
+#define EDU_DMA_COMMAND       0x98
 
 #define EDU_COMMAND_START       0x1u /* reads as 1 until the copy is done */
 #define EDU_COMMAND_FROM_DEVICE 0x2u /* from the buffer to memory; else from memory to the buffer */
@@ -115,4 +118,12 @@ int edu_dma_from_device(struct edu *edu, size_t device_offset, uint64_t dma_addr
         return -1;
     }
     return edu_dma_wait(edu);
+}
+
+int edu_clear(struct edu *edu, uint64_t blank)
+{
+    machine_mmio_write(edu->registers + EDU_FACTORIAL, 4, 0);
+    machine_mmio_write(edu->registers + EDU_INTERRUPT_ENABLE, 4, 0);
+    machine_mmio_write(edu->registers + EDU_INTERRUPT_RELEASE, 4, UINT32_MAX);
+    return edu_dma_to_device(edu, blank, 0, EDU_BUFFER_SIZE);
 }

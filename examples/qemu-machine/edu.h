@@ -67,4 +67,10 @@ int edu_dma_begin_from_device(struct edu *edu, size_t device_offset, uint64_t dm
                               size_t size);
 int edu_dma_wait(struct edu *edu);
 
+/*
+ * Overwrites what somebody else may have left in the device, which has no reset: its registers, and
+ * its buffer by what is at the DMA address `blank`, EDU_BUFFER_SIZE bytes. Returns as the copies.
+ */
+int edu_clear(struct edu *edu, uint64_t blank);
+
 #endif

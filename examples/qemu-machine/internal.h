@@ -6,6 +6,7 @@
 /* What the files of the machine tell each other and the program does not need. */
 
 #include "machine.h"
+#include "sysreg.h"
 
 /* The only two addresses that are compiled in; the linker script knows the first one too. */
 #define RAM_BASE  0x40000000u
@@ -49,22 +50,5 @@ uintptr_t machine_registers(int node, unsigned int index);
  */
 void machine_its_start(uintptr_t redistributor);
 int machine_its_message(uint16_t requester, struct machine_message *message);
-
-/* Reads a system register by its name in the assembler. */
-#define READ_SYSREG(name)                                  \
-    __extension__({                                        \
-        uint64_t value_;                                   \
-        __asm__ volatile("mrs %0, " #name : "=r"(value_)); \
-        value_;                                            \
-    })
-
-/* Writes one. The caller adds the ISB, where the write has to take effect. */
-#define WRITE_SYSREG(name, value) \
-    __asm__ volatile("msr " #name ", %0" ::"r"((uint64_t)(value)) : "memory")
-
-static inline void instruction_barrier(void)
-{
-    __asm__ volatile("isb" ::: "memory");
-}
 
 #endif

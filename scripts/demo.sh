@@ -4,11 +4,12 @@
 #
 # Usage: scripts/demo.sh
 #
-# Shows the library at work, in two parts. Builds a bare-metal AArch64 image that links it, and boots the image
+# Shows the library at work, in three parts. Builds a bare-metal AArch64 image that links it, and boots the image
 # on an emulated machine with a virtio-iommu, a device that does DMA, and a disk, at EL1 with GICv2 and at EL2
-# with GICv3. Then builds examples/ipmmu-model for this machine, and runs it with both stages: a Renesas IPMMU by its
-# model. Every line that begins with "ok", "PASS" or "FAIL" is a check. Exit status 0 if all hold. Where the
-# first part is not possible the second is shown all the same, and the exit status is 1.
+# with GICv3. Does the same with a hypervisor, whose two guests drive such a device themselves. Then builds
+# examples/ipmmu-model for this machine, and runs it with both stages: a Renesas IPMMU by its model. Every line
+# that begins with "ok", "PASS" or "FAIL" is a check. Exit status 0 if all hold. Where one part is not possible
+# the others are shown all the same, and the exit status is 1.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib/packages.sh
@@ -21,18 +22,25 @@ if [[ $# -ne 0 ]]; then
     exit 2
 fi
 
-# Two runs of the image. Returns 1 if that is not possible.
-image_part()
+# Builds the image of an example. Returns 1 if that is not possible.
+image_prepare()
 {
-    local machine name words image_arguments
-
     need_packages cmake ninja-build gcc-aarch64-linux-gnu qemu-system-arm || return 1
     [[ -n $(type -P qemu-system-aarch64) ]] || {
         echo "There is no qemu-system-aarch64." >&2
         return 1
     }
-    echo "== building the image (log: $image_dir/build.log)"
-    image_build || return 1
+    image_use "$1"
+    echo "== building the image of examples/$1 (log: $image_dir/build.log)"
+    image_build
+}
+
+# Two runs of the image.
+image_part()
+{
+    local machine name words image_arguments
+
+    image_prepare qemu-virt || return 1
     for machine in "el1 gicv2" "el2 gicv3"; do
         read -ra words <<<"$machine"
         name=demo-${machine// /-}
@@ -41,6 +49,18 @@ image_part()
         echo "== $machine: qemu-system-aarch64 ${image_arguments[*]} (log: $image_dir/$name.log)"
         image_run_configured "$name" "${words[@]}"
     done
+}
+
+hypervisor_part()
+{
+    local image_arguments
+
+    echo
+    image_prepare hypervisor || return 1
+    hypervisor_configure cortex-a57 gicv2
+    echo
+    echo "== qemu-system-aarch64 ${image_arguments[*]} (log: $image_dir/demo.log)"
+    image_run demo "${image_arguments[@]}"
 }
 
 model_dir=build/ipmmu-model
@@ -86,7 +106,8 @@ model_part()
 }
 
 left_out=()
-image_part || left_out+=("the image in QEMU")
+image_part || left_out+=("examples/qemu-virt")
+hypervisor_part || left_out+=("examples/hypervisor")
 model_part || left_out+=("examples/ipmmu-model")
 
 echo

@@ -2,13 +2,21 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The piommu authors
 #
-# Sourced by the scripts: builds the bare-metal image of examples/qemu-virt and runs it in QEMU. To be used
-# from the top of the source tree.
+# Sourced by the scripts: builds the bare-metal images of examples/qemu-virt and examples/hypervisor and runs
+# them in QEMU. To be used from the top of the source tree.
 
-image_dir=build/qemu-virt
+image_example=qemu-virt
+image_dir=build/$image_example
 image_seconds=120 # a run takes about ten
 image_passed=0
 image_failed=0
+
+# image_use EXAMPLE: which image the functions below are about.
+image_use()
+{
+    image_example=$1
+    image_dir=build/$1
+}
 
 # image_build: builds the image; after a failure prints the log and returns 1.
 image_build()
@@ -16,7 +24,7 @@ image_build()
     mkdir -p "$image_dir"
     if ! {
         scripts/fetch-target-libfdt.sh arm64 build/libfdt-arm64 &&
-            cmake -S examples/qemu-virt -B "$image_dir" -G Ninja \
+            cmake -S "examples/$image_example" -B "$image_dir" -G Ninja \
                 --toolchain "$PWD/cmake/aarch64-freestanding.cmake" \
                 -DLIBFDT_DIR="$PWD/build/libfdt-arm64" &&
             cmake --build "$image_dir"
@@ -27,7 +35,42 @@ image_build()
     fi
 }
 
-# image_configure NAME WORD...: describes a machine for a run of this name, in image_arguments. Words:
+# hypervisor_configure WORD...: describes a machine for the image of examples/hypervisor, in image_arguments.
+# Words:
+#   cortex-a57 max gicv2 gicv3
+#   rootport    the device is on a bus of its own
+#   closed      the IOMMU blocks from reset on
+#   el1         there is no EL2, so that it cannot work
+#   forget-sync forget-tlbi
+#               the program leaves out what it must not, so that checks must fail
+hypervisor_configure()
+{
+    local machine=virt,virtualization=on iommu=virtio-iommu-pci bus='' cpu=max told='' ports=() word
+
+    for word; do
+        case $word in
+        cortex-a57 | max) cpu=$word ;;
+        gicv2) machine+=,gic-version=2 ;;
+        gicv3) machine+=,gic-version=3 ;;
+        rootport)
+            ports=(-device "pcie-root-port,id=port1,chassis=1")
+            bus=,bus=port1
+            ;;
+        closed) iommu+=,boot-bypass=off ;;
+        el1) machine=virt ;;
+        forget-*) told=$word ;;
+        *)
+            echo "unknown word $word" >&2
+            return 2
+            ;;
+        esac
+    done
+    image_arguments=(-cpu "$cpu" -M "$machine" -device "$iommu" "${ports[@]}"
+        -device "edu,dma_mask=0xffffffffffffffff$bus" -append "$told")
+}
+
+# image_configure NAME WORD...: describes a machine for a run of examples/qemu-virt of this name, in
+# image_arguments. Words:
 #   el1 el2 gicv2 gicv3
 #   otherslots  the IOMMU is not in the first slot, so that the hole in iommu-map moves with it
 #   rootport    the devices are on buses of their own
@@ -164,9 +207,9 @@ image_disk_check()
     fi
 }
 
-# image_run NAME QEMU-ARGUMENT...: boots the image and adds up its checks in image_passed and image_failed.
-# A run that does not come to its last line, or whose exit status differs from what that line says, counts as
-# one more failure.
+# image_run NAME QEMU-ARGUMENT...: boots the image, with the CPU max if no other is named, and adds up its
+# checks in image_passed and image_failed. A run that does not come to its last line, or whose exit status
+# differs from what that line says, counts as one more failure.
 image_run()
 {
     local name=$1 log=$image_dir/$1.log status=0 summary
@@ -174,7 +217,7 @@ image_run()
 
     # QEMU may ignore a request to end: it is killed. What it says itself of refused DMA goes to a file.
     timeout -s KILL "$image_seconds" qemu-system-aarch64 -cpu max -nographic -nic none \
-        -semihosting -kernel "$image_dir/qemu-virt-demo.elf" "$@" \
+        -semihosting -kernel "$image_dir/$image_example-demo.elf" "$@" \
         </dev/null 2>"$image_dir/$name.stderr" | tr -d '\r' | tee "$log" || status=$?
     summary=$(tail -n 1 "$log")
     if [[ $summary =~ ^demo:\ ([0-9]+)\ checks\ passed,\ ([0-9]+)\ failed$ ]]; then

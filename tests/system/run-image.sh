@@ -11,13 +11,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/lib/image.sh
 . scripts/lib/image.sh
-
-for tool in qemu-system-aarch64 aarch64-linux-gnu-gcc ninja; do
-    if [[ -z $(type -P "$tool") ]]; then
-        echo "skipped: $tool is not installed"
-        exit 77
-    fi
-done
+# shellcheck source=tests/system/tools.sh
+. tests/system/tools.sh
 
 edu=edu,dma_mask=0xffffffffffffffff
 test=$1

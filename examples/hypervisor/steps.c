@@ -130,7 +130,7 @@ void step_balloon(struct hypervisor *hypervisor)
     }
     judge_print_fault(&hypervisor->iommu);
     check(judge_fault(hypervisor, b, address, TRIED_SIZE),
-          "the DMA that was under way is a fault, in the domain of guest B");
+          "DMA to where the page was is a fault, in the domain of guest B");
     check(b->slots[GIVEN_SLOT] == NULL && a->slots[slot] == page,
           "the page is physical 0x%llx as before, and A's now",
           (unsigned long long)machine_physical(page));

@@ -71,7 +71,9 @@ static void give_page(uint8_t *page)
     guest_check(given, "the page is given back meanwhile");
     guest_check(aborted, "to look at it is an abort from then on");
     hypercall(HYPERCALL_YIELD, 0, 0, 0);
-    guest_check(edu_dma_wait(&guest_edu) == 0, "the device is done");
+    guest_check(edu_dma_wait(&guest_edu) == 0 &&
+                    edu_dma_from_device(&guest_edu, 0, address, TRY_SIZE) == 0,
+                "the device is done with that copy, and with another one to the same place");
     guest_check(!can_give(address) && !can_give(GUEST_RAM) && !can_give(GUEST_EDU),
                 "it cannot be given twice, nor what is no single page");
 }

@@ -14,7 +14,7 @@
 
 #define SERVICE_BUDGET 64u
 
-/* The guest decides what is done about its devices; nobody else could have meant that DMA. */
+/* What is done about it depends on the guest in whose domain it came up. */
 static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault)
 {
     struct iommu *iommu = cookie;

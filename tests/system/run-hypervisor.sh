@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=tests/system/tools.sh
 . tests/system/tools.sh
 
-checks=53 # of a whole run
+checks=56 # of a whole run
 
 test=$1
 image_use hypervisor

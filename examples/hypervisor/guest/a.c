@@ -9,9 +9,16 @@
 
 #include <string.h>
 
-#define SECRET_SLOT 1u
-#define STRAY_SIZE  16u
-#define OWN_DATA    0xa7
+#define SECRET_SLOT     1u
+#define STRAY_SIZE      16u
+#define OWN_DATA        0xa7
+#define NONSENSE_SEED   0x9e3779b97f4a7c15ull
+#define NONSENSE_ROUNDS 1000u
+
+static bool is_refused(enum hypercall number, uint64_t a, uint64_t b, uint64_t c)
+{
+    return hypercall(number, a, b, c).x0 == HYPERCALL_REFUSED;
+}
 
 /* The secret is in a page, and what the device holds at the end. */
 static void use_device(void)
@@ -22,6 +29,8 @@ static void use_device(void)
     memset(page, GUEST_SECRET, GUEST_PAGE_SIZE);
     guest_check(edu_dma_to_device(&guest_edu, (uintptr_t)page, 0, EDU_BUFFER_SIZE) == 0,
                 "what is in the device now is nobody else's business");
+    guest_check(is_refused(HYPERCALL_CHECK, 0, GUEST_EDU, 4),
+                "the hypervisor takes no text from the device's registers");
 }
 
 static void stray_dma(uint64_t address)
@@ -82,6 +91,47 @@ static void go_outside(uint64_t foreign)
     guest_check(all, "12 accesses to what is not its own: each ends in an abort with its address");
 }
 
+/* xorshift64 (Marsaglia 2003); the same numbers in each run. */
+static uint64_t random_number(void)
+{
+    static uint64_t state = NONSENSE_SEED;
+
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    return state;
+}
+
+/* An address that is not in RAM, with any number of low bits. */
+static uint64_t random_address(void)
+{
+    uint64_t address = random_number() >> random_number() % 64;
+
+    return address >= GUEST_RAM && address < GUEST_RAM + GUEST_RAM_SIZE ? 0 : address;
+}
+
+/* Texts of checks that are not all memory, pages that are none, calls that do not exist. */
+static void ask_nonsense(void)
+{
+    const uint64_t end_of_ram = GUEST_RAM + GUEST_RAM_SIZE;
+    const uint64_t end_of_slots = (uintptr_t)guest_page(GUEST_SLOTS);
+    bool all = is_refused(HYPERCALL_CHECK, 0, end_of_ram - 1, 2) &&
+               is_refused(HYPERCALL_CHECK, 0, GUEST_UART, 1) &&
+               is_refused(HYPERCALL_CHECK, 0, UINT64_MAX, 2) &&
+               is_refused(HYPERCALL_GIVE_PAGE, GUEST_PAGES + 1, 0, 0) &&
+               is_refused(HYPERCALL_GIVE_PAGE, end_of_slots, 0, 0);
+
+    machine_printf("nonsense from seed 0x%llx\n", NONSENSE_SEED);
+    for (unsigned int i = 0; i < NONSENSE_ROUNDS; i++) {
+        uint64_t unknown = random_number() | 8; /* above all that exist */
+
+        all = all && is_refused(HYPERCALL_CHECK, 0, random_address() | 1ull << 63, i + 1) &&
+              is_refused(HYPERCALL_GIVE_PAGE, random_address() | 1, random_number(), i) &&
+              is_refused((enum hypercall)unknown, random_number(), random_number(), i);
+    }
+    guest_check(all, "3005 hypercalls that make no sense are refused");
+}
+
 void guest_event(enum guest_event event, uint64_t argument)
 {
     switch (event) {
@@ -104,6 +154,7 @@ void guest_event(enum guest_event event, uint64_t argument)
     case EVENT_OUTSIDE:
         go_outside(argument);
         use_what_is_absent();
+        ask_nonsense();
         break;
     default:
         guest_check(false, "an event that is not for this guest");

@@ -71,6 +71,12 @@ freertos)
     compile gcc -- "$example"/{main,simulator}.c
     compile clang -- "$example"/{main,simulator}.c
     ;;
+xen)
+    # Xen for 64-bit Arm; the other compilers see more.
+    compile gcc -ffreestanding -- "$example"/*.c
+    compile clang -ffreestanding -- "$example"/*.c
+    compile aarch64-linux-gnu-gcc -ffreestanding -mno-outline-atomics -- "$example"/*.c
+    ;;
 *)
     echo "foreign-ports.sh: what is $name?" >&2
     exit 2

@@ -3,14 +3,12 @@
 
 #include "freertos_host.h"
 
+#include "expect.h"
+
 #include <semphr.h>
 
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 /* So many yields take a tick. */
 #define YIELDS_IN_A_TICK 16u
@@ -44,13 +42,6 @@ static struct {
     void *unmasked_ctx;
     struct freertos_host_counters counters;
 } host;
-
-#define EXPECT(condition)                                       \
-    do {                                                        \
-        if (!(condition)) {                                     \
-            fail_msg("%s: not true: %s", __func__, #condition); \
-        }                                                       \
-    } while (0)
 
 /* What most of the kernel asks of callers. */
 #define EXPECT_TASK()              \

@@ -71,6 +71,12 @@ freertos)
     compile gcc -- "$example"/{main,simulator}.c
     compile clang -- "$example"/{main,simulator}.c
     ;;
+zephyr)
+    everywhere "$example/piommu_zephyr.c"
+    compile gcc -ffreestanding -DFOREIGN_SMALL -- "$example/piommu_zephyr.c"
+    compile gcc -ffreestanding -- "$example/sample/src/main.c"
+    compile clang -ffreestanding -- "$example/sample/src/main.c"
+    ;;
 xen)
     # Xen for 64-bit Arm; the other compilers see more.
     compile gcc -ffreestanding -- "$example"/*.c

@@ -207,9 +207,8 @@ struct device_desc {
     const struct dt_device_match *dt_match;
     int (*init)(struct dt_device_node *node, const void *data);
 };
-#define DT_DEVICE_START(identifier, text, kind)          \
-    static const struct device_desc foreign_##identifier \
-        __attribute__((used)) = {.name = (text), .class = (kind),
+#define DT_DEVICE_START(identifier, text, kind) \
+    const struct device_desc foreign_##identifier = {.name = (text), .class = (kind),
 #define DT_DEVICE_END \
     }                 \
     ;

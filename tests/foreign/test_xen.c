@@ -7,6 +7,7 @@
  * not here, so nothing is said of how the glue runs in it.
  */
 
+#include "two_units.h"
 #include "xen_host.h"
 
 #include <piommu-xen.h>
@@ -42,29 +43,15 @@ static const struct iommu_ops *ops;
 
 static int set_up(void **state)
 {
-    static const struct piommu_ipmmu_model_unit units[] = {
-        {.name = "MM", .base = 0xe67b0000, .root = 0},
-        {.name = "DS1", .base = 0xe7740000, .root = 0},
-    };
-    const struct piommu_ipmmu_model_parameters parameters = {
-        .generation = PIOMMU_IPMMU_MODEL_GEN3,
-        .units = units,
-        .unit_count = 2,
-        .non_coherent = true,
-    };
-
     (void)state;
-    model = piommu_ipmmu_model_create(&parameters,
-                                      (struct piommu_walker_memory){.read64 = xen_host_read64});
-    assert_non_null(model);
-    piommu_ipmmu_model_set_flush_polls(model, PIOMMU_IPMMU_MODEL_ALL_UNITS, 3);
+    model = two_units_create(xen_host_read64);
     prr.reg = piommu_ipmmu_model_product_address(model);
     xen_host_start(model, &prr);
     root_node = (struct xen_host_node){
-        .name = "mm", .compatible = "renesas,ipmmu-r8a7795", .reg = units[0].base, .irq = 228};
+        .name = "mm", .compatible = TWO_UNITS_COMPATIBLE, .reg = TWO_UNITS_ROOT, .irq = 228};
     cache_node = (struct xen_host_node){.name = "ds1",
-                                        .compatible = "renesas,ipmmu-r8a7795",
-                                        .reg = units[1].base,
+                                        .compatible = TWO_UNITS_COMPATIBLE,
+                                        .reg = TWO_UNITS_CACHE,
                                         .main = &root_node};
     memset(masters, 0, sizeof(masters));
     /* A cache unit that comes before its root waits for it. */
@@ -122,10 +109,7 @@ static int tear_down(void **state)
     memset(&piommu_xen, 0, sizeof(piommu_xen));
     (void)xen_host_run_tasklet();
     xen_host_assert_idle();
-    if (piommu_ipmmu_model_violations(model) != 0) {
-        fail_msg("%s", piommu_ipmmu_model_violation(model, 0));
-    }
-    piommu_ipmmu_model_destroy(model);
+    two_units_destroy(model);
     return 0;
 }
 

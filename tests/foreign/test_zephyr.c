@@ -7,6 +7,7 @@
  * here, so nothing is said of how the port runs on it.
  */
 
+#include "two_units.h"
 #include "zephyr_host.h"
 
 #include <piommu_zephyr.h>
@@ -31,12 +32,12 @@
 
 /* A device tree as Zephyr's macros see it: a root, a cache unit, and a device with two IDs. */
 #define root_ord                        7
-#define root_reg                        0xe67b0000u
-#define root_compatible_0               "renesas,ipmmu-r8a7795"
+#define root_reg                        TWO_UNITS_ROOT
+#define root_compatible_0               TWO_UNITS_COMPATIBLE
 #define root_has_renesas_ipmmu_main     0
 #define cache_ord                       4
-#define cache_reg                       0xe7740000u
-#define cache_compatible_0              "renesas,ipmmu-r8a7795"
+#define cache_reg                       TWO_UNITS_CACHE
+#define cache_compatible_0              TWO_UNITS_COMPATIBLE
 #define cache_has_renesas_ipmmu_main    1
 #define cache_renesas_ipmmu_main_node_0 root
 #define device_iommus_node_0            cache
@@ -68,22 +69,8 @@ static struct {
 
 static int set_up(void **state)
 {
-    static const struct piommu_ipmmu_model_unit units[] = {
-        {.name = "MM", .base = root_reg, .root = 0},
-        {.name = "DS1", .base = cache_reg, .root = 0},
-    };
-    const struct piommu_ipmmu_model_parameters parameters = {
-        .generation = PIOMMU_IPMMU_MODEL_GEN3,
-        .units = units,
-        .unit_count = 2,
-        .non_coherent = true,
-    };
-
     (void)state;
-    model = piommu_ipmmu_model_create(&parameters,
-                                      (struct piommu_walker_memory){.read64 = zephyr_host_read64});
-    assert_non_null(model);
-    piommu_ipmmu_model_set_flush_polls(model, PIOMMU_IPMMU_MODEL_ALL_UNITS, 3);
+    model = two_units_create(zephyr_host_read64);
     zephyr_host_start(model);
     assert_int_equal(foreign_init_init_memory(), 0);
     memset(&app, 0, sizeof(app));
@@ -95,10 +82,7 @@ static int tear_down(void **state)
 {
     (void)state;
     zephyr_host_assert_idle();
-    if (piommu_ipmmu_model_violations(model) != 0) {
-        fail_msg("%s", piommu_ipmmu_model_violation(model, 0));
-    }
-    piommu_ipmmu_model_destroy(model);
+    two_units_destroy(model);
     return 0;
 }
 

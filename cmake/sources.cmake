@@ -84,6 +84,11 @@ set(PIOMMU_SOURCES_VIRTIO
   lib/virtio/device_packed_ring.c
   lib/virtio/device_ring.c
   lib/virtio/device_split_ring.c
+  lib/virtio/front.c
+  lib/virtio/front_mmio.c
+  lib/virtio/front_pci.c
+  lib/virtio/front_pci_bar.c
+  lib/virtio/front_pci_messages.c
   lib/virtio/mmio.c
   lib/virtio/packed_ring.c
   lib/virtio/pci.c

@@ -44,12 +44,20 @@ static const struct {
 
 /* ---- The device ---- */
 
+static void note_access(struct front_machine *machine)
+{
+    assert_false(machine->memory_forbidden);
+    machine->accesses++;
+    if (machine->on_access != NULL) {
+        machine->on_access(machine);
+    }
+}
+
 static bool read_memory(void *ctx, uint64_t address, void *buffer, size_t size)
 {
     struct front_machine *machine = ctx;
 
-    assert_false(machine->memory_forbidden);
-    machine->accesses++;
+    note_access(machine);
     return fake_os_device_read(machine->os, address, buffer, size);
 }
 
@@ -57,8 +65,7 @@ static bool write_memory(void *ctx, uint64_t address, const void *buffer, size_t
 {
     struct front_machine *machine = ctx;
 
-    assert_false(machine->memory_forbidden);
-    machine->accesses++;
+    note_access(machine);
     return fake_os_device_write(machine->os, address, buffer, size);
 }
 
@@ -92,6 +99,10 @@ static bool on_ready(void *ctx, uint64_t features)
     return !machine->refuses_start;
 }
 
+/* No more of a request is copied, and no more are taken at once: there may be no end of them. */
+#define MAX_ECHO  1024u
+#define MAX_TAKEN 64u
+
 /* Copies as much as both parts have, through a small buffer. */
 static uint32_t echo(struct piommu_device_ring *ring, const struct piommu_device_request *request)
 {
@@ -99,6 +110,7 @@ static uint32_t echo(struct piommu_device_ring *ring, const struct piommu_device
     uint32_t done = 0;
     uint8_t buffer[7];
 
+    limit = limit < MAX_ECHO ? limit : MAX_ECHO;
     while (done < limit) {
         size_t size = limit - done < sizeof(buffer) ? limit - done : sizeof(buffer);
 
@@ -112,6 +124,12 @@ static uint32_t echo(struct piommu_device_ring *ring, const struct piommu_device
     return done;
 }
 
+void front_machine_complete(struct front_machine *machine, unsigned int queue)
+{
+    machine->working_on = queue;
+    piommu_virtio_front_completed(machine->front, queue);
+}
+
 static void on_notify(void *ctx, unsigned int queue)
 {
     struct front_machine *machine = ctx;
@@ -122,7 +140,10 @@ static void on_notify(void *ctx, unsigned int queue)
     assert_true(queue < FRONT_MACHINE_QUEUES);
     assert_non_null(ring);
     machine->notifications[queue]++;
-    while (!machine->idle && (taken = piommu_device_ring_take(ring, &request)) == 1) {
+    machine->working_on = queue;
+    for (unsigned int i = 0;
+         i < MAX_TAKEN && !machine->idle && (taken = piommu_device_ring_take(ring, &request)) == 1;
+         i++) {
         if (piommu_device_ring_complete(ring, request.head, echo(ring, &request)) != 0) {
             taken = -PIOMMU_EIO;
             break;
@@ -132,7 +153,7 @@ static void on_notify(void *ctx, unsigned int queue)
     if (taken < 0) {
         piommu_virtio_front_fail(machine->front);
     } else {
-        piommu_virtio_front_completed(machine->front, queue);
+        front_machine_complete(machine, queue);
     }
 }
 

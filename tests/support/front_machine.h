@@ -6,9 +6,9 @@
 /**
  * @file front_machine.h
  * A machine with a device front (piommu/virtio-front.h) and a toy device behind it, which gives
- * back what it reads. A driver runs on the guest's fake OS, whose registers, configuration space and
- * memory are those of the machine, so that the library's own driver can be tried on it. A test can
- * play the driver, too, register by register.
+ * back what it reads. A driver runs on the guest's fake OS, whose registers, configuration space
+ * and memory are those of the machine, so that the library's own driver can be tried on it. A test
+ * can play the driver, too, register by register.
  *
  * Source: OASIS Virtual I/O Device (VIRTIO) Version 1.2, sections 4.1.4.3 and 4.2.2 (registers).
  */
@@ -72,6 +72,8 @@ struct front_machine {
     uint64_t needs_feature; /**< says no to FEATURES_OK without it */
     bool memory_forbidden;  /**< no access to the guest's memory may come now */
     bool config_moves;      /**< the configuration changes each time that it is read */
+    /** Called before each access to the guest's memory, for the queue `working_on`. May be NULL. */
+    void (*on_access)(struct front_machine *machine);
     uint8_t config[FRONT_MACHINE_CONFIG];
 
     /* What it was told, and has done. */
@@ -81,6 +83,7 @@ struct front_machine {
     unsigned int notifications[FRONT_MACHINE_QUEUES];
     unsigned int completed;
     unsigned int accesses; /**< to the guest's memory */
+    unsigned int working_on;
     bool resetting;
     bool line;
     bool decoded;
@@ -100,6 +103,9 @@ void front_machine_stop(struct front_machine *machine);
 void front_machine_describe(struct front_machine *machine,
                             struct piommu_virtio_front_config *config,
                             struct piommu_virtio_front_pci_config *pci);
+
+/** The device looks whether it has to interrupt for a queue, which may have any number. */
+void front_machine_complete(struct front_machine *machine, unsigned int queue);
 
 /** Reads and writes a register, over either transport. */
 uint32_t front_machine_get(struct front_machine *machine, enum front_machine_register what);

@@ -31,23 +31,20 @@
 
 static struct front_machine *machine;
 
+static const struct front_machine_options with_all = {
+    .pci = true, .message_count = MESSAGES, .interrupt_pin = 1};
+
 static int power_on(void **state)
 {
-    const struct front_machine_options options = {
-        .pci = true, .message_count = MESSAGES, .interrupt_pin = 1};
-
     (void)state;
-    machine = front_machine_power_on(&options);
+    machine = front_machine_power_on(&with_all);
     return 0;
 }
 
 static int set_up(void **state)
 {
-    const struct front_machine_options options = {
-        .pci = true, .message_count = MESSAGES, .interrupt_pin = 1};
-
     (void)state;
-    machine = front_machine_start(&options);
+    machine = front_machine_start(&with_all);
     return 0;
 }
 

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef FRONT_HOSTILE_H
+#define FRONT_HOSTILE_H
+
+/**
+ * @file front_hostile.h
+ * A guest that does anything with a front: accesses of all offsets and widths, rings full of
+ * nonsense, and a device behind the front that changes, fails and resets slowly. The test fails if
+ * memory is touched for a queue that was not ready, or of a device that was not running, if
+ * something changes that is latched, or if a bit of the status vanishes without a reset.
+ */
+
+#include "front_machine.h"
+
+/** Where its decisions come from. */
+struct front_hostile_source {
+    uint32_t (*random)(void *ctx, unsigned int bytes); /**< so many bytes of randomness, or more */
+    bool (*more)(void *ctx);                           /**< false: no further step */
+    void *ctx;
+};
+
+/** What has come of it; added to what was there. */
+struct front_hostile_result {
+    unsigned int lives;    /**< how often the device was started */
+    unsigned int requests; /**< that were completed */
+};
+
+/** Makes a machine, and does at most `count` steps. */
+void front_hostile_run(const struct front_machine_options *options,
+                       const struct front_hostile_source *randomness, size_t count,
+                       struct front_hostile_result *result);
+
+#endif

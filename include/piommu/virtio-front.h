@@ -12,10 +12,11 @@
  * nothing of IOMMUs and can be used alone.
  *
  * The guest is hostile: any access, of any offset and width, with any value and at any time, is
- * answered within a bounded number of steps (a reset clears max_size words for each queue) and
- * touches nothing but the front. One that means nothing reads as 0 and writes nothing. Of a queue's
- * memory nothing is touched before DRIVER_OK, during and after a reset, after DEVICE_NEEDS_RESET or
- * FAILED, while the driver has stopped the queue, or while a PCI function may not master its bus.
+ * answered within a bounded number of steps (the longest is to start all rings, which clears
+ * max_size half-words for each) and touches nothing but the front. One that means nothing reads as
+ * 0 and writes nothing. Of a queue's memory nothing is touched before DRIVER_OK, during and after a
+ * reset, after DEVICE_NEEDS_RESET or FAILED, while the driver has stopped the queue, or while a PCI
+ * function may not master its bus.
  *
  * Order of use: create; forward accesses; in `notify` take requests from the ring, complete them,
  * then call piommu_virtio_front_completed; destroy. A reset of the whole machine is destroy and
@@ -205,8 +206,10 @@ void piommu_virtio_front_bar_write(struct piommu_virtio_front *front, uint64_t o
 
 /**
  * The ring of a queue if it may be used now, else NULL. To be asked each time: it is not to be used
- * after the call, or the callback, has returned in which it was asked for. When a bus master was
- * switched off and is on again, `notify` is called for each queue.
+ * after the call, or the callback, has returned in which it was asked for. What was taken and is to
+ * be completed later goes on with the ring that there is then. If there is none, it is forgotten
+ * (after `reset`, `queue_stopped`, a failure), or the bus must not be mastered: when that is over,
+ * `notify` is called for each queue.
  *
  * @param queue any number. Context: any.
  */

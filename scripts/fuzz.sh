@@ -6,10 +6,10 @@
 #
 # A fuzz campaign against the page tables, or with --core against the core, --fdt against the device tree
 # reader, --iova against the IOVA allocator, --virtio_iommu against the virtio-iommu driver, --virtqueue against
-# virtio's rings, --virtio_open against how a virtio device is found and set up. Builds the fuzz targets and runs
-# one for SECONDS (600 if not given). What it learns is kept in build/fuzz/corpus, or
-# build/fuzz/corpus_of_TARGET, for the next time. Arguments go to libFuzzer, for example -jobs=2 -workers=2. A
-# failing input is kept in the working folder;
+# virtio's rings, --virtio_open against how a virtio device is found and set up, --virtio_front against the registers
+# of one that is shown to a guest. Builds the fuzz targets and runs one for SECONDS (600 if not given). What it
+# learns is kept in build/fuzz/corpus, or build/fuzz/corpus_of_TARGET, for the next time. Arguments go to
+# libFuzzer, for example -jobs=2 -workers=2. A failing input is kept in the working folder;
 #
 #   build/fuzz/tests/fuzz/random_io_pgtable FILE
 #
@@ -39,7 +39,7 @@ if [[ ${1-} == --* ]]; then
         seeds=seeds_of_core
         options=(-max_len=2060)
         ;;
-    virtio_iommu | virtqueue | virtio_open)
+    virtio_iommu | virtqueue | virtio_open | virtio_front)
         seeds=seeds_of_virtio
         options=(-max_len=1600)
         ;;

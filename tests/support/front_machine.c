@@ -354,6 +354,8 @@ void front_machine_describe(struct front_machine *machine,
 
 struct front_machine *front_machine_power_on(const struct front_machine_options *options)
 {
+    /* Nobody needs a linear map, which would be one large block of memory. */
+    const struct fake_os_options os = {.scattered = true};
     struct front_machine *machine = calloc(1, sizeof(*machine));
     struct piommu_virtio_front_config config;
     struct piommu_virtio_front_pci_config pci;
@@ -361,8 +363,8 @@ struct front_machine *front_machine_power_on(const struct front_machine_options 
 
     assert_non_null(machine);
     machine->options = *options;
-    machine->os = fake_os_create(NULL);
-    machine->hypervisor = fake_os_create(NULL);
+    machine->os = fake_os_create(&os);
+    machine->hypervisor = fake_os_create(&os);
     machine->memory = fake_os_test_pages(machine->os, FRONT_MACHINE_PAGES);
     host = fake_os_host(machine->hypervisor);
     front_machine_describe(machine, &config, &pci);

@@ -97,6 +97,16 @@ set(PIOMMU_SOURCES_VIRTIO
   lib/virtio/split_ring.c
 )
 
+set(PIOMMU_SOURCES_VIOMMU
+  lib/viommu/attach.c
+  lib/viommu/domain.c
+  lib/viommu/endpoint.c
+  lib/viommu/engine.c
+  lib/viommu/fault.c
+  lib/viommu/mapping.c
+  lib/viommu/request.c
+)
+
 set(PIOMMU_SOURCES_IPMMU_VMSA
   backends/ipmmu-vmsa/context.c
   backends/ipmmu-vmsa/fault.c

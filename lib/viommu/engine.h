@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef PIOMMU_LIB_VIOMMU_ENGINE_H
+#define PIOMMU_LIB_VIOMMU_ENGINE_H
+
+/*
+ * Private to the engine.
+ *
+ * One thing is done at a time: a request, or what is left of a domain that ends. Both may take many
+ * calls of service; in between nothing else of the guest is looked at, so that no request sees
+ * another half done.
+ */
+
+#include <piommu/viommu.h>
+
+#include "../base/compiler.h"
+#include "../base/host.h"
+#include "../base/range_tree.h"
+
+/* What may wait for the guest to have room for it. */
+#define FAULTS_KEPT 16u
+
+/* Of the specification. */
+enum status {
+    STATUS_OK = 0,
+    STATUS_IOERR = 1,
+    STATUS_UNSUPP = 2,
+    STATUS_DEVERR = 3,
+    STATUS_INVAL = 4,
+    STATUS_RANGE = 5,
+    STATUS_NOENT = 6,
+    STATUS_FAULT = 7,
+    STATUS_NOMEM = 8,
+    /* Not of the specification: not there yet. */
+    STATUS_UNFINISHED = 256,
+};
+
+/* A mapping of the guest. */
+struct mapping {
+    struct range_node node; /* of I/O virtual addresses */
+    uint64_t guest;         /* guest physical */
+    piommu_prot prot;
+};
+
+/* A domain of the guest. */
+struct guest_domain {
+    struct range_node node; /* its number, twice */
+    bool bypass;
+    struct range_tree mappings;
+    struct piommu_viommu_endpoint *endpoints;
+    struct piommu_domain *core; /* NULL: no device has been in it */
+    struct guest_domain *next;  /* in the list of those that end */
+};
+
+struct piommu_viommu_endpoint {
+    struct range_node node; /* its number, twice */
+    struct piommu_viommu *viommu;
+    struct piommu_device *device; /* NULL: a software endpoint */
+    void *cookie;
+    struct guest_domain *domain;         /* NULL: not attached */
+    struct piommu_viommu_endpoint *next; /* in its domain */
+    size_t region_count;
+    struct piommu_reserved_region regions[];
+};
+
+/* How far a request has come. */
+enum stage {
+    STAGE_NONE,   /* there is no request */
+    STAGE_REPLAY, /* ATTACH: a device joins a domain that only software endpoints were in */
+    STAGE_TELL,   /* ATTACH: a software endpoint is told of all mappings */
+    STAGE_MAP,
+    STAGE_UNDO, /* of MAP */
+    STAGE_UNMAP,
+    STAGE_DROP, /* of ATTACH: what the core has of a domain is to be as if it had not begun */
+};
+
+/* The request that is being carried out. */
+struct request {
+    enum stage stage;
+    uint16_t head;
+    enum status status; /* its answer, where that is known before it ends */
+    struct guest_domain *domain;
+    struct piommu_viommu_endpoint *endpoint;
+    struct mapping *mapping; /* MAP: the new one, not in the tree yet */
+    struct range_node *next; /* the record to go on with */
+    struct piommu_range range;
+    uint64_t done;   /* bytes of the mapping that are mapped, or unmapped */
+    uint64_t undone; /* MAP that failed: bytes of these that are unmapped again */
+    bool fresh;      /* ATTACH: the domain is new */
+    bool has_core;   /* ATTACH: what the core has of it is new */
+    struct piommu_gather gather;
+};
+
+/* A report for the guest, as it will be written. */
+struct report {
+    uint8_t bytes[24];
+};
+
+struct piommu_viommu {
+    struct piommu_host host;
+    struct piommu_viommu_config config;
+    uint64_t granule_mask;
+    uint64_t offered;
+    uint64_t features; /* agreed on */
+    bool is_bypassed;  /* of the configuration */
+    bool resetting;
+    struct piommu_device_ring *requests; /* NULL: not started */
+    struct piommu_device_ring *events;
+    struct range_tree endpoints;
+    struct range_tree domains;
+    struct guest_domain *ending;
+    struct request request;
+    uint8_t *properties; /* probe_size bytes, for PROBE */
+    struct piommu_viommu_statistics statistics;
+    void *lock; /* protects the rest */
+    struct report faults[FAULTS_KEPT];
+    uint32_t first_fault;
+    uint32_t fault_count;
+    uint64_t faults_dropped;
+};
+
+static inline bool has_agreed(const struct piommu_viommu *viommu, uint64_t feature)
+{
+    return (viommu->features & feature) != 0;
+}
+
+/* ---- engine.c ---- */
+
+/* Memory for an object that the guest makes us need; NULL: there is none, or it has enough. */
+void *piommu_viommu_alloc_(struct piommu_viommu *viommu, size_t size);
+void piommu_viommu_free_(struct piommu_viommu *viommu, void *object, size_t size);
+/* A ring is broken: nothing more is done with any before a reset. */
+void piommu_viommu_break_(struct piommu_viommu *viommu);
+static inline void spend(uint32_t *budget, uint32_t work)
+{
+    *budget -= work < *budget ? work : *budget;
+}
+/* What the guest is told of an error of the core. */
+enum status piommu_viommu_status_of_(int error);
+
+/* ---- endpoint.c ---- */
+
+struct piommu_viommu_endpoint *piommu_viommu_find_endpoint_(const struct piommu_viommu *viommu,
+                                                            uint32_t id);
+/* A device is blocked, or bypassed, as one that is not attached is to be. */
+int piommu_viommu_park_(struct piommu_viommu_endpoint *endpoint);
+/* Takes an endpoint out of its domain, which ends if nobody is left; hardware has been told. */
+void piommu_viommu_leave_(struct piommu_viommu_endpoint *endpoint);
+void piommu_viommu_join_(struct piommu_viommu_endpoint *endpoint, struct guest_domain *domain);
+/* The properties that PROBE tells, into probe_size bytes of zeroes. */
+void piommu_viommu_properties_(const struct piommu_viommu_endpoint *endpoint, uint8_t *properties);
+size_t piommu_viommu_properties_size_(size_t region_count);
+
+/* ---- domain.c ---- */
+
+struct guest_domain *piommu_viommu_find_domain_(const struct piommu_viommu *viommu, uint32_t id);
+/* A new domain; NULL: too many, or no memory. */
+struct guest_domain *piommu_viommu_make_domain_(struct piommu_viommu *viommu, uint32_t id,
+                                                bool bypass);
+/* A domain that nobody is in has come to its end: it has no number any more. */
+void piommu_viommu_end_domain_(struct piommu_viommu *viommu, struct guest_domain *domain);
+/* Goes on with those that end; false: there is more. */
+bool piommu_viommu_clean_up_(struct piommu_viommu *viommu, uint32_t *budget);
+/* Gives a domain one of the core, for a device. */
+int piommu_viommu_make_core_(struct piommu_viommu *viommu, struct guest_domain *domain,
+                             struct piommu_device *device);
+/* Takes it away again, from a domain that no device is in; false: there is more. */
+bool piommu_viommu_drop_core_(struct piommu_viommu *viommu, struct guest_domain *domain,
+                              uint32_t *budget);
+
+/* ---- mapping.c ---- */
+
+/* Maps a portion of a mapping; adds to what is done. */
+enum status piommu_viommu_map_portion_(struct piommu_viommu *viommu, struct guest_domain *domain,
+                                       const struct mapping *mapping, uint64_t *done,
+                                       uint32_t *budget);
+/* The stages of MAP and UNMAP. */
+enum status piommu_viommu_begin_map_(struct piommu_viommu *viommu, const uint8_t *bytes);
+enum status piommu_viommu_map_(struct piommu_viommu *viommu, uint32_t *budget);
+enum status piommu_viommu_undo_(struct piommu_viommu *viommu, uint32_t *budget);
+enum status piommu_viommu_begin_unmap_(struct piommu_viommu *viommu, const uint8_t *bytes);
+enum status piommu_viommu_unmap_(struct piommu_viommu *viommu, uint32_t *budget);
+
+/* ---- attach.c ---- */
+
+enum status piommu_viommu_begin_attach_(struct piommu_viommu *viommu, const uint8_t *bytes);
+enum status piommu_viommu_replay_(struct piommu_viommu *viommu, uint32_t *budget);
+enum status piommu_viommu_tell_(struct piommu_viommu *viommu, uint32_t *budget);
+enum status piommu_viommu_drop_(struct piommu_viommu *viommu, uint32_t *budget);
+enum status piommu_viommu_detach_(struct piommu_viommu *viommu, const uint8_t *bytes);
+
+/* ---- request.c ---- */
+
+/* Takes the next request and begins with it; false: there is none, or the ring is broken. */
+bool piommu_viommu_take_request_(struct piommu_viommu *viommu);
+/* Goes on with the one that there is. */
+void piommu_viommu_advance_(struct piommu_viommu *viommu, uint32_t *budget);
+/* Forgets the one that there is: the device is reset. */
+void piommu_viommu_abandon_(struct piommu_viommu *viommu);
+
+/* ---- fault.c ---- */
+
+/* Writes reports into the guest's buffers, as far as there are any. */
+void piommu_viommu_deliver_(struct piommu_viommu *viommu);
+
+/* ---- Little-endian fields of requests ---- */
+
+static inline uint32_t field32(const uint8_t *bytes)
+{
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+           (uint32_t)bytes[3] << 24;
+}
+
+static inline uint64_t field64(const uint8_t *bytes)
+{
+    return field32(bytes) | (uint64_t)field32(bytes + 4) << 32;
+}
+
+static inline void put_field32(uint8_t *bytes, uint32_t value)
+{
+    bytes[0] = (uint8_t)value;
+    bytes[1] = (uint8_t)(value >> 8);
+    bytes[2] = (uint8_t)(value >> 16);
+    bytes[3] = (uint8_t)(value >> 24);
+}
+
+static inline void put_field64(uint8_t *bytes, uint64_t value)
+{
+    put_field32(bytes, (uint32_t)value);
+    put_field32(bytes + 4, (uint32_t)(value >> 32));
+}
+
+#endif

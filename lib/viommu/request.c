@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * Requests: taken from the ring, copied once, answered. How they lie in descriptors does not
+ * matter. Source: VIRTIO 1.2, section 5.13.6 "Device operations".
+ */
+
+#include "engine.h"
+
+#define REQUEST_ATTACH 1u
+#define REQUEST_DETACH 2u
+#define REQUEST_MAP    3u
+#define REQUEST_UNMAP  4u
+#define REQUEST_PROBE  5u
+
+#define TAIL_SIZE  4u
+#define MOST_BYTES 72u /* that are read of a request */
+
+/* What the device reads of a request of each type; 0: there is no such type. */
+static const uint8_t readable_sizes[] = {
+    [REQUEST_ATTACH] = 20, [REQUEST_DETACH] = 20, [REQUEST_MAP] = 36,
+    [REQUEST_UNMAP] = 28,  [REQUEST_PROBE] = 72,
+};
+
+/* Gives a request back; `written` is 0 for one that cannot be answered. */
+static void give_back(struct piommu_viommu *viommu, uint16_t head, uint32_t written)
+{
+    if (piommu_device_ring_complete(viommu->requests, head, written) != 0) {
+        piommu_viommu_break_(viommu);
+        return;
+    }
+    viommu->config.callbacks.completed(viommu->config.cookie, PIOMMU_VIOMMU_REQUESTS);
+}
+
+/* Answers a request, of which `offset` bytes are written in front of its tail. */
+static void answer(struct piommu_viommu *viommu, uint16_t head, enum status status, uint32_t offset)
+{
+    const uint8_t tail[TAIL_SIZE] = {(uint8_t)status};
+    bool written = piommu_device_ring_write(viommu->requests, offset, tail, TAIL_SIZE) == TAIL_SIZE;
+
+    viommu->statistics.requests++;
+    viommu->statistics.refused += status != STATUS_OK;
+    give_back(viommu, head, written ? offset + TAIL_SIZE : 0);
+}
+
+static void probe(struct piommu_viommu *viommu, const struct piommu_device_request *taken,
+                  const uint8_t *bytes)
+{
+    const struct piommu_viommu_endpoint *endpoint =
+        piommu_viommu_find_endpoint_(viommu, field32(bytes + 4));
+    uint32_t size = viommu->config.probe_size;
+
+    if (taken->writable < size + TAIL_SIZE) {
+        answer(viommu, taken->head, STATUS_INVAL, taken->writable - TAIL_SIZE);
+        return;
+    }
+    memset(viommu->properties, 0, size);
+    if (endpoint != NULL) {
+        piommu_viommu_properties_(endpoint, viommu->properties);
+    }
+    if (piommu_device_ring_write(viommu->requests, 0, viommu->properties, size) != size) {
+        give_back(viommu, taken->head, 0);
+        return;
+    }
+    answer(viommu, taken->head, endpoint != NULL ? STATUS_OK : STATUS_NOENT, size);
+}
+
+static enum status begin(struct piommu_viommu *viommu, const uint8_t *bytes)
+{
+    switch (bytes[0]) {
+    case REQUEST_ATTACH:
+        return piommu_viommu_begin_attach_(viommu, bytes);
+    case REQUEST_DETACH:
+        return piommu_viommu_detach_(viommu, bytes);
+    case REQUEST_MAP:
+        return piommu_viommu_begin_map_(viommu, bytes);
+    default:
+        return piommu_viommu_begin_unmap_(viommu, bytes);
+    }
+}
+
+/* A request comes to its end. */
+static void finish(struct piommu_viommu *viommu, enum status status)
+{
+    viommu->request.stage = STAGE_NONE;
+    answer(viommu, viommu->request.head, status, 0);
+}
+
+bool piommu_viommu_take_request_(struct piommu_viommu *viommu)
+{
+    struct request *request = &viommu->request;
+    struct piommu_device_request taken;
+    uint8_t bytes[MOST_BYTES] = {0};
+    enum status status;
+    uint32_t size;
+    int result = piommu_device_ring_take(viommu->requests, &taken);
+
+    if (result < 0) {
+        piommu_viommu_break_(viommu);
+    }
+    if (result <= 0) {
+        return false;
+    }
+    size = taken.readable < MOST_BYTES ? taken.readable : MOST_BYTES;
+    size = (uint32_t)piommu_device_ring_read(viommu->requests, 0, bytes, size);
+    if (size == 0 || bytes[0] >= sizeof(readable_sizes) || readable_sizes[bytes[0]] == 0 ||
+        size < readable_sizes[bytes[0]] || taken.writable < TAIL_SIZE) {
+        give_back(viommu, taken.head, 0);
+        return true;
+    }
+    if (bytes[0] == REQUEST_PROBE) {
+        probe(viommu, &taken, bytes);
+        return true;
+    }
+    *request = (struct request){.head = taken.head};
+    piommu_gather_init(&request->gather);
+    status = begin(viommu, bytes);
+    if (status != STATUS_UNFINISHED) {
+        finish(viommu, status);
+    }
+    return true;
+}
+
+void piommu_viommu_advance_(struct piommu_viommu *viommu, uint32_t *budget)
+{
+    enum status status = STATUS_DEVERR;
+
+    switch (viommu->request.stage) {
+    case STAGE_REPLAY:
+        status = piommu_viommu_replay_(viommu, budget);
+        break;
+    case STAGE_TELL:
+        status = piommu_viommu_tell_(viommu, budget);
+        break;
+    case STAGE_DROP:
+        status = piommu_viommu_drop_(viommu, budget);
+        break;
+    case STAGE_MAP:
+        status = piommu_viommu_map_(viommu, budget);
+        break;
+    case STAGE_UNDO:
+        status = piommu_viommu_undo_(viommu, budget);
+        break;
+    case STAGE_UNMAP:
+        status = piommu_viommu_unmap_(viommu, budget);
+        break;
+    case STAGE_NONE:
+        break;
+    }
+    if (status != STATUS_UNFINISHED) {
+        finish(viommu, status);
+    }
+}
+
+void piommu_viommu_abandon_(struct piommu_viommu *viommu)
+{
+    struct request *request = &viommu->request;
+
+    if (request->mapping != NULL) {
+        piommu_viommu_free_(viommu, request->mapping, sizeof(*request->mapping));
+    }
+    /* One that an endpoint was on its way to, and nobody is in. */
+    if (request->stage == STAGE_REPLAY && request->fresh) {
+        piommu_viommu_end_domain_(viommu, request->domain);
+    }
+    *request = (struct request){.stage = STAGE_NONE};
+}

@@ -109,12 +109,15 @@ static enum status check_map(const struct piommu_viommu *viommu, const struct gu
     uint64_t first = mapping->node.first;
     uint64_t last = mapping->node.last;
 
+    /* A flag that is not known decides, whatever else is wrong. */
+    if ((flags & ~(MAP_READ | MAP_WRITE | MAP_MMIO)) != 0 ||
+        ((flags & MAP_MMIO) != 0 && !has_agreed(viommu, PIOMMU_VIOMMU_F_MMIO))) {
+        return STATUS_INVAL;
+    }
     if (domain == NULL) {
         return STATUS_NOENT;
     }
-    if (domain->bypass || (flags & ~(MAP_READ | MAP_WRITE | MAP_MMIO)) != 0 ||
-        ((flags & MAP_MMIO) != 0 && !has_agreed(viommu, PIOMMU_VIOMMU_F_MMIO)) ||
-        (flags & (MAP_READ | MAP_WRITE)) == 0 || last <= first) {
+    if (domain->bypass || (flags & (MAP_READ | MAP_WRITE)) == 0 || last <= first) {
         return STATUS_INVAL;
     }
     if (((first | (last + 1) | mapping->guest) & viommu->granule_mask) != 0 ||

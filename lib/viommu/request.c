@@ -49,21 +49,23 @@ static void probe(struct piommu_viommu *viommu, const struct piommu_device_reque
 {
     const struct piommu_viommu_endpoint *endpoint =
         piommu_viommu_find_endpoint_(viommu, field32(bytes + 4));
+    enum status status = endpoint != NULL ? STATUS_OK : STATUS_NOENT;
     uint32_t size = viommu->config.probe_size;
 
     if (taken->writable < size + TAIL_SIZE) {
-        answer(viommu, taken->head, STATUS_INVAL, taken->writable - TAIL_SIZE);
-        return;
+        size = taken->writable - TAIL_SIZE;
+        status = STATUS_INVAL;
     }
-    memset(viommu->properties, 0, size);
-    if (endpoint != NULL) {
+    memset(viommu->properties, 0, viommu->config.probe_size);
+    if (status == STATUS_OK) {
         piommu_viommu_properties_(endpoint, viommu->properties);
     }
+    /* All that the used length tells of is written, also where there is nothing to tell. */
     if (piommu_device_ring_write(viommu->requests, 0, viommu->properties, size) != size) {
         give_back(viommu, taken->head, 0);
         return;
     }
-    answer(viommu, taken->head, endpoint != NULL ? STATUS_OK : STATUS_NOENT, size);
+    answer(viommu, taken->head, status, size);
 }
 
 static enum status begin(struct piommu_viommu *viommu, const uint8_t *bytes)

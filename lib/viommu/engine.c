@@ -216,7 +216,7 @@ bool piommu_viommu_reset(struct piommu_viommu *viommu)
             piommu_viommu_leave_(endpoint);
         }
     }
-    viommu->fault_count = 0;
+    piommu_viommu_forget_faults_(viommu);
     viommu->resetting = true;
     return clean_up(viommu, &budget);
 }

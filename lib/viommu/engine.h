@@ -202,6 +202,8 @@ void piommu_viommu_abandon_(struct piommu_viommu *viommu);
 
 /* Writes reports into the guest's buffers, as far as there are any. */
 void piommu_viommu_deliver_(struct piommu_viommu *viommu);
+/* Those that are kept are of a life that has ended. */
+void piommu_viommu_forget_faults_(struct piommu_viommu *viommu);
 
 /* ---- Little-endian fields of requests ---- */
 

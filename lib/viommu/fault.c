@@ -68,6 +68,14 @@ bool piommu_viommu_report_fault(struct piommu_viommu *viommu, uint32_t id,
     return kept;
 }
 
+void piommu_viommu_forget_faults_(struct piommu_viommu *viommu)
+{
+    unsigned long state = piommu_host_lock(viommu->host, viommu->lock);
+
+    viommu->fault_count = 0;
+    piommu_host_unlock(viommu->host, viommu->lock, state);
+}
+
 /* The oldest report; false: there is none. */
 static bool next_report(struct piommu_viommu *viommu, struct report *report, bool take)
 {

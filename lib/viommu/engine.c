@@ -61,6 +61,8 @@ void piommu_viommu_break_(struct piommu_viommu *viommu)
 {
     viommu->requests = NULL;
     viommu->events = NULL;
+    /* Nobody will go on with it: an endpoint can be removed before the reset, too. */
+    piommu_viommu_abandon_(viommu);
     viommu->config.callbacks.needs_reset(viommu->config.cookie);
 }
 

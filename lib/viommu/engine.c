@@ -325,8 +325,8 @@ int piommu_viommu_service(struct piommu_viommu *viommu, uint32_t budget)
         if (viommu->request.stage != STAGE_NONE) {
             piommu_viommu_advance_(viommu, &budget);
         } else {
-            piommu_viommu_deliver_(viommu);
-            if (!is_started(viommu) || !piommu_viommu_take_request_(viommu)) {
+            piommu_viommu_deliver_(viommu, &budget);
+            if (!is_started(viommu) || (budget != 0 && !piommu_viommu_take_request_(viommu))) {
                 return 0;
             }
             spend(&budget, 1);

@@ -201,7 +201,7 @@ void piommu_viommu_abandon_(struct piommu_viommu *viommu);
 /* ---- fault.c ---- */
 
 /* Writes reports into the guest's buffers, as far as there are any. */
-void piommu_viommu_deliver_(struct piommu_viommu *viommu);
+void piommu_viommu_deliver_(struct piommu_viommu *viommu, uint32_t *budget);
 /* Those that are kept are of a life that has ended. */
 void piommu_viommu_forget_faults_(struct piommu_viommu *viommu);
 

@@ -16,9 +16,6 @@
 #define FAULT_WRITE   2u
 #define FAULT_ADDRESS 0x100u
 
-/* Buffers that are looked at in one call. */
-#define MOST_BUFFERS 64u
-
 static uint8_t reason_of(enum piommu_fault_reason reason)
 {
     switch (reason) {
@@ -93,12 +90,12 @@ static bool next_report(struct piommu_viommu *viommu, struct report *report, boo
     return any;
 }
 
-void piommu_viommu_deliver_(struct piommu_viommu *viommu)
+void piommu_viommu_deliver_(struct piommu_viommu *viommu, uint32_t *budget)
 {
     struct report report;
     bool any = false;
 
-    for (unsigned int i = 0; i < MOST_BUFFERS && next_report(viommu, &report, false); i++) {
+    while (*budget != 0 && next_report(viommu, &report, false)) {
         struct piommu_device_request buffer;
         int taken = piommu_device_ring_take(viommu->events, &buffer);
         bool fits;
@@ -114,6 +111,7 @@ void piommu_viommu_deliver_(struct piommu_viommu *viommu)
             return;
         }
         any = true;
+        spend(budget, 1);
         if (fits) {
             /* Only this call takes any out. */
             (void)next_report(viommu, &report, true);

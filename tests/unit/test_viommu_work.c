@@ -178,6 +178,28 @@ static void test_each_call_does_bounded_work(void **state)
     engine_close(bench);
 }
 
+/* One piece of guest memory that is mapped by many leaves, since no block fits. */
+static void test_one_large_piece_is_mapped_in_portions(void **state)
+{
+    struct engine_options options = usual(state);
+    struct engine_bench *bench;
+
+    options.fragment = 0x1000;
+    bench = engine_open(&options);
+    for (uint32_t budget = 1; budget <= 100; budget *= 10) {
+        struct engine_request request = engine_map_request(1, PAGE(1), END(2000), PAGE(0), RW);
+
+        assert_int_equal(engine_attach(bench, 1, ENGINE_DEVICE(0), 0), VIOMMU_OK);
+        (void)engine_post(bench, &request);
+        assert_true(service_all_bounded(bench, 0, budget) >= 2000 / budget);
+        request = engine_unmap_request(1, PAGE(1), END(2000));
+        (void)engine_post(bench, &request);
+        assert_true(service_all_bounded(bench, 0, budget) >= 2000 / budget);
+        engine_reset(bench);
+    }
+    engine_close(bench);
+}
+
 static void test_a_software_endpoint_is_told_in_portions(void **state)
 {
     struct engine_bench *bench = open_usual(state);
@@ -823,6 +845,8 @@ int main(void)
         ENGINE_FOR_EACH_KIND(test_any_budget_gives_the_same),
         ENGINE_FOR_EACH_KIND(test_many_requests_at_once_are_answered_in_order),
         ENGINE_FOR_EACH_KIND(test_each_call_does_bounded_work),
+        /* Who is told of each mapping is told of the whole piece at once. */
+        ENGINE_TEST(test_one_large_piece_is_mapped_in_portions, " (tables)", 0),
         ENGINE_FOR_EACH_KIND(test_a_software_endpoint_is_told_in_portions),
         ENGINE_FOR_EACH_KIND(test_numbers_of_domains_and_mappings_are_limited),
         ENGINE_FOR_EACH_KIND(test_memory_is_limited),

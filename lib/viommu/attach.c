@@ -100,7 +100,9 @@ static enum status join(struct piommu_viommu *viommu)
                 /* It is blocked, and the guest is to know that it is in no domain. */
                 piommu_viommu_leave_(endpoint);
             }
-            return fail(viommu, piommu_viommu_status_of_(error));
+            /* A region that the guest was not told of, and has mapped something over. */
+            return fail(viommu, error == -PIOMMU_ERESERVED ? STATUS_UNSUPP
+                                                           : piommu_viommu_status_of_(error));
         }
     }
     piommu_viommu_leave_(endpoint);

@@ -44,6 +44,14 @@ void piommu_viommu_end_domain_(struct piommu_viommu *viommu, struct guest_domain
     viommu->ending = domain;
 }
 
+/* The domain has nothing of the core any more. */
+static void forget_core(struct piommu_viommu *viommu, struct guest_domain *domain)
+{
+    piommu_viommu_free_(viommu, domain->room, sizeof(*domain->room));
+    domain->room = NULL;
+    domain->core = NULL;
+}
+
 int piommu_viommu_make_core_(struct piommu_viommu *viommu, struct guest_domain *domain,
                              struct piommu_device *device)
 {
@@ -59,16 +67,20 @@ int piommu_viommu_make_core_(struct piommu_viommu *viommu, struct guest_domain *
         return -PIOMMU_EWAITING;
     }
     config.instances = &id.instance;
+    domain->room = piommu_viommu_alloc_(viommu, sizeof(*domain->room));
+    if (domain->room == NULL) {
+        return -PIOMMU_ENOMEM;
+    }
     error = piommu_domain_create(&config, &domain->core);
     if (error != 0) {
-        domain->core = NULL;
+        forget_core(viommu, domain);
         return error;
     }
     /* What the guest was told of granules must hold for this one. */
     piommu_domain_get_info(domain->core, &info);
     if (info.granule > viommu->granule_mask + 1) {
         (void)piommu_domain_destroy(domain->core);
-        domain->core = NULL;
+        forget_core(viommu, domain);
         return -PIOMMU_EMIXED;
     }
     return 0;
@@ -87,14 +99,37 @@ bool piommu_viommu_drop_core_(struct piommu_viommu *viommu, struct guest_domain 
         *budget = 0;
         return false;
     }
-    if (error != 0) {
-        /* Hardware that could not be stopped may still use it: it is the core's affair now. */
-        piommu_host_log_(viommu->host, PIOMMU_LOG_ERROR, "viommu: %s: a domain cannot be destroyed",
-                         viommu->config.name);
-    }
-    domain->core = NULL;
     spend(budget, 1);
+    if (error == 0) {
+        forget_core(viommu, domain);
+        return true;
+    }
+    /* Hardware that could not be stopped may still use it. */
+    piommu_host_log_(viommu->host, PIOMMU_LOG_ERROR, "viommu: %s: a domain cannot be destroyed yet",
+                     viommu->config.name);
+    *domain->room = (struct stuck){.core = domain->core, .next = viommu->stuck};
+    viommu->stuck = domain->room;
+    domain->room = NULL;
+    domain->core = NULL;
     return true;
+}
+
+int piommu_viommu_drop_stuck_(struct piommu_viommu *viommu)
+{
+    while (viommu->stuck != NULL) {
+        struct stuck *stuck = viommu->stuck;
+        int error;
+
+        do {
+            error = piommu_domain_destroy_some(stuck->core, UINT32_MAX);
+        } while (error == -PIOMMU_EAGAIN);
+        if (error != 0) {
+            return error;
+        }
+        viommu->stuck = stuck->next;
+        piommu_viommu_free_(viommu, stuck, sizeof(*stuck));
+    }
+    return 0;
 }
 
 static bool free_mappings(struct piommu_viommu *viommu, struct guest_domain *domain,

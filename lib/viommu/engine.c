@@ -138,6 +138,7 @@ static struct piommu_viommu_endpoint *first_endpoint(const struct piommu_viommu 
 int piommu_viommu_destroy(struct piommu_viommu *viommu)
 {
     struct piommu_viommu_endpoint *endpoint;
+    int error = 0;
 
     if (viommu == NULL) {
         return 0;
@@ -146,8 +147,7 @@ int piommu_viommu_destroy(struct piommu_viommu *viommu)
     viommu->events = NULL;
     piommu_viommu_abandon_(viommu);
     while ((endpoint = first_endpoint(viommu)) != NULL) {
-        int error = piommu_viommu_remove_endpoint(endpoint);
-
+        error = piommu_viommu_remove_endpoint(endpoint);
         if (error != 0) {
             return error;
         }
@@ -156,6 +156,10 @@ int piommu_viommu_destroy(struct piommu_viommu *viommu)
         uint32_t budget = UINT32_MAX;
 
         done = piommu_viommu_clean_up_(viommu, &budget);
+    }
+    error = piommu_viommu_drop_stuck_(viommu);
+    if (error != 0) {
+        return error;
     }
     if (viommu->lock != NULL) {
         viommu->host.os->lock_destroy(viommu->host.ctx, viommu->lock);

@@ -42,6 +42,12 @@ struct mapping {
     piommu_prot prot;
 };
 
+/* Room for remembering a domain of the core that cannot be destroyed yet. */
+struct stuck {
+    struct piommu_domain *core;
+    struct stuck *next;
+};
+
 /* A domain of the guest. */
 struct guest_domain {
     struct range_node node; /* its number, twice */
@@ -49,6 +55,7 @@ struct guest_domain {
     struct range_tree mappings;
     struct piommu_viommu_endpoint *endpoints;
     struct piommu_domain *core; /* NULL: no device has been in it */
+    struct stuck *room;         /* there with `core` */
     struct guest_domain *next;  /* in the list of those that end */
 };
 
@@ -109,6 +116,7 @@ struct piommu_viommu {
     struct range_tree endpoints;
     struct range_tree domains;
     struct guest_domain *ending;
+    struct stuck *stuck;
     struct request request;
     uint8_t *properties; /* probe_size bytes, for PROBE */
     struct piommu_viommu_statistics statistics;
@@ -167,6 +175,8 @@ int piommu_viommu_make_core_(struct piommu_viommu *viommu, struct guest_domain *
 /* Takes it away again, from a domain that no device is in; false: there is more. */
 bool piommu_viommu_drop_core_(struct piommu_viommu *viommu, struct guest_domain *domain,
                               uint32_t *budget);
+/* Destroys what could not be destroyed before: 0, or an error of piommu_domain_destroy. */
+int piommu_viommu_drop_stuck_(struct piommu_viommu *viommu);
 
 /* ---- mapping.c ---- */
 

@@ -250,7 +250,8 @@ struct engine_bench *engine_open(const struct engine_options *options)
     bench->options.fragment = options->fragment != 0 ? options->fragment : 16;
     bench->budget = UINT32_MAX;
     bench->bypassed = options->starts_bypassed;
-    bench->core = core_open(&options->core, options->write_only ? express_write_only : NULL);
+    bench->core =
+        core_open(&options->core, options->write_only ? express_write_only : options->adjust_units);
     bench->guest = guest_open(ENGINE_RING, ENGINE_RING);
     assert_int_equal(piommu_device_ring_create(fake_os_host(bench->guest->os),
                                                &bench->guest->access, ENGINE_EVENTS, 4,

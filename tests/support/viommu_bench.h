@@ -45,8 +45,9 @@ struct engine_options {
     uint64_t fragment; /**< pages of guest memory that are contiguous; 0: 16 */
     bool bypass;
     bool starts_bypassed;
-    bool write_only;  /**< hardware can express it */
-    uint64_t refused; /**< features that the driver does not accept */
+    bool write_only;           /**< hardware can express it */
+    core_adjust *adjust_units; /**< else what the units say of themselves; may be NULL */
+    uint64_t refused;          /**< features that the driver does not accept */
     void (*adjust)(struct piommu_viommu_config *config);
 };
 

@@ -349,10 +349,10 @@ static void prepare(struct engine_bench *bench, enum stage stage)
     (void)engine_post(bench, &request);
 }
 
-/* Services some times with a small budget; false: all was done before. */
+/* Services some times with the smallest budget; false: all was done before. */
 static bool service_some(struct engine_bench *bench, unsigned int calls)
 {
-    bench->budget = 3;
+    bench->budget = 1;
     for (unsigned int i = 0; i < calls; i++) {
         if (piommu_viommu_service(bench->viommu, bench->budget) == 0) {
             return false;

@@ -284,6 +284,21 @@ static void test_faults_are_reported_beside_anything(void **state)
     engine_close(bench);
 }
 
+/* Nothing else that the engine does in between could put the two into an order. */
+static void test_faults_are_reported_beside_resets(void **state)
+{
+    struct engine_bench *bench = open_usual();
+    pthread_t thread;
+
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, report_many, bench), 0);
+    for (unsigned int i = 0; i < 100; i++) {
+        assert_true(piommu_viommu_reset(bench->viommu));
+    }
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    engine_close(bench);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -296,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_a_reset_forgets_faults),
         cmocka_unit_test(test_a_broken_ring_of_events_is_told_once),
         cmocka_unit_test(test_faults_are_reported_beside_anything),
+        cmocka_unit_test(test_faults_are_reported_beside_resets),
     };
 
     return cmocka_run_group_tests_name("viommu faults", tests, NULL, NULL);

@@ -7,7 +7,8 @@
  * @file viommu.h
  * The engine with which a hypervisor offers a virtio-iommu to its guest: it takes the guest's
  * requests from a ring and carries them out on domains of the core. It knows nothing of transports:
- * rings come from virtio-device.h, registers are the hypervisor's.
+ * rings come from virtio-device.h, registers from virtio-front.h or from the hypervisor. Both
+ * together are a device: viommu-device.h.
  *
  * An *endpoint* is what the guest may attach: a device of the core, which the hypervisor has passed
  * through; or a *software endpoint*, a device that the hypervisor emulates itself, which is told of
@@ -68,12 +69,19 @@ struct piommu_viommu_callbacks {
      */
     int (*translate)(void *cookie, uint64_t guest, uint64_t size, piommu_prot prot,
                      struct piommu_segment *piece);
-    /** Requests or events were given back to the guest: see piommu_device_ring_wants_interrupt. */
+    /**
+     * The ring of a queue, if the device may use it now; NULL: it is stopped, or the guest's memory
+     * must not be touched. Asked for anew in each call of piommu_viommu_service. Required. What was
+     * answered without a ring waits for one, unless piommu_viommu_queue_stopped is called.
+     */
+    struct piommu_device_ring *(*ring)(void *cookie, unsigned int queue);
+    /**
+     * Requests or events were given back to the guest: see piommu_device_ring_wants_interrupt. Once
+     * for all of one call of piommu_viommu_service. Required.
+     */
     void (*completed)(void *cookie, unsigned int queue);
-    /** The device needs a reset (DEVICE_NEEDS_RESET): a ring is broken. */
+    /** The device needs a reset (DEVICE_NEEDS_RESET): a ring is broken. Required. */
     void (*needs_reset)(void *cookie);
-    /** A reset has come to its end: piommu_viommu_reset had returned false. */
-    void (*reset_done)(void *cookie);
     /**
      * A software endpoint can use a mapping now. May be NULL. `endpoint` is its cookie.
      */
@@ -192,30 +200,37 @@ int piommu_viommu_remove_endpoint(struct piommu_viommu_endpoint *endpoint);
 uint64_t piommu_viommu_features(const struct piommu_viommu *viommu);
 
 /**
- * The driver is ready (DRIVER_OK): requests are carried out from now on.
+ * The driver is ready (DRIVER_OK): requests are carried out from now on. Of no effect without an
+ * engine.
  *
  * @param features those that were agreed on.
- * @param requests, events the rings, started; the caller's. They stay until a reset.
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_EBUSY: a reset has not come to its end.
  */
-int piommu_viommu_start(struct piommu_viommu *viommu, uint64_t features,
-                        struct piommu_device_ring *requests, struct piommu_device_ring *events);
+void piommu_viommu_start(struct piommu_viommu *viommu, uint64_t features);
 
 /**
- * The device is reset: all endpoints leave their domains, which end. The rings are not touched any
- * more. Devices are blocked, or bypassed, when it returns; what is left is memory to be given back.
+ * The driver has stopped a queue by itself, and may start it anew: the request that is being
+ * carried out comes to its end, but nobody is told.
  *
- * @return true: it is done; false: it goes on in piommu_viommu_service, and reset_done will be
- *         called.
+ * @param queue any number.
  */
-bool piommu_viommu_reset(struct piommu_viommu *viommu);
+void piommu_viommu_queue_stopped(struct piommu_viommu *viommu, unsigned int queue);
+
+/**
+ * The device is reset: all endpoints leave their domains, which end. Devices are blocked, or
+ * bypassed, when it returns, and rings are not touched any more; memory is given back in
+ * piommu_viommu_service, before the first request of the next life is looked at.
+ *
+ * Context: task; may wait for the hardware.
+ */
+void piommu_viommu_reset(struct piommu_viommu *viommu);
 
 /** The whole guest is reset: as piommu_viommu_reset, and `bypass` is what it was at first. */
-bool piommu_viommu_system_reset(struct piommu_viommu *viommu);
+void piommu_viommu_system_reset(struct piommu_viommu *viommu);
 
 /**
  * Does what there is to do: requests, the rest of a reset, reports of faults. To be called after
- * the guest has notified, and whenever the last call has said so.
+ * the guest has notified, after a reset, when a ring is there again, and whenever the last call has
+ * said so.
  *
  * @param budget how much: requests, leaves stored or removed, records; 0 counts as 1. One step may
  *               do some more: attaching a device makes the hardware know what is mapped, and an

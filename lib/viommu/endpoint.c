@@ -164,7 +164,7 @@ int piommu_viommu_remove_endpoint(struct piommu_viommu_endpoint *endpoint)
         return 0;
     }
     viommu = endpoint->viommu;
-    if (viommu->request.stage != STAGE_NONE) {
+    if (viommu->request.stage != STAGE_NONE && viommu->request.stage != STAGE_ANSWER) {
         return -PIOMMU_EAGAIN;
     }
     if (endpoint->device != NULL) {

@@ -11,8 +11,6 @@
 #define DEFAULT_PROBE_SIZE   512u
 #define MOST_PROBE_SIZE      4096u
 #define CONFIG_BYPASS        36u
-/* What a reset does at once of what is to be cleaned up. */
-#define WORK_OF_RESET 64u
 
 void *piommu_viommu_alloc_(struct piommu_viommu *viommu, size_t size)
 {
@@ -57,10 +55,15 @@ enum status piommu_viommu_status_of_(int error)
     }
 }
 
+struct piommu_device_ring *piommu_viommu_ring_(const struct piommu_viommu *viommu,
+                                               unsigned int queue)
+{
+    return viommu->is_started ? viommu->config.callbacks.ring(viommu->config.cookie, queue) : NULL;
+}
+
 void piommu_viommu_break_(struct piommu_viommu *viommu)
 {
-    viommu->requests = NULL;
-    viommu->events = NULL;
+    viommu->is_started = false;
     /* Nobody will go on with it: an endpoint can be removed before the reset, too. */
     piommu_viommu_abandon_(viommu);
     viommu->config.callbacks.needs_reset(viommu->config.cookie);
@@ -99,7 +102,7 @@ int piommu_viommu_create(struct piommu_host host, const struct piommu_viommu_con
 
     if (config == NULL || result == NULL || config->callbacks.translate == NULL ||
         config->callbacks.completed == NULL || config->callbacks.needs_reset == NULL ||
-        config->callbacks.reset_done == NULL || config->input.first > config->input.last ||
+        config->callbacks.ring == NULL || config->input.first > config->input.last ||
         config->probe_size > MOST_PROBE_SIZE ||
         (config->starts_bypassed && config->bypass == NULL)) {
         return -PIOMMU_EINVAL;
@@ -143,8 +146,7 @@ int piommu_viommu_destroy(struct piommu_viommu *viommu)
     if (viommu == NULL) {
         return 0;
     }
-    viommu->requests = NULL;
-    viommu->events = NULL;
+    viommu->is_started = false;
     piommu_viommu_abandon_(viommu);
     while ((endpoint = first_endpoint(viommu)) != NULL) {
         error = piommu_viommu_remove_endpoint(endpoint);
@@ -174,42 +176,29 @@ uint64_t piommu_viommu_features(const struct piommu_viommu *viommu)
     return viommu != NULL ? viommu->offered : 0;
 }
 
-int piommu_viommu_start(struct piommu_viommu *viommu, uint64_t features,
-                        struct piommu_device_ring *requests, struct piommu_device_ring *events)
+void piommu_viommu_start(struct piommu_viommu *viommu, uint64_t features)
 {
-    if (viommu == NULL || requests == NULL || events == NULL) {
-        return -PIOMMU_EINVAL;
+    if (viommu != NULL) {
+        viommu->features = features & viommu->offered;
+        viommu->is_started = true;
     }
-    if (viommu->resetting) {
-        return -PIOMMU_EBUSY;
+}
+
+void piommu_viommu_queue_stopped(struct piommu_viommu *viommu, unsigned int queue)
+{
+    if (viommu != NULL && queue == PIOMMU_VIOMMU_REQUESTS) {
+        viommu->request.unheard = true;
     }
-    viommu->features = features & viommu->offered;
-    viommu->requests = requests;
-    viommu->events = events;
-    return 0;
 }
 
 /* ---- Reset ---- */
 
-/* Goes on with the cleaning up; true: the reset is done. */
-static bool clean_up(struct piommu_viommu *viommu, uint32_t *budget)
+void piommu_viommu_reset(struct piommu_viommu *viommu)
 {
-    if (!piommu_viommu_clean_up_(viommu, budget)) {
-        return false;
-    }
-    viommu->resetting = false;
-    return true;
-}
-
-bool piommu_viommu_reset(struct piommu_viommu *viommu)
-{
-    uint32_t budget = WORK_OF_RESET;
-
     if (viommu == NULL) {
-        return true;
+        return;
     }
-    viommu->requests = NULL;
-    viommu->events = NULL;
+    viommu->is_started = false;
     viommu->features = 0;
     piommu_viommu_abandon_(viommu);
     for (struct range_node *node = piommu_range_tree_from_(&viommu->endpoints, 0); node != NULL;
@@ -223,8 +212,6 @@ bool piommu_viommu_reset(struct piommu_viommu *viommu)
         }
     }
     piommu_viommu_forget_faults_(viommu);
-    viommu->resetting = true;
-    return clean_up(viommu, &budget);
 }
 
 /* Blocks or bypasses all devices that are not attached. */
@@ -241,14 +228,13 @@ static void park_all(struct piommu_viommu *viommu)
     }
 }
 
-bool piommu_viommu_system_reset(struct piommu_viommu *viommu)
+void piommu_viommu_system_reset(struct piommu_viommu *viommu)
 {
-    if (viommu == NULL) {
-        return true;
+    if (viommu != NULL) {
+        viommu->is_bypassed = viommu->config.starts_bypassed;
+        park_all(viommu);
+        piommu_viommu_reset(viommu);
     }
-    viommu->is_bypassed = viommu->config.starts_bypassed;
-    park_all(viommu);
-    return piommu_viommu_reset(viommu);
 }
 
 /* ---- Configuration ---- */
@@ -303,40 +289,47 @@ void piommu_viommu_write_config(struct piommu_viommu *viommu, uint32_t offset, c
 
 /* ---- Work ---- */
 
-static bool is_started(const struct piommu_viommu *viommu)
+static bool work(struct piommu_viommu *viommu, uint32_t budget)
 {
-    return viommu->requests != NULL;
-}
-
-int piommu_viommu_service(struct piommu_viommu *viommu, uint32_t budget)
-{
-    if (viommu == NULL) {
-        return 0;
-    }
-    budget = budget != 0 ? budget : 1;
     while (budget != 0) {
-        bool was_resetting = viommu->resetting;
-
-        if (!clean_up(viommu, &budget)) {
-            return 1;
+        if (!piommu_viommu_clean_up_(viommu, &budget)) {
+            return true;
         }
-        if (was_resetting) {
-            viommu->config.callbacks.reset_done(viommu->config.cookie);
+        if (!viommu->is_started) {
+            return false;
         }
-        if (!is_started(viommu)) {
-            return 0;
-        }
-        if (viommu->request.stage != STAGE_NONE) {
+        if (viommu->request.stage == STAGE_ANSWER) {
+            if (!piommu_viommu_tell_answer_(viommu)) {
+                return false;
+            }
+        } else if (viommu->request.stage != STAGE_NONE) {
             piommu_viommu_advance_(viommu, &budget);
         } else {
             piommu_viommu_deliver_(viommu, &budget);
-            if (!is_started(viommu) || (budget != 0 && !piommu_viommu_take_request_(viommu))) {
-                return 0;
+            if (!viommu->is_started || (budget != 0 && !piommu_viommu_take_request_(viommu))) {
+                return false;
             }
             spend(&budget, 1);
         }
     }
-    return 1;
+    return true;
+}
+
+int piommu_viommu_service(struct piommu_viommu *viommu, uint32_t budget)
+{
+    bool more;
+
+    if (viommu == NULL) {
+        return 0;
+    }
+    more = work(viommu, budget != 0 ? budget : 1);
+    for (unsigned int queue = 0; queue < QUEUES; queue++) {
+        if (viommu->completed[queue]) {
+            viommu->completed[queue] = false;
+            viommu->config.callbacks.completed(viommu->config.cookie, queue);
+        }
+    }
+    return more;
 }
 
 void piommu_viommu_get_statistics(const struct piommu_viommu *viommu,

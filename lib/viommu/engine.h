@@ -20,6 +20,8 @@
 /* What may wait for the guest to have room for it. */
 #define FAULTS_KEPT 16u
 
+#define QUEUES 2u
+
 /* Of the specification. */
 enum status {
     STATUS_OK = 0,
@@ -79,6 +81,7 @@ enum stage {
     STAGE_UNDO, /* of MAP */
     STAGE_UNMAP,
     STAGE_DROP, /* of ATTACH: what the core has of a domain is to be as if it had not begun */
+    STAGE_ANSWER,
 };
 
 /* The request that is being carried out. */
@@ -95,6 +98,7 @@ struct request {
     uint64_t undone; /* MAP that failed: bytes of these that are unmapped again */
     bool fresh;      /* ATTACH: the domain is new */
     bool has_core;   /* ATTACH: what the core has of it is new */
+    bool unheard;    /* nobody waits for the answer */
     struct piommu_gather gather;
 };
 
@@ -110,9 +114,9 @@ struct piommu_viommu {
     uint64_t offered;
     uint64_t features; /* agreed on */
     bool is_bypassed;  /* of the configuration */
-    bool resetting;
-    struct piommu_device_ring *requests; /* NULL: not started */
-    struct piommu_device_ring *events;
+    bool is_started;
+    bool
+        completed[QUEUES]; /* by queue: of what was given back the hypervisor is still to be told */
     struct range_tree endpoints;
     struct range_tree domains;
     struct guest_domain *ending;
@@ -137,6 +141,9 @@ static inline bool has_agreed(const struct piommu_viommu *viommu, uint64_t featu
 /* Memory for an object that the guest makes us need; NULL: there is none, or it has enough. */
 void *piommu_viommu_alloc_(struct piommu_viommu *viommu, size_t size);
 void piommu_viommu_free_(struct piommu_viommu *viommu, void *object, size_t size);
+/* The ring of a queue; NULL: there is none now. */
+struct piommu_device_ring *piommu_viommu_ring_(const struct piommu_viommu *viommu,
+                                               unsigned int queue);
 /* A ring is broken: nothing more is done with any before a reset. */
 void piommu_viommu_break_(struct piommu_viommu *viommu);
 static inline void spend(uint32_t *budget, uint32_t work)
@@ -205,6 +212,8 @@ enum status piommu_viommu_detach_(struct piommu_viommu *viommu, const uint8_t *b
 bool piommu_viommu_take_request_(struct piommu_viommu *viommu);
 /* Goes on with the one that there is. */
 void piommu_viommu_advance_(struct piommu_viommu *viommu, uint32_t *budget);
+/* Tells its answer; false: there is no ring to do it with. */
+bool piommu_viommu_tell_answer_(struct piommu_viommu *viommu);
 /* Forgets the one that there is: the device is reset. */
 void piommu_viommu_abandon_(struct piommu_viommu *viommu);
 

@@ -92,33 +92,30 @@ static bool next_report(struct piommu_viommu *viommu, struct report *report, boo
 
 void piommu_viommu_deliver_(struct piommu_viommu *viommu, uint32_t *budget)
 {
+    struct piommu_device_ring *ring = piommu_viommu_ring_(viommu, PIOMMU_VIOMMU_EVENTS);
     struct report report;
-    bool any = false;
 
-    while (*budget != 0 && next_report(viommu, &report, false)) {
+    while (*budget != 0 && ring != NULL && next_report(viommu, &report, false)) {
         struct piommu_device_request buffer;
-        int taken = piommu_device_ring_take(viommu->events, &buffer);
+        int taken = piommu_device_ring_take(ring, &buffer);
         bool fits;
 
         if (taken == 0) {
             break;
         }
-        fits = taken > 0 && piommu_device_ring_write(viommu->events, 0, report.bytes,
-                                                     sizeof(report)) == sizeof(report);
-        if (taken < 0 || piommu_device_ring_complete(viommu->events, buffer.head,
-                                                     fits ? sizeof(report) : 0) != 0) {
+        fits = taken > 0 &&
+               piommu_device_ring_write(ring, 0, report.bytes, sizeof(report)) == sizeof(report);
+        if (taken < 0 ||
+            piommu_device_ring_complete(ring, buffer.head, fits ? sizeof(report) : 0) != 0) {
             piommu_viommu_break_(viommu);
             return;
         }
-        any = true;
+        viommu->completed[PIOMMU_VIOMMU_EVENTS] = true;
         spend(budget, 1);
         if (fits) {
             /* Only this call takes any out. */
             (void)next_report(viommu, &report, true);
             viommu->statistics.faults++;
         }
-    }
-    if (any) {
-        viommu->config.callbacks.completed(viommu->config.cookie, PIOMMU_VIOMMU_EVENTS);
     }
 }

@@ -24,28 +24,30 @@ static const uint8_t readable_sizes[] = {
 };
 
 /* Gives a request back; `written` is 0 for one that cannot be answered. */
-static void give_back(struct piommu_viommu *viommu, uint16_t head, uint32_t written)
+static void give_back(struct piommu_viommu *viommu, struct piommu_device_ring *ring, uint16_t head,
+                      uint32_t written)
 {
-    if (piommu_device_ring_complete(viommu->requests, head, written) != 0) {
+    if (piommu_device_ring_complete(ring, head, written) != 0) {
         piommu_viommu_break_(viommu);
         return;
     }
-    viommu->config.callbacks.completed(viommu->config.cookie, PIOMMU_VIOMMU_REQUESTS);
+    viommu->completed[PIOMMU_VIOMMU_REQUESTS] = true;
 }
 
 /* Answers a request, of which `offset` bytes are written in front of its tail. */
-static void answer(struct piommu_viommu *viommu, uint16_t head, enum status status, uint32_t offset)
+static void answer(struct piommu_viommu *viommu, struct piommu_device_ring *ring, uint16_t head,
+                   enum status status, uint32_t offset)
 {
     const uint8_t tail[TAIL_SIZE] = {(uint8_t)status};
-    bool written = piommu_device_ring_write(viommu->requests, offset, tail, TAIL_SIZE) == TAIL_SIZE;
+    bool written = piommu_device_ring_write(ring, offset, tail, TAIL_SIZE) == TAIL_SIZE;
 
     viommu->statistics.requests++;
     viommu->statistics.refused += status != STATUS_OK;
-    give_back(viommu, head, written ? offset + TAIL_SIZE : 0);
+    give_back(viommu, ring, head, written ? offset + TAIL_SIZE : 0);
 }
 
-static void probe(struct piommu_viommu *viommu, const struct piommu_device_request *taken,
-                  const uint8_t *bytes)
+static void probe(struct piommu_viommu *viommu, struct piommu_device_ring *ring,
+                  const struct piommu_device_request *taken, const uint8_t *bytes)
 {
     const struct piommu_viommu_endpoint *endpoint =
         piommu_viommu_find_endpoint_(viommu, field32(bytes + 4));
@@ -61,11 +63,11 @@ static void probe(struct piommu_viommu *viommu, const struct piommu_device_reque
         piommu_viommu_properties_(endpoint, viommu->properties);
     }
     /* All that the used length tells of is written, also where there is nothing to tell. */
-    if (piommu_device_ring_write(viommu->requests, 0, viommu->properties, size) != size) {
-        give_back(viommu, taken->head, 0);
+    if (piommu_device_ring_write(ring, 0, viommu->properties, size) != size) {
+        give_back(viommu, ring, taken->head, 0);
         return;
     }
-    answer(viommu, taken->head, status, size);
+    answer(viommu, ring, taken->head, status, size);
 }
 
 static enum status begin(struct piommu_viommu *viommu, const uint8_t *bytes)
@@ -85,8 +87,25 @@ static enum status begin(struct piommu_viommu *viommu, const uint8_t *bytes)
 /* A request comes to its end. */
 static void finish(struct piommu_viommu *viommu, enum status status)
 {
-    viommu->request.stage = STAGE_NONE;
-    answer(viommu, viommu->request.head, status, 0);
+    viommu->request.stage = STAGE_ANSWER;
+    viommu->request.status = status;
+    (void)piommu_viommu_tell_answer_(viommu);
+}
+
+bool piommu_viommu_tell_answer_(struct piommu_viommu *viommu)
+{
+    struct request *request = &viommu->request;
+
+    if (!request->unheard) {
+        struct piommu_device_ring *ring = piommu_viommu_ring_(viommu, PIOMMU_VIOMMU_REQUESTS);
+
+        if (ring == NULL) {
+            return false;
+        }
+        answer(viommu, ring, request->head, request->status, 0);
+    }
+    request->stage = STAGE_NONE;
+    return true;
 }
 
 bool piommu_viommu_take_request_(struct piommu_viommu *viommu)
@@ -96,7 +115,8 @@ bool piommu_viommu_take_request_(struct piommu_viommu *viommu)
     uint8_t bytes[MOST_BYTES] = {0};
     enum status status;
     uint32_t size;
-    int result = piommu_device_ring_take(viommu->requests, &taken);
+    struct piommu_device_ring *ring = piommu_viommu_ring_(viommu, PIOMMU_VIOMMU_REQUESTS);
+    int result = ring != NULL ? piommu_device_ring_take(ring, &taken) : 0;
 
     if (result < 0) {
         piommu_viommu_break_(viommu);
@@ -105,14 +125,14 @@ bool piommu_viommu_take_request_(struct piommu_viommu *viommu)
         return false;
     }
     size = taken.readable < MOST_BYTES ? taken.readable : MOST_BYTES;
-    size = (uint32_t)piommu_device_ring_read(viommu->requests, 0, bytes, size);
+    size = (uint32_t)piommu_device_ring_read(ring, 0, bytes, size);
     if (size == 0 || bytes[0] >= sizeof(readable_sizes) || readable_sizes[bytes[0]] == 0 ||
         size < readable_sizes[bytes[0]] || taken.writable < TAIL_SIZE) {
-        give_back(viommu, taken.head, 0);
+        give_back(viommu, ring, taken.head, 0);
         return true;
     }
     if (bytes[0] == REQUEST_PROBE) {
-        probe(viommu, &taken, bytes);
+        probe(viommu, ring, &taken, bytes);
         return true;
     }
     *request = (struct request){.head = taken.head};
@@ -147,6 +167,7 @@ void piommu_viommu_advance_(struct piommu_viommu *viommu, uint32_t *budget)
     case STAGE_UNMAP:
         status = piommu_viommu_unmap_(viommu, budget);
         break;
+    case STAGE_ANSWER:
     case STAGE_NONE:
         break;
     }

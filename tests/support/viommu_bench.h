@@ -118,7 +118,7 @@ struct engine_bench {
     struct piommu_segment lie;     /**< what translate says, if its size is not 0 */
     unsigned int completions[2];
     unsigned int needed_resets;
-    unsigned int resets_done;
+    bool ring_gone[2];     /**< by queue */
     unsigned int services; /**< calls of the last engine_service */
     void (*on_completed)(struct engine_bench *bench);
 };

@@ -112,7 +112,7 @@ static void test_a_reset_with_a_device_that_cannot_be_blocked(void **state)
     struct engine_bench *bench = open_stuck(state);
 
     viommu_model_reset(bench->model);
-    (void)piommu_viommu_reset(bench->viommu);
+    piommu_viommu_reset(bench->viommu);
     for (unsigned int i = 0; i < 100; i++) {
         (void)piommu_viommu_service(bench->viommu, 10);
     }
@@ -245,12 +245,17 @@ static void no_queue(void *cookie, unsigned int queue)
     (void)queue;
 }
 
+static struct piommu_device_ring *no_ring(void *cookie, unsigned int queue)
+{
+    no_queue(cookie, queue);
+    return NULL;
+}
+
 static struct piommu_viommu_config sound(void)
 {
-    return (struct piommu_viommu_config){.callbacks = {.translate = never,
-                                                       .completed = no_queue,
-                                                       .needs_reset = nothing,
-                                                       .reset_done = nothing}};
+    return (struct piommu_viommu_config){
+        .callbacks = {
+            .translate = never, .completed = no_queue, .needs_reset = nothing, .ring = no_ring}};
 }
 
 static void expect_refused(const struct engine_bench *bench,
@@ -270,6 +275,15 @@ static void test_configurations_that_make_no_sense(void **state)
 
     expect_refused(bench, NULL);
     config.callbacks.translate = NULL;
+    expect_refused(bench, &config);
+    config = sound();
+    config.callbacks.ring = NULL;
+    expect_refused(bench, &config);
+    config = sound();
+    config.callbacks.completed = NULL;
+    expect_refused(bench, &config);
+    config = sound();
+    config.callbacks.needs_reset = NULL;
     expect_refused(bench, &config);
     config = sound();
     config.input = (struct piommu_range){PAGE(2), PAGE(1)};
@@ -312,10 +326,10 @@ static void test_nothing_is_refused_or_ignored(void **state)
     assert_int_equal(piommu_viommu_destroy(NULL), 0);
     assert_int_equal(piommu_viommu_remove_endpoint(NULL), 0);
     assert_int_equal(piommu_viommu_add_endpoint(bench->viommu, NULL, NULL), -PIOMMU_EINVAL);
-    assert_int_equal(piommu_viommu_start(bench->viommu, 0, NULL, bench->events), -PIOMMU_EINVAL);
-    assert_int_equal(piommu_viommu_start(NULL, 0, bench->events, bench->events), -PIOMMU_EINVAL);
-    assert_true(piommu_viommu_reset(NULL));
-    assert_true(piommu_viommu_system_reset(NULL));
+    piommu_viommu_start(NULL, 0);
+    piommu_viommu_reset(NULL);
+    piommu_viommu_system_reset(NULL);
+    piommu_viommu_queue_stopped(NULL, 0);
     assert_int_equal(piommu_viommu_service(NULL, 1), 0);
     assert_false(piommu_viommu_report_fault(NULL, 1, &fault));
     assert_false(piommu_viommu_report_fault(bench->viommu, 1, NULL));

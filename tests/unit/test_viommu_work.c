@@ -362,23 +362,23 @@ static bool service_some(struct engine_bench *bench, unsigned int calls)
 }
 
 /* What is reset reaches nothing when the call has returned, whatever is left to do. */
-static void reset_in_the_middle(struct engine_bench *bench, bool system)
+static void reset_in_the_middle(struct engine_bench *bench, bool system, bool serviced)
 {
-    const unsigned int done = bench->resets_done;
-
     viommu_model_reset(bench->model);
-    if (system ? piommu_viommu_system_reset(bench->viommu) : piommu_viommu_reset(bench->viommu)) {
-        engine_check(bench);
+    if (system) {
+        piommu_viommu_system_reset(bench->viommu);
     } else {
-        engine_check_reach(bench);
-        assert_int_equal(piommu_viommu_start(bench->viommu, 0, bench->guest->ring, bench->events),
-                         -PIOMMU_EBUSY);
-        engine_service(bench);
-        assert_int_equal(bench->resets_done, done + 1);
+        piommu_viommu_reset(bench->viommu);
     }
-    assert_int_equal(engine_statistics(bench).bytes, 0);
+    engine_check_reach(bench);
     assert_int_equal(guest_get(bench->guest, GUEST + 0x2002, 2), bench->answered);
+    if (serviced) {
+        engine_service(bench);
+        assert_int_equal(engine_statistics(bench).bytes, 0);
+    }
     engine_start(bench);
+    engine_service(bench);
+    assert_int_equal(engine_statistics(bench).bytes, 0);
     engine_check(bench);
 }
 
@@ -396,7 +396,7 @@ static void test_a_reset_in_the_middle_of_everything(void **state)
             prepare(bench, stage);
             more = service_some(bench, calls);
             (void)engine_answer(bench, &answer);
-            reset_in_the_middle(bench, calls % 2 != 0);
+            reset_in_the_middle(bench, calls % 2 != 0, calls % 3 != 0);
             calls++;
         }
         assert_true(calls > 2);
@@ -528,6 +528,111 @@ static void test_hardware_obeys_when_the_guest_is_told(void **state)
         bench->answered++;
         assert_false(engine_answer(bench, &answer));
     }
+    engine_close(bench);
+}
+
+/* ---- Rings that are not there ---- */
+
+/* Begins with a request that needs more than one call. */
+static void begin_map(struct engine_bench *bench, struct engine_request *request)
+{
+    assert_int_equal(engine_attach(bench, 1, ENGINE_DEVICE(0), 0), VIOMMU_OK);
+    *request = engine_map_request(1, PAGE(1), END(20), PAGE(5), RW);
+    (void)engine_post(bench, request);
+    assert_true(service_some(bench, 2));
+}
+
+static void test_an_answer_waits_for_its_ring(void **state)
+{
+    struct engine_bench *bench = open_usual(state);
+    struct engine_request request;
+    struct engine_answer answer;
+
+    begin_map(bench, &request);
+    bench->ring_gone[PIOMMU_VIOMMU_REQUESTS] = true;
+    engine_service(bench);
+    assert_false(engine_answer(bench, &answer));
+    /* It is no longer half done. */
+    assert_int_equal(engine_remove(bench, 1), 0);
+    engine_add(bench, 1);
+    bench->ring_gone[PIOMMU_VIOMMU_REQUESTS] = false;
+    engine_service(bench);
+    assert_true(engine_answer(bench, &answer));
+    assert_int_equal(answer.status, VIOMMU_OK);
+    engine_check(bench);
+    engine_close(bench);
+}
+
+static void test_requests_and_reports_wait_for_their_rings(void **state)
+{
+    struct engine_bench *bench = open_usual(state);
+    const struct engine_request request = engine_attach_request(1, ENGINE_DEVICE(0), 0);
+    const struct piommu_fault fault = {.reason = PIOMMU_FAULT_UNKNOWN};
+    struct engine_answer answer;
+    uint32_t length;
+
+    bench->ring_gone[PIOMMU_VIOMMU_REQUESTS] = true;
+    bench->ring_gone[PIOMMU_VIOMMU_EVENTS] = true;
+    (void)engine_post(bench, &request);
+    engine_post_event(bench, ENGINE_EVENT_SIZE);
+    assert_true(piommu_viommu_report_fault(bench->viommu, ENGINE_DEVICE(0), &fault));
+    engine_service(bench);
+    assert_false(engine_answer(bench, &answer));
+    assert_null(engine_event(bench, &length));
+    bench->ring_gone[PIOMMU_VIOMMU_REQUESTS] = false;
+    engine_service(bench);
+    assert_true(engine_answer(bench, &answer));
+    assert_null(engine_event(bench, &length));
+    bench->ring_gone[PIOMMU_VIOMMU_EVENTS] = false;
+    engine_service(bench);
+    assert_non_null(engine_event(bench, &length));
+    engine_check(bench);
+    engine_close(bench);
+}
+
+/* What was taken from a queue that is stopped is done as a whole, and answered nowhere. */
+static void test_nobody_is_told_of_a_request_of_a_stopped_queue(void **state)
+{
+    struct engine_bench *bench = open_usual(state);
+    struct engine_request request;
+    struct engine_answer answer;
+
+    begin_map(bench, &request);
+    piommu_viommu_queue_stopped(bench->viommu, PIOMMU_VIOMMU_REQUESTS);
+    engine_start(bench);
+    engine_service(bench);
+    assert_false(engine_answer(bench, &answer));
+    assert_int_equal(bench->needed_resets, 0);
+    viommu_model_apply(bench->model, request.bytes);
+    engine_check(bench);
+    /* The next one is answered: nothing was taken when a queue was stopped. */
+    piommu_viommu_queue_stopped(bench->viommu, PIOMMU_VIOMMU_REQUESTS);
+    engine_start(bench);
+    assert_int_equal(engine_unmap(bench, 1, PAGE(1), END(20)), VIOMMU_OK);
+    begin_map(bench, &request);
+    piommu_viommu_queue_stopped(bench->viommu, PIOMMU_VIOMMU_EVENTS);
+    engine_service(bench);
+    assert_true(engine_answer(bench, &answer));
+    engine_check(bench);
+    engine_close(bench);
+}
+
+static void test_the_guest_is_interrupted_once_for_many_requests(void **state)
+{
+    struct engine_bench *bench = open_usual(state);
+    struct engine_request request;
+    struct engine_answer answer;
+
+    for (unsigned int step = 0; step < 6 && life(step, &request); step++) {
+        (void)engine_post(bench, &request);
+    }
+    engine_service(bench);
+    for (unsigned int i = 0; i < 6; i++) {
+        assert_true(engine_answer(bench, &answer));
+    }
+    assert_int_equal(bench->completions[PIOMMU_VIOMMU_REQUESTS], 1);
+    assert_int_equal(bench->completions[PIOMMU_VIOMMU_EVENTS], 0);
+    engine_check(bench);
     engine_close(bench);
 }
 
@@ -856,6 +961,10 @@ int main(void)
         ENGINE_FOR_EACH_KIND(test_endpoints_are_removed_when_no_request_is_half_done),
         ENGINE_FOR_EACH_KIND(test_what_is_answered_is_done),
         ENGINE_FOR_EACH_KIND(test_hardware_obeys_when_the_guest_is_told),
+        ENGINE_FOR_EACH_KIND(test_an_answer_waits_for_its_ring),
+        ENGINE_FOR_EACH_KIND(test_requests_and_reports_wait_for_their_rings),
+        ENGINE_FOR_EACH_KIND(test_nobody_is_told_of_a_request_of_a_stopped_queue),
+        ENGINE_FOR_EACH_KIND(test_the_guest_is_interrupted_once_for_many_requests),
         ENGINE_FOR_EACH_KIND(test_each_call_of_the_shim_fails_once),
         ENGINE_FOR_EACH_KIND(test_memory_that_never_comes_back_is_no_harm),
         ENGINE_FOR_EACH_KIND(test_creation_fails_at_each_call),

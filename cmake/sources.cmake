@@ -99,6 +99,7 @@ set(PIOMMU_SOURCES_VIRTIO
 
 set(PIOMMU_SOURCES_VIOMMU
   lib/viommu/attach.c
+  lib/viommu/device.c
   lib/viommu/domain.c
   lib/viommu/endpoint.c
   lib/viommu/engine.c

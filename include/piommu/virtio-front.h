@@ -19,8 +19,7 @@
  * function may not master its bus.
  *
  * Order of use: create; forward accesses; in `notify` take requests from the ring, complete them,
- * then call piommu_virtio_front_completed; destroy. A reset of the whole machine is destroy and
- * create.
+ * then call piommu_virtio_front_completed; destroy.
  *
  * Concurrency: the caller serialises all calls on one front, those on its rings included. Callbacks
  * come from inside these calls. The last three (set_interrupt, send_message, bar_moved) must not
@@ -237,6 +236,13 @@ void piommu_virtio_front_fail(struct piommu_virtio_front *front);
 
 /** The reset that the callback has begun is done. Without one of no effect. Context: any. */
 void piommu_virtio_front_reset_done(struct piommu_virtio_front *front);
+
+/**
+ * The whole machine is reset: all registers are as after creation, those of PCI too, and rings are
+ * stopped. The device itself is the caller's to reset: of the callbacks only set_interrupt and
+ * bar_moved are called. Context: any.
+ */
+void piommu_virtio_front_system_reset(struct piommu_virtio_front *front);
 
 /** The device status, a sum of PIOMMU_VIRTIO_STATUS_*. Context: any. */
 uint8_t piommu_virtio_front_status(const struct piommu_virtio_front *front);

@@ -162,6 +162,7 @@ bool piommu_viommu_clean_up_(struct piommu_viommu *viommu, uint32_t *budget)
         viommu->ending = domain->next;
         piommu_viommu_free_(viommu, domain, sizeof(*domain));
         viommu->statistics.domains--;
+        spend(budget, 1);
     }
     return true;
 }

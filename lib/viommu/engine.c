@@ -292,7 +292,7 @@ void piommu_viommu_write_config(struct piommu_viommu *viommu, uint32_t offset, c
 static bool work(struct piommu_viommu *viommu, uint32_t budget)
 {
     while (budget != 0) {
-        if (!piommu_viommu_clean_up_(viommu, &budget)) {
+        if (!piommu_viommu_clean_up_(viommu, &budget) || budget == 0) {
             return true;
         }
         if (!viommu->is_started) {

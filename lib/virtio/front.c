@@ -331,6 +331,17 @@ void piommu_virtio_front_reset_done(struct piommu_virtio_front *front)
     }
 }
 
+void piommu_virtio_front_system_reset(struct piommu_virtio_front *front)
+{
+    front->resetting = false;
+    stop_rings(front);
+    initialise(front);
+    if (front->transport->power_on != NULL) {
+        front->transport->power_on(front);
+    }
+    piommu_virtio_front_update_line_(front);
+}
+
 /* 2.2.1, 6.1: VERSION_1, and nothing that was not offered. */
 static bool agrees(const struct piommu_virtio_front *front)
 {

@@ -52,6 +52,8 @@ struct front_transport {
     bool (*message)(struct piommu_virtio_front *front, unsigned int source);
     /* The device was reset: forgets what the driver has set up for it. May be NULL. */
     void (*reset)(struct piommu_virtio_front *front);
+    /* The machine was reset: everything is as it was made. May be NULL. */
+    void (*power_on)(struct piommu_virtio_front *front);
 };
 
 /* The head of each transport's own structure. */

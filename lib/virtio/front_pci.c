@@ -135,8 +135,10 @@ static void make_bar(struct front_pci *pci)
     }
 }
 
-static void make_header(struct front_pci *pci, const struct piommu_virtio_front_pci_config *config)
+static void make_header(struct front_pci *pci)
 {
+    const struct piommu_virtio_front_pci_config *config = &pci->config;
+
     front_pci_put(pci, VENDOR, 2, VENDOR_VIRTIO);
     front_pci_put(pci, DEVICE, 2, DEVICE_MODERN + pci->front.config.type);
     pci->writable[COMMAND] = COMMAND_MEMORY | COMMAND_MASTER;
@@ -268,11 +270,26 @@ static bool line(const struct piommu_virtio_front *front)
            (command(pci) & COMMAND_NO_INTERRUPT) == 0;
 }
 
+static void power_on(struct piommu_virtio_front *front)
+{
+    struct front_pci *pci = front_pci_of(front);
+
+    memset(pci->space, 0, sizeof(pci->space));
+    memset(pci->writable, 0, sizeof(pci->writable));
+    memset(pci->table, 0, sizeof(pci->table));
+    piommu_virtio_front_pci_mask_messages_(pci);
+    make_header(pci);
+    add_capabilities(pci);
+    place_bar(pci);
+    set_master(pci);
+}
+
 static const struct front_transport pci_transport = {
     .size = sizeof(struct front_pci),
     .line = line,
     .message = piommu_virtio_front_pci_message_,
     .reset = piommu_virtio_front_pci_reset_messages_,
+    .power_on = power_on,
 };
 
 static bool is_possible(const struct piommu_virtio_front_config *config,
@@ -302,9 +319,8 @@ int piommu_virtio_front_create_pci(struct piommu_host host,
         return error;
     }
     pci = front_pci_of(*front);
+    pci->config = *pci_config;
     pci->vector_count = pci_config->message_count;
-    piommu_virtio_front_pci_mask_messages_(pci);
-    make_header(pci, pci_config);
-    add_capabilities(pci);
+    power_on(*front);
     return 0;
 }

@@ -36,6 +36,7 @@ struct front_pci {
     /* Where the BAR is, as the hypervisor has been told. */
     bool decoded;
     uint64_t address;
+    struct piommu_virtio_front_pci_config config;
     uint16_t vector_count;
     uint16_t vectors[PIOMMU_VIRTIO_FRONT_MAX_MESSAGES]; /* by source */
     uint32_t table[PIOMMU_VIRTIO_FRONT_MAX_MESSAGES][ENTRY_WORDS];

@@ -730,6 +730,89 @@ static void most_callbacks_are_optional(void **state)
     on_both(needs_few_callbacks);
 }
 
+/* What a driver can read without changing anything: registers, and with PCI the function. */
+struct registers {
+    uint32_t words[256 / 4];
+    uint32_t common[56 / 4];
+    uint32_t table[16];
+};
+
+static struct registers registers_of(struct front_machine *machine)
+{
+    struct registers registers = {{0}, {0}, {0}};
+
+    for (unsigned int i = 0; i < COUNT(registers.words); i++) {
+        registers.words[i] =
+            machine->options.pci
+                ? piommu_virtio_front_pci_config_read(machine->front, 4 * i, 4)
+                : (uint32_t)piommu_virtio_front_mmio_read(machine->front, 4 * i, 4);
+    }
+    for (unsigned int i = 0; machine->options.pci && i < COUNT(registers.common); i++) {
+        registers.common[i] = (uint32_t)piommu_virtio_front_bar_read(machine->front, 4 * i, 4);
+    }
+    for (unsigned int i = 0; machine->options.pci && i < COUNT(registers.table); i++) {
+        registers.table[i] =
+            (uint32_t)piommu_virtio_front_bar_read(machine->front, 0x4000 + 4 * i, 4);
+    }
+    return registers;
+}
+
+/* Firmware, and a driver that has an interrupt to take. */
+static void use(struct front_machine *machine)
+{
+    static const uint32_t message[] = {0xfee00000, 1, 0x21, 0};
+
+    if (machine->options.pci) {
+        piommu_virtio_front_pci_config_write(machine->front, 0x10, 4, 0x20000000);
+        piommu_virtio_front_pci_config_write(machine->front, 0x3c, 1, 5);
+        piommu_virtio_front_pci_config_write(machine->front, 4, 2, 6);
+        for (unsigned int i = 0; i < COUNT(message); i++) {
+            piommu_virtio_front_bar_write(machine->front, 0x4000 + 4 * i, 4, message[i]);
+        }
+    }
+    start(machine);
+    assert_true(answers(machine));
+    assert_true(machine->line);
+}
+
+static void reset_and_compare(struct front_machine *machine, const struct registers *before)
+{
+    struct registers after = registers_of(machine);
+
+    assert_memory_not_equal(before, &after, sizeof(after));
+    piommu_virtio_front_system_reset(machine->front);
+    assert_null(piommu_virtio_front_ring(machine->front, 1));
+    assert_false(machine->line);
+    assert_false(machine->decoded);
+    after = registers_of(machine);
+    assert_memory_equal(before, &after, sizeof(after));
+}
+
+static void a_system_reset_brings_all_back(void **state)
+{
+    (void)state;
+    for (unsigned int i = 0; i < 2; i++) {
+        const struct front_machine_options options = {
+            .pci = i == 1, .interrupt_pin = 1, .message_count = 2};
+        struct front_machine *machine = front_machine_power_on(&options);
+        const struct registers before = registers_of(machine);
+
+        use(machine);
+        machine->resets = 0;
+        machine->stops = 0;
+        reset_and_compare(machine, &before);
+        assert_int_equal(machine->resets + machine->stops, 0);
+        /* Also where the device has not done with a reset of the driver's. */
+        use(machine);
+        machine->slow_reset = true;
+        front_machine_set(machine, STATUS, 0);
+        assert_int_not_equal(front_machine_get(machine, STATUS), 0);
+        reset_and_compare(machine, &before);
+        use(machine);
+        front_machine_stop(machine);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -759,6 +842,7 @@ int main(void)
         cmocka_unit_test(description_that_makes_no_sense_is_refused),
         cmocka_unit_test(creation_without_memory_leaves_nothing),
         cmocka_unit_test(most_callbacks_are_optional),
+        cmocka_unit_test(a_system_reset_brings_all_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

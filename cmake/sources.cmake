@@ -89,6 +89,7 @@ set(PIOMMU_SOURCES_VIRTIO
   lib/virtio/front_pci.c
   lib/virtio/front_pci_bar.c
   lib/virtio/front_pci_messages.c
+  lib/virtio/front_state.c
   lib/virtio/mmio.c
   lib/virtio/packed_ring.c
   lib/virtio/pci.c
@@ -106,6 +107,7 @@ set(PIOMMU_SOURCES_VIOMMU
   lib/viommu/fault.c
   lib/viommu/mapping.c
   lib/viommu/request.c
+  lib/viommu/state.c
 )
 
 set(PIOMMU_SOURCES_IPMMU_VMSA

@@ -90,6 +90,29 @@ int piommu_viommu_device_destroy(struct piommu_viommu_device *device);
  */
 void piommu_viommu_device_system_reset(struct piommu_viommu_device *device);
 
+/**
+ * Saves the device, as piommu_viommu_save and piommu_virtio_front_save together. The guest does not
+ * run.
+ *
+ * @return 0; -PIOMMU_ENOSPC, -PIOMMU_EAGAIN, -PIOMMU_EINVAL as there.
+ *
+ * Context: any.
+ */
+int piommu_viommu_device_save(struct piommu_viommu_device *device, void *buffer, size_t room,
+                              size_t *size);
+
+/**
+ * Restores it, as piommu_viommu_restore and piommu_virtio_front_restore together; `work` is called.
+ * The bytes may be anything.
+ *
+ * @return 0; or an error of piommu_viommu_restore: then it is as after
+ *         piommu_viommu_device_system_reset.
+ *
+ * Context: task; may wait.
+ */
+int piommu_viommu_device_restore(struct piommu_viommu_device *device, const void *buffer,
+                                 size_t size);
+
 /** Its engine: for endpoints, faults, translations, and service. Its start and resets come from
  *  the front. */
 struct piommu_viommu *piommu_viommu_device_engine(struct piommu_viommu_device *device);

@@ -283,6 +283,38 @@ int piommu_viommu_translate(struct piommu_viommu_endpoint *endpoint, uint64_t io
                             piommu_prot prot, struct piommu_segment *pieces, size_t room,
                             size_t *count);
 
+/**
+ * Saves what the guest has done with the device, for piommu_viommu_restore: domains, mappings, who
+ * is attached, reports that wait. Not the endpoints themselves, nor rings.
+ *
+ * @param buffer where to; NULL: only the size is wanted, and `room` is 0.
+ * @param room   bytes there.
+ * @param size   set to the bytes that it takes, also on -PIOMMU_ENOSPC.
+ * @return 0; -PIOMMU_ENOSPC: there is not room enough; -PIOMMU_EAGAIN: a request is half done: call
+ *         piommu_viommu_service until it says 0, and then again; -PIOMMU_EINVAL.
+ *
+ * Context: any.
+ */
+int piommu_viommu_save(struct piommu_viommu *viommu, void *buffer, size_t room, size_t *size);
+
+/**
+ * Brings an engine to where piommu_viommu_save was called, which may have been another one with the
+ * same page sizes, ranges, probe size and features. Its endpoints have been added, and what of the
+ * guest's memory was mapped can be translated. What the engine had before is forgotten. A domain
+ * that devices have left counts as one in which there has been none.
+ *
+ * The bytes may be anything: they are carried out as the requests of a guest would be, within the
+ * same limits, and nothing that a guest could not do can come of them.
+ *
+ * @return 0; -PIOMMU_EINVAL: that makes no sense, does not fit this engine, or needs what the
+ *         callback refuses; -PIOMMU_EOPNOTSUPP: hardware cannot do it; -PIOMMU_ENOMEM: also beyond
+ *         a limit; -PIOMMU_EFAILED. After an error the engine is as after
+ *         piommu_viommu_system_reset.
+ *
+ * Context: task; may wait for the hardware.
+ */
+int piommu_viommu_restore(struct piommu_viommu *viommu, const void *buffer, size_t size);
+
 /** Fills in the counters. */
 void piommu_viommu_get_statistics(const struct piommu_viommu *viommu,
                                   struct piommu_viommu_statistics *statistics);

@@ -244,6 +244,37 @@ void piommu_virtio_front_reset_done(struct piommu_virtio_front *front);
  */
 void piommu_virtio_front_system_reset(struct piommu_virtio_front *front);
 
+/**
+ * Saves the registers and the rings, for piommu_virtio_front_restore: the machine is suspended, or
+ * moves elsewhere. Nothing else is called for the front in between. Requests that were taken and
+ * not completed are part of it.
+ *
+ * @param buffer where to; NULL: only the size is wanted, and `room` is 0.
+ * @param room   bytes there.
+ * @param size   set to the bytes that it takes, also on -PIOMMU_ENOSPC.
+ * @return 0; -PIOMMU_ENOSPC: there is not room enough; -PIOMMU_EAGAIN: a reset has begun and is not
+ *         done; -PIOMMU_EINVAL.
+ *
+ * Context: any.
+ */
+int piommu_virtio_front_save(struct piommu_virtio_front *front, void *buffer, size_t room,
+                             size_t *size);
+
+/**
+ * Brings a front to where piommu_virtio_front_save was called, which may have been another one that
+ * was described in the same way. The guest's memory is there already, as it was. Of the callbacks
+ * check_features, bar_moved, set_interrupt and, at the end, notify for each queue that runs are
+ * called, not `reset` and `ready`: the state of the device behind the front is the caller's.
+ *
+ * The bytes may be anything. What is restored is a state that a driver could have brought about.
+ *
+ * @return 0; -PIOMMU_EINVAL: that makes no sense for this front, which is as after
+ *         piommu_virtio_front_system_reset then.
+ *
+ * Context: any, as far as the callbacks are.
+ */
+int piommu_virtio_front_restore(struct piommu_virtio_front *front, const void *buffer, size_t size);
+
 /** The device status, a sum of PIOMMU_VIRTIO_STATUS_*. Context: any. */
 uint8_t piommu_virtio_front_status(const struct piommu_virtio_front *front);
 

@@ -9,8 +9,6 @@
 
 #include "engine.h"
 
-#define ATTACH_BYPASS 1u
-
 static enum status check_attach(const struct piommu_viommu *viommu,
                                 const struct piommu_viommu_endpoint *endpoint,
                                 const struct guest_domain *domain, uint32_t id, uint32_t flags,
@@ -118,12 +116,13 @@ static enum status join(struct piommu_viommu *viommu)
 enum status piommu_viommu_begin_attach_(struct piommu_viommu *viommu, const uint8_t *bytes)
 {
     struct request *request = &viommu->request;
-    const uint32_t id = field32(bytes + 4);
-    const uint32_t flags = field32(bytes + 12);
+    const uint32_t id = piommu_get_le32(bytes + 4);
+    const uint32_t flags = piommu_get_le32(bytes + 12);
     struct piommu_viommu_endpoint *endpoint =
-        piommu_viommu_find_endpoint_(viommu, field32(bytes + 8));
+        piommu_viommu_find_endpoint_(viommu, piommu_get_le32(bytes + 8));
     struct guest_domain *domain = piommu_viommu_find_domain_(viommu, id);
-    enum status status = check_attach(viommu, endpoint, domain, id, flags, field32(bytes + 16));
+    enum status status =
+        check_attach(viommu, endpoint, domain, id, flags, piommu_get_le32(bytes + 16));
 
     if (status != STATUS_OK) {
         return status;
@@ -204,8 +203,9 @@ enum status piommu_viommu_tell_(struct piommu_viommu *viommu, uint32_t *budget)
 enum status piommu_viommu_detach_(struct piommu_viommu *viommu, const uint8_t *bytes)
 {
     struct piommu_viommu_endpoint *endpoint =
-        piommu_viommu_find_endpoint_(viommu, field32(bytes + 8));
-    const struct guest_domain *domain = piommu_viommu_find_domain_(viommu, field32(bytes + 4));
+        piommu_viommu_find_endpoint_(viommu, piommu_get_le32(bytes + 8));
+    const struct guest_domain *domain =
+        piommu_viommu_find_domain_(viommu, piommu_get_le32(bytes + 4));
 
     if (endpoint == NULL) {
         return STATUS_NOENT;

@@ -5,7 +5,11 @@
 
 #include <piommu/viommu-device.h>
 
+#include "../base/blob.h"
 #include "../base/host.h"
+
+#define MAGIC   0x6976656464766970ull /* "pivddevi" */
+#define VERSION 1u
 
 #define TYPE_IOMMU  23u
 #define CLASS_IOMMU 0x080600u
@@ -283,6 +287,87 @@ void piommu_viommu_device_system_reset(struct piommu_viommu_device *device)
         piommu_virtio_front_system_reset(device->front);
         there_is_work(device);
     }
+}
+
+/* ---- State ---- */
+
+/* Two parts, each behind its size. */
+static int save_parts(struct piommu_viommu_device *device, struct blob *blob)
+{
+    size_t sizes[2] = {0};
+    int error = piommu_viommu_save(device->engine, NULL, 0, &sizes[0]);
+
+    if (error == -PIOMMU_ENOSPC) {
+        error = piommu_virtio_front_save(device->front, NULL, 0, &sizes[1]);
+    }
+    if (error != -PIOMMU_ENOSPC) {
+        return error;
+    }
+    blob_same(blob, MAGIC);
+    blob_same(blob, VERSION);
+    blob_same(blob, sizes[0]);
+    blob_same(blob, sizes[1]);
+    if (blob->at <= blob->size && sizes[0] <= blob->size - blob->at &&
+        sizes[1] <= blob->size - blob->at - sizes[0]) {
+        (void)piommu_viommu_save(device->engine, blob->to + blob->at, sizes[0], &sizes[0]);
+        (void)piommu_virtio_front_save(device->front, blob->to + blob->at + sizes[0], sizes[1],
+                                       &sizes[1]);
+    }
+    blob->at += sizes[0] + sizes[1];
+    return 0;
+}
+
+int piommu_viommu_device_save(struct piommu_viommu_device *device, void *buffer, size_t room,
+                              size_t *size)
+{
+    struct blob blob = blob_for_writing(buffer, room);
+    int error;
+
+    if (device == NULL || size == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    error = save_parts(device, &blob);
+    *size = blob.at;
+    return error == 0 && blob.at > blob.size ? -PIOMMU_ENOSPC : error;
+}
+
+static int restore_parts(struct piommu_viommu_device *device, struct blob *blob)
+{
+    uint64_t sizes[2] = {0};
+    int error;
+
+    blob_same(blob, MAGIC);
+    blob_same(blob, VERSION);
+    blob_64(blob, &sizes[0]);
+    blob_64(blob, &sizes[1]);
+    if (blob->refused || sizes[0] > blob->size - blob->at ||
+        sizes[1] != blob->size - blob->at - sizes[0]) {
+        return -PIOMMU_EINVAL;
+    }
+    error = piommu_viommu_restore(device->engine, blob->from + blob->at, (size_t)sizes[0]);
+    if (error != 0) {
+        return error;
+    }
+    return piommu_virtio_front_restore(device->front, blob->from + blob->at + sizes[0],
+                                       (size_t)sizes[1]);
+}
+
+int piommu_viommu_device_restore(struct piommu_viommu_device *device, const void *buffer,
+                                 size_t size)
+{
+    struct blob blob = blob_for_reading(buffer, size);
+    int error;
+
+    if (device == NULL || buffer == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    error = restore_parts(device, &blob);
+    if (error != 0) {
+        piommu_viommu_device_system_reset(device);
+        return error;
+    }
+    there_is_work(device);
+    return 0;
 }
 
 struct piommu_viommu *piommu_viommu_device_engine(struct piommu_viommu_device *device)

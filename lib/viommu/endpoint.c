@@ -38,6 +38,21 @@ int piommu_viommu_park_(struct piommu_viommu_endpoint *endpoint)
     return piommu_device_detach(endpoint->device);
 }
 
+int piommu_viommu_park_all_(struct piommu_viommu *viommu)
+{
+    int result = 0;
+
+    for (struct range_node *node = piommu_range_tree_from_(&viommu->endpoints, 0); node != NULL;
+         node = piommu_range_tree_next_(node)) {
+        struct piommu_viommu_endpoint *endpoint =
+            RANGE_TREE_ENTRY(node, struct piommu_viommu_endpoint, node);
+        int error = endpoint->domain == NULL ? piommu_viommu_park_(endpoint) : 0;
+
+        result = error != 0 ? error : result;
+    }
+    return result;
+}
+
 void piommu_viommu_leave_(struct piommu_viommu_endpoint *endpoint)
 {
     struct piommu_viommu *viommu = endpoint->viommu;
@@ -84,8 +99,8 @@ void piommu_viommu_properties_(const struct piommu_viommu_endpoint *endpoint, ui
         property[0] = PROPERTY_RESV_MEM;
         property[2] = RESV_MEM_SIZE;
         property[4] = region->kind == PIOMMU_RESERVED_MSI ? RESV_MEM_MSI : RESV_MEM_RESERVED;
-        put_field64(property + 8, region->range.first);
-        put_field64(property + 16, region->range.last);
+        piommu_put_le64(property + 8, region->range.first);
+        piommu_put_le64(property + 16, region->range.last);
     }
 }
 
@@ -164,7 +179,7 @@ int piommu_viommu_remove_endpoint(struct piommu_viommu_endpoint *endpoint)
         return 0;
     }
     viommu = endpoint->viommu;
-    if (viommu->request.stage != STAGE_NONE && viommu->request.stage != STAGE_ANSWER) {
+    if (piommu_viommu_is_half_done_(viommu)) {
         return -PIOMMU_EAGAIN;
     }
     if (endpoint->device != NULL) {

@@ -214,17 +214,11 @@ void piommu_viommu_reset(struct piommu_viommu *viommu)
     piommu_viommu_forget_faults_(viommu);
 }
 
-/* Blocks or bypasses all devices that are not attached. */
-static void park_all(struct piommu_viommu *viommu)
+/* A guest whose devices are not where it has put them must not go on. */
+static void park_all_or_break(struct piommu_viommu *viommu)
 {
-    for (struct range_node *node = piommu_range_tree_from_(&viommu->endpoints, 0); node != NULL;
-         node = piommu_range_tree_next_(node)) {
-        struct piommu_viommu_endpoint *endpoint =
-            RANGE_TREE_ENTRY(node, struct piommu_viommu_endpoint, node);
-
-        if (endpoint->domain == NULL && piommu_viommu_park_(endpoint) != 0) {
-            piommu_viommu_break_(viommu);
-        }
+    if (piommu_viommu_park_all_(viommu) != 0) {
+        piommu_viommu_break_(viommu);
     }
 }
 
@@ -232,7 +226,7 @@ void piommu_viommu_system_reset(struct piommu_viommu *viommu)
 {
     if (viommu != NULL) {
         viommu->is_bypassed = viommu->config.starts_bypassed;
-        park_all(viommu);
+        park_all_or_break(viommu);
         piommu_viommu_reset(viommu);
     }
 }
@@ -245,11 +239,11 @@ static void make_config(const struct piommu_viommu *viommu, uint8_t *bytes)
     const struct piommu_viommu_config *config = &viommu->config;
 
     memset(bytes, 0, PIOMMU_VIOMMU_CONFIG_SIZE);
-    put_field64(bytes, config->page_sizes);
-    put_field64(bytes + 8, config->input.first);
-    put_field64(bytes + 16, config->input.last);
-    put_field32(bytes + 28, config->last_domain);
-    put_field32(bytes + 32, config->probe_size);
+    piommu_put_le64(bytes, config->page_sizes);
+    piommu_put_le64(bytes + 8, config->input.first);
+    piommu_put_le64(bytes + 16, config->input.last);
+    piommu_put_le32(bytes + 28, config->last_domain);
+    piommu_put_le32(bytes + 32, config->probe_size);
     bytes[CONFIG_BYPASS] = viommu->is_bypassed;
 }
 
@@ -283,7 +277,7 @@ void piommu_viommu_write_config(struct piommu_viommu *viommu, uint32_t offset, c
     bypassed = (bytes[CONFIG_BYPASS - offset] & 1) != 0;
     if (bypassed != viommu->is_bypassed) {
         viommu->is_bypassed = bypassed;
-        park_all(viommu);
+        park_all_or_break(viommu);
     }
 }
 

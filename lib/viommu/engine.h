@@ -13,6 +13,7 @@
 
 #include <piommu/viommu.h>
 
+#include "../base/byte_order.h"
 #include "../base/compiler.h"
 #include "../base/host.h"
 #include "../base/range_tree.h"
@@ -21,6 +22,15 @@
 #define FAULTS_KEPT 16u
 
 #define QUEUES 2u
+
+/* Of the specification. */
+#define REQUEST_ATTACH 1u
+#define REQUEST_DETACH 2u
+#define REQUEST_MAP    3u
+#define REQUEST_UNMAP  4u
+#define REQUEST_PROBE  5u
+#define REQUEST_BYTES  72u /* that are read of a request */
+#define ATTACH_BYPASS  1u
 
 /* Of the specification. */
 enum status {
@@ -157,6 +167,8 @@ enum status piommu_viommu_status_of_(int error);
 
 struct piommu_viommu_endpoint *piommu_viommu_find_endpoint_(const struct piommu_viommu *viommu,
                                                             uint32_t id);
+/* Each device that is not attached is blocked, or bypassed. 0, or the last error. */
+int piommu_viommu_park_all_(struct piommu_viommu *viommu);
 /* A device is blocked, or bypassed, as one that is not attached is to be. */
 int piommu_viommu_park_(struct piommu_viommu_endpoint *endpoint);
 /* Takes an endpoint out of its domain, which ends if nobody is left; hardware has been told. */
@@ -195,6 +207,8 @@ enum status piommu_viommu_map_portion_(struct piommu_viommu *viommu, struct gues
 enum status piommu_viommu_begin_map_(struct piommu_viommu *viommu, const uint8_t *bytes);
 enum status piommu_viommu_map_(struct piommu_viommu *viommu, uint32_t *budget);
 enum status piommu_viommu_undo_(struct piommu_viommu *viommu, uint32_t *budget);
+/* Flags of MAP. */
+uint32_t piommu_viommu_map_flags_(piommu_prot prot);
 enum status piommu_viommu_begin_unmap_(struct piommu_viommu *viommu, const uint8_t *bytes);
 enum status piommu_viommu_unmap_(struct piommu_viommu *viommu, uint32_t *budget);
 
@@ -210,10 +224,14 @@ enum status piommu_viommu_detach_(struct piommu_viommu *viommu, const uint8_t *b
 
 /* Takes the next request and begins with it; false: there is none, or the ring is broken. */
 bool piommu_viommu_take_request_(struct piommu_viommu *viommu);
+/* Whether there is one that has done something, and not all. */
+bool piommu_viommu_is_half_done_(const struct piommu_viommu *viommu);
 /* Goes on with the one that there is. */
 void piommu_viommu_advance_(struct piommu_viommu *viommu, uint32_t *budget);
 /* Tells its answer; false: there is no ring to do it with. */
 bool piommu_viommu_tell_answer_(struct piommu_viommu *viommu);
+/* Carries one out at once that nobody has asked for; all of its bytes are there. */
+enum status piommu_viommu_carry_out_(struct piommu_viommu *viommu, const uint8_t *bytes);
 /* Forgets the one that there is: the device is reset. */
 void piommu_viommu_abandon_(struct piommu_viommu *viommu);
 
@@ -223,32 +241,5 @@ void piommu_viommu_abandon_(struct piommu_viommu *viommu);
 void piommu_viommu_deliver_(struct piommu_viommu *viommu, uint32_t *budget);
 /* Those that are kept are of a life that has ended. */
 void piommu_viommu_forget_faults_(struct piommu_viommu *viommu);
-
-/* ---- Little-endian fields of requests ---- */
-
-static inline uint32_t field32(const uint8_t *bytes)
-{
-    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
-           (uint32_t)bytes[3] << 24;
-}
-
-static inline uint64_t field64(const uint8_t *bytes)
-{
-    return field32(bytes) | (uint64_t)field32(bytes + 4) << 32;
-}
-
-static inline void put_field32(uint8_t *bytes, uint32_t value)
-{
-    bytes[0] = (uint8_t)value;
-    bytes[1] = (uint8_t)(value >> 8);
-    bytes[2] = (uint8_t)(value >> 16);
-    bytes[3] = (uint8_t)(value >> 24);
-}
-
-static inline void put_field64(uint8_t *bytes, uint64_t value)
-{
-    put_field32(bytes, (uint32_t)value);
-    put_field32(bytes + 4, (uint32_t)(value >> 32));
-}
 
 #endif

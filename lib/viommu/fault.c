@@ -37,9 +37,9 @@ static struct report report_of(uint32_t id, const struct piommu_fault *fault)
                      (fault->iova_valid ? FAULT_ADDRESS : 0);
 
     report.bytes[0] = reason_of(fault->reason);
-    put_field32(report.bytes + 4, flags);
-    put_field32(report.bytes + 8, id);
-    put_field64(report.bytes + 16, fault->iova_valid ? fault->iova : 0);
+    piommu_put_le32(report.bytes + 4, flags);
+    piommu_put_le32(report.bytes + 8, id);
+    piommu_put_le64(report.bytes + 16, fault->iova_valid ? fault->iova : 0);
     return report;
 }
 

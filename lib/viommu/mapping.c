@@ -144,17 +144,24 @@ static piommu_prot prot_of(uint32_t flags)
            ((flags & MAP_MMIO) != 0 ? PIOMMU_PROT_DEVICE : 0);
 }
 
+uint32_t piommu_viommu_map_flags_(piommu_prot prot)
+{
+    return ((prot & PIOMMU_PROT_READ) != 0 ? MAP_READ : 0) |
+           ((prot & PIOMMU_PROT_WRITE) != 0 ? MAP_WRITE : 0) |
+           ((prot & PIOMMU_PROT_DEVICE) != 0 ? MAP_MMIO : 0);
+}
+
 enum status piommu_viommu_begin_map_(struct piommu_viommu *viommu, const uint8_t *bytes)
 {
     struct request *request = &viommu->request;
-    const uint32_t flags = field32(bytes + 32);
+    const uint32_t flags = piommu_get_le32(bytes + 32);
     const struct mapping asked = {
-        .node = {.first = field64(bytes + 8), .last = field64(bytes + 16)},
-        .guest = field64(bytes + 24),
+        .node = {.first = piommu_get_le64(bytes + 8), .last = piommu_get_le64(bytes + 16)},
+        .guest = piommu_get_le64(bytes + 24),
         .prot = prot_of(flags)};
     enum status status;
 
-    request->domain = piommu_viommu_find_domain_(viommu, field32(bytes + 4));
+    request->domain = piommu_viommu_find_domain_(viommu, piommu_get_le32(bytes + 4));
     status = check_map(viommu, request->domain, &asked, flags);
     if (status != STATUS_OK) {
         return status;
@@ -280,8 +287,9 @@ enum status piommu_viommu_begin_unmap_(struct piommu_viommu *viommu, const uint8
 {
     const struct piommu_viommu_config *config = &viommu->config;
     struct request *request = &viommu->request;
-    const struct piommu_range range = {.first = field64(bytes + 8), .last = field64(bytes + 16)};
-    struct guest_domain *domain = piommu_viommu_find_domain_(viommu, field32(bytes + 4));
+    const struct piommu_range range = {.first = piommu_get_le64(bytes + 8),
+                                       .last = piommu_get_le64(bytes + 16)};
+    struct guest_domain *domain = piommu_viommu_find_domain_(viommu, piommu_get_le32(bytes + 4));
 
     if (domain == NULL) {
         return STATUS_NOENT;

@@ -8,14 +8,7 @@
 
 #include "engine.h"
 
-#define REQUEST_ATTACH 1u
-#define REQUEST_DETACH 2u
-#define REQUEST_MAP    3u
-#define REQUEST_UNMAP  4u
-#define REQUEST_PROBE  5u
-
-#define TAIL_SIZE  4u
-#define MOST_BYTES 72u /* that are read of a request */
+#define TAIL_SIZE 4u
 
 /* What the device reads of a request of each type; 0: there is no such type. */
 static const uint8_t readable_sizes[] = {
@@ -50,7 +43,7 @@ static void probe(struct piommu_viommu *viommu, struct piommu_device_ring *ring,
                   const struct piommu_device_request *taken, const uint8_t *bytes)
 {
     const struct piommu_viommu_endpoint *endpoint =
-        piommu_viommu_find_endpoint_(viommu, field32(bytes + 4));
+        piommu_viommu_find_endpoint_(viommu, piommu_get_le32(bytes + 4));
     enum status status = endpoint != NULL ? STATUS_OK : STATUS_NOENT;
     uint32_t size = viommu->config.probe_size;
 
@@ -112,7 +105,7 @@ bool piommu_viommu_take_request_(struct piommu_viommu *viommu)
 {
     struct request *request = &viommu->request;
     struct piommu_device_request taken;
-    uint8_t bytes[MOST_BYTES] = {0};
+    uint8_t bytes[REQUEST_BYTES] = {0};
     enum status status;
     uint32_t size;
     struct piommu_device_ring *ring = piommu_viommu_ring_(viommu, PIOMMU_VIOMMU_REQUESTS);
@@ -124,7 +117,7 @@ bool piommu_viommu_take_request_(struct piommu_viommu *viommu)
     if (result <= 0) {
         return false;
     }
-    size = taken.readable < MOST_BYTES ? taken.readable : MOST_BYTES;
+    size = taken.readable < REQUEST_BYTES ? taken.readable : REQUEST_BYTES;
     size = (uint32_t)piommu_device_ring_read(ring, 0, bytes, size);
     if (size == 0 || bytes[0] >= sizeof(readable_sizes) || readable_sizes[bytes[0]] == 0 ||
         size < readable_sizes[bytes[0]] || taken.writable < TAIL_SIZE) {
@@ -174,6 +167,32 @@ void piommu_viommu_advance_(struct piommu_viommu *viommu, uint32_t *budget)
     if (status != STATUS_UNFINISHED) {
         finish(viommu, status);
     }
+}
+
+enum status piommu_viommu_carry_out_(struct piommu_viommu *viommu, const uint8_t *bytes)
+{
+    struct request *request = &viommu->request;
+    enum status status;
+
+    *request = (struct request){.unheard = true};
+    piommu_gather_init(&request->gather);
+    status = begin(viommu, bytes);
+    if (status != STATUS_UNFINISHED) {
+        finish(viommu, status);
+    }
+    while (request->stage != STAGE_NONE) {
+        uint32_t budget = UINT32_MAX;
+
+        piommu_viommu_advance_(viommu, &budget);
+    }
+    status = request->status;
+    *request = (struct request){.stage = STAGE_NONE};
+    return status;
+}
+
+bool piommu_viommu_is_half_done_(const struct piommu_viommu *viommu)
+{
+    return viommu->request.stage != STAGE_NONE && viommu->request.stage != STAGE_ANSWER;
 }
 
 void piommu_viommu_abandon_(struct piommu_viommu *viommu)

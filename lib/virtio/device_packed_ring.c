@@ -197,6 +197,31 @@ static bool wants_interrupt(struct piommu_device_ring *ring)
            packed_wants(event, ring->config.event_idx, packed->next_used, step, ring->config.size);
 }
 
+static void place_state(const struct piommu_device_ring *ring, struct packed_place *place,
+                        struct blob *blob)
+{
+    blob_16(blob, &place->slot);
+    blob_flag(blob, &place->wrap);
+    blob_check(blob, place->slot < ring->config.size);
+}
+
+static void state(struct piommu_device_ring *ring, struct blob *blob)
+{
+    place_state(ring, &ring->packed.next_avail, blob);
+    place_state(ring, &ring->packed.next_used, blob);
+    blob_32(blob, &ring->packed.unsignalled);
+    blob_check(blob, ring->packed.unsignalled <= 2u * ring->config.size);
+}
+
+static bool adopt(struct piommu_device_ring *ring, uint16_t descriptors)
+{
+    if (descriptors > ring->config.size - ring->packed.in_flight) {
+        return false;
+    }
+    ring->packed.in_flight = (uint16_t)(ring->packed.in_flight + descriptors);
+    return true;
+}
+
 const struct virtio_device_ring piommu_device_packed_ring_ = {
     .check = check,
     .clear = clear,
@@ -205,4 +230,6 @@ const struct virtio_device_ring piommu_device_packed_ring_ = {
     .take = take,
     .complete = complete,
     .wants_interrupt = wants_interrupt,
+    .state = state,
+    .adopt = adopt,
 };

@@ -225,6 +225,91 @@ int piommu_device_ring_complete(struct piommu_device_ring *ring, uint16_t head, 
     return 0;
 }
 
+/* ---- State ---- */
+
+static uint16_t count_taken(const struct piommu_device_ring *ring)
+{
+    uint16_t count = 0;
+
+    for (uint16_t head = 0; head < ring->config.size; head++) {
+        count = (uint16_t)(count + (ring->taken[head] != 0));
+    }
+    return count;
+}
+
+static void adopt_request(struct piommu_device_ring *ring, struct blob *blob)
+{
+    uint16_t head = 0;
+    uint16_t descriptors = 0;
+
+    blob_16(blob, &head);
+    blob_16(blob, &descriptors);
+    if (head < ring->config.size && descriptors != 0 && ring->taken[head] == 0 &&
+        ring->kind->adopt(ring, descriptors)) {
+        ring->taken[head] = descriptors;
+    } else {
+        blob_refuse(blob);
+    }
+}
+
+/* Requests that are out. */
+static void taken_state(struct piommu_device_ring *ring, struct blob *blob)
+{
+    uint16_t count = count_taken(ring);
+
+    blob_16(blob, &count);
+    for (uint16_t i = 0; blob_is_read(blob) && i < count && !blob->refused; i++) {
+        adopt_request(ring, blob);
+    }
+    for (uint16_t head = 0; !blob_is_read(blob) && head < ring->config.size; head++) {
+        if (ring->taken[head] != 0) {
+            uint16_t copy_of_head = head;
+
+            blob_16(blob, &copy_of_head);
+            blob_16(blob, &ring->taken[head]);
+        }
+    }
+}
+
+static void piece_state(struct piommu_device_ring *ring, struct piommu_device_request *request,
+                        struct piece *piece, bool writable, struct blob *blob)
+{
+    struct piece copied = blob_is_read(blob) ? (struct piece){0} : *piece;
+
+    blob_64(blob, &copied.address);
+    blob_32(blob, &copied.size);
+    if (blob_is_read(blob) &&
+        !piommu_device_ring_add_piece_(ring, request, copied.address, copied.size, writable)) {
+        blob_refuse(blob);
+    }
+}
+
+/* The pieces of the request that was taken last. */
+static void pieces_state(struct piommu_device_ring *ring, struct blob *blob)
+{
+    struct piommu_device_request request = {0};
+    uint16_t count = ring->piece_count;
+    uint16_t readable = count != 0 ? ring->readable_pieces : 0;
+
+    blob_16(blob, &count);
+    blob_16(blob, &readable);
+    if (blob_is_read(blob)) {
+        ring->piece_count = 0;
+        ring->readable_pieces = 0;
+    }
+    for (uint16_t i = 0; i < count && !blob->refused; i++) {
+        piece_state(ring, &request, &ring->pieces[i], i >= readable, blob);
+    }
+}
+
+void piommu_device_ring_state_(struct piommu_device_ring *ring, struct blob *blob)
+{
+    blob_flag(blob, &ring->broken);
+    ring->kind->state(ring, blob);
+    taken_state(ring, blob);
+    pieces_state(ring, blob);
+}
+
 bool piommu_device_ring_wants_interrupt(struct piommu_device_ring *ring)
 {
     return ring->kind != NULL && !ring->broken && ring->kind->wants_interrupt(ring);

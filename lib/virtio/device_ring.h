@@ -7,6 +7,7 @@
 
 #include <piommu/virtio-device.h>
 
+#include "../base/blob.h"
 #include "../base/byte_order.h"
 #include "../base/host.h"
 #include "descriptor.h"
@@ -67,6 +68,10 @@ struct virtio_device_ring {
     bool (*take)(struct piommu_device_ring *ring, struct piommu_device_request *request);
     bool (*complete)(struct piommu_device_ring *ring, uint16_t head, uint32_t written);
     bool (*wants_interrupt)(struct piommu_device_ring *ring);
+    /* Places in the ring. */
+    void (*state)(struct piommu_device_ring *ring, struct blob *blob);
+    /* Takes over a request that is out, with so many descriptors; false: there cannot be so many. */
+    bool (*adopt)(struct piommu_device_ring *ring, uint16_t descriptors);
 };
 
 extern const struct virtio_device_ring piommu_device_split_ring_;
@@ -114,6 +119,9 @@ static inline bool device_ring_write_word(const struct piommu_device_ring *ring,
 bool piommu_device_ring_add_piece_(struct piommu_device_ring *ring,
                                    struct piommu_device_request *request, uint64_t address,
                                    uint32_t size, bool writable);
+
+/* The state of a ring that was started: where its ends are, and what is out. */
+void piommu_device_ring_state_(struct piommu_device_ring *ring, struct blob *blob);
 
 /* Whether an indirect table can be there. */
 bool piommu_device_ring_is_table_(const struct piommu_device_ring *ring, uint64_t address,

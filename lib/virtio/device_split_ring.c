@@ -171,6 +171,20 @@ static bool wants_interrupt(struct piommu_device_ring *ring)
            (uint16_t)(now - word - 1) < (uint16_t)(now - before);
 }
 
+static void state(struct piommu_device_ring *ring, struct blob *blob)
+{
+    /* They run freely: each value is possible. */
+    blob_16(blob, &ring->split.next_avail);
+    blob_16(blob, &ring->split.next_used);
+    blob_16(blob, &ring->split.signalled);
+}
+
+static bool adopt(struct piommu_device_ring *ring, uint16_t descriptors)
+{
+    ring->split.in_flight++;
+    return descriptors == 1;
+}
+
 const struct virtio_device_ring piommu_device_split_ring_ = {
     .check = check,
     .clear = clear,
@@ -179,4 +193,6 @@ const struct virtio_device_ring piommu_device_split_ring_ = {
     .take = take,
     .complete = complete,
     .wants_interrupt = wants_interrupt,
+    .state = state,
+    .adopt = adopt,
 };

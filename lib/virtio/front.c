@@ -13,10 +13,6 @@
 #define MAX_TYPE 63u
 /* 6: bits that say how rings and registers work. Of these the front has to know what it offers. */
 #define TRANSPORT_FEATURES (((1ull << 26) - 1) << 24)
-#define STATUS_OF_DRIVER                                                 \
-    (PIOMMU_VIRTIO_STATUS_ACKNOWLEDGE | PIOMMU_VIRTIO_STATUS_DRIVER |    \
-     PIOMMU_VIRTIO_STATUS_DRIVER_OK | PIOMMU_VIRTIO_STATUS_FEATURES_OK | \
-     PIOMMU_VIRTIO_STATUS_FAILED)
 
 /* ---- Life ---- */
 
@@ -171,7 +167,7 @@ void piommu_virtio_front_completed(struct piommu_virtio_front *front, unsigned i
 
 /* ---- Rings ---- */
 
-static bool is_running(const struct piommu_virtio_front *front)
+bool piommu_virtio_front_is_running_(const struct piommu_virtio_front *front)
 {
     const unsigned int bits = PIOMMU_VIRTIO_STATUS_DRIVER_OK | PIOMMU_VIRTIO_STATUS_NEEDS_RESET |
                               PIOMMU_VIRTIO_STATUS_FAILED;
@@ -202,8 +198,7 @@ void piommu_virtio_front_fail(struct piommu_virtio_front *front)
     tell_of_change(front);
 }
 
-/* Starts a ring whose time has come. That it cannot be is seen here, not when it is set up. */
-static void start_ring(struct piommu_virtio_front *front, struct front_queue *queue)
+bool piommu_virtio_front_start_ring_(struct piommu_virtio_front *front, struct front_queue *queue)
 {
     const uint64_t features = front->driver_features;
     const struct piommu_device_ring_config config = {
@@ -216,14 +211,17 @@ static void start_ring(struct piommu_virtio_front *front, struct front_queue *qu
         .packed = (features & PIOMMU_VIRTIO_F_RING_PACKED) != 0,
     };
 
-    if (!queue->enabled || !is_running(front)) {
-        return;
-    }
-    if (piommu_device_ring_start(queue->ring, &config) != 0) {
+    queue->started = piommu_device_ring_start(queue->ring, &config) == 0;
+    return queue->started;
+}
+
+/* Starts a ring whose time has come. That it cannot be is seen here, not when it is set up. */
+static void start_ring(struct piommu_virtio_front *front, struct front_queue *queue)
+{
+    if (queue->enabled && piommu_virtio_front_is_running_(front) &&
+        !piommu_virtio_front_start_ring_(front, queue)) {
         piommu_virtio_front_fail(front);
-        return;
     }
-    queue->started = true;
 }
 
 struct piommu_device_ring *piommu_virtio_front_ring(struct piommu_virtio_front *front,
@@ -343,7 +341,7 @@ void piommu_virtio_front_system_reset(struct piommu_virtio_front *front)
 }
 
 /* 2.2.1, 6.1: VERSION_1, and nothing that was not offered. */
-static bool agrees(const struct piommu_virtio_front *front)
+bool piommu_virtio_front_agrees_(const struct piommu_virtio_front *front)
 {
     uint64_t features = front->driver_features;
 
@@ -359,7 +357,7 @@ static void start(struct piommu_virtio_front *front)
     for (unsigned int i = 0; i < front->config.queue_count; i++) {
         start_ring(front, &front->queues[i]);
     }
-    if (is_running(front) && front->config.callbacks.ready != NULL &&
+    if (piommu_virtio_front_is_running_(front) && front->config.callbacks.ready != NULL &&
         !front->config.callbacks.ready(front->config.ctx, front->driver_features)) {
         piommu_virtio_front_fail(front);
     }
@@ -371,7 +369,7 @@ static void start(struct piommu_virtio_front *front)
 /* Bits can be added, in the order of 3.1.1, and are all cleared by a reset. */
 static void write_status(struct piommu_virtio_front *front, uint32_t value)
 {
-    uint32_t added = value & STATUS_OF_DRIVER & ~(uint32_t)front->status;
+    uint32_t added = value & FRONT_STATUS_OF_DRIVER & ~(uint32_t)front->status;
 
     if (front->resetting) {
         return;
@@ -386,7 +384,7 @@ static void write_status(struct piommu_virtio_front *front, uint32_t value)
     if ((added & PIOMMU_VIRTIO_STATUS_FAILED) != 0) {
         stop_rings(front);
     }
-    if ((added & PIOMMU_VIRTIO_STATUS_FEATURES_OK) != 0 && agrees(front)) {
+    if ((added & PIOMMU_VIRTIO_STATUS_FEATURES_OK) != 0 && piommu_virtio_front_agrees_(front)) {
         front->status |= PIOMMU_VIRTIO_STATUS_FEATURES_OK;
     }
     if ((added & PIOMMU_VIRTIO_STATUS_DRIVER_OK) != 0 &&

@@ -7,6 +7,7 @@
 
 #include <piommu/virtio-front.h>
 
+#include "../base/blob.h"
 #include "../base/host.h"
 
 /* What can interrupt: the configuration, or from 1 on the queues. */
@@ -16,6 +17,12 @@
 /* Bits of the interrupt status: VIRTIO 1.2, 4.1.4.5 and 4.2.2. */
 #define FRONT_ISR_QUEUE  0x1u
 #define FRONT_ISR_CONFIG 0x2u
+
+/* Bits of the device status that a driver can set. */
+#define FRONT_STATUS_OF_DRIVER                                           \
+    (PIOMMU_VIRTIO_STATUS_ACKNOWLEDGE | PIOMMU_VIRTIO_STATUS_DRIVER |    \
+     PIOMMU_VIRTIO_STATUS_DRIVER_OK | PIOMMU_VIRTIO_STATUS_FEATURES_OK | \
+     PIOMMU_VIRTIO_STATUS_FAILED)
 
 #define FRONT_DEFAULT_VENDOR 0x1af4u
 
@@ -45,7 +52,8 @@ struct front_queue {
 
 /* What is different for the transports. */
 struct front_transport {
-    size_t size; /* of the front's object */
+    size_t size;  /* of the front's object */
+    uint8_t kind; /* in saved state */
     /* Whether the interrupt line has to be high. */
     bool (*line)(const struct piommu_virtio_front *front);
     /* Interrupts by a message, if these are in use: else false. NULL: there are none. */
@@ -54,6 +62,8 @@ struct front_transport {
     void (*reset)(struct piommu_virtio_front *front);
     /* The machine was reset: everything is as it was made. May be NULL. */
     void (*power_on)(struct piommu_virtio_front *front);
+    /* What it has beyond the head. May be NULL. */
+    void (*state)(struct piommu_virtio_front *front, struct blob *blob);
 };
 
 /* The head of each transport's own structure. */
@@ -111,6 +121,15 @@ void piommu_virtio_front_notify_(struct piommu_virtio_front *front, unsigned int
 
 /* Gives the interrupt line the level that it has to have. */
 void piommu_virtio_front_update_line_(struct piommu_virtio_front *front);
+
+/* Whether rings that are enabled are started. */
+bool piommu_virtio_front_is_running_(const struct piommu_virtio_front *front);
+
+/* Starts one; false: it cannot be there. */
+bool piommu_virtio_front_start_ring_(struct piommu_virtio_front *front, struct front_queue *queue);
+
+/* Whether the device can work with what the driver has accepted. */
+bool piommu_virtio_front_agrees_(const struct piommu_virtio_front *front);
 
 /* Forgets bits of the interrupt status. */
 void piommu_virtio_front_acknowledge_(struct piommu_virtio_front *front, uint32_t bits);

@@ -129,6 +129,7 @@ static bool line(const struct piommu_virtio_front *front)
 
 static const struct front_transport mmio_transport = {
     .size = sizeof(struct piommu_virtio_front),
+    .kind = 1,
     .line = line,
 };
 

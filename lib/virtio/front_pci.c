@@ -284,12 +284,33 @@ static void power_on(struct piommu_virtio_front *front)
     set_master(pci);
 }
 
+static void state(struct piommu_virtio_front *front, struct blob *blob)
+{
+    struct front_pci *pci = front_pci_of(front);
+
+    blob_same(blob, pci->vector_count);
+    for (unsigned int i = 0; i < FRONT_PCI_SPACE; i++) {
+        uint8_t byte = pci->space[i];
+
+        /* The function is what it is made as: of what is read, what a driver can write counts. */
+        blob_byte(blob, &byte);
+        pci->space[i] = (uint8_t)((pci->space[i] & ~pci->writable[i]) | (byte & pci->writable[i]));
+    }
+    piommu_virtio_front_pci_messages_state_(pci, blob);
+    if (blob_is_read(blob) && !blob->refused) {
+        place_bar(pci);
+        front->may_use_memory = (command(pci) & COMMAND_MASTER) != 0;
+    }
+}
+
 static const struct front_transport pci_transport = {
     .size = sizeof(struct front_pci),
+    .kind = 2,
     .line = line,
     .message = piommu_virtio_front_pci_message_,
     .reset = piommu_virtio_front_pci_reset_messages_,
     .power_on = power_on,
+    .state = state,
 };
 
 static bool is_possible(const struct piommu_virtio_front_config *config,

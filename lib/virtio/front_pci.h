@@ -84,6 +84,8 @@ void piommu_virtio_front_pci_send_pending_(struct front_pci *pci);
 void piommu_virtio_front_pci_reset_messages_(struct piommu_virtio_front *front);
 /* As after a reset of the function. */
 void piommu_virtio_front_pci_mask_messages_(struct front_pci *pci);
+/* Messages, and what they are for. */
+void piommu_virtio_front_pci_messages_state_(struct front_pci *pci, struct blob *blob);
 /* A source is to have this message; one that does not exist becomes none. */
 void piommu_virtio_front_pci_set_vector_(struct front_pci *pci, unsigned int source,
                                          uint32_t vector);

@@ -97,14 +97,32 @@ uint32_t piommu_virtio_front_pci_read_table_(const struct front_pci *pci, uint32
                : 0;
 }
 
+static const uint32_t table_bits[ENTRY_WORDS] = {ADDRESS_LOW_BITS, UINT32_MAX, UINT32_MAX,
+                                                 ENTRY_CONTROL_MASK};
+
 void piommu_virtio_front_pci_write_table_(struct front_pci *pci, uint32_t offset, uint32_t value)
 {
-    static const uint32_t bits[ENTRY_WORDS] = {ADDRESS_LOW_BITS, UINT32_MAX, UINT32_MAX,
-                                               ENTRY_CONTROL_MASK};
     uint32_t word = offset / 4;
 
     if (word < pci->vector_count * (uint32_t)ENTRY_WORDS) {
-        pci->table[word / ENTRY_WORDS][word % ENTRY_WORDS] = value & bits[word % ENTRY_WORDS];
+        pci->table[word / ENTRY_WORDS][word % ENTRY_WORDS] = value & table_bits[word % ENTRY_WORDS];
         piommu_virtio_front_pci_send_pending_(pci);
     }
+}
+
+void piommu_virtio_front_pci_messages_state_(struct front_pci *pci, struct blob *blob)
+{
+    for (unsigned int i = 0; i < PIOMMU_VIRTIO_FRONT_MAX_MESSAGES; i++) {
+        blob_16(blob, &pci->vectors[i]);
+        blob_check(blob,
+                   pci->vectors[i] < pci->vector_count || pci->vectors[i] == FRONT_PCI_NO_VECTOR);
+    }
+    for (unsigned int i = 0; i < pci->vector_count; i++) {
+        for (unsigned int word = 0; word < ENTRY_WORDS; word++) {
+            blob_32(blob, &pci->table[i][word]);
+            pci->table[i][word] &= table_bits[word];
+        }
+    }
+    blob_32(blob, &pci->pending);
+    blob_check(blob, pci->pending >> pci->vector_count == 0);
 }

@@ -227,7 +227,67 @@ static void on_bar_moved(void *ctx, bool decoded, uint64_t address)
     machine->bar = address;
 }
 
+/* ---- The state ---- */
+
+void *front_machine_save(struct front_machine *machine, size_t *size)
+{
+    int error = piommu_virtio_front_save(machine->front, NULL, 0, size);
+    void *buffer;
+
+    if (error == -PIOMMU_EAGAIN) {
+        return NULL;
+    }
+    assert_int_equal(error, -PIOMMU_ENOSPC);
+    buffer = malloc(*size);
+    assert_non_null(buffer);
+    assert_int_equal(piommu_virtio_front_save(machine->front, buffer, *size - 1, size),
+                     -PIOMMU_ENOSPC);
+    assert_int_equal(piommu_virtio_front_save(machine->front, buffer, *size, size), 0);
+    return buffer;
+}
+
+static void make_front(struct front_machine *machine)
+{
+    struct piommu_virtio_front_config config;
+    struct piommu_virtio_front_pci_config pci;
+    struct piommu_host host = fake_os_host(machine->hypervisor);
+
+    front_machine_describe(machine, &config, &pci);
+    assert_int_equal(machine->options.pci
+                         ? piommu_virtio_front_create_pci(host, &config, &pci, &machine->front)
+                         : piommu_virtio_front_create_mmio(host, &config, &machine->front),
+                     0);
+}
+
+void front_machine_renew(struct front_machine *machine)
+{
+    piommu_virtio_front_destroy(machine->front);
+    machine->line = false;
+    machine->decoded = false;
+    machine->bar = 0;
+    make_front(machine);
+}
+
+void front_machine_migrate(struct front_machine *machine)
+{
+    size_t size;
+    void *state = front_machine_save(machine, &size);
+
+    if (state != NULL) {
+        front_machine_renew(machine);
+        assert_int_equal(piommu_virtio_front_restore(machine->front, state, size), 0);
+        free(state);
+    }
+}
+
 /* ---- The machine around it ---- */
+
+static void migrate_if_wanted(struct front_machine *machine)
+{
+    if (machine->options.migrates) {
+        front_machine_migrate(machine);
+    }
+}
 
 static void progress(void *ctx)
 {
@@ -253,6 +313,7 @@ static void bus_write(void *ctx, uint64_t physical, unsigned int width, uint32_t
 
     piommu_virtio_front_mmio_write(machine->front, physical - FRONT_MACHINE_REGISTERS, width,
                                    value);
+    migrate_if_wanted(machine);
 }
 
 static uint32_t config_read(void *ctx, unsigned int offset, unsigned int width)
@@ -267,6 +328,7 @@ static void config_write(void *ctx, unsigned int offset, unsigned int width, uin
     struct front_machine *machine = ctx;
 
     piommu_virtio_front_pci_config_write(machine->front, offset, width, value);
+    migrate_if_wanted(machine);
 }
 
 static uint64_t bar_address(void *ctx, unsigned int number)
@@ -296,6 +358,7 @@ static void bar_write(void *ctx, uint64_t offset, unsigned int width, uint32_t v
 
     assert_true(machine->decoded);
     piommu_virtio_front_bar_write(machine->front, offset, width, value);
+    migrate_if_wanted(machine);
 }
 
 static void connect(struct front_machine *machine)
@@ -357,21 +420,13 @@ struct front_machine *front_machine_power_on(const struct front_machine_options 
     /* Nobody needs a linear map, which would be one large block of memory. */
     const struct fake_os_options os = {.scattered = true};
     struct front_machine *machine = calloc(1, sizeof(*machine));
-    struct piommu_virtio_front_config config;
-    struct piommu_virtio_front_pci_config pci;
-    struct piommu_host host;
 
     assert_non_null(machine);
     machine->options = *options;
     machine->os = fake_os_create(&os);
     machine->hypervisor = fake_os_create(&os);
     machine->memory = fake_os_test_pages(machine->os, FRONT_MACHINE_PAGES);
-    host = fake_os_host(machine->hypervisor);
-    front_machine_describe(machine, &config, &pci);
-    assert_int_equal(options->pci
-                         ? piommu_virtio_front_create_pci(host, &config, &pci, &machine->front)
-                         : piommu_virtio_front_create_mmio(host, &config, &machine->front),
-                     0);
+    make_front(machine);
     for (unsigned int i = 0; i < FRONT_MACHINE_CONFIG; i++) {
         machine->config[i] = (uint8_t)(0x80 + i);
     }

@@ -56,6 +56,7 @@ struct front_machine_options {
     uint64_t features;      /**< besides VERSION_1 */
     uint16_t message_count; /**< virtio-pci */
     uint8_t interrupt_pin;  /**< virtio-pci */
+    bool migrates;          /**< another front takes over, after each write to a register */
 };
 
 struct front_machine {
@@ -99,6 +100,12 @@ struct front_machine *front_machine_start(const struct front_machine_options *op
 /** The same, without anything that firmware does. */
 struct front_machine *front_machine_power_on(const struct front_machine_options *options);
 void front_machine_stop(struct front_machine *machine);
+/** Saves the front. To be freed. NULL: it cannot be saved now. */
+void *front_machine_save(struct front_machine *machine, size_t *size);
+/** Puts a new front in the place of the one that there is. */
+void front_machine_renew(struct front_machine *machine);
+/** Both, and restores the state; if it cannot be saved now, nothing. */
+void front_machine_migrate(struct front_machine *machine);
 /** What the front is made of; the machine's own callbacks are in it. */
 void front_machine_describe(struct front_machine *machine,
                             struct piommu_virtio_front_config *config,

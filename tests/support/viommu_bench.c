@@ -199,7 +199,7 @@ static void make_model(struct engine_bench *bench, const struct piommu_viommu_co
     bench->model = model;
 }
 
-static void make_engine(struct engine_bench *bench)
+static struct piommu_viommu_config configuration(struct engine_bench *bench)
 {
     struct piommu_viommu_config config = {
         .callbacks = {.translate = translate,
@@ -219,6 +219,13 @@ static void make_engine(struct engine_bench *bench)
     if (bench->options.adjust != NULL) {
         bench->options.adjust(&config);
     }
+    return config;
+}
+
+static void make_engine(struct engine_bench *bench)
+{
+    const struct piommu_viommu_config config = configuration(bench);
+
     make_model(bench, &config);
     assert_int_equal(piommu_viommu_create(fake_os_host(bench->core->os), &config, &bench->viommu),
                      0);
@@ -365,6 +372,74 @@ int engine_remove(struct engine_bench *bench, unsigned int number)
         *model = (struct model_endpoint){0};
     }
     return error;
+}
+
+/* The same endpoints for another engine. */
+static void add_again(struct engine_bench *bench, unsigned int number)
+{
+    const struct model_endpoint *model = &bench->model->endpoints[number];
+    struct engine_endpoint *endpoint = &bench->endpoints[number];
+    struct piommu_reserved_region regions[MODEL_REGIONS];
+    const struct piommu_viommu_endpoint_config config = {
+        .id = endpoint->id,
+        .device = endpoint->device,
+        .cookie = endpoint,
+        .regions = regions,
+        .region_count = model->region_count,
+    };
+
+    for (unsigned int i = 0; i < model->region_count; i++) {
+        regions[i] = (struct piommu_reserved_region){
+            .range = {model->regions[i].first, model->regions[i].last}, .kind = PIOMMU_RESERVED};
+    }
+    assert_int_equal(piommu_viommu_add_endpoint(bench->viommu, &config, &endpoint->endpoint), 0);
+}
+
+void *engine_save(struct engine_bench *bench, size_t *size)
+{
+    void *buffer;
+    int error;
+
+    while ((error = piommu_viommu_save(bench->viommu, NULL, 0, size)) == -PIOMMU_EAGAIN) {
+        (void)piommu_viommu_service(bench->viommu, bench->budget);
+    }
+    assert_int_equal(error, -PIOMMU_ENOSPC);
+    buffer = malloc(*size);
+    assert_non_null(buffer);
+    assert_int_equal(piommu_viommu_save(bench->viommu, buffer, *size - 1, size), -PIOMMU_ENOSPC);
+    assert_int_equal(piommu_viommu_save(bench->viommu, buffer, *size, size), 0);
+    return buffer;
+}
+
+void engine_renew(struct engine_bench *bench)
+{
+    const struct piommu_viommu_config config = configuration(bench);
+
+    assert_int_equal(piommu_viommu_destroy(bench->viommu), 0);
+    assert_int_equal(piommu_viommu_create(fake_os_host(bench->core->os), &config, &bench->viommu),
+                     0);
+    for (unsigned int i = 0; i < MODEL_ENDPOINTS; i++) {
+        if (bench->endpoints[i].endpoint != NULL) {
+            add_again(bench, i);
+        }
+    }
+}
+
+void engine_migrate(struct engine_bench *bench)
+{
+    size_t size;
+    void *state = engine_save(bench, &size);
+    void *again;
+    size_t size_again;
+
+    engine_renew(bench);
+    assert_int_equal(piommu_viommu_restore(bench->viommu, state, size), 0);
+    viommu_model_forget_devices(bench->model);
+    /* Nothing was lost on the way. */
+    again = engine_save(bench, &size_again);
+    assert_int_equal(size, size_again);
+    free(again);
+    free(state);
 }
 
 void engine_window(struct engine_bench *bench, uint64_t first, uint64_t size)

@@ -136,6 +136,12 @@ int engine_remove(struct engine_bench *bench, unsigned int number);
 /** Gives the endpoint that is not added a region that cannot be mapped. */
 int engine_add_with(struct engine_bench *bench, unsigned int number,
                     const struct piommu_reserved_region *regions, size_t count);
+/** Saves the state, after what is half done was done. To be freed. */
+void *engine_save(struct engine_bench *bench, size_t *size);
+/** Puts another engine, with the same endpoints, in the place of the one that there is. */
+void engine_renew(struct engine_bench *bench);
+/** Both, and restores the state. */
+void engine_migrate(struct engine_bench *bench);
 /** Pages that are compared; the first ones are the first of all. */
 void engine_window(struct engine_bench *bench, uint64_t first, uint64_t size);
 void engine_write_bypass(struct engine_bench *bench, uint8_t value);

@@ -41,6 +41,20 @@ void viommu_model_destroy(struct viommu_model *model)
     free(model);
 }
 
+void viommu_model_forget_devices(struct viommu_model *model)
+{
+    for (unsigned int i = 0; i < MODEL_DOMAINS; i++) {
+        model->domains[i].had_device = false;
+    }
+    for (unsigned int i = 0; i < MODEL_ENDPOINTS; i++) {
+        const struct model_endpoint *endpoint = &model->endpoints[i];
+
+        if (endpoint->used && endpoint->device && endpoint->domain != NULL) {
+            endpoint->domain->had_device = true;
+        }
+    }
+}
+
 void viommu_model_leave(struct viommu_model *model, struct model_endpoint *endpoint)
 {
     struct model_domain *domain = endpoint->domain;

@@ -95,6 +95,8 @@ struct viommu_model *viommu_model_create(void);
 void viommu_model_destroy(struct viommu_model *model);
 /** All endpoints leave their domains. */
 void viommu_model_reset(struct viommu_model *model);
+/** Only domains in which a device is now have had one. */
+void viommu_model_forget_devices(struct viommu_model *model);
 void viommu_model_leave(struct viommu_model *model, struct model_endpoint *endpoint);
 
 /**

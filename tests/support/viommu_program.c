@@ -38,12 +38,15 @@ enum kind {
     KIND_FAULT,
     KIND_EVENT,
     KIND_FRAMING,
+    KIND_MIGRATE,
+    KIND_RINGS,
     KINDS,
 };
 
 static const char *const names[KINDS] = {
-    "attach", "detach",       "map",    "unmap", "probe",  "garbage", "service", "service all",
-    "reset",  "system reset", "remove", "add",   "bypass", "fault",   "event",   "framing"};
+    "attach",  "detach",      "map",   "unmap",        "probe",   "garbage",
+    "service", "service all", "reset", "system reset", "remove",  "add",
+    "bypass",  "fault",       "event", "framing",      "migrate", "rings"};
 
 /* How often each is chosen, in parts of the sum. */
 static const unsigned int weights[KINDS] = {
@@ -51,6 +54,7 @@ static const unsigned int weights[KINDS] = {
     [KIND_PROBE] = 3,   [KIND_GARBAGE] = 8,      [KIND_SERVICE] = 24, [KIND_SERVICE_ALL] = 24,
     [KIND_RESET] = 1,   [KIND_SYSTEM_RESET] = 1, [KIND_REMOVE] = 4,   [KIND_ADD] = 6,
     [KIND_BYPASS] = 4,  [KIND_FAULT] = 4,        [KIND_EVENT] = 4,    [KIND_FRAMING] = 2,
+    [KIND_MIGRATE] = 3, [KIND_RINGS] = 3,
 };
 
 static uint64_t next_random(uint64_t *random)
@@ -159,8 +163,17 @@ static void drain(struct engine_bench *bench)
     }
 }
 
+/* Rings go, and come back. */
+static void set_rings(struct engine_bench *bench, unsigned int gone)
+{
+    for (unsigned int queue = 0; queue < 2; queue++) {
+        bench->ring_gone[queue] = (gone >> queue) % 2 != 0;
+    }
+}
+
 static void service_all(struct engine_bench *bench)
 {
+    set_rings(bench, 0);
     engine_service(bench);
     drain(bench);
     assert_int_equal(bench->posted, bench->answered);
@@ -325,6 +338,13 @@ static void run_operation(struct engine_bench *bench, const struct viommu_operat
     case KIND_FRAMING:
         service_all(bench);
         bench->framing = (enum engine_framing)(raw[0] % 3);
+        break;
+    case KIND_MIGRATE:
+        engine_migrate(bench);
+        drain(bench);
+        break;
+    case KIND_RINGS:
+        set_rings(bench, raw[0]);
         break;
     default:
         post_request(bench, kind, raw);

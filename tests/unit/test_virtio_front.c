@@ -29,6 +29,9 @@ static const struct front_machine_options connections[] = {
     {.pci = true, .interrupt_pin = 1},
     {.pci = true, .interrupt_pin = 2, .message_count = 1},
     {.pci = true, .message_count = 4},
+    {.pci = false, .migrates = true},
+    {.pci = true, .interrupt_pin = 1, .migrates = true},
+    {.pci = true, .message_count = 4, .migrates = true},
 };
 
 struct guest {
@@ -209,7 +212,7 @@ static void requests_go_there_and_back(void **state)
 
 static void as_many_messages_as_there_are_entries(void **state)
 {
-    static const unsigned int used[] = {0, 0, 1, 2};
+    static const unsigned int used[] = {0, 0, 1, 2, 0, 0, 2};
 
     (void)state;
     for (unsigned int i = 0; i < COUNT(connections); i++) {

@@ -26,6 +26,7 @@ struct piommu_viommu_device {
     struct piommu_viommu_device_config config;
     struct piommu_viommu *engine;
     struct piommu_virtio_front *front;
+    bool ending; /* its destruction has begun, but may have to be tried again */
 };
 
 /* ---- What the engine asks ---- */
@@ -91,8 +92,10 @@ static bool ready(void *ctx, uint64_t features)
 {
     struct piommu_viommu_device *device = ctx;
 
-    piommu_viommu_start(device->engine, features);
-    return true;
+    if (!device->ending) {
+        piommu_viommu_start(device->engine, features);
+    }
+    return !device->ending;
 }
 
 static void notify(void *ctx, unsigned int queue)
@@ -117,10 +120,13 @@ static uint32_t read_config(void *ctx, uint32_t offset, unsigned int width)
 
 static void write_config(void *ctx, uint32_t offset, unsigned int width, uint32_t value)
 {
+    const struct piommu_viommu_device *device = ctx;
     const uint8_t bytes[4] = {(uint8_t)value, (uint8_t)(value >> 8), (uint8_t)(value >> 16),
                               (uint8_t)(value >> 24)};
 
-    piommu_viommu_write_config(((struct piommu_viommu_device *)ctx)->engine, offset, bytes, width);
+    if (!device->ending) {
+        piommu_viommu_write_config(device->engine, offset, bytes, width);
+    }
 }
 
 static void set_interrupt(void *ctx, bool high)
@@ -271,6 +277,7 @@ int piommu_viommu_device_destroy(struct piommu_viommu_device *device)
     if (device == NULL) {
         return 0;
     }
+    device->ending = true;
     error = piommu_viommu_destroy(device->engine);
     if (error != 0) {
         return error;

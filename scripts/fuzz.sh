@@ -7,14 +7,15 @@
 # A fuzz campaign against the page tables, or with --core against the core, --fdt against the device tree
 # reader, --iova against the IOVA allocator, --virtio_iommu against the virtio-iommu driver, --virtqueue against
 # virtio's rings, --virtio_open against how a virtio device is found and set up, --virtio_front against the registers
-# of one that is shown to a guest. Builds the fuzz targets and runs one for SECONDS (600 if not given). What it
-# learns is kept in build/fuzz/corpus, or build/fuzz/corpus_of_TARGET, for the next time. Arguments go to
+# of one that is shown to a guest, --viommu against the rings of a virtio-iommu that is offered to a guest,
+# --viommu_device against its registers as well. Builds the fuzz targets and runs one for SECONDS (600 if not given).
+# What it learns is kept in build/fuzz/corpus, or build/fuzz/corpus_of_TARGET, for the next time. Arguments go to
 # libFuzzer, for example -jobs=2 -workers=2. A failing input is kept in the working folder;
 #
 #   build/fuzz/tests/fuzz/random_io_pgtable FILE
 #
 # prints one of page tables as calls, and with PIOMMU_FUZZ_TALK in the environment the targets of the core, of
-# spaces of addresses and of virtio print those of theirs.
+# spaces of addresses and of virtio's drivers print those of theirs.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -39,7 +40,7 @@ if [[ ${1-} == --* ]]; then
         seeds=seeds_of_core
         options=(-max_len=2060)
         ;;
-    virtio_iommu | virtqueue | virtio_open | virtio_front)
+    virtio_iommu | virtqueue | virtio_open | virtio_front | viommu | viommu_device)
         seeds=seeds_of_virtio
         options=(-max_len=1600)
         ;;

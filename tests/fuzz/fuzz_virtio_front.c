@@ -7,42 +7,17 @@
  */
 
 #include "front_hostile.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
+#include "fuzz_input.h"
 
 #define MAX_STEPS 400u
 
-struct input {
-    const uint8_t *bytes;
-    size_t left;
-};
-
-static uint32_t next(void *ctx, unsigned int bytes)
-{
-    struct input *input = ctx;
-    uint32_t value = 0;
-
-    for (unsigned int i = 0; i < bytes && input->left != 0; i++) {
-        value |= (uint32_t)*input->bytes << (8 * i);
-        input->bytes++;
-        input->left--;
-    }
-    return value;
-}
-
-static bool more(void *ctx)
-{
-    const struct input *input = ctx;
-
-    return input->left != 0;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
-    struct input input = {.bytes = bytes, .left = size};
-    const struct front_hostile_source source = {.random = next, .more = more, .ctx = &input};
+    struct fuzz_input input = {.bytes = bytes, .left = size};
+    const struct front_hostile_source source = {
+        .random = fuzz_input_next, .more = fuzz_input_more, .ctx = &input};
     struct front_hostile_result result = {0};
-    uint32_t choice = next(&input, 1);
+    uint32_t choice = fuzz_input_next(&input, 1);
     const struct front_machine_options options = {
         .pci = (choice & 1) != 0,
         .features = 0x7 | (uint64_t)(choice >> 1 & 3) << 28 |

@@ -33,6 +33,29 @@ static const struct front_hostile_source *source;
 static struct snapshot before;
 static bool any_access; /* the step switches bus mastering on: then everything is looked at */
 
+static uint32_t next_of_state(void *ctx, unsigned int bytes)
+{
+    uint64_t *state = ctx;
+
+    (void)bytes;
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return (uint32_t)(*state >> 16);
+}
+
+static bool always_more(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+struct front_hostile_source front_hostile_from(uint64_t *state)
+{
+    return (struct front_hostile_source){
+        .random = next_of_state, .more = always_more, .ctx = state};
+}
+
 static uint32_t below(uint32_t limit)
 {
     return source->random(source->ctx, limit <= 256 ? 1 : 2) % limit;

@@ -20,6 +20,9 @@ struct front_hostile_source {
     void *ctx;
 };
 
+/** One that never ends, from a number that is not 0 and changes with it. */
+struct front_hostile_source front_hostile_from(uint64_t *state);
+
 /** What has come of it; added to what was there. */
 struct front_hostile_result {
     unsigned int lives;    /**< how often the device was started */

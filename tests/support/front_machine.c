@@ -458,23 +458,31 @@ void front_machine_stop(struct front_machine *machine)
 
 /* ---- The driver, played ---- */
 
+struct front_place front_register_place(bool pci, enum front_machine_register what)
+{
+    return pci ? (struct front_place){.offset = (uint16_t)(PCI_COMMON + places[what].pci),
+                                      .width = (uint16_t)places[what].pci_width}
+               : (struct front_place){.offset = places[what].mmio, .width = 4};
+}
+
 uint32_t front_machine_get(struct front_machine *machine, enum front_machine_register what)
 {
+    const struct front_place place = front_register_place(machine->options.pci, what);
+
     return (uint32_t)(machine->options.pci
-                          ? piommu_virtio_front_bar_read(machine->front,
-                                                         PCI_COMMON + places[what].pci,
-                                                         places[what].pci_width)
-                          : piommu_virtio_front_mmio_read(machine->front, places[what].mmio, 4));
+                          ? piommu_virtio_front_bar_read(machine->front, place.offset, place.width)
+                          : piommu_virtio_front_mmio_read(machine->front, place.offset, 4));
 }
 
 void front_machine_set(struct front_machine *machine, enum front_machine_register what,
                        uint32_t value)
 {
+    const struct front_place place = front_register_place(machine->options.pci, what);
+
     if (machine->options.pci) {
-        piommu_virtio_front_bar_write(machine->front, PCI_COMMON + places[what].pci,
-                                      places[what].pci_width, value);
+        piommu_virtio_front_bar_write(machine->front, place.offset, place.width, value);
     } else {
-        piommu_virtio_front_mmio_write(machine->front, places[what].mmio, 4, value);
+        piommu_virtio_front_mmio_write(machine->front, place.offset, 4, value);
     }
 }
 

@@ -114,6 +114,13 @@ void front_machine_describe(struct front_machine *machine,
 /** The device looks whether it has to interrupt for a queue, which may have any number. */
 void front_machine_complete(struct front_machine *machine, unsigned int queue);
 
+/** Where a register is: behind virtio-mmio, or in the BAR. */
+struct front_place {
+    uint16_t offset;
+    uint16_t width;
+};
+struct front_place front_register_place(bool pci, enum front_machine_register what);
+
 /** Reads and writes a register, over either transport. */
 uint32_t front_machine_get(struct front_machine *machine, enum front_machine_register what);
 void front_machine_set(struct front_machine *machine, enum front_machine_register what,

@@ -270,18 +270,24 @@ static void check_granted(const struct viommu_machine *machine, unsigned int num
     }
 }
 
-/* The nth address that is tried. */
+/* The nth address that is tried, and how many there are. */
 static uint64_t tried(const struct viommu_machine *machine, unsigned int number)
 {
-    return number < MACHINE_WINDOW ? number * MACHINE_PAGE
-                                   : machine->memory + (number - MACHINE_WINDOW) * MACHINE_PAGE;
+    const unsigned int window = machine->options.window;
+
+    return number < window ? number * MACHINE_PAGE
+                           : machine->memory + (number - window) * MACHINE_PAGE;
+}
+
+static unsigned int tries(const struct viommu_machine *machine)
+{
+    return machine->options.window + MACHINE_IDENTITY_PAGES;
 }
 
 static void look_at(struct viommu_machine *machine)
 {
     for (unsigned int i = 0; i < machine->endpoint_count; i++) {
-        for (unsigned int j = 0;
-             j < MACHINE_WINDOW + MACHINE_IDENTITY_PAGES && machine->endpoints[i].is_device; j++) {
+        for (unsigned int j = 0; j < tries(machine) && machine->endpoints[i].is_device; j++) {
             const uint64_t iova = tried(machine, j);
 
             check_granted(machine, i, iova, false, machine_reached(machine, i, iova, false));
@@ -290,13 +296,9 @@ static void look_at(struct viommu_machine *machine)
     }
 }
 
-static void look(void *ctx)
+static void look(struct viommu_host *host)
 {
-    struct viommu_host *host = ctx;
-
-    if (host->looking) {
-        return;
-    }
+    host->changes = 0;
     host->looking = true;
     for (unsigned int i = 0; i < MACHINE_MAX_GUESTS; i++) {
         if (host->machines[i] != NULL) {
@@ -304,6 +306,15 @@ static void look(void *ctx)
         }
     }
     host->looking = false;
+}
+
+static void on_change(void *ctx)
+{
+    struct viommu_host *host = ctx;
+
+    if (!host->looking && ++host->changes >= host->patience) {
+        look(host);
+    }
 }
 
 /* ---- Services ---- */
@@ -345,13 +356,16 @@ static void service_now(struct viommu_machine *machine)
                  budget, machine->accesses, machine->translations);
     }
     check_limits(machine);
+    /* With page tables hardware is not asked for what is mapped anew. */
+    if (machine->translations != 0) {
+        on_change(machine->host);
+    }
 }
 
 void machine_service(struct viommu_machine *machine)
 {
     if (machine->work && !machine->idle) {
         service_now(machine);
-        look(machine->host);
     }
 }
 
@@ -363,7 +377,6 @@ void machine_settle(struct viommu_machine *machine)
         }
         service_now(machine);
     }
-    look(machine->host);
 }
 
 /* ---- Traps ---- */
@@ -556,27 +569,47 @@ static void make_device(struct viommu_machine *machine)
     machine->front = piommu_viommu_device_front(machine->device);
 }
 
-static void add_endpoint(struct viommu_machine *machine, unsigned int number)
+void machine_add_endpoint(struct viommu_machine *machine, unsigned int number)
 {
     struct machine_endpoint *endpoint = &machine->endpoints[number];
-    struct viommu_hardware *hardware = machine->host->hardware;
-    struct piommu_viommu_endpoint_config config = {.cookie = endpoint};
+    struct piommu_viommu_endpoint_config config = {.id = endpoint->id, .cookie = endpoint};
 
-    endpoint->machine = machine;
-    endpoint->is_device = number < machine->options.devices;
     if (endpoint->is_device) {
-        endpoint->id = MACHINE_DEVICE(number);
-        endpoint->number = hardware->device_count;
-        config.device = hardware->add_device(hardware, endpoint);
-    } else {
-        endpoint->id = MACHINE_SOFTWARE(number - machine->options.devices);
+        config.device = machine->host->hardware->devices[endpoint->number];
     }
-    config.id = endpoint->id;
     if (number == 0) {
         config.regions = machine->options.regions;
         config.region_count = machine->options.region_count;
     }
     assert_int_equal(piommu_viommu_add_endpoint(machine->engine, &config, &endpoint->endpoint), 0);
+}
+
+int machine_remove_endpoint(struct viommu_machine *machine, unsigned int number)
+{
+    struct machine_endpoint *endpoint = &machine->endpoints[number];
+    int error = piommu_viommu_remove_endpoint(endpoint->endpoint);
+
+    if (error == 0) {
+        endpoint->endpoint = NULL;
+        assert_int_equal(endpoint->told_count, 0);
+    }
+    return error;
+}
+
+static void make_endpoint(struct viommu_machine *machine, unsigned int number)
+{
+    struct machine_endpoint *endpoint = &machine->endpoints[number];
+    struct viommu_hardware *hardware = machine->host->hardware;
+
+    endpoint->machine = machine;
+    endpoint->is_device = number < machine->options.devices;
+    endpoint->id = endpoint->is_device ? MACHINE_DEVICE(number)
+                                       : MACHINE_SOFTWARE(number - machine->options.devices);
+    if (endpoint->is_device) {
+        endpoint->number = hardware->device_count;
+        (void)hardware->add_device(hardware, endpoint);
+    }
+    machine_add_endpoint(machine, number);
     machine->endpoint_count++;
 }
 
@@ -602,6 +635,7 @@ struct viommu_machine *machine_open(struct viommu_host *host, const struct machi
     machine->host = host;
     machine->options = *options;
     machine->options.fragment = options->fragment != 0 ? options->fragment : 16;
+    machine->options.window = options->window != 0 ? options->window : MACHINE_WINDOW;
     machine->number = host->machine_count;
     machine->random = options->seed;
     machine->os = fake_os_create(&os);
@@ -613,7 +647,7 @@ struct viommu_machine *machine_open(struct viommu_host *host, const struct machi
     }
     make_device(machine);
     for (unsigned int i = 0; i < options->devices + options->software; i++) {
-        add_endpoint(machine, i);
+        make_endpoint(machine, i);
     }
     connect(machine);
     machine_place_bar(machine);
@@ -627,7 +661,7 @@ static void expect_gone(struct viommu_machine *machine)
 {
     for (unsigned int i = 0; i < machine->endpoint_count; i++) {
         assert_int_equal(machine->endpoints[i].told_count, 0);
-        for (unsigned int j = 0; j < MACHINE_WINDOW && machine->endpoints[i].is_device; j++) {
+        for (unsigned int j = 0; j < tries(machine) && machine->endpoints[i].is_device; j++) {
             assert_int_equal(machine_reached(machine, i, tried(machine, j), false),
                              MACHINE_NOTHING);
         }
@@ -665,7 +699,7 @@ struct viommu_host *machine_host_open(struct viommu_hardware *hardware)
     assert_non_null(host);
     host->hardware = hardware;
     hardware->listener =
-        (struct viommu_listener){.changed = look, .fault = on_fault_of_hardware, .ctx = host};
+        (struct viommu_listener){.changed = on_change, .fault = on_fault_of_hardware, .ctx = host};
     return host;
 }
 
@@ -938,7 +972,7 @@ uint64_t machine_dma(struct viommu_machine *machine, unsigned int number, uint64
 void machine_expect_nothing(struct viommu_machine *machine)
 {
     for (unsigned int i = 0; i < machine->endpoint_count; i++) {
-        for (unsigned int j = 0; j < MACHINE_WINDOW + MACHINE_IDENTITY_PAGES; j++) {
+        for (unsigned int j = 0; j < tries(machine); j++) {
             assert_int_equal(machine_reached(machine, i, tried(machine, j), false),
                              MACHINE_NOTHING);
             assert_int_equal(machine_reached(machine, i, tried(machine, j), true), MACHINE_NOTHING);
@@ -991,7 +1025,7 @@ static void expect_access(struct viommu_machine *machine, unsigned int number, u
 void machine_expect_exactly(struct viommu_machine *machine)
 {
     for (unsigned int i = 0; i < machine->endpoint_count; i++) {
-        for (unsigned int j = 0; j < MACHINE_WINDOW + MACHINE_IDENTITY_PAGES; j++) {
+        for (unsigned int j = 0; j < tries(machine); j++) {
             expect_access(machine, i, tried(machine, j), false);
             expect_access(machine, i, tried(machine, j) + MACHINE_PAGE - 1, true);
         }

@@ -11,9 +11,10 @@
  * started with a core, devices and domains. The device is serviced as by a task of the hypervisor:
  * now and then, with small budgets.
  *
- * Whenever the hypervisor's hardware was told something, and after each service, every device of
- * each guest tries every page of the window: the test fails if it reaches what is not memory of its
- * guest, or was never granted to a device of it; and if a service takes more than it may.
+ * Whenever the hypervisor's hardware was told something, or may find something new in its tables,
+ * every device of each guest tries every page of the window: the test fails if it reaches what is
+ * not memory of its guest, or was never granted to a device of it; and if a service takes more than
+ * it may.
  */
 
 #include <piommu/viommu-device.h>
@@ -32,7 +33,7 @@
 #define MACHINE_MEMORY_PAGES   (FAKE_OS_MEMORY_SIZE / MACHINE_PAGE)
 #define MACHINE_OTHER          0x40000000ull
 #define MACHINE_OTHER_SIZE     0x100000ull
-#define MACHINE_WINDOW         24u /**< pages from address 0 on that are tried */
+#define MACHINE_WINDOW         24u /**< pages from address 0 on that are tried by default */
 #define MACHINE_IDENTITY_PAGES 3u  /**< of machine->memory that are tried by their own addresses */
 
 enum {
@@ -65,6 +66,7 @@ struct machine_options {
     unsigned int devices;   /**< passed through; all of a hypervisor's guests: 8 */
     unsigned int software;  /**< emulated */
     uint64_t fragment;      /**< pages of guest memory that are contiguous; 0: 16 */
+    unsigned int window;    /**< pages from address 0 on that are tried; 0: MACHINE_WINDOW */
     bool bypass;            /**< can be bypassed */
     bool starts_bypassed;
     bool sleeps;     /**< the driver's waits end with an interrupt */
@@ -92,8 +94,8 @@ struct machine_endpoint {
     struct viommu_machine *machine;
     uint32_t id;
     bool is_device;
-    unsigned int number; /**< of the hardware's device */
-    struct piommu_viommu_endpoint *endpoint;
+    unsigned int number;                     /**< of the hardware's device */
+    struct piommu_viommu_endpoint *endpoint; /**< NULL: it was removed */
     struct machine_told told[MACHINE_MAX_TOLD];
     unsigned int told_count;
 };
@@ -103,7 +105,9 @@ struct viommu_host {
     struct viommu_hardware *hardware;
     struct viommu_machine *machines[MACHINE_MAX_GUESTS];
     unsigned int machine_count;
-    bool looking; /**< devices are trying */
+    bool looking;          /**< devices are trying */
+    unsigned int patience; /**< may be set: they try after as many changes only */
+    unsigned int changes;  /**< changes since they have tried last */
 };
 
 /** An access of the device to memory. */
@@ -192,6 +196,9 @@ void machine_describe(struct viommu_machine *machine, struct piommu_viommu_devic
 void machine_place_bar(struct viommu_machine *machine);
 /** The whole guest is reset, and firmware has run. What ran in it is still to be shut. */
 void machine_system_reset(struct viommu_machine *machine);
+/** Removes an endpoint, and adds it again. */
+int machine_remove_endpoint(struct viommu_machine *machine, unsigned int number);
+void machine_add_endpoint(struct viommu_machine *machine, unsigned int number);
 struct piommu_viommu_statistics machine_statistics(const struct viommu_machine *machine);
 /** Where memory of the guest is in the machine, and the other way round; or MACHINE_NOTHING. */
 uint64_t machine_place_of(const struct viommu_machine *machine, uint64_t guest);

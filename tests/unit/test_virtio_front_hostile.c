@@ -19,23 +19,6 @@
 #define FEATURES \
     (0x7 | PIOMMU_VIRTIO_F_INDIRECT_DESC | PIOMMU_VIRTIO_F_EVENT_IDX | PIOMMU_VIRTIO_F_RING_PACKED)
 
-static uint32_t next(void *ctx, unsigned int bytes)
-{
-    uint64_t *state = ctx;
-
-    (void)bytes;
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    return (uint32_t)(*state >> 16);
-}
-
-static bool more(void *ctx)
-{
-    (void)ctx;
-    return true;
-}
-
 static void any_guest_is_survived(void **state)
 {
     static const struct front_machine_options options[] = {
@@ -50,8 +33,7 @@ static void any_guest_is_survived(void **state)
     for (unsigned int i = 0; i < COUNT(options); i++) {
         for (uint32_t seed = 0; seed < SEEDS; seed++) {
             uint64_t random = 0x9e3779b97f4a7c15ull * (seed + 1);
-            const struct front_hostile_source source = {
-                .random = next, .more = more, .ctx = &random};
+            const struct front_hostile_source source = front_hostile_from(&random);
 
             print_message("options %u, seed %u\n", i, seed);
             front_hostile_run(&options[i], &source, STEPS, &result);

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+
+/*
+ * A guest that the fuzzer leads, at all that a virtio-iommu shows it: registers, PCI configuration
+ * space, BAR, rings and requests. viommu_hostile.h says what must not happen.
+ */
+
+#include "fuzz_input.h"
+#include "viommu_hostile.h"
+
+#define MAX_STEPS 300u
+
+int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
+{
+    struct fuzz_input input = {.bytes = bytes, .left = size};
+    const struct front_hostile_source source = {
+        .random = fuzz_input_next, .more = fuzz_input_more, .ctx = &input};
+    struct viommu_hostile_result result = {0};
+
+    viommu_hostile_run(&source, true, MAX_STEPS, &result);
+    return 0;
+}

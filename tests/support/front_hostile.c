@@ -56,9 +56,33 @@ struct front_hostile_source front_hostile_from(uint64_t *state)
         .random = next_of_state, .more = always_more, .ctx = state};
 }
 
+uint32_t front_hostile_below(const struct front_hostile_source *from, uint32_t limit)
+{
+    return from->random(from->ctx, limit <= 256 ? 1 : 2) % limit;
+}
+
+uint64_t front_hostile_value(const struct front_hostile_source *from, uint64_t first,
+                             uint64_t stride, uint32_t places)
+{
+    switch (front_hostile_below(from, 6)) {
+    case 0:
+        return front_hostile_below(from, 4);
+    case 1:
+        return 1ull << front_hostile_below(from, 64);
+    case 2:
+        return (1ull << front_hostile_below(from, 64)) - 1;
+    case 3:
+        return front_hostile_below(from, 256);
+    case 4:
+        return first + front_hostile_below(from, places) * stride;
+    default:
+        return ((uint64_t)from->random(from->ctx, 4) << 32) | from->random(from->ctx, 4);
+    }
+}
+
 static uint32_t below(uint32_t limit)
 {
-    return source->random(source->ctx, limit <= 256 ? 1 : 2) % limit;
+    return front_hostile_below(source, limit);
 }
 
 static uint32_t random32(void)
@@ -66,23 +90,9 @@ static uint32_t random32(void)
     return source->random(source->ctx, 4);
 }
 
-/* Numbers that mean something more often than by chance. */
 static uint64_t value(void)
 {
-    switch (below(6)) {
-    case 0:
-        return below(4);
-    case 1:
-        return 1ull << below(64);
-    case 2:
-        return (1ull << below(64)) - 1;
-    case 3:
-        return below(256);
-    case 4:
-        return FRONT_MACHINE_BAR + below(16) * 0x8000u;
-    default:
-        return ((uint64_t)random32() << 32) | random32();
-    }
+    return front_hostile_value(source, FRONT_MACHINE_BAR, PIOMMU_VIRTIO_FRONT_BAR_SIZE, 16);
 }
 
 /* ---- What is looked at ---- */

@@ -20,6 +20,11 @@ struct front_hostile_source {
     void *ctx;
 };
 
+/** A number below a limit. */
+uint32_t front_hostile_below(const struct front_hostile_source *source, uint32_t limit);
+/** One that means something more often than by chance: `places` are addresses from `first` on. */
+uint64_t front_hostile_value(const struct front_hostile_source *source, uint64_t first,
+                             uint64_t stride, uint32_t places);
 /** One that never ends, from a number that is not 0 and changes with it. */
 struct front_hostile_source front_hostile_from(uint64_t *state);
 

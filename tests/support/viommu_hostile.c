@@ -51,26 +51,12 @@ static struct viommu_hostile_result *result;
 
 static uint32_t below(uint32_t limit)
 {
-    return source->random(source->ctx, limit <= 256 ? 1 : 2) % limit;
+    return front_hostile_below(source, limit);
 }
 
-/* Numbers that mean something more often than by chance. */
 static uint64_t value(void)
 {
-    switch (below(6)) {
-    case 0:
-        return below(4);
-    case 1:
-        return 1ull << below(64);
-    case 2:
-        return (1ull << below(64)) - 1;
-    case 3:
-        return below(256);
-    case 4:
-        return MACHINE_MEMORY + below(64) * PAGE;
-    default:
-        return ((uint64_t)source->random(source->ctx, 4) << 32) | source->random(source->ctx, 4);
-    }
+    return front_hostile_value(source, MACHINE_MEMORY, PAGE, 64);
 }
 
 static uint8_t *page_at(struct guest *guest, unsigned int number)

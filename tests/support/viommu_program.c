@@ -3,6 +3,7 @@
 
 #include "viommu_program.h"
 
+#include "random_programs.h"
 #include "viommu_bench.h"
 
 #include <setjmp.h>
@@ -63,13 +64,14 @@ static uint64_t next_random(uint64_t *random)
     return *random >> 33;
 }
 
-void viommu_program_generate(struct viommu_program *program, uint64_t seed, size_t length)
+void viommu_program_fill(struct viommu_program *program, uint64_t seed, size_t length,
+                         const unsigned int *weights_of_kinds, unsigned int kinds)
 {
     uint64_t random = seed;
     unsigned int sum = 0;
 
-    for (unsigned int i = 0; i < KINDS; i++) {
-        sum += weights[i];
+    for (unsigned int i = 0; i < kinds; i++) {
+        sum += weights_of_kinds[i];
     }
     for (unsigned int i = 0; i < VIOMMU_PROGRAM_CONFIG; i++) {
         program->config[i] = (uint16_t)next_random(&random);
@@ -79,14 +81,19 @@ void viommu_program_generate(struct viommu_program *program, uint64_t seed, size
         unsigned int number = (unsigned int)(next_random(&random) % sum);
         uint16_t kind = 0;
 
-        while (number >= weights[kind]) {
-            number -= weights[kind++];
+        while (number >= weights_of_kinds[kind]) {
+            number -= weights_of_kinds[kind++];
         }
         program->operations[i].kind = kind;
         for (unsigned int j = 0; j < VIOMMU_PROGRAM_NUMBERS; j++) {
             program->operations[i].raw[j] = (uint16_t)next_random(&random);
         }
     }
+}
+
+void viommu_program_generate(struct viommu_program *program, uint64_t seed, size_t length)
+{
+    viommu_program_fill(program, seed, length, weights, KINDS);
 }
 
 /* ---- What numbers mean; 0 is the simplest ---- */
@@ -391,9 +398,9 @@ static struct engine_options options_of(const uint16_t *config)
     };
 }
 
-static void print(size_t number, const struct viommu_operation *operation)
+void viommu_program_print(size_t number, const char *name, const struct viommu_operation *operation)
 {
-    printf("%3zu %-12s", number, names[operation->kind % KINDS]);
+    printf("%3zu %-12s", number, name);
     for (unsigned int i = 0; i < VIOMMU_PROGRAM_NUMBERS; i++) {
         printf(" %#" PRIx16, operation->raw[i]);
     }
@@ -411,11 +418,58 @@ void viommu_program_run(const struct viommu_program *program, bool verbose)
     bench = engine_open(&options);
     for (size_t i = 0; i < program->length; i++) {
         if (verbose) {
-            print(i, &program->operations[i]);
+            viommu_program_print(i, names[program->operations[i].kind % KINDS],
+                                 &program->operations[i]);
         }
         run_operation(bench, &program->operations[i]);
     }
     service_all(bench);
     assert_int_equal(bench->needed_resets, 0);
     engine_close(bench);
+}
+
+/* ---- The random test ---- */
+
+static struct viommu_program program_of_test;
+static viommu_program_maker *maker_of_test;
+static viommu_program_runner *runner_of_test;
+
+static uint16_t *numbers_of(void *operation)
+{
+    return ((struct viommu_operation *)operation)->raw;
+}
+
+static void generate_for_test(void *generated, uint64_t seed, size_t length)
+{
+    maker_of_test(generated, seed, length);
+}
+
+static void run_for_test(const void *tried, bool verbose)
+{
+    runner_of_test(tried, verbose);
+}
+
+int viommu_program_main(const char *name, uint64_t steps, viommu_program_maker *generate,
+                        viommu_program_runner *run, int argc, char **argv)
+{
+    struct viommu_program *program = &program_of_test;
+    const struct random_programs programs = {
+        .name = name,
+        .default_steps = steps,
+        .longest = VIOMMU_PROGRAM_LENGTH,
+        .shrinking = {.operations = program->operations,
+                      .operation_size = sizeof(program->operations[0]),
+                      .length = &program->length,
+                      .numbers = numbers_of,
+                      .number_count = VIOMMU_PROGRAM_NUMBERS,
+                      .config = program->config,
+                      .config_count = VIOMMU_PROGRAM_CONFIG},
+        .program = program,
+        .generate = generate_for_test,
+        .run = run_for_test,
+    };
+
+    maker_of_test = generate;
+    runner_of_test = run;
+    return random_programs_main(&programs, argc, argv);
 }

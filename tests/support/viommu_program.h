@@ -28,6 +28,18 @@ struct viommu_program {
     struct viommu_operation operations[VIOMMU_PROGRAM_LENGTH];
 };
 
+/* Any program; `weights` says how often each of the kinds comes, in parts of their sum. */
+void viommu_program_fill(struct viommu_program *program, uint64_t seed, size_t length,
+                         const unsigned int *weights, unsigned int kinds);
+void viommu_program_print(size_t number, const char *name,
+                          const struct viommu_operation *operation);
+
+typedef void viommu_program_maker(struct viommu_program *program, uint64_t seed, size_t length);
+typedef void viommu_program_runner(const struct viommu_program *program, bool verbose);
+/* The main of a random test. */
+int viommu_program_main(const char *name, uint64_t steps, viommu_program_maker *generate,
+                        viommu_program_runner *run, int argc, char **argv);
+
 void viommu_program_generate(struct viommu_program *program, uint64_t seed, size_t length);
 
 void viommu_program_run(const struct viommu_program *program, bool verbose);

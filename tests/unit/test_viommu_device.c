@@ -13,8 +13,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <inttypes.h>
+#include <string.h>
 
+#include "viommu_bench.h"
 #include "viommu_machine.h"
 
 #define PAGE     MACHINE_PAGE
@@ -349,6 +350,84 @@ static void reserved_regions_are_found(void **state)
     }
 }
 
+/* A driver without a core, which agrees on what a test wants. */
+struct driver {
+    struct viommu_machine *machine;
+    struct piommu_virtio_device *device;
+    struct piommu_virtqueue *queue;
+};
+
+static struct driver open_driver(struct viommu_machine *machine, uint64_t refused)
+{
+    static const struct piommu_virtio_mmio_config place = {
+        .registers = MACHINE_REGISTERS, .size = 0x128, .type = 23};
+    const struct piommu_virtqueue_config queue = {.max_size = 16, .max_pieces = 2};
+    struct driver driver = {.machine = machine};
+    uint64_t accepted;
+
+    assert_int_equal(piommu_virtio_mmio_open(fake_os_host(machine->os), &place, &driver.device), 0);
+    assert_int_equal(piommu_virtio_reset(driver.device, MACHINE_SECOND), 0);
+    assert_int_equal(piommu_virtio_negotiate(
+                         driver.device, (PIOMMU_VIRTIO_F_GENERIC | 0x7f) & ~refused, 0, &accepted),
+                     0);
+    assert_int_equal(accepted & refused, 0);
+    assert_int_equal(piommu_virtqueue_create(driver.device, &queue, &driver.queue), 0);
+    piommu_virtio_start(driver.device);
+    return driver;
+}
+
+static void close_driver(struct driver *driver)
+{
+    assert_int_equal(piommu_virtio_reset(driver->device, MACHINE_SECOND), 0);
+    piommu_virtqueue_destroy(driver->queue);
+    piommu_virtio_close(driver->device);
+}
+
+static enum viommu_status ask(struct driver *driver, const struct engine_request *request)
+{
+    const uint64_t place = driver->machine->memory;
+    uint8_t *bytes = fake_os_pointer(driver->machine->os, place, 2 * PAGE);
+    const struct piommu_virtio_buffer pieces[] = {
+        {.physical = place, .size = request->readable},
+        {.physical = place + PAGE, .size = request->writable, .writable = true}};
+    uint32_t length;
+    uint16_t head;
+
+    memcpy(bytes, request->bytes, sizeof(request->bytes));
+    assert_int_equal(piommu_virtqueue_add(driver->queue, pieces, COUNT(pieces), &head), 0);
+    piommu_virtqueue_kick(driver->queue);
+    machine_settle(driver->machine);
+    assert_int_equal(piommu_virtqueue_take(driver->queue, &head, &length), 1);
+    assert_int_equal(length, request->writable);
+    return (enum viommu_status)bytes[PAGE];
+}
+
+static void features_count_that_were_agreed_on(void **state)
+{
+    static const uint64_t refused[] = {0, PIOMMU_VIOMMU_F_MMIO, PIOMMU_VIOMMU_F_BYPASS_CONFIG};
+    const struct engine_request attach = engine_attach_request(1, MACHINE_DEVICE(0), 0);
+    const struct engine_request pass = engine_attach_request(2, MACHINE_DEVICE(1), VIOMMU_BYPASS);
+    const struct engine_request registers = engine_map_request(
+        1, 0x1000, 0x1fff, MACHINE_OTHER, VIOMMU_READ | VIOMMU_WRITE | VIOMMU_MMIO);
+    struct viommu_machine *machine = open_usual(MACHINE_MMIO);
+
+    (void)state;
+    for (unsigned int i = 0; i < COUNT(refused); i++) {
+        struct driver driver = open_driver(machine, refused[i]);
+
+        assert_int_equal(ask(&driver, &attach), VIOMMU_OK);
+        assert_int_equal(ask(&driver, &registers), i == 1 ? VIOMMU_INVAL : VIOMMU_OK);
+        assert_int_equal(machine_reached(machine, 0, 0x1000, true),
+                         i == 1 ? MACHINE_NOTHING : MACHINE_OTHER);
+        assert_int_equal(ask(&driver, &pass), i == 2 ? VIOMMU_INVAL : VIOMMU_OK);
+        assert_int_equal(machine_reached(machine, 1, machine->memory, true),
+                         i == 2 ? MACHINE_NOTHING : machine->memory);
+        close_driver(&driver);
+        machine_expect_nothing(machine);
+    }
+    machine_close_alone(machine);
+}
+
 /* ---- Bypass ---- */
 
 static void expect_identity(struct viommu_machine *machine)
@@ -680,6 +759,66 @@ static void queue_is_stopped_within_a_request(void **state)
         close_running(machine);
     }
     assert_in_range(failures, 2, 58);
+}
+
+/*
+ * The request that was being carried out comes to its end and is not answered, since the ring that
+ * it came from is none any more; in the new one the device finds what lies in its memory.
+ */
+static void stop_and_start_later(struct viommu_machine *machine)
+{
+    if (countdown == 0 || --countdown != 0) {
+        return;
+    }
+    stop_queue(machine, false);
+    machine_settle(machine);
+    assert_int_equal(machine_status(machine), 0xf);
+    stop_queue(machine, true);
+    machine_notify(machine, PIOMMU_VIOMMU_REQUESTS);
+    machine_settle(machine);
+    assert_int_equal(machine_status(machine), 0xf);
+}
+
+static void answers_do_not_go_to_a_ring_that_was_started_anew(void **state)
+{
+    (void)state;
+    for (unsigned int delay = 1; delay < 20; delay++) {
+        struct viommu_machine *machine = open_running(MACHINE_MMIO);
+
+        machine->options.budget = 1;
+        countdown = delay;
+        machine->meddle = stop_and_start_later;
+        (void)piommu_domain_map(machine->domains[0], 0x10000, machine->memory + 10 * PAGE, 5 * PAGE,
+                                RW);
+        machine->meddle = NULL;
+        close_running(machine);
+    }
+}
+
+static void stop_events_later(struct viommu_machine *machine)
+{
+    if (countdown != 0 && --countdown == 0) {
+        machine_write(machine, 0x030, 4, PIOMMU_VIOMMU_EVENTS);
+        machine_write(machine, 0x044, 4, 0);
+    }
+}
+
+static void stopped_queue_for_events_is_no_matter_of_requests(void **state)
+{
+    (void)state;
+    for (unsigned int delay = 1; delay < 20; delay++) {
+        struct viommu_machine *machine = open_running(MACHINE_MMIO);
+
+        machine->options.budget = 1;
+        countdown = delay;
+        machine->meddle = stop_events_later;
+        assert_int_equal(piommu_domain_map(machine->domains[0], 0x10000,
+                                           machine->memory + 10 * PAGE, 5 * PAGE, RW),
+                         0);
+        machine->meddle = NULL;
+        machine_expect_exactly(machine);
+        close_running(machine);
+    }
 }
 
 static void whole_guest_is_reset(void **state)
@@ -1049,6 +1188,7 @@ int main(void)
         cmocka_unit_test(default_queues_and_features),
         cmocka_unit_test(driver_keeps_to_what_the_configuration_says),
         cmocka_unit_test(reserved_regions_are_found),
+        cmocka_unit_test(features_count_that_were_agreed_on),
         cmocka_unit_test(bypass_ends_when_the_driver_starts),
         cmocka_unit_test(identity_domain_is_the_bypass),
         cmocka_unit_test(unknown_endpoints_are_left_bypassed),
@@ -1060,6 +1200,8 @@ int main(void)
         cmocka_unit_test(answers_wait_until_the_bus_may_be_mastered),
         cmocka_unit_test(mastering_ends_within_a_request),
         cmocka_unit_test(queue_is_stopped_within_a_request),
+        cmocka_unit_test(answers_do_not_go_to_a_ring_that_was_started_anew),
+        cmocka_unit_test(stopped_queue_for_events_is_no_matter_of_requests),
         cmocka_unit_test(whole_guest_is_reset),
         cmocka_unit_test(two_guests_do_not_see_each_other),
         cmocka_unit_test(limits_are_told),

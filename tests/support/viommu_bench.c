@@ -185,7 +185,7 @@ static void map_bypass(struct engine_bench *bench)
 
 static void make_model(struct engine_bench *bench, const struct piommu_viommu_config *config)
 {
-    struct viommu_model *model = viommu_model_create();
+    struct guest_model *model = guest_model_create();
 
     model->granule = CORE_PAGE;
     model->input_first = config->input.first;
@@ -288,7 +288,7 @@ void engine_close(struct engine_bench *bench)
         assert_int_equal(bench->endpoints[i].told_count, 0);
         free(bench->endpoints[i].told);
     }
-    viommu_model_destroy(bench->model);
+    guest_model_destroy(bench->model);
     piommu_device_ring_destroy(bench->events);
     guest_close(bench->guest);
     core_close(bench->core);
@@ -319,7 +319,7 @@ void engine_start(struct engine_bench *bench)
 
 void engine_reset(struct engine_bench *bench)
 {
-    viommu_model_reset(bench->model);
+    guest_model_reset(bench->model);
     piommu_viommu_reset(bench->viommu);
     engine_service(bench);
     engine_start(bench);
@@ -368,7 +368,7 @@ int engine_remove(struct engine_bench *bench, unsigned int number)
 
     if (error == 0) {
         bench->endpoints[number].endpoint = NULL;
-        viommu_model_leave(bench->model, model);
+        guest_model_leave(bench->model, model);
         *model = (struct model_endpoint){0};
     }
     return error;
@@ -434,7 +434,7 @@ void engine_migrate(struct engine_bench *bench)
 
     engine_renew(bench);
     assert_int_equal(piommu_viommu_restore(bench->viommu, state, size), 0);
-    viommu_model_forget_devices(bench->model);
+    guest_model_forget_devices(bench->model);
     /* Nothing was lost on the way. */
     again = engine_save(bench, &size_again);
     assert_int_equal(size, size_again);
@@ -631,14 +631,14 @@ static void judge(struct engine_bench *bench, const struct engine_request *reque
                   enum viommu_status status)
 {
     const uint32_t right =
-        viommu_model_judge(bench->model, request->bytes, request->readable, request->writable);
+        guest_model_judge(bench->model, request->bytes, request->readable, request->writable);
 
     if (!bench->unjudged && (right & 1u << status) == 0) {
         fail_msg("a request of type %u is answered with %u, instead of one in %#" PRIx32,
                  request->bytes[0], status, right);
     }
     if (status == VIOMMU_OK) {
-        viommu_model_apply(bench->model, request->bytes);
+        guest_model_apply(bench->model, request->bytes);
     }
 }
 
@@ -751,7 +751,7 @@ static uint32_t allowed(const struct engine_bench *bench, unsigned int number, u
         *guest = iova;
         return VIOMMU_READ | VIOMMU_WRITE;
     }
-    mapping = endpoint->domain != NULL ? viommu_model_find(endpoint->domain, iova) : NULL;
+    mapping = endpoint->domain != NULL ? guest_model_find(endpoint->domain, iova) : NULL;
     if (mapping == NULL) {
         return 0;
     }
@@ -902,8 +902,8 @@ void engine_check(struct engine_bench *bench)
     uint8_t bypass = 0;
 
     engine_check_reach(bench);
-    assert_int_equal(engine_statistics(bench).domains, viommu_model_domains(bench->model));
-    assert_int_equal(engine_statistics(bench).mappings, viommu_model_mappings(bench->model));
+    assert_int_equal(engine_statistics(bench).domains, guest_model_domains(bench->model));
+    assert_int_equal(engine_statistics(bench).mappings, guest_model_mappings(bench->model));
     piommu_viommu_read_config(bench->viommu, 36, &bypass, 1);
     assert_int_equal(bypass, bench->bypassed);
 }

@@ -94,7 +94,7 @@ struct engine_bench {
     struct guest *guest;
     struct piommu_device_ring *events;
     struct piommu_viommu *viommu;
-    struct viommu_model *model;
+    struct guest_model *model;
     struct piommu_domain *bypass;
     bool bypassed; /**< what the configuration should say */
     struct engine_endpoint endpoints[MODEL_ENDPOINTS];

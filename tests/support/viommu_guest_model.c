@@ -17,9 +17,9 @@ static uint64_t field(const uint8_t *bytes, unsigned int offset, unsigned int si
     return value;
 }
 
-struct viommu_model *viommu_model_create(void)
+struct guest_model *guest_model_create(void)
 {
-    struct viommu_model *model = calloc(1, sizeof(*model));
+    struct guest_model *model = calloc(1, sizeof(*model));
 
     if (model == NULL) {
         abort();
@@ -33,7 +33,7 @@ static void end_domain(struct model_domain *domain)
     *domain = (struct model_domain){0};
 }
 
-void viommu_model_destroy(struct viommu_model *model)
+void guest_model_destroy(struct guest_model *model)
 {
     for (unsigned int i = 0; i < MODEL_DOMAINS; i++) {
         end_domain(&model->domains[i]);
@@ -41,7 +41,7 @@ void viommu_model_destroy(struct viommu_model *model)
     free(model);
 }
 
-void viommu_model_forget_devices(struct viommu_model *model)
+void guest_model_forget_devices(struct guest_model *model)
 {
     for (unsigned int i = 0; i < MODEL_DOMAINS; i++) {
         model->domains[i].had_device = false;
@@ -55,7 +55,7 @@ void viommu_model_forget_devices(struct viommu_model *model)
     }
 }
 
-void viommu_model_leave(struct viommu_model *model, struct model_endpoint *endpoint)
+void guest_model_leave(struct guest_model *model, struct model_endpoint *endpoint)
 {
     struct model_domain *domain = endpoint->domain;
 
@@ -70,16 +70,16 @@ void viommu_model_leave(struct viommu_model *model, struct model_endpoint *endpo
     }
 }
 
-void viommu_model_reset(struct viommu_model *model)
+void guest_model_reset(struct guest_model *model)
 {
     for (unsigned int i = 0; i < MODEL_ENDPOINTS; i++) {
         if (model->endpoints[i].domain != NULL) {
-            viommu_model_leave(model, &model->endpoints[i]);
+            guest_model_leave(model, &model->endpoints[i]);
         }
     }
 }
 
-struct model_domain *viommu_model_domain(struct viommu_model *model, uint32_t id)
+struct model_domain *guest_model_domain(struct guest_model *model, uint32_t id)
 {
     for (unsigned int i = 0; i < MODEL_DOMAINS; i++) {
         if (model->domains[i].used && model->domains[i].id == id) {
@@ -89,7 +89,7 @@ struct model_domain *viommu_model_domain(struct viommu_model *model, uint32_t id
     return NULL;
 }
 
-struct model_endpoint *viommu_model_endpoint(struct viommu_model *model, uint32_t id)
+struct model_endpoint *guest_model_endpoint(struct guest_model *model, uint32_t id)
 {
     for (unsigned int i = 0; i < MODEL_ENDPOINTS; i++) {
         if (model->endpoints[i].used && model->endpoints[i].id == id) {
@@ -99,7 +99,7 @@ struct model_endpoint *viommu_model_endpoint(struct viommu_model *model, uint32_
     return NULL;
 }
 
-const struct model_mapping *viommu_model_find(const struct model_domain *domain, uint64_t iova)
+const struct model_mapping *guest_model_find(const struct model_domain *domain, uint64_t iova)
 {
     for (unsigned int i = 0; i < domain->count; i++) {
         if (domain->mappings[i].first <= iova && iova <= domain->mappings[i].last) {
@@ -109,7 +109,7 @@ const struct model_mapping *viommu_model_find(const struct model_domain *domain,
     return NULL;
 }
 
-unsigned int viommu_model_domains(const struct viommu_model *model)
+unsigned int guest_model_domains(const struct guest_model *model)
 {
     unsigned int sum = 0;
 
@@ -119,7 +119,7 @@ unsigned int viommu_model_domains(const struct viommu_model *model)
     return sum;
 }
 
-unsigned int viommu_model_mappings(const struct viommu_model *model)
+unsigned int guest_model_mappings(const struct guest_model *model)
 {
     unsigned int sum = 0;
 
@@ -148,8 +148,7 @@ static bool meets_region(const struct model_endpoint *endpoint, const struct mod
 }
 
 /* Why hardware cannot have a mapping. */
-static uint32_t judge_hardware(const struct viommu_model *model,
-                               const struct model_mapping *mapping)
+static uint32_t judge_hardware(const struct guest_model *model, const struct model_mapping *mapping)
 {
     uint32_t wrong = 0;
 
@@ -163,7 +162,7 @@ static uint32_t judge_hardware(const struct viommu_model *model,
 }
 
 /* Why an endpoint cannot come to what is mapped already. */
-static uint32_t judge_mappings(const struct viommu_model *model,
+static uint32_t judge_mappings(const struct guest_model *model,
                                const struct model_endpoint *endpoint,
                                const struct model_domain *domain)
 {
@@ -180,13 +179,13 @@ static uint32_t judge_mappings(const struct viommu_model *model,
     return wrong;
 }
 
-static uint32_t judge_attach(struct viommu_model *model, const uint8_t *bytes)
+static uint32_t judge_attach(struct guest_model *model, const uint8_t *bytes)
 {
     const uint32_t id = (uint32_t)field(bytes, 4, 4);
     const uint32_t flags = (uint32_t)field(bytes, 12, 4);
-    const struct model_domain *domain = viommu_model_domain(model, id);
+    const struct model_domain *domain = guest_model_domain(model, id);
     const struct model_endpoint *endpoint =
-        viommu_model_endpoint(model, (uint32_t)field(bytes, 8, 4));
+        guest_model_endpoint(model, (uint32_t)field(bytes, 8, 4));
     const uint32_t known = model->agreed_bypass ? VIOMMU_BYPASS : 0;
     uint32_t must = 0;
     uint32_t wrong = 0;
@@ -204,8 +203,8 @@ static uint32_t judge_attach(struct viommu_model *model, const uint8_t *bytes)
         wrong |= RIGHT(VIOMMU_RANGE);
     }
     if (domain == NULL) {
-        return wrong != 0 || viommu_model_domains(model) < model->max_domains ? wrong
-                                                                              : RIGHT(VIOMMU_NOMEM);
+        return wrong != 0 || guest_model_domains(model) < model->max_domains ? wrong
+                                                                             : RIGHT(VIOMMU_NOMEM);
     }
     if (domain->bypass != ((flags & VIOMMU_BYPASS) != 0)) {
         wrong |= RIGHT(VIOMMU_INVAL);
@@ -213,11 +212,11 @@ static uint32_t judge_attach(struct viommu_model *model, const uint8_t *bytes)
     return wrong | (endpoint->domain != domain ? judge_mappings(model, endpoint, domain) : 0);
 }
 
-static uint32_t judge_detach(struct viommu_model *model, const uint8_t *bytes)
+static uint32_t judge_detach(struct guest_model *model, const uint8_t *bytes)
 {
     const struct model_endpoint *endpoint =
-        viommu_model_endpoint(model, (uint32_t)field(bytes, 8, 4));
-    const struct model_domain *domain = viommu_model_domain(model, (uint32_t)field(bytes, 4, 4));
+        guest_model_endpoint(model, (uint32_t)field(bytes, 8, 4));
+    const struct model_domain *domain = guest_model_domain(model, (uint32_t)field(bytes, 4, 4));
 
     if (endpoint == NULL) {
         return RIGHT(VIOMMU_NOENT);
@@ -233,7 +232,7 @@ static struct model_mapping asked(const uint8_t *bytes)
                                   .flags = (uint32_t)field(bytes, 32, 4)};
 }
 
-static uint32_t judge_range(const struct viommu_model *model, const struct model_mapping *mapping)
+static uint32_t judge_range(const struct guest_model *model, const struct model_mapping *mapping)
 {
     const uint64_t odd = mapping->first | (mapping->last + 1) | mapping->guest;
 
@@ -245,7 +244,7 @@ static uint32_t judge_range(const struct viommu_model *model, const struct model
 }
 
 /* Why a mapping cannot be put beside what is there. */
-static uint32_t judge_place(const struct viommu_model *model, const struct model_domain *domain,
+static uint32_t judge_place(const struct guest_model *model, const struct model_domain *domain,
                             const struct model_mapping *mapping)
 {
     uint32_t wrong = domain->bypass ? RIGHT(VIOMMU_INVAL) : 0;
@@ -265,9 +264,9 @@ static uint32_t judge_place(const struct viommu_model *model, const struct model
     return wrong | (domain->had_device ? judge_hardware(model, mapping) : 0);
 }
 
-static uint32_t judge_map(struct viommu_model *model, const uint8_t *bytes)
+static uint32_t judge_map(struct guest_model *model, const uint8_t *bytes)
 {
-    const struct model_domain *domain = viommu_model_domain(model, (uint32_t)field(bytes, 4, 4));
+    const struct model_domain *domain = guest_model_domain(model, (uint32_t)field(bytes, 4, 4));
     const struct model_mapping mapping = asked(bytes);
     const uint32_t known = VIOMMU_READ | VIOMMU_WRITE | (model->agreed_mmio ? VIOMMU_MMIO : 0);
     uint32_t wrong = 0;
@@ -285,15 +284,15 @@ static uint32_t judge_map(struct viommu_model *model, const uint8_t *bytes)
     if (mapping.last > mapping.first) {
         wrong |= judge_place(model, domain, &mapping);
     }
-    if (viommu_model_mappings(model) >= model->max_mappings) {
+    if (guest_model_mappings(model) >= model->max_mappings) {
         wrong |= RIGHT(VIOMMU_NOMEM);
     }
     return wrong;
 }
 
-static uint32_t judge_unmap(struct viommu_model *model, const uint8_t *bytes)
+static uint32_t judge_unmap(struct guest_model *model, const uint8_t *bytes)
 {
-    const struct model_domain *domain = viommu_model_domain(model, (uint32_t)field(bytes, 4, 4));
+    const struct model_domain *domain = guest_model_domain(model, (uint32_t)field(bytes, 4, 4));
     const uint64_t first = field(bytes, 8, 8);
     const uint64_t last = field(bytes, 16, 8);
 
@@ -314,17 +313,16 @@ static uint32_t judge_unmap(struct viommu_model *model, const uint8_t *bytes)
     return 0;
 }
 
-static uint32_t judge_probe(struct viommu_model *model, const uint8_t *bytes, uint32_t writable)
+static uint32_t judge_probe(struct guest_model *model, const uint8_t *bytes, uint32_t writable)
 {
-    uint32_t wrong = viommu_model_endpoint(model, (uint32_t)field(bytes, 4, 4)) == NULL
-                         ? RIGHT(VIOMMU_NOENT)
-                         : 0;
+    uint32_t wrong =
+        guest_model_endpoint(model, (uint32_t)field(bytes, 4, 4)) == NULL ? RIGHT(VIOMMU_NOENT) : 0;
 
     return wrong | (writable < model->probe_size + 4 ? RIGHT(VIOMMU_INVAL) : 0);
 }
 
-uint32_t viommu_model_judge(struct viommu_model *model, const uint8_t *bytes, uint32_t readable,
-                            uint32_t writable)
+uint32_t guest_model_judge(struct guest_model *model, const uint8_t *bytes, uint32_t readable,
+                           uint32_t writable)
 {
     static const uint32_t sizes[] = {0, 20, 20, 36, 28, 72};
     uint32_t wrong = 0;
@@ -355,7 +353,7 @@ uint32_t viommu_model_judge(struct viommu_model *model, const uint8_t *bytes, ui
 
 /* ---- What a request does ---- */
 
-static struct model_domain *make_domain(struct viommu_model *model, uint32_t id, bool bypass)
+static struct model_domain *make_domain(struct guest_model *model, uint32_t id, bool bypass)
 {
     for (unsigned int i = 0; i < MODEL_DOMAINS; i++) {
         struct model_domain *domain = &model->domains[i];
@@ -373,17 +371,17 @@ static struct model_domain *make_domain(struct viommu_model *model, uint32_t id,
     abort();
 }
 
-static void apply_attach(struct viommu_model *model, const uint8_t *bytes)
+static void apply_attach(struct guest_model *model, const uint8_t *bytes)
 {
     const uint32_t id = (uint32_t)field(bytes, 4, 4);
-    struct model_endpoint *endpoint = viommu_model_endpoint(model, (uint32_t)field(bytes, 8, 4));
-    struct model_domain *domain = viommu_model_domain(model, id);
+    struct model_endpoint *endpoint = guest_model_endpoint(model, (uint32_t)field(bytes, 8, 4));
+    struct model_domain *domain = guest_model_domain(model, id);
 
     if (domain == NULL) {
         domain = make_domain(model, id, (bytes[12] & VIOMMU_BYPASS) != 0);
     }
     if (endpoint->domain != domain) {
-        viommu_model_leave(model, endpoint);
+        guest_model_leave(model, endpoint);
     }
     endpoint->domain = domain;
     domain->had_device = domain->had_device || endpoint->device;
@@ -401,7 +399,7 @@ static void apply_unmap(struct model_domain *domain, uint64_t first, uint64_t la
     domain->count = kept;
 }
 
-void viommu_model_apply(struct viommu_model *model, const uint8_t *bytes)
+void guest_model_apply(struct guest_model *model, const uint8_t *bytes)
 {
     struct model_domain *domain;
 
@@ -410,17 +408,17 @@ void viommu_model_apply(struct viommu_model *model, const uint8_t *bytes)
         apply_attach(model, bytes);
         break;
     case VIOMMU_DETACH:
-        viommu_model_leave(model, viommu_model_endpoint(model, (uint32_t)field(bytes, 8, 4)));
+        guest_model_leave(model, guest_model_endpoint(model, (uint32_t)field(bytes, 8, 4)));
         break;
     case VIOMMU_MAP:
-        domain = viommu_model_domain(model, (uint32_t)field(bytes, 4, 4));
+        domain = guest_model_domain(model, (uint32_t)field(bytes, 4, 4));
         if (domain->count == MODEL_MAPPINGS) {
             abort();
         }
         domain->mappings[domain->count++] = asked(bytes);
         break;
     case VIOMMU_UNMAP:
-        apply_unmap(viommu_model_domain(model, (uint32_t)field(bytes, 4, 4)), field(bytes, 8, 8),
+        apply_unmap(guest_model_domain(model, (uint32_t)field(bytes, 4, 4)), field(bytes, 8, 8),
                     field(bytes, 16, 8));
         break;
     default:

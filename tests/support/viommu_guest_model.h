@@ -74,7 +74,7 @@ struct model_endpoint {
     unsigned int region_count;
 };
 
-struct viommu_model {
+struct guest_model {
     uint64_t granule;
     uint64_t input_first;
     uint64_t input_last;
@@ -91,28 +91,28 @@ struct viommu_model {
     struct model_endpoint endpoints[MODEL_ENDPOINTS];
 };
 
-struct viommu_model *viommu_model_create(void);
-void viommu_model_destroy(struct viommu_model *model);
+struct guest_model *guest_model_create(void);
+void guest_model_destroy(struct guest_model *model);
 /** All endpoints leave their domains. */
-void viommu_model_reset(struct viommu_model *model);
+void guest_model_reset(struct guest_model *model);
 /** Only domains in which a device is now have had one. */
-void viommu_model_forget_devices(struct viommu_model *model);
-void viommu_model_leave(struct viommu_model *model, struct model_endpoint *endpoint);
+void guest_model_forget_devices(struct guest_model *model);
+void guest_model_leave(struct guest_model *model, struct model_endpoint *endpoint);
 
 /**
  * What the answer to a request may be: the sum of 1 << status over all that are right. Changes
  * nothing.
  */
-uint32_t viommu_model_judge(struct viommu_model *model, const uint8_t *bytes, uint32_t readable,
-                            uint32_t writable);
+uint32_t guest_model_judge(struct guest_model *model, const uint8_t *bytes, uint32_t readable,
+                           uint32_t writable);
 /** Does what a request asks for, which was answered with OK. */
-void viommu_model_apply(struct viommu_model *model, const uint8_t *bytes);
+void guest_model_apply(struct guest_model *model, const uint8_t *bytes);
 
-struct model_domain *viommu_model_domain(struct viommu_model *model, uint32_t id);
-struct model_endpoint *viommu_model_endpoint(struct viommu_model *model, uint32_t id);
+struct model_domain *guest_model_domain(struct guest_model *model, uint32_t id);
+struct model_endpoint *guest_model_endpoint(struct guest_model *model, uint32_t id);
 /** The mapping of an address; NULL: there is none. */
-const struct model_mapping *viommu_model_find(const struct model_domain *domain, uint64_t iova);
-unsigned int viommu_model_domains(const struct viommu_model *model);
-unsigned int viommu_model_mappings(const struct viommu_model *model);
+const struct model_mapping *guest_model_find(const struct model_domain *domain, uint64_t iova);
+unsigned int guest_model_domains(const struct guest_model *model);
+unsigned int guest_model_mappings(const struct guest_model *model);
 
 #endif

@@ -249,7 +249,7 @@ static void post_request(struct engine_bench *bench, enum kind kind, const uint1
 static void reset(struct engine_bench *bench, bool system)
 {
     if (system) {
-        viommu_model_reset(bench->model);
+        guest_model_reset(bench->model);
         (void)piommu_viommu_system_reset(bench->viommu);
         bench->bypassed = bench->options.starts_bypassed;
         engine_check_reach(bench);

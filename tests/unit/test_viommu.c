@@ -654,7 +654,7 @@ static void test_bypass_outlives_a_reset_of_the_device(void **state)
         engine_reset(bench);
         assert_int_equal(engine_attach(bench, 1, ENGINE_DEVICE(0), 0), VIOMMU_OK);
         /* The whole guest is reset. */
-        viommu_model_reset(bench->model);
+        guest_model_reset(bench->model);
         bench->bypassed = i != 0;
         (void)piommu_viommu_system_reset(bench->viommu);
         engine_check_reach(bench);

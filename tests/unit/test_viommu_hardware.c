@@ -111,7 +111,7 @@ static void test_a_reset_with_a_device_that_cannot_be_blocked(void **state)
 {
     struct engine_bench *bench = open_stuck(state);
 
-    viommu_model_reset(bench->model);
+    guest_model_reset(bench->model);
     piommu_viommu_reset(bench->viommu);
     for (unsigned int i = 0; i < 100; i++) {
         (void)piommu_viommu_service(bench->viommu, 10);

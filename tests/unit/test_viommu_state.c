@@ -65,7 +65,7 @@ static void expect_nothing(struct engine_bench *bench)
     assert_int_equal(statistics.domains, 0);
     assert_int_equal(statistics.mappings, 0);
     assert_int_equal(statistics.bytes, 0);
-    viommu_model_reset(bench->model);
+    guest_model_reset(bench->model);
     bench->bypassed = bench->options.starts_bypassed;
     engine_check(bench);
 }

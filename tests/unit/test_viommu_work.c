@@ -364,7 +364,7 @@ static bool service_some(struct engine_bench *bench, unsigned int calls)
 /* What is reset reaches nothing when the call has returned, whatever is left to do. */
 static void reset_in_the_middle(struct engine_bench *bench, bool system, bool serviced)
 {
-    viommu_model_reset(bench->model);
+    guest_model_reset(bench->model);
     if (system) {
         piommu_viommu_system_reset(bench->viommu);
     } else {
@@ -521,7 +521,7 @@ static void test_hardware_obeys_when_the_guest_is_told(void **state)
         looks = 0;
         (void)engine_post(bench, &request);
         /* It is judged before it has happened. */
-        viommu_model_apply(bench->model, request.bytes);
+        guest_model_apply(bench->model, request.bytes);
         bench->unjudged = true;
         engine_service(bench);
         assert_int_equal(looks, 1);
@@ -603,7 +603,7 @@ static void test_nobody_is_told_of_a_request_of_a_stopped_queue(void **state)
     engine_service(bench);
     assert_false(engine_answer(bench, &answer));
     assert_int_equal(bench->needed_resets, 0);
-    viommu_model_apply(bench->model, request.bytes);
+    guest_model_apply(bench->model, request.bytes);
     engine_check(bench);
     /* The next one is answered: nothing was taken when a queue was stopped. */
     piommu_viommu_queue_stopped(bench->viommu, PIOMMU_VIOMMU_REQUESTS);
@@ -762,7 +762,7 @@ static bool fail_backend(void **state, enum core_call call, unsigned int nth)
 
         happened = unit->fail_in[call] == 0;
         if (status == VIOMMU_OK) {
-            viommu_model_apply(bench->model, request.bytes);
+            guest_model_apply(bench->model, request.bytes);
         } else {
             assert_true(happened);
             assert_int_equal(status, VIOMMU_DEVERR);

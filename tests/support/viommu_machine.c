@@ -668,6 +668,46 @@ static void expect_gone(struct viommu_machine *machine)
     }
 }
 
+static void *save(struct viommu_machine *machine, size_t *size)
+{
+    void *bytes;
+    int error = piommu_viommu_device_save(machine->device, NULL, 0, size);
+
+    if (error == -PIOMMU_EAGAIN) {
+        machine_settle(machine);
+        error = piommu_viommu_device_save(machine->device, NULL, 0, size);
+    }
+    assert_int_equal(error, -PIOMMU_ENOSPC);
+    bytes = malloc(*size);
+    assert_non_null(bytes);
+    assert_int_equal(piommu_viommu_device_save(machine->device, bytes, *size - 1, size),
+                     -PIOMMU_ENOSPC);
+    assert_int_equal(piommu_viommu_device_save(machine->device, bytes, *size, size), 0);
+    return bytes;
+}
+
+void machine_migrate(struct viommu_machine *machine)
+{
+    size_t size;
+    void *bytes = save(machine, &size);
+
+    assert_int_equal(piommu_viommu_device_destroy(machine->device), 0);
+    expect_gone(machine);
+    machine->line = false;
+    machine->decoded = false;
+    machine->bar = 0;
+    make_device(machine);
+    for (unsigned int i = 0; i < machine->endpoint_count; i++) {
+        if (machine->endpoints[i].endpoint != NULL) {
+            machine_add_endpoint(machine, i);
+        }
+    }
+    machine->work = false;
+    assert_int_equal(piommu_viommu_device_restore(machine->device, bytes, size), 0);
+    assert_true(machine->work);
+    free(bytes);
+}
+
 void machine_close(struct viommu_machine *machine)
 {
     assert_null(machine->context);

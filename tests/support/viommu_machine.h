@@ -196,6 +196,8 @@ void machine_describe(struct viommu_machine *machine, struct piommu_viommu_devic
 void machine_place_bar(struct viommu_machine *machine);
 /** The whole guest is reset, and firmware has run. What ran in it is still to be shut. */
 void machine_system_reset(struct viommu_machine *machine);
+/** Another device takes over, with the state of the one that there is. */
+void machine_migrate(struct viommu_machine *machine);
 /** Removes an endpoint, and adds it again. */
 int machine_remove_endpoint(struct viommu_machine *machine, unsigned int number);
 void machine_add_endpoint(struct viommu_machine *machine, unsigned int number);

@@ -207,6 +207,60 @@ static void guest_lives_with_little(void **state)
     }
 }
 
+/* Another device takes over before each access of a register, and in each wait. */
+static void guest_does_not_notice_that_it_moves(void **state)
+{
+    (void)state;
+    for (unsigned int connection = 0; connection < MACHINE_CONNECTIONS; connection++) {
+        for (unsigned int i = 0; i < COUNT(rings); i++) {
+            struct machine_options options = usual((enum machine_connection)connection);
+            struct viommu_machine *machine;
+
+            options.ring_features = rings[i];
+            options.sleeps = i % 2 != 0;
+            options.seed = 100 * connection + i;
+            machine = machine_open_alone((enum viommu_hardware_kind)(i % VIOMMU_HARDWARE_KINDS),
+                                         &options);
+            machine->meddle = machine_migrate;
+            live(machine);
+            machine_close_alone(machine);
+        }
+    }
+}
+
+static void state_that_lies_leaves_a_device_as_new(void **state)
+{
+    struct machine_options options = usual(MACHINE_PCI_LINE);
+    struct viommu_machine *machine = machine_open_alone(VIOMMU_HARDWARE_TABLES, &options);
+    uint8_t bytes[8192];
+    size_t size;
+
+    (void)state;
+    machine_boot_fully(machine, 2);
+    map_and_attach(machine);
+    machine_settle(machine);
+    assert_int_equal(piommu_viommu_device_save(machine->device, bytes, sizeof(bytes), &size), 0);
+    for (size_t cut = 0; cut < size; cut += 1 + cut / 50) {
+        assert_int_equal(piommu_viommu_device_restore(machine->device, bytes, cut), -PIOMMU_EINVAL);
+        assert_int_equal(machine_status(machine), 0);
+        machine_settle(machine);
+        assert_int_equal(machine_statistics(machine).domains, 0);
+        machine_expect_nothing(machine);
+    }
+    /* The engine's part is right, that of the front is not. */
+    bytes[size - 1] ^= 0x80;
+    assert_int_equal(piommu_viommu_device_restore(machine->device, bytes, size), -PIOMMU_EINVAL);
+    machine_expect_nothing(machine);
+    assert_int_equal(piommu_viommu_device_restore(machine->device, NULL, 0), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_viommu_device_restore(NULL, bytes, size), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_viommu_device_save(NULL, bytes, size, &size), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_viommu_device_save(machine->device, bytes, size, NULL), -PIOMMU_EINVAL);
+    bytes[size - 1] ^= 0x80;
+    assert_int_equal(piommu_viommu_device_restore(machine->device, bytes, size), 0);
+    machine_expect_exactly(machine);
+    close_running(machine);
+}
+
 static void guest_lives_on_an_ipmmu(void **state)
 {
     (void)state;
@@ -1182,6 +1236,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(guest_lives_over_each_connection_and_ring),
         cmocka_unit_test(guest_lives_with_little),
+        cmocka_unit_test(guest_does_not_notice_that_it_moves),
+        cmocka_unit_test(state_that_lies_leaves_a_device_as_new),
         cmocka_unit_test(guest_lives_on_an_ipmmu),
         cmocka_unit_test(pci_function_is_that_of_an_iommu),
         cmocka_unit_test(class_vendor_and_sizes_can_be_chosen),

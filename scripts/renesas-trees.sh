@@ -30,10 +30,11 @@ for tool in tar xz cpp dtc cmake ninja; do
 done
 
 work=$PWD/build/renesas-trees
-tool=$work/build/piommu-topology
+tool=$work/build/tools/piommu-topology
 mkdir -p "$work/blobs"
 if ! {
-    cmake -S examples/fdt-topology -B "$work/build" -G Ninja && cmake --build "$work/build"
+    cmake -S . -B "$work/build" -G Ninja -DCMAKE_BUILD_TYPE=Release -DPIOMMU_BUILD_TESTS=OFF &&
+        cmake --build "$work/build" --target piommu-topology
 } >"$work/build.log" 2>&1; then
     cat "$work/build.log" >&2
     exit 1

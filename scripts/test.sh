@@ -150,8 +150,8 @@ for label in $labels; do
     case $label in
     unit | random) packages+=(clang libclang-rt-14-dev llvm) ;;
     package)
-        packages+=(clang clang-format clang-tidy cppcheck shellcheck g++ git pkg-config gcc-aarch64-linux-gnu
-            device-tree-compiler)
+        packages+=(clang clang-format clang-tidy cppcheck shellcheck g++ git groff libxml2-utils pkg-config python3
+            gcc-aarch64-linux-gnu device-tree-compiler)
         ;;
     portability)
         packages+=(qemu-user xz-utils

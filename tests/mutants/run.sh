@@ -54,7 +54,7 @@ field()
 
 # The copy gets new time stamps: objects of a mutant that an earlier run has left behind are not used.
 mkdir -p "$copy"
-for part in CMakeLists.txt CMakePresets.json cmake include lib backends models tests; do
+for part in CMakeLists.txt CMakePresets.json cmake include lib backends models tools tests; do
     rm -rf "${copy:?}/$part"
     cp -r "$source/$part" "$copy/"
 done

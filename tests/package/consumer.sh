@@ -154,11 +154,11 @@ components)
         echo "CMake does not say that the models are missing."
         exit 1
     fi
-    # The parts make the whole, and the models are one of them.
+    # The parts make the whole, and the models and the tools are two of them.
     rm -rf "$folder/installed"
     install_piommu
     mv "$folder/installed" "$folder/whole"
-    install_piommu "${parts[@]}" piommu-models
+    install_piommu "${parts[@]}" piommu-models tools
     diff -r "$folder/whole" "$folder/installed"
     ;;
 *)

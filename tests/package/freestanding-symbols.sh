@@ -91,7 +91,7 @@ for level in -O0 -O2 -Os; do
         rm -rf "$build"
     fi
     if ! {
-        cmake -S "$source" -B "$build" -G Ninja "${options[@]}" -DPIOMMU_BUILD_TESTS=OFF \
+        cmake -S "$source" -B "$build" -G Ninja "${options[@]}" -DPIOMMU_BUILD_TESTS=OFF -DPIOMMU_TOOLS=OFF \
             -DPIOMMU_WARNINGS_AS_ERRORS=ON -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE="$level $flags" &&
             cmake --build "$build"
     } >"$folder/$variant$level.log" 2>&1; then

@@ -9,17 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-void *must_realloc(void *memory, size_t count, size_t size)
-{
-    void *moved = count > SIZE_MAX / size ? NULL : realloc(memory, count * size);
-
-    if (moved == NULL) {
-        fprintf(stderr, "piommu-topology: no memory\n");
-        exit(2);
-    }
-    return moved;
-}
-
 static char *format_text(const char *format, va_list arguments)
 {
     va_list again;

@@ -5,9 +5,9 @@
 
 /* What the tool has found in a blob, and what it does with it. */
 
-#include <piommu/fdt.h>
+#include "../common/program.h"
 
-#include <stdio.h>
+#include <piommu/fdt.h>
 
 #define NO_GROUP SIZE_MAX
 
@@ -54,9 +54,6 @@ void topology_print_tables(struct topology *topology, FILE *out);
 void topology_print_dot(struct topology *topology, FILE *out);
 
 /* ---- Text ---- */
-
-/* Memory that is there; ends the program if there is none. */
-void *must_realloc(void *memory, size_t count, size_t size);
 
 /* A string of its own memory, as printf would write it. */
 char *text_format(const char *format, ...) __attribute__((format(printf, 1, 2)));

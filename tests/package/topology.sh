@@ -2,38 +2,29 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The piommu authors
 #
-# Usage: fdt-topology.sh FOLDER [LIBFDT_INCLUDE_DIR]
+# Usage: topology.sh FOLDER [PROGRAM]
 #
-# Builds examples/fdt-topology below FOLDER, runs it on the trees beside this script, compiled, and compares
-# what it says with the files *.expected there: tables, picture, complaints and exit status. Then on trees that
-# are no trees, and on those that QEMU dumps, if there is one. Exit status 77 if dtc is absent, or without
-# LIBFDT_INCLUDE_DIR, when there is no device tree reader.
+# Runs PROGRAM, a piommu-topology, on the trees in topology/, compiled below FOLDER, and compares what it says with
+# the files *.expected there: tables, picture, complaints and exit status. Then on trees that are no trees, and on
+# those that QEMU dumps, if there is one. Exit status 77 if dtc is absent, or without PROGRAM, when there is no device
+# tree reader.
 #
 # PIOMMU_UPDATE_EXPECTED=yes writes the files *.expected anew instead, for a person to look at.
 set -euo pipefail
 
 folder=$1
-libfdt_headers=${2-}
+program=${2-}
 here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
-source=$(realpath "$here/../..")
 
 skip()
 {
     echo "SKIPPED: $1"
     exit 77
 }
-[[ -n $libfdt_headers ]] || skip "this build has no device tree reader"
+[[ -n $program ]] || skip "this build has no device tree reader"
 [[ -n $(type -P dtc) ]] || skip "no dtc (Debian: device-tree-compiler)"
 
 mkdir -p "$folder"
-if ! {
-    cmake -S "$source/examples/fdt-topology" -B "$folder/build" -G Ninja \
-        -DPIOMMU_LIBFDT_INCLUDE_DIR="$libfdt_headers" && cmake --build "$folder/build"
-} >"$folder/build.log" 2>&1; then
-    cat "$folder/build.log"
-    exit 1
-fi
-program=$folder/build/piommu-topology
 
 # show ARGUMENT...: all that the program says, and its exit status.
 show()
@@ -51,9 +42,9 @@ fail()
     failed=1
 }
 
-for tree in "$here"/fdt-topology/*.dts; do
+for tree in "$here"/topology/*.dts; do
     name=$(basename "$tree" .dts)
-    expected=$here/fdt-topology/$name.expected
+    expected=$here/topology/$name.expected
     # The warnings are about trees that are wrong on purpose.
     dtc --force --quiet -I dts -O dtb -o "$folder/$name.dtb" "$tree" 2>/dev/null
     {
@@ -80,7 +71,12 @@ for name in empty cut zeros; do
 exit status 1" ]] || fail "$name: not refused as it should be"
 done
 [[ $(show "$folder/absent.dtb") == *"exit status 1" ]] || fail "a file that is not there"
-[[ $(show) == *"exit status 2" && $(show --dot) == *"exit status 2" ]] || fail "wrong usage"
+for wrong in "" --dot --what "$folder/gen3.dtb $folder/gen3.dtb"; do
+    # shellcheck disable=SC2086
+    [[ $(show $wrong) == *"Try 'piommu-topology --help'."*"exit status 2" ]] || fail "wrong usage: $wrong"
+done
+[[ $(show --help) == "usage: piommu-topology [--dot] FILE.dtb"*"--version"*"exit status 0" ]] || fail "--help"
+[[ $(show --version) =~ ^piommu-topology\ [0-9]+\.[0-9]+\.[0-9]+.exit\ status\ 0$ ]] || fail "--version"
 
 # What QEMU's virt machine says of itself.
 if [[ -n $(type -P qemu-system-aarch64) ]]; then

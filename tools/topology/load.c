@@ -13,23 +13,10 @@
 
 /* ---- The port: memory is all that the reader asks for ---- */
 
-static void *take(void *ctx, size_t size)
-{
-    (void)ctx;
-    return malloc(size);
-}
-
-static void give(void *ctx, void *memory, size_t size)
-{
-    (void)ctx;
-    (void)size;
-    free(memory);
-}
-
 static const struct piommu_os os = {
     .size = sizeof(struct piommu_os),
-    .alloc = take,
-    .free = give,
+    .alloc = library_alloc,
+    .free = library_free,
 };
 
 /* ---- Files ---- */
@@ -44,7 +31,7 @@ static void *read_file(const char *name, size_t *size)
 
     *size = 0;
     if (file == NULL) {
-        fprintf(stderr, "piommu-topology: %s: %s\n", name, strerror(errno));
+        complain("%s: %s", name, strerror(errno));
         return NULL;
     }
     do {
@@ -56,7 +43,7 @@ static void *read_file(const char *name, size_t *size)
         *size += got;
     } while (got != 0 && *size <= MAX_FILE_SIZE);
     if (ferror(file) || *size > MAX_FILE_SIZE) {
-        fprintf(stderr, "piommu-topology: %s: cannot be read, or is no device tree\n", name);
+        complain("%s: cannot be read, or is no device tree", name);
         free(bytes);
         bytes = NULL;
     }
@@ -66,18 +53,18 @@ static void *read_file(const char *name, size_t *size)
 
 /* ---- Trees ---- */
 
-static void complain(struct topology *topology, int error)
+static void complain_of(struct topology *topology, int error)
 {
     const struct piommu_fdt *tree = &topology->tree;
 
     topology->errors++;
     if (error != -PIOMMU_EBADMSG) {
-        fprintf(stderr, "piommu-topology: %s: %s\n", topology->file, piommu_strerror(error));
+        complain("%s: %s", topology->file, piommu_strerror(error));
     } else if (tree->bad_node < 0) {
-        fprintf(stderr, "piommu-topology: %s: not a sound device tree blob\n", topology->file);
+        complain("%s: not a sound device tree blob", topology->file);
     } else {
-        fprintf(stderr, "piommu-topology: %s: %s: %s is malformed\n", topology->file,
-                tree->bad_path, tree->bad_property != NULL ? tree->bad_property : "the node");
+        complain("%s: %s: %s is malformed", topology->file, tree->bad_path,
+                 tree->bad_property != NULL ? tree->bad_property : "the node");
     }
 }
 
@@ -89,7 +76,7 @@ static void load_iommus(struct topology *topology)
     while ((error = piommu_fdt_next_iommu(&topology->tree, NULL, iommu.node, &iommu)) !=
            -PIOMMU_ENOENT) {
         if (error != 0) {
-            complain(topology, error);
+            complain_of(topology, error);
             continue;
         }
         topology->iommus = must_realloc(topology->iommus, topology->iommu_count + 1, sizeof(iommu));
@@ -137,7 +124,7 @@ static void load_masters(struct topology *topology)
     while ((error = piommu_fdt_next_master(&topology->tree, master.found.node, &master.found)) !=
            -PIOMMU_ENOENT) {
         if (error != 0) {
-            complain(topology, error);
+            complain_of(topology, error);
             continue;
         }
         topology->masters =
@@ -174,7 +161,7 @@ bool topology_load(struct topology *topology, const char *file)
     }
     error = piommu_fdt_open(&topology->tree, host, topology->blob, size);
     if (error != 0) {
-        complain(topology, error);
+        complain_of(topology, error);
         return false;
     }
     load_iommus(topology);

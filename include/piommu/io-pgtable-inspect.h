@@ -39,7 +39,10 @@ struct piommu_pgtable_step {
     uint64_t table_physical;            /**< where that table begins */
     uint64_t descriptor;                /**< the raw value, as a number of the host */
     struct piommu_range covers;         /**< the input addresses that it decides on */
-    /** Where it leads: the next table, or the output address of covers.first. TABLE and LEAF. */
+    /**
+     * Where it leads: the next table (TABLE, UNREACHABLE), or the output address of covers.first
+     * (LEAF).
+     */
     uint64_t physical;
     piommu_prot prot; /**< LEAF: what is allowed */
     bool contiguous;  /**< LEAF: member of a contiguous group */

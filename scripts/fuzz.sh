@@ -5,8 +5,8 @@
 # Usage: scripts/fuzz.sh [--TARGET] [SECONDS [ARGUMENT...]]
 #
 # A fuzz campaign against the page tables, or with --core against the core, --fdt against the device tree
-# reader, --iova against the IOVA allocator, --virtio_iommu against the virtio-iommu driver, --virtqueue against
-# virtio's rings, --virtio_open against how a virtio device is found and set up, --virtio_front against the registers
+# reader, --iova against the IOVA allocator, --ptdump against piommu-ptdump, --virtio_iommu against the virtio-iommu
+# driver, --virtqueue against virtio's rings, --virtio_open against how a virtio device is found and set up, --virtio_front against the registers
 # of one that is shown to a guest, --viommu against the rings of a virtio-iommu that is offered to a guest,
 # --viommu_device against its registers as well. Builds the fuzz targets and runs one for SECONDS (600 if not given).
 # What it learns is kept in build/fuzz/corpus, or build/fuzz/corpus_of_TARGET, for the next time. Arguments go to
@@ -39,6 +39,10 @@ if [[ ${1-} == --* ]]; then
     iova)
         seeds=seeds_of_core
         options=(-max_len=2060)
+        ;;
+    ptdump)
+        seeds=seeds_of_ptdump
+        options=(-max_len=32776 -close_fd_mask=2)
         ;;
     virtio_iommu | virtqueue | virtio_open | virtio_front | viommu | viommu_device)
         seeds=seeds_of_virtio

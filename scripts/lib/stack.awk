@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# SPDX-FileCopyrightText: The piommu authors
+#
+# Usage: awk -f stack.awk -v components="PREFIX..." POINTERS ASSIGNED GRAPH...
+#
+# The worst stack of a library, from the call graphs that gcc writes with -fcallgraph-info=su. Prints a line for each
+# prefix of source files: the prefix, the bytes, and the chain of functions from an entry of that part, a function that
+# is not static, to its end, wherever in the library that is.
+#
+# A call by pointer is judged by its place in the source: what is called through the table of callbacks of the shim is
+# the host's, and ends the chain. Any other pointer is a member, or an argument, of some name; it reaches every function
+# that is assigned to a member of this name anywhere (ASSIGNED: lines "FILE MEMBER FUNCTION"), whatever the structure, or
+# that POINTERS names for it. So the chain may be longer than any that can happen, but not shorter. A call of which
+# neither knows anything, a frame without a bound and a function without a graph are errors. Recursion is printed, as a
+# line with the word and the functions in the circle, which is followed once.
+#
+# Functions of the compiler's runtime, and memcpy and its like, count as nothing.
+
+function complain(text)
+{
+    print "stack.awk: " text >"/dev/stderr"
+    failed = 1
+}
+
+# The text of a call at FILE:LINE:COLUMN, with the lines after it: it may be the argument of another one there.
+function text_of(place,    parts, number, line, text)
+{
+    split(place, parts, ":")
+    number = 0
+    text = ""
+    while ((getline line < parts[1]) > 0) {
+        number++
+        if (number == parts[2]) {
+            text = substr(line, parts[3])
+        } else if (number > parts[2] && number <= parts[2] + 2) {
+            text = text " " line
+        }
+    }
+    close(parts[1])
+    return text
+}
+
+# The name by which a call goes: a member's, a parameter's with (), or "os" for the shim.
+function name_of(place,    text)
+{
+    text = text_of(place)
+    if (match(text, /^[a-z_]+\(/) && substr(text, 1, RLENGTH - 1) !~ /^piommu_/) {
+        return substr(text, 1, RLENGTH - 1) "()"
+    }
+    if (match(text, /os->[a-z_]+\(/) && text !~ /^[^(]*backend->/) {
+        return "os"
+    }
+    if (match(text, /(->|\.)[a-z_0-9]+\(/)) {
+        text = substr(text, RSTART, RLENGTH - 1)
+        sub(/^(->|\.)/, "", text)
+        return text
+    }
+    return "?"
+}
+
+function add_edge(from, to)
+{
+    if (!((from, to) in known_edge)) {
+        known_edge[from, to] = 1
+        edges[from] = edges[from] " " to
+    }
+}
+
+function add_pointer_edges(from, place,    name, targets, count, i)
+{
+    name = name_of(place)
+    if (name == "os") {
+        return
+    }
+    # What is not linked cannot be called: a backend without such a member, beside one that has it.
+    count = split(functions[name] " " pointers[name], targets, " ")
+    for (i = 1; i <= count; i++) {
+        if (targets[i] in size) {
+            add_edge(from, targets[i])
+        }
+    }
+    used[name] = 1
+    if (count == 0) {
+        complain(place ": a call by pointer that nobody knows: " name)
+    }
+}
+
+# The longest chain from a function; its next link goes to best[].
+function depth(function_name,    targets, count, i, deepest, below)
+{
+    if (function_name in depths) {
+        return depths[function_name]
+    }
+    if (function_name in active) {
+        print "recursion", substr(way, index(way " ", " " function_name " ") + 1), function_name
+        return 0
+    }
+    active[function_name] = 1
+    way = way " " function_name
+    deepest = 0
+    best[function_name] = ""
+    count = split(edges[function_name], targets, " ")
+    for (i = 1; i <= count; i++) {
+        below = depth(targets[i])
+        if (below > deepest) {
+            deepest = below
+            best[function_name] = targets[i]
+        }
+    }
+    delete active[function_name]
+    sub(/ [^ ]*$/, "", way)
+    depths[function_name] = size[function_name] + deepest
+    return depths[function_name]
+}
+
+function quoted(text, name)
+{
+    if (!match(text, name ": \"[^\"]*\"")) {
+        return ""
+    }
+    return substr(text, RSTART + length(name) + 3, RLENGTH - length(name) - 4)
+}
+
+FNR == 1 {
+    file_number++
+}
+
+/^#/ || NF == 0 {
+    next
+}
+
+file_number == 1 {
+    for (i = 2; i <= NF; i++) {
+        pointers[$1] = pointers[$1] " " $i
+    }
+    next
+}
+
+file_number == 2 {
+    functions[$2] = functions[$2] " " $1 ":" $3 " " $3
+    next
+}
+
+/^node:/ {
+    title = quoted($0, "title")
+    count = split(quoted($0, "label"), parts, "\\\\n")
+    if (count < 3) {
+        if (title ~ /^piommu_/) {
+            wanted[title] = 1
+        }
+        next
+    }
+    split(parts[3], words, " ")
+    if (parts[3] !~ /\((static|dynamic,bounded)\)/) {
+        complain(title ": a frame without a bound: " parts[3])
+    }
+    size[title] = words[1] + 0
+    split(parts[2], place, ":")
+    home[title] = place[1]
+    next
+}
+
+/^edge:/ {
+    edge_count++
+    edge_from[edge_count] = quoted($0, "sourcename")
+    edge_to[edge_count] = quoted($0, "targetname")
+    edge_place[edge_count] = quoted($0, "label")
+}
+
+END {
+    for (name in wanted) {
+        if (!(name in size)) {
+            complain(name ": its graph is missing")
+        }
+    }
+    for (i = 1; i <= edge_count; i++) {
+        if (edge_to[i] == "__indirect_call") {
+            add_pointer_edges(edge_from[i], edge_place[i])
+        } else if (edge_to[i] in size) {
+            add_edge(edge_from[i], edge_to[i])
+        }
+    }
+    count = split(components, prefixes, " ")
+    for (i = 1; i <= count; i++) {
+        worst = -1
+        for (title in size) {
+            if (title !~ /:/ && index(home[title], prefixes[i]) == 1 &&
+                (depth(title) > worst || (depth(title) == worst && title < entry))) {
+                worst = depth(title)
+                entry = title
+            }
+        }
+        if (worst < 0) {
+            complain(prefixes[i] ": nothing is there")
+        }
+        chain = ""
+        for (title = entry; title != ""; title = best[title]) {
+            name = title
+            sub(/.*:/, "", name)
+            chain = chain " " name "/" size[title]
+        }
+        print prefixes[i], worst chain
+    }
+    exit failed
+}

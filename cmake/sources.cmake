@@ -128,6 +128,10 @@ set(PIOMMU_SOURCES_VIRTIO_IOMMU
   backends/virtio-iommu/virtio_iommu.c
 )
 
+set(PIOMMU_SOURCES_NULL_IOMMU
+  backends/null-iommu/null_iommu.c
+)
+
 # The archive piommu-fdt, which is the only one that needs libfdt.
 set(PIOMMU_SOURCES_FDT
   lib/fdt/address.c

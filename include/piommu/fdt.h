@@ -35,10 +35,10 @@
  * device and the root whose `ranges` are not empty 8, and the constants below.
  *
  * Source: Devicetree Specification 0.4, chapter 2.3 (standard properties), 2.4 (interrupts), 3.5
- * (reserved memory) and 5 (flattened format); bindings "iommu" (#iommu-cells, iommus), "pci-iommu"
- * (iommu-map, iommu-map-mask), "virtio,pci-iommu", "renesas,ipmmu" (renesas,ipmmu-main) and
- * "reserved-memory" (memory-region, iommu-addresses) of the Devicetree bindings collection; IEEE
- * 1275 PCI bus binding, section 2.2.1 (reg).
+ * (reserved memory) and 5 (flattened format); bindings "iommu" (`#iommu-cells`, iommus),
+ * "pci-iommu" (iommu-map, iommu-map-mask), "virtio,pci-iommu", "renesas,ipmmu" (renesas,ipmmu-main)
+ * and "reserved-memory" (memory-region, iommu-addresses) of the Devicetree bindings collection;
+ * IEEE 1275 PCI bus binding, section 2.2.1 (reg).
  */
 
 #include <piommu/os.h>
@@ -149,7 +149,7 @@ int piommu_fdt_coherence(const struct piommu_fdt *tree, int node,
 struct piommu_fdt_iommu {
     int node;                 /**< offset of its node */
     uint32_t phandle;         /**< by which other nodes name it; 0: nobody can */
-    uint32_t id_cells;        /**< cells of a specifier: #iommu-cells */
+    uint32_t id_cells;        /**< cells of a specifier: `#iommu-cells` */
     const char *compatible;   /**< which of the strings asked for its node has first; or NULL */
     bool is_pci;              /**< it is a PCI function, and the two members below are set */
     int host_bridge;          /**< offset of the node of its PCI host bridge, or -1 */
@@ -171,7 +171,7 @@ struct piommu_fdt_iommu {
  * cycles. The main unit must not be disabled.
  *
  * @param compatible strings, ended by NULL; usually the member of that name of a struct
- *                   piommu_backend. NULL: every node that has #iommu-cells.
+ *                   piommu_backend. NULL: every node that has `#iommu-cells`.
  * @param previous   the node where the last call ended (its iommu->node), or -1 to begin.
  * @param iommu      set on success.
  * @return 0; -PIOMMU_ENOENT: there are no more; -PIOMMU_EINVAL; -PIOMMU_EBADMSG: what the tree says
@@ -192,7 +192,7 @@ int piommu_fdt_next_iommu(struct piommu_fdt *tree, const char *const *compatible
  *         host bridge, on an I2C bus); -PIOMMU_EINVAL; -PIOMMU_EBADMSG: also where a bus on the way
  *         has no `ranges` or none that covers the region.
  *
- * Source: Devicetree Specification 0.4, 2.3.5 (#address-cells, which are not inherited), 2.3.6
+ * Source: Devicetree Specification 0.4, 2.3.5 (`#address-cells`, which are not inherited), 2.3.6
  * (reg), 2.3.8 (ranges).
  */
 int piommu_fdt_register(struct piommu_fdt *tree, int node, unsigned int index,
@@ -201,7 +201,7 @@ int piommu_fdt_register(struct piommu_fdt *tree, int node, unsigned int index,
 /** An interrupt line. */
 struct piommu_fdt_interrupt {
     int parent;          /**< node of the controller, or of the nexus (interrupt-map) before it */
-    uint32_t cell_count; /**< its #interrupt-cells */
+    uint32_t cell_count; /**< its `#interrupt-cells` */
     uint32_t cells[PIOMMU_FDT_MAX_INTERRUPT_CELLS]; /**< the specifier: what it means, the parent's
                                                          binding says */
 };
@@ -225,7 +225,7 @@ struct piommu_fdt_id {
     uint32_t iommu;                          /**< phandle of the IOMMU */
     int node;                                /**< offset of the IOMMU's node */
     bool disabled;                           /**< the IOMMU is, so it does not hold this DMA */
-    uint32_t cell_count;                     /**< its #iommu-cells */
+    uint32_t cell_count;                     /**< its `#iommu-cells` */
     uint32_t cells[PIOMMU_FDT_MAX_ID_CELLS]; /**< the specifier; cells[0] usually is the ID */
 };
 

@@ -27,8 +27,9 @@ struct piommu_gather {
     struct piommu_range range;
     /** Private: page tables that were detached and wait for the invalidation. */
     void *tables;
-    /** Private: the first and the last of the mapping records that wait to be removed. */
+    /** Private: the first of the mapping records that wait to be removed. */
     void *first_record;
+    /** Private: the last of them. */
     void *last_record;
     /**
      * Private: how many of them keep others from being put in their place: those of trim, and of an

@@ -9,9 +9,9 @@
  * programming interface; CHANGELOG.md says what users and port authors must do.
  */
 
-#define PIOMMU_VERSION_MAJOR 0
-#define PIOMMU_VERSION_MINOR 1
-#define PIOMMU_VERSION_PATCH 0
+#define PIOMMU_VERSION_MAJOR 0 /**< 0: the programming interface is not settled */
+#define PIOMMU_VERSION_MINOR 1 /**< grows with what is added */
+#define PIOMMU_VERSION_PATCH 0 /**< grows with what is repaired */
 
 /** "MAJOR.MINOR.PATCH" of the headers. */
 #define PIOMMU_VERSION_STRING "0.1.0"

@@ -54,13 +54,13 @@ extern "C" {
      PIOMMU_VIRTIO_F_ACCESS_PLATFORM | PIOMMU_VIRTIO_F_RING_PACKED |                         \
      PIOMMU_VIRTIO_F_ORDER_PLATFORM)
 
-/** Bits of the device status. */
-#define PIOMMU_VIRTIO_STATUS_ACKNOWLEDGE 0x01u
-#define PIOMMU_VIRTIO_STATUS_DRIVER      0x02u
-#define PIOMMU_VIRTIO_STATUS_DRIVER_OK   0x04u
-#define PIOMMU_VIRTIO_STATUS_FEATURES_OK 0x08u
-#define PIOMMU_VIRTIO_STATUS_NEEDS_RESET 0x40u
-#define PIOMMU_VIRTIO_STATUS_FAILED      0x80u
+/* Bits of the device status. */
+#define PIOMMU_VIRTIO_STATUS_ACKNOWLEDGE 0x01u /**< the driver has seen the device */
+#define PIOMMU_VIRTIO_STATUS_DRIVER      0x02u /**< the driver knows how to drive it */
+#define PIOMMU_VIRTIO_STATUS_DRIVER_OK   0x04u /**< the driver is ready */
+#define PIOMMU_VIRTIO_STATUS_FEATURES_OK 0x08u /**< both have agreed on features */
+#define PIOMMU_VIRTIO_STATUS_NEEDS_RESET 0x40u /**< the device is broken until it is reset */
+#define PIOMMU_VIRTIO_STATUS_FAILED      0x80u /**< the driver has given up */
 
 struct piommu_virtio_device;
 struct piommu_virtqueue;

@@ -66,6 +66,9 @@ static bool visit_table(struct tour *tour, const struct sweep *sweep)
             tour->is_incomplete = true;
             return true;
         }
+        if (!(spot.descriptor & BIT(0))) {
+            continue; /* most of them: not worth a closer look */
+        }
         entry = piommu_walker_decode_entry_(tour->regime, spot.level, spot.descriptor);
         if (entry.is_too_high || is_out_of_reach(tour->regime, spot.input, shift)) {
             continue;

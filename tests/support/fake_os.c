@@ -3,6 +3,8 @@
 
 #include "fake_os.h"
 
+#include "little_endian.h"
+
 #include <piommu/error.h>
 
 #include <pthread.h>
@@ -1268,16 +1270,11 @@ bool fake_os_device_read64(void *ctx, uint64_t physical, uint64_t *value)
 {
     struct fake_os *os = ctx;
     const struct piece *piece = piece_of(os, physical);
-    const uint8_t *bytes;
 
     if (piece == NULL || physical - piece->physical + 8 > piece->size) {
         return false;
     }
-    bytes = device_view(os, physical, 8);
-    *value = 0;
-    for (unsigned int i = 0; i < 8; i++) {
-        *value |= (uint64_t)bytes[i] << (8 * i);
-    }
+    *value = little_endian_word(behind_cache(piece) + (physical - piece->physical));
     return true;
 }
 

@@ -22,16 +22,6 @@ bool is_left_out(void)
 
 /* ---- Memory ---- */
 
-uint64_t little_endian_word(const uint8_t *bytes)
-{
-    uint64_t value = 0;
-
-    for (unsigned int i = 0; i < 8; i++) {
-        value |= (uint64_t)bytes[i] << (8 * i);
-    }
-    return value;
-}
-
 void store_little_endian_word(uint8_t *bytes, uint64_t value)
 {
     for (unsigned int i = 0; i < 8; i++) {

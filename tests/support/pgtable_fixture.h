@@ -29,6 +29,7 @@
 #include <piommu/models/lpae-walker.h>
 
 #include "fake_os.h"
+#include "little_endian.h"
 #include "stale_tlb.h"
 
 #define KIB 1024ull
@@ -180,7 +181,6 @@ void close_fixture(struct pgt *p);
 
 /* ---- Memory ---- */
 
-uint64_t little_endian_word(const uint8_t *bytes);
 void store_little_endian_word(uint8_t *bytes, uint64_t value);
 /* A descriptor in memory, as a number of the host. */
 uint64_t peek(const struct pgt *p, uint64_t location);

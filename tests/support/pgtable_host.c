@@ -3,6 +3,8 @@
 
 #include "pgtable_host.h"
 
+#include "little_endian.h"
+
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,16 +43,6 @@ uint64_t pgtable_random(uint64_t *state)
 }
 
 /* ---- Memory as hardware and the CPU see it ---- */
-
-static uint64_t little_endian_word(const uint8_t *bytes)
-{
-    uint64_t value = 0;
-
-    for (unsigned int i = 0; i < 8; i++) {
-        value |= (uint64_t)bytes[i] << (8 * i);
-    }
-    return value;
-}
 
 static bool device_read64(void *ctx, uint64_t physical, uint64_t *value)
 {

@@ -3,6 +3,8 @@
 
 #include "threaded_host.h"
 
+#include "little_endian.h"
+
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -230,7 +232,6 @@ static void shim_dma_free(void *ctx, void *memory, size_t size)
 static uint64_t load_word(const uint8_t *place)
 {
     uint8_t bytes[8];
-    uint64_t word = 0;
 #if ATOMIC_LLONG_LOCK_FREE == 2
     uint64_t whole = __atomic_load_n((const uint64_t *)(const void *)place, __ATOMIC_RELAXED);
 
@@ -238,10 +239,7 @@ static uint64_t load_word(const uint8_t *place)
 #else
     memcpy(bytes, place, sizeof(bytes));
 #endif
-    for (unsigned int i = 0; i < 8; i++) {
-        word |= (uint64_t)bytes[i] << (8 * i);
-    }
-    return word;
+    return little_endian_word(bytes);
 }
 
 bool threaded_host_read64(void *ctx, uint64_t physical, uint64_t *value)

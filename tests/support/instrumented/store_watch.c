@@ -4,6 +4,7 @@
 #include "store_watch.h"
 
 #include "instrumented.h"
+#include "little_endian.h"
 #include "pgtable_host.h"
 
 #include <piommu/io-pgtable-dirty.h>
@@ -176,12 +177,7 @@ static bool happens(struct watch *w, unsigned int of_256)
 
 static uint64_t load(const struct piece *piece, size_t index)
 {
-    uint64_t value = 0;
-
-    for (unsigned int i = 0; i < 8; i++) {
-        value |= (uint64_t)piece->memory[8 * index + i] << (8 * i);
-    }
-    return value;
+    return little_endian_word(&piece->memory[8 * index]);
 }
 
 static size_t hash_of_page(uintptr_t page)

@@ -24,9 +24,10 @@ struct cached_table {
 };
 
 struct stale_tlb {
-    struct cached_leaf *leaves;
+    struct cached_leaf *leaves; /* by their first address; of the same, the youngest comes first */
     size_t leaf_count;
     size_t leaf_capacity;
+    uint64_t reach; /* from the first byte of the largest leaf that was ever kept to its last */
     struct cached_table *tables;
     size_t table_count;
     size_t table_capacity;
@@ -63,10 +64,31 @@ static void *grow(void *array, size_t *capacity, size_t element_size)
     return array;
 }
 
+/* How many leaves begin below an address. */
+static size_t count_leaves_below(const struct stale_tlb *tlb, uint64_t first)
+{
+    size_t low = 0;
+    size_t high = tlb->leaf_count;
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (tlb->leaves[middle].first < first) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low;
+}
+
+/* Of several, the smallest: a larger one is kept only if a lookup has missed those before it. */
 static const struct cached_leaf *find_leaf(const struct stale_tlb *tlb, uint64_t input)
 {
-    for (size_t i = 0; i < tlb->leaf_count; i++) {
-        if (tlb->leaves[i].first <= input && input <= tlb->leaves[i].last) {
+    size_t i = input == UINT64_MAX ? tlb->leaf_count : count_leaves_below(tlb, input + 1);
+
+    while (i-- != 0 && input - tlb->leaves[i].first <= tlb->reach) {
+        if (input <= tlb->leaves[i].last) {
             return &tlb->leaves[i];
         }
     }
@@ -142,6 +164,7 @@ static void keep_leaf(struct stale_tlb *tlb, const struct piommu_walker_regime *
 {
     uint64_t mask = (UINT64_C(1) << cached_shift(regime, result)) - 1;
     struct cached_leaf *leaf;
+    size_t place;
 
     if (result->attributes.no_cache_entry) {
         return;
@@ -150,7 +173,11 @@ static void keep_leaf(struct stale_tlb *tlb, const struct piommu_walker_regime *
     if (tlb->leaf_count == tlb->leaf_capacity) {
         tlb->leaves = grow(tlb->leaves, &tlb->leaf_capacity, sizeof(*tlb->leaves));
     }
-    leaf = &tlb->leaves[tlb->leaf_count++];
+    place = count_leaves_below(tlb, input & ~mask);
+    leaf = &tlb->leaves[place];
+    memmove(leaf + 1, leaf, (tlb->leaf_count - place) * sizeof(*leaf));
+    tlb->leaf_count++;
+    tlb->reach = mask > tlb->reach ? mask : tlb->reach;
     leaf->first = input & ~mask;
     leaf->last = input | mask;
     leaf->output = result->output & ~mask;

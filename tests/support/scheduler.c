@@ -5,6 +5,7 @@
 
 #include "pgtable_host.h"
 
+#include <setjmp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <ucontext.h>
@@ -28,9 +29,22 @@ void __sanitizer_start_switch_fiber(void **fake_stack, const void *bottom, size_
 void __sanitizer_finish_switch_fiber(void *fake_stack, const void **bottom, size_t *size);
 #endif
 
+/*
+ * A change of context saves the mask of signals, with calls of the kernel that take longer than
+ * most tasks from one point to the next. A jump does not; but some of libc's and of the address
+ * sanitizer's do not want to see one to another stack.
+ */
+#if !defined(HAS_ADDRESS_SANITIZER) && !defined(_FORTIFY_SOURCE)
+#define HAS_JUMPS
+#endif
+
 /* One that runs: a task, or whoever has called scheduler_run(). */
 struct fiber {
     ucontext_t context;
+#ifdef HAS_JUMPS
+    jmp_buf place; /* where it goes on, if it has begun */
+    bool has_begun;
+#endif
     const void *bottom;
     size_t size;
     void *fake_stack;
@@ -120,7 +134,17 @@ static void switch_fibers(struct fiber *from, struct fiber *to)
     /* Nothing is kept for one that never comes back. */
     __sanitizer_start_switch_fiber(from->is_done ? NULL : &from->fake_stack, to->bottom, to->size);
 #endif
+#ifdef HAS_JUMPS
+    if (_setjmp(from->place) == 0) {
+        if (to->has_begun) {
+            _longjmp(to->place, 1);
+        }
+        to->has_begun = true;
+        setcontext(&to->context);
+    }
+#else
     swapcontext(&from->context, &to->context);
+#endif
 #ifdef HAS_ADDRESS_SANITIZER
     __sanitizer_finish_switch_fiber(from->fake_stack, NULL, NULL);
 #endif
@@ -313,10 +337,16 @@ bool scheduler_run(struct scheduler *s, unsigned int count, void (*run)(void *ct
         s->drawn[i] = (unsigned int)(pgtable_random(&s->random) % (s->last_points + 1));
     }
     running = s;
+#ifdef HAS_JUMPS
+    s->home.has_begun = true;
+#endif
     for (unsigned int i = 0; i < count; i++) {
         struct fiber *task = &s->tasks[i];
 
         task->is_done = false;
+#ifdef HAS_JUMPS
+        task->has_begun = false;
+#endif
         CHECK(getcontext(&task->context) == 0);
         task->context.uc_stack.ss_sp = s->stacks[i];
         task->context.uc_stack.ss_size = STACK_BYTES;

@@ -877,9 +877,11 @@ static void check_mapping(struct dma_world *world, const struct dma_world_mappin
         for (uint64_t done = 0; done < run->size;) {
             size_t size = within_page(run->address + done, (size_t)(run->size - done));
             size_t index = dma_world_index(run->physical + done);
+            bool differs;
 
             dma_world_device_read(world, mapping, run->address + done, bytes, size);
-            for (size_t k = 0; k < size; k++) {
+            differs = memcmp(bytes, &world->truth[index], size) != 0;
+            for (size_t k = 0; differs && k < size; k++) {
                 if (bytes[k] != world->truth[index + k] &&
                     world->owner[index + k] == DMA_WORLD_DEVICE) {
                     dma_fail("device %u sees %#x and not %#x at %#" PRIx64, mapping->device,

@@ -999,15 +999,15 @@ static struct translation translate_now(const struct viommu_model *model,
     return translate_mapping(model, &domain->mappings[index], iova, write);
 }
 
-static struct translation translate(const struct viommu_model *model,
-                                    const struct model_endpoint *endpoint, uint64_t iova,
-                                    bool write)
+/* To a place of the caller: it would take longer to copy what was just stored piece by piece. */
+static void translate(const struct viommu_model *model, const struct model_endpoint *endpoint,
+                      uint64_t iova, bool write, struct translation *result)
 {
-    struct translation result = translate_now(model, endpoint, iova, write);
     uint64_t next = UINT64_MAX; /* the last byte before something else begins */
 
+    *result = translate_now(model, endpoint, iova, write);
     if (endpoint == NULL) {
-        return result;
+        return;
     }
     for (size_t i = 0; i < endpoint->cache_count; i++) {
         const struct model_cached *cached = &endpoint->cache[i];
@@ -1015,10 +1015,10 @@ static struct translation translate(const struct viommu_model *model,
         if (cached->mapping.first > iova) {
             next = cached->mapping.first - 1 < next ? cached->mapping.first - 1 : next;
         } else if (cached->mapping.last >= iova && permits(model, cached->mapping.flags, write)) {
-            result = translate_mapping(model, &cached->mapping, iova, write);
-            result.cached = true;
+            *result = translate_mapping(model, &cached->mapping, iova, write);
+            result->cached = true;
             if (cached->identity) {
-                result.verdict = VIOMMU_MODEL_IDENTITY;
+                result->verdict = VIOMMU_MODEL_IDENTITY;
             }
             break;
         }
@@ -1031,26 +1031,27 @@ static struct translation translate(const struct viommu_model *model,
         } else if (region->end >= iova) {
             if (region->subtype == REGION_MSI) {
                 /* The window is in front of all translation. */
-                result = (struct translation){.verdict = write ? VIOMMU_MODEL_DOORBELL
-                                                               : VIOMMU_MODEL_BLOCKED,
-                                              .last = region->end};
-            } else if (result.verdict == VIOMMU_MODEL_MAPPED) {
-                result = (struct translation){.verdict = VIOMMU_MODEL_BLOCKED, .last = region->end};
+                *result = (struct translation){.verdict = write ? VIOMMU_MODEL_DOORBELL
+                                                                : VIOMMU_MODEL_BLOCKED,
+                                               .last = region->end};
+            } else if (result->verdict == VIOMMU_MODEL_MAPPED) {
+                *result =
+                    (struct translation){.verdict = VIOMMU_MODEL_BLOCKED, .last = region->end};
             }
         }
     }
-    if (result.last > next) {
-        result.last = next;
+    if (result->last > next) {
+        result->last = next;
     }
-    return result;
 }
 
 enum viommu_model_verdict viommu_model_translate(const struct viommu_model *model,
                                                  uint32_t endpoint, uint64_t iova, bool write,
                                                  uint64_t *physical)
 {
-    struct translation result = translate(model, find_endpoint(model, endpoint), iova, write);
+    struct translation result;
 
+    translate(model, find_endpoint(model, endpoint), iova, write, &result);
     if (physical != NULL &&
         (result.verdict == VIOMMU_MODEL_MAPPED || result.verdict == VIOMMU_MODEL_IDENTITY)) {
         *physical = result.physical;
@@ -1178,7 +1179,7 @@ size_t viommu_model_dma(struct viommu_model *model, uint32_t id, uint64_t iova, 
         if (address < iova) {
             break; /* behind the end of the address space there is nothing */
         }
-        result = translate(model, endpoint, address, write);
+        translate(model, endpoint, address, write, &result);
         if (result.verdict == VIOMMU_MODEL_BLOCKED) {
             fault(model, id, address, part, write);
             break;

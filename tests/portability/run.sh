@@ -5,13 +5,15 @@
 # Usage: run.sh ARCHITECTURE FOLDER
 #
 # Builds the library and its unit and random tests for another architecture below FOLDER and runs them
-# under QEMU. Exit status 77 if the compiler, its C library or the emulator is absent.
+# under QEMU; with PIOMMU_TEST_EFFORT=full in the environment also those that take longest, and with more
+# random steps. Exit status 77 if the compiler, its C library or the emulator is absent.
 set -euo pipefail
 
 architecture=$1
 folder=$2
 source=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..")
 build=$folder/$architecture
+effort=${PIOMMU_TEST_EFFORT:-usual}
 
 # debian: the architecture's name for Debian, empty where the release has no packages of it: then there
 # is no libfdt, and the device tree reader is left out.
@@ -57,9 +59,11 @@ fi
 cmake -S "$source" -B "$build" -G Ninja \
     --toolchain "$source/cmake/linux-$architecture.cmake" \
     -DCMAKE_BUILD_TYPE=Release -DCMAKE_C_FLAGS_RELEASE=-O2 -DPIOMMU_WARNINGS_AS_ERRORS=ON \
-    "${options[@]}"
+    -DPIOMMU_TEST_EFFORT="$effort" "${options[@]}"
 cmake --build "$build" --parallel 2
 
 # Emulation is slow, and what differs between architectures shows early.
-export PIOMMU_RANDOM_STEPS=${PIOMMU_RANDOM_STEPS:-20000}
+steps=4000
+[[ $effort != full ]] || steps=20000
+export PIOMMU_RANDOM_STEPS=${PIOMMU_RANDOM_STEPS:-$steps}
 ctest --test-dir "$build" --output-on-failure --parallel 2 --no-tests=error --label-regex '^(unit|random)$'

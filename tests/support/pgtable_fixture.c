@@ -15,7 +15,7 @@ bool is_left_out(void)
     static uint64_t calls;
     const char *text = getenv("PIOMMU_RANDOM_STEPS");
     uint64_t steps = text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : UINT64_MAX;
-    unsigned int one_in = steps >= 60000 ? 1 : steps >= 30000 ? 3 : 7;
+    unsigned int one_in = steps >= 60000 ? 1 : steps >= 20000 ? 3 : steps >= 10000 ? 7 : 23;
 
     return calls++ % one_in != 0;
 }

@@ -39,7 +39,7 @@ static uint64_t thinning(void)
     const char *text = getenv("PIOMMU_RANDOM_STEPS");
     uint64_t steps = text != NULL && *text != '\0' ? strtoull(text, NULL, 0) : UINT64_MAX;
 
-    return THINNING * (steps >= 60000 ? 1u : steps >= 30000 ? 5u : 23u);
+    return THINNING * (steps >= 60000 ? 1u : steps >= 20000 ? 5u : steps >= 10000 ? 23u : 89u);
 }
 
 static struct fake_os *shared_host(void)

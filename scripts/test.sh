@@ -7,10 +7,13 @@
 # Builds everything and runs every test:
 #
 #   gcc         all of them, also those for other architectures, for the packages and in QEMU
-#   clang       the unit and random tests
-#   asan-ubsan  the same with the address and undefined behaviour sanitizers, in fewer random steps
+#   clang       the unit and random tests, in fewer cases and random steps
+#   asan-ubsan  the same with the address and undefined behaviour sanitizers, in fewer still
 #   tsan        the same with the thread sanitizer
 #   fuzz        the fuzz targets, for PIOMMU_FUZZ_SECONDS each (10 if unset); scripts/fuzz.sh for longer
+#
+# That takes about a quarter of an hour on two CPUs. With PIOMMU_TEST_EFFORT=full in the environment there is no
+# thinning for clang, less of it for the sanitizers, and all programs run on the other architectures, too.
 #
 # Arguments go to ctest, for example -L unit or -R pgtable; builds in which they select nothing are left
 # out, but if they select nothing in any, that is a failure. Labels: unit, random, portability, package,
@@ -23,6 +26,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=scripts/lib/packages.sh
 . scripts/lib/packages.sh
+
+effort=${PIOMMU_TEST_EFFORT:-usual}
+if [[ $effort != usual && $effort != full ]]; then
+    echo "test.sh: PIOMMU_TEST_EFFORT is usual or full, not $effort." >&2
+    exit 2
+fi
 
 install=yes
 if [[ ${1-} == --no-install ]]; then
@@ -77,6 +86,16 @@ result()
     sed -n "s/^[[:space:]]*$1=\"\([0-9]*\)\"\$/\1/p; /<testcase/q" "$2"
 }
 
+# tests_of PRESET: the preset for its tests, which says how many cases are tried.
+tests_of()
+{
+    case $effort:$1 in
+    usual:clang) echo clang-after-gcc ;;
+    full:asan-ubsan) echo asan-ubsan-full ;;
+    *) echo "$1" ;;
+    esac
+}
+
 # build_and_test NAME PRESET: for a build that is configured already; its log is $log.
 build_and_test()
 {
@@ -96,7 +115,7 @@ build_and_test()
     fi
     echo "== $name: testing"
     rm -f "$results"
-    "${prefix[@]}" ctest --preset "$preset" --parallel "$jobs" --output-junit "$results" \
+    "${prefix[@]}" ctest --preset "$(tests_of "$preset")" --parallel "$jobs" --output-junit "$results" \
         "${arguments[@]}" || status=$?
     if [[ ! -f $results || $(result tests "$results") -eq 0 ]]; then
         remarks+=("$name: no test was run; do the arguments select any?")

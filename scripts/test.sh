@@ -13,7 +13,8 @@
 #   fuzz        the fuzz targets, for PIOMMU_FUZZ_SECONDS each (10 if unset); scripts/fuzz.sh for longer
 #
 # That takes about a quarter of an hour on two CPUs. With PIOMMU_TEST_EFFORT=full in the environment there is no
-# thinning for clang, less of it for the sanitizers, and all programs run on the other architectures, too.
+# thinning for clang, less of it for the sanitizers, all programs run on the other architectures, too, and all
+# mutants are tried.
 #
 # Arguments go to ctest, for example -L unit or -R pgtable; builds in which they select nothing are left
 # out, but if they select nothing in any, that is a failure. Labels: unit, random, portability, package,

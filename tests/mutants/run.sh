@@ -6,8 +6,11 @@
 #
 # Shows that the tests bite: makes one mistake at a time in a copy of the library below FOLDER, builds,
 # and expects that one of the tests that the mutant names fails. A mutant that they let pass, or whose
-# text is no longer in the library, is a failure. Without MUTANT (files *.mutant) all of them are tried, or
-# each of which the number leaves the remainder PART when divided by PARTS.
+# text is no longer in the library, is a failure. Without MUTANT (files *.mutant) all of them are tried.
+#
+# With PART/PARTS it is those of which the number leaves the remainder PART when divided by PARTS, and of
+# those that name the same program first only every other one, unless PIOMMU_TEST_EFFORT in the environment
+# is "full": so each program shows that it bites. Of the others the text has to be in the library.
 #
 # A mutant file says what is broken, in which file, by which tests it is found, and the text before and
 # after:
@@ -29,28 +32,53 @@ source=$(realpath "$here/../..")
 copy=$folder/source
 build=$folder/build
 
+# field NAME FILE: what follows a name at the beginning of a line.
+field()
+{
+    sed -n "s/^$1 //p" "$2"
+}
+
+# mutate MUTANT TO: writes the mutant's file with its mistake to another one.
+mutate()
+{
+    # shellcheck disable=SC2016 # the dollars are perl's
+    perl -0777 -e '
+        my ($mutant, $from, $to) = @ARGV;
+        open(my $in, "<", $mutant) or die; my $text = <$in>;
+        $text =~ /^<<<<\n(.*?)\n====\n(.*?)\n?>>>>$/ms or die "$mutant: no text\n";
+        my ($old, $new) = ($1, $2);
+        open(my $code, "<", $from) or die "$from: $!\n"; my $library = <$code>;
+        my $at = index($library, $old);
+        die "$mutant: its text is not in the library\n" if $at < 0;
+        die "$mutant: its text is there twice\n" if index($library, $old, $at + 1) >= 0;
+        substr($library, $at, length($old)) = $new;
+        open(my $out, ">", $to) or die "$to: $!\n"; print $out $library;
+    ' "$1" "$source/$(field file "$1")" "$2"
+}
+
 part=''
+left_out=()
 if [[ $# -eq 1 && $1 =~ ^([0-9]+)/([1-9][0-9]*)$ ]]; then
     part=$1
     mutants=()
     number=0
+    declare -A met=()
     for mutant in "$here"/*.mutant; do
-        if [[ $((number % BASH_REMATCH[2])) -eq ${BASH_REMATCH[1]} ]]; then
-            mutants+=("$mutant")
-        fi
         number=$((number + 1))
+        [[ $((number % BASH_REMATCH[2])) -eq ${BASH_REMATCH[1]} ]] || continue
+        read -r program _ < <(field tests "$mutant")
+        met[$program]=$((${met[$program]:-0} + 1))
+        if [[ ${PIOMMU_TEST_EFFORT:-usual} == full || $((met[$program] % 2)) -eq 1 ]]; then
+            mutants+=("$mutant")
+        else
+            left_out+=("$mutant")
+        fi
     done
 elif [[ $# -gt 0 ]]; then
     mutants=("$@")
 else
     mutants=("$here"/*.mutant)
 fi
-
-# field NAME FILE: what follows a name at the beginning of a line.
-field()
-{
-    sed -n "s/^$1 //p" "$2"
-}
 
 # The copy gets new time stamps: objects of a mutant that an earlier run has left behind are not used.
 mkdir -p "$copy"
@@ -92,6 +120,9 @@ fi
 
 survivors=0
 number=0
+for mutant in "${left_out[@]}"; do
+    mutate "$mutant" /dev/null || survivors=$((survivors + 1))
+done
 for mutant in "${mutants[@]}"; do
     name=$(basename "$mutant" .mutant)
     file=$(field file "$mutant")
@@ -99,19 +130,7 @@ for mutant in "${mutants[@]}"; do
     broken=''
     number=$((number + 1))
 
-    # shellcheck disable=SC2016 # the dollars are perl's
-    perl -0777 -e '
-        my ($mutant, $from, $to) = @ARGV;
-        open(my $in, "<", $mutant) or die; my $text = <$in>;
-        $text =~ /^<<<<\n(.*?)\n====\n(.*?)\n?>>>>$/ms or die "$mutant: no text\n";
-        my ($old, $new) = ($1, $2);
-        open(my $code, "<", $from) or die "$from: $!\n"; my $library = <$code>;
-        my $at = index($library, $old);
-        die "$mutant: its text is not in the library\n" if $at < 0;
-        die "$mutant: its text is there twice\n" if index($library, $old, $at + 1) >= 0;
-        substr($library, $at, length($old)) = $new;
-        open(my $out, ">", $to) or die "$to: $!\n"; print $out $library;
-    ' "$mutant" "$source/$file" "$copy/$file" || {
+    mutate "$mutant" "$copy/$file" || {
         survivors=$((survivors + 1))
         continue
     }
@@ -138,5 +157,5 @@ for mutant in "${mutants[@]}"; do
     fi
     cp "$source/$file" "$copy/$file"
 done
-echo "${#mutants[@]} mutants, $survivors survived"
+echo "${#mutants[@]} mutants, $survivors survived; ${#left_out[@]} others were not tried"
 [[ $survivors -eq 0 ]]

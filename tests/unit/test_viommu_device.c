@@ -437,23 +437,32 @@ static void close_driver(struct driver *driver)
     piommu_virtio_close(driver->device);
 }
 
-static enum viommu_status ask(struct driver *driver, const struct engine_request *request)
+/* Where the answer will be. */
+static const uint8_t *send(struct driver *driver, const struct engine_request *request)
 {
     const uint64_t place = driver->machine->memory;
     uint8_t *bytes = fake_os_pointer(driver->machine->os, place, 2 * PAGE);
     const struct piommu_virtio_buffer pieces[] = {
         {.physical = place, .size = request->readable},
         {.physical = place + PAGE, .size = request->writable, .writable = true}};
-    uint32_t length;
     uint16_t head;
 
     memcpy(bytes, request->bytes, sizeof(request->bytes));
     assert_int_equal(piommu_virtqueue_add(driver->queue, pieces, COUNT(pieces), &head), 0);
     piommu_virtqueue_kick(driver->queue);
+    return bytes + PAGE;
+}
+
+static enum viommu_status ask(struct driver *driver, const struct engine_request *request)
+{
+    const uint8_t *status = send(driver, request);
+    uint32_t length;
+    uint16_t head;
+
     machine_settle(driver->machine);
     assert_int_equal(piommu_virtqueue_take(driver->queue, &head, &length), 1);
     assert_int_equal(length, request->writable);
-    return (enum viommu_status)bytes[PAGE];
+    return (enum viommu_status) * status;
 }
 
 static void features_count_that_were_agreed_on(void **state)
@@ -895,6 +904,36 @@ static void whole_guest_is_reset(void **state)
     }
 }
 
+static void reset_all_later(struct viommu_machine *machine)
+{
+    if (countdown != 0 && --countdown == 0) {
+        machine_system_reset(machine);
+    }
+}
+
+static void whole_guest_is_reset_within_a_request(void **state)
+{
+    (void)state;
+    for (unsigned int delay = 1; delay < 30; delay++) {
+        struct viommu_machine *machine =
+            open_running((enum machine_connection)(delay % MACHINE_CONNECTIONS));
+
+        machine->options.budget = 1;
+        countdown = delay;
+        machine->meddle = reset_all_later;
+        (void)piommu_domain_map(machine->domains[0], 0x10000, machine->memory + 10 * PAGE, 5 * PAGE,
+                                RW);
+        machine->meddle = NULL;
+        if (countdown == 0) {
+            machine_expect_nothing(machine);
+        }
+        machine->options.budget = 0;
+        machine_shut(machine);
+        live(machine);
+        machine_close_alone(machine);
+    }
+}
+
 /* ---- Several guests ---- */
 
 static void two_guests_do_not_see_each_other(void **state)
@@ -1011,6 +1050,53 @@ static void hardware_that_refuses_a_mapping(void **state)
     assert_int_equal(map_another(machine), 0);
     machine_expect_exactly(machine);
     close_running(machine);
+}
+
+/* What a call says that was refused, or was not. */
+static void expect_done_or_refused(struct viommu_machine *machine, int error)
+{
+    assert_true(error == 0 || error == -PIOMMU_ENOMEM);
+    machine_expect_exactly(machine);
+}
+
+static bool runs_out_of_memory(enum viommu_hardware_kind kind, unsigned int nth)
+{
+    const struct machine_options options = usual(MACHINE_PCI_MESSAGES);
+    struct viommu_machine *machine = machine_open_alone(kind, &options);
+    struct fake_os *os = machine->host->hardware->os;
+    struct fake_os_counters before;
+    struct fake_os_counters after;
+
+    machine_boot_fully(machine, 1);
+    fake_os_get_counters(os, &before);
+    fake_os_fail_call(os, nth, false);
+    machine_map(machine, 0, 0x1000, 3, 5, RW);
+    for (unsigned int i = 0; i < machine->endpoint_count; i++) {
+        expect_done_or_refused(machine,
+                               piommu_device_attach(machine->devices[i], machine->domains[0]));
+    }
+    expect_done_or_refused(machine, map_another(machine));
+    machine_unmap(machine, 0, 0x1000, 5);
+    fake_os_get_counters(os, &after);
+    fake_os_fail_call(os, 0, false);
+    machine_expect_exactly(machine);
+    machine_shut(machine);
+    live(machine);
+    machine_close_alone(machine);
+    return nth <= after.fallible_calls - before.fallible_calls;
+}
+
+static void memory_of_the_hypervisor_runs_out(void **state)
+{
+    (void)state;
+    for (unsigned int kind = 0; kind < VIOMMU_HARDWARE_KINDS; kind++) {
+        unsigned int nth = 1;
+
+        while (runs_out_of_memory((enum viommu_hardware_kind)kind, nth)) {
+            nth++;
+        }
+        assert_true(nth > 6);
+    }
 }
 
 /* More faults than the guest has buffers: the oldest ones come, others are counted. */
@@ -1231,6 +1317,38 @@ static void destruction_that_fails_can_be_tried_again(void **state)
     close_running(machine);
 }
 
+/* However far it has come, nothing is left of it. */
+static void destruction_within_a_request(void **state)
+{
+    const struct engine_request attach = engine_attach_request(1, MACHINE_DEVICE(0), 0);
+    const struct engine_request map =
+        engine_map_request(1, 0x1000, 0x14fff, MACHINE_MEMORY, VIOMMU_READ);
+
+    (void)state;
+    for (unsigned int services = 0; services < 30; services++) {
+        struct machine_options options = usual(MACHINE_MMIO);
+        struct viommu_machine *machine;
+        struct driver driver;
+
+        options.budget = 1;
+        options.fragment = 1;
+        machine = machine_open_alone((enum viommu_hardware_kind)(services % VIOMMU_HARDWARE_KINDS),
+                                     &options);
+        driver = open_driver(machine, 0);
+        assert_int_equal(ask(&driver, &attach), VIOMMU_OK);
+        send(&driver, &map);
+        for (unsigned int i = 0; i < services; i++) {
+            machine_service(machine);
+        }
+        assert_int_equal(piommu_viommu_device_destroy(machine->device), 0);
+        machine->device = NULL;
+        machine->work = false;
+        piommu_virtqueue_destroy(driver.queue);
+        piommu_virtio_close(driver.device);
+        machine_close_alone(machine);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1259,15 +1377,18 @@ int main(void)
         cmocka_unit_test(answers_do_not_go_to_a_ring_that_was_started_anew),
         cmocka_unit_test(stopped_queue_for_events_is_no_matter_of_requests),
         cmocka_unit_test(whole_guest_is_reset),
+        cmocka_unit_test(whole_guest_is_reset_within_a_request),
         cmocka_unit_test(two_guests_do_not_see_each_other),
         cmocka_unit_test(limits_are_told),
         cmocka_unit_test(memory_that_is_not_the_guests_is_refused),
         cmocka_unit_test(hardware_that_refuses_a_mapping),
+        cmocka_unit_test(memory_of_the_hypervisor_runs_out),
         cmocka_unit_test(faults_wait_for_buffers_or_are_dropped),
         cmocka_unit_test(creation_that_fails_leaves_nothing),
         cmocka_unit_test(impossible_configurations_are_refused),
         cmocka_unit_test(missing_arguments_are_refused),
         cmocka_unit_test(destruction_that_fails_can_be_tried_again),
+        cmocka_unit_test(destruction_within_a_request),
     };
 
     return cmocka_run_group_tests_name("viommu_device", tests, NULL, NULL);

@@ -607,8 +607,9 @@ static struct machine_options options_of(uint32_t choice, uint32_t seed)
         .devices = 2,
         .software = 1,
         .window = WINDOW,
+        /* No more than what can be mapped soon. */
+        .pages = 1024,
         .fragment = choice / 16 % 2 == 0 ? 4 : 512,
-        /* To map all is long in small fragments. */
         .bypass = choice / 16 % 4 == 3,
         .starts_bypassed = choice / 64 % 2 != 0 && choice / 16 % 4 == 3,
         .seed = seed,

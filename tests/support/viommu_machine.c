@@ -49,26 +49,30 @@ static bool is_pci(const struct viommu_machine *machine)
 
 /* ---- Where memory is ---- */
 
-uint64_t machine_place_of(const struct viommu_machine *machine, uint64_t guest)
+/* A page of guest memory by its number in the machine, and the other way round. */
+static uint64_t mirrored(const struct viommu_machine *machine, uint64_t page)
 {
     const uint64_t fragment = machine->options.fragment;
+
+    return (machine->options.pages / fragment - 1 - page / fragment) * fragment + page % fragment;
+}
+
+uint64_t machine_place_of(const struct viommu_machine *machine, uint64_t guest)
+{
     const uint64_t page = (guest - MACHINE_MEMORY) / MACHINE_PAGE;
 
     if (guest >= MACHINE_OTHER && guest < MACHINE_OTHER + MACHINE_OTHER_SIZE) {
         return OTHER_PLACE + machine->number * MACHINE_OTHER_SIZE + (guest - MACHINE_OTHER);
     }
-    if (guest < MACHINE_MEMORY || page >= MACHINE_MEMORY_PAGES) {
+    if (guest < MACHINE_MEMORY || page >= machine->options.pages) {
         return MACHINE_NOTHING;
     }
-    return PLACE + machine->number * PLACE_STRIDE +
-           ((MACHINE_MEMORY_PAGES / fragment - 1 - page / fragment) * fragment + page % fragment) *
-               MACHINE_PAGE +
+    return PLACE + machine->number * PLACE_STRIDE + mirrored(machine, page) * MACHINE_PAGE +
            guest % MACHINE_PAGE;
 }
 
 uint64_t machine_guest_of(const struct viommu_machine *machine, uint64_t place)
 {
-    const uint64_t fragment = machine->options.fragment;
     const uint64_t memory = PLACE + machine->number * PLACE_STRIDE;
     const uint64_t other = OTHER_PLACE + machine->number * MACHINE_OTHER_SIZE;
     const uint64_t page = (place - memory) / MACHINE_PAGE;
@@ -76,21 +80,18 @@ uint64_t machine_guest_of(const struct viommu_machine *machine, uint64_t place)
     if (place >= other && place < other + MACHINE_OTHER_SIZE) {
         return MACHINE_OTHER + (place - other);
     }
-    if (place < memory || page >= MACHINE_MEMORY_PAGES) {
+    if (place < memory || page >= machine->options.pages) {
         return MACHINE_NOTHING;
     }
-    return MACHINE_MEMORY +
-           ((MACHINE_MEMORY_PAGES / fragment - 1 - page / fragment) * fragment + page % fragment) *
-               MACHINE_PAGE +
-           place % MACHINE_PAGE;
+    return MACHINE_MEMORY + mirrored(machine, page) * MACHINE_PAGE + place % MACHINE_PAGE;
 }
 
 /* How much from there on a device may use so. */
-static uint64_t usable(uint64_t guest, piommu_prot prot)
+static uint64_t usable(const struct viommu_machine *machine, uint64_t guest, piommu_prot prot)
 {
     const bool other = (prot & PIOMMU_PROT_DEVICE) != 0;
     const uint64_t first = other ? MACHINE_OTHER : MACHINE_MEMORY;
-    const uint64_t size = other ? MACHINE_OTHER_SIZE : FAKE_OS_MEMORY_SIZE;
+    const uint64_t size = other ? MACHINE_OTHER_SIZE : machine->options.pages * MACHINE_PAGE;
 
     return guest >= first && guest - first < size ? size - (guest - first) : 0;
 }
@@ -113,7 +114,7 @@ static int translate(void *cookie, uint64_t guest, uint64_t size, piommu_prot pr
 {
     struct viommu_machine *machine = cookie;
     const uint64_t contiguous = machine->options.fragment * MACHINE_PAGE;
-    uint64_t left = usable(guest, prot);
+    uint64_t left = usable(machine, guest, prot);
 
     assert_int_equal(guest % MACHINE_PAGE, 0);
     assert_true(size != 0 && size % MACHINE_PAGE == 0);
@@ -546,7 +547,7 @@ static void map_bypass(struct viommu_machine *machine)
     const uint64_t step = machine->options.fragment * MACHINE_PAGE;
 
     machine->bypass = hardware->make_domain(hardware);
-    for (uint64_t at = 0; at < FAKE_OS_MEMORY_SIZE; at += step) {
+    for (uint64_t at = 0; at < machine->options.pages * MACHINE_PAGE; at += step) {
         assert_int_equal(piommu_domain_map(machine->bypass, MACHINE_MEMORY + at,
                                            machine_place_of(machine, MACHINE_MEMORY + at), step,
                                            RW),
@@ -635,6 +636,8 @@ struct viommu_machine *machine_open(struct viommu_host *host, const struct machi
     machine->host = host;
     machine->options = *options;
     machine->options.fragment = options->fragment != 0 ? options->fragment : 16;
+    machine->options.pages = options->pages != 0 ? options->pages : MACHINE_MEMORY_PAGES;
+    assert_int_equal(machine->options.pages % machine->options.fragment, 0);
     machine->options.window = options->window != 0 ? options->window : MACHINE_WINDOW;
     machine->number = host->machine_count;
     machine->random = options->seed;

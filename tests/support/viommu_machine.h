@@ -65,6 +65,7 @@ struct machine_options {
     uint64_t ring_features; /**< of the device: 0 is its default */
     unsigned int devices;   /**< passed through; all of a hypervisor's guests: 8 */
     unsigned int software;  /**< emulated */
+    uint64_t pages;         /**< of memory that devices may use, from the first on; 0: all */
     uint64_t fragment;      /**< pages of guest memory that are contiguous; 0: 16 */
     unsigned int window;    /**< pages from address 0 on that are tried; 0: MACHINE_WINDOW */
     bool bypass;            /**< can be bypassed */

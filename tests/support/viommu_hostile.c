@@ -360,6 +360,10 @@ static void start(struct guest *guest)
 
     result->broken += (machine_status(guest->machine) & PIOMMU_VIRTIO_STATUS_NEEDS_RESET) != 0;
     set(guest, STATUS, 0);
+    if (below(4) == 0 && machine_status(guest->machine) == 0 &&
+        machine_bypass(guest->machine) == 0) {
+        machine_expect_nothing(guest->machine);
+    }
     agree(guest, wanted);
     guest->is_packed = (wanted & PIOMMU_VIRTIO_F_RING_PACKED) != 0;
     enable(guest, PIOMMU_VIOMMU_REQUESTS);

@@ -28,6 +28,9 @@
 #define CONFIG_BYPASS     36u
 
 #define RW (PIOMMU_PROT_READ | PIOMMU_PROT_WRITE)
+#define RUNNING_OR_NOT                                                   \
+    (PIOMMU_VIRTIO_STATUS_DRIVER_OK | PIOMMU_VIRTIO_STATUS_NEEDS_RESET | \
+     PIOMMU_VIRTIO_STATUS_FAILED)
 /* A service reads and writes so much for each unit of its budget, and besides. */
 #define MOST_ACCESSES 64u
 /* No test needs as many calls. */
@@ -200,8 +203,10 @@ static void on_bar_moved(void *cookie, bool decoded, uint64_t address)
     machine->bar = address;
 }
 
+/* A device that does not run touches no memory. */
 static void note_access(struct viommu_machine *machine, uint64_t address, size_t size)
 {
+    assert_int_equal(machine_status(machine) & RUNNING_OR_NOT, PIOMMU_VIRTIO_STATUS_DRIVER_OK);
     machine->accesses++;
     machine->recent[machine->recent_count++ % MACHINE_RECENT] =
         (struct machine_access){.address = address, .size = size};

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * A guest that the fuzzer leads, at the rings of a virtio-iommu that the library offers it: requests,
- * their framing, and bytes of the rings: viommu_hostile.h says what must not happen.
+ * A guest that the fuzzer leads, at the rings of a virtio-iommu that the library offers it:
+ * requests, their framing, and bytes of the rings. viommu_hostile.h says what must not happen.
  */
 
 #include "fuzz_input.h"

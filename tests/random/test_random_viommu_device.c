@@ -3,8 +3,8 @@
 
 /*
  * Random calls of a guest's core, on the library's own driver of the virtio-iommu that the library
- * offers it, against a plain model of what the guest has mapped; and a man in the middle, after whom
- * a reset by the driver makes everything right again.
+ * offers it, against a plain model of what the guest has mapped; and a man in the middle, after
+ * whom a reset by the driver makes everything right again.
  */
 
 #include "viommu_device_program.h"

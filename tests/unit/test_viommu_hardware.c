@@ -144,7 +144,7 @@ static void test_a_device_with_a_larger_granule_cannot_be_attached(void **state)
     engine_close(bench);
 }
 
-/* The hypervisor has not told of a region of the machine: nothing is mapped over it all the same. */
+/* The hypervisor has not told of a region of the machine: nothing is mapped over it, either. */
 static void test_regions_of_the_hardware_are_not_mapped(void **state)
 {
     const struct piommu_reserved_region region = {.range = {PAGE(3), END(4)},

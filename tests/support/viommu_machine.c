@@ -188,8 +188,7 @@ static void on_message(void *cookie, uint64_t address, uint32_t data)
 {
     struct viommu_machine *machine = cookie;
 
-    (void)address;
-    (void)data;
+    machine->last_message = (struct piommu_virtio_message){.address = address, .data = data};
     machine->messages++;
     machine->messages_pending++;
     machine->interrupted = true;
@@ -861,6 +860,11 @@ void machine_interrupts(struct viommu_machine *machine)
         (void)piommu_instance_service(machine->instance, 64);
         machine_settle(machine);
     }
+}
+
+struct piommu_virtio_message machine_message(unsigned int number)
+{
+    return messages[number];
 }
 
 static struct piommu_virtio_iommu_config place_of(const struct viommu_machine *machine)

@@ -155,7 +155,8 @@ struct viommu_machine {
     bool interrupted; /**< since the driver has slept last */
     unsigned int messages_pending;
     unsigned int messages; /**< sent so far */
-    unsigned int lines;    /**< how often the line went high */
+    struct piommu_virtio_message last_message;
+    unsigned int lines; /**< how often the line went high */
     bool decoded;
     uint64_t bar;
 
@@ -221,6 +222,8 @@ void machine_write_bypass(struct viommu_machine *machine, uint8_t value);
 
 /* ---- The guest ---- */
 
+/** What the driver asks the device to interrupt with; the last one is for queues. */
+struct piommu_virtio_message machine_message(unsigned int number);
 /** Starts the library's driver in the guest; returns what creating its instance did. */
 int machine_boot(struct viommu_machine *machine);
 /** The same with all endpoints as devices and `domains` paging domains; has to work. */

@@ -93,7 +93,12 @@ static void check_fault(struct viommu_machine *machine, unsigned int number)
     assert_true(fault->iova_valid && fault->write && !fault->read);
     assert_int_equal(fault->iova, HOLE);
     if (machine->options.connection >= MACHINE_PCI_MESSAGE) {
+        const struct piommu_virtio_message asked =
+            machine_message(machine->options.connection - MACHINE_PCI_MESSAGE);
+
         assert_true(machine->messages > sent);
+        assert_int_equal(machine->last_message.address, asked.address);
+        assert_int_equal(machine->last_message.data, asked.data);
         assert_int_equal(machine->lines, 0);
     } else {
         assert_true(machine->lines > lines);

@@ -902,16 +902,14 @@ int machine_boot(struct viommu_machine *machine)
                                   &machine->instance);
 }
 
-static void add_devices(struct viommu_machine *machine)
+int machine_add_device(struct viommu_machine *machine, unsigned int number)
 {
-    for (unsigned int i = 0; i < machine->endpoint_count; i++) {
-        const struct piommu_device_id ids[] = {
-            {.instance = machine->instance, .id = machine->endpoints[i].id}};
-        const struct piommu_device_config config = {
-            .ids = ids, .id_count = 1, .name = "of the guest", .owner = &machine->endpoints[i]};
+    const struct piommu_device_id ids[] = {
+        {.instance = machine->instance, .id = machine->endpoints[number].id}};
+    const struct piommu_device_config config = {
+        .ids = ids, .id_count = 1, .name = "of the guest", .owner = &machine->endpoints[number]};
 
-        assert_int_equal(piommu_device_add(machine->context, &config, &machine->devices[i]), 0);
-    }
+    return piommu_device_add(machine->context, &config, &machine->devices[number]);
 }
 
 void machine_boot_fully(struct viommu_machine *machine, unsigned int domains)
@@ -922,7 +920,9 @@ void machine_boot_fully(struct viommu_machine *machine, unsigned int domains)
                                                 .name = "of the guest"};
 
     assert_int_equal(machine_boot(machine), 0);
-    add_devices(machine);
+    for (unsigned int i = 0; i < machine->endpoint_count; i++) {
+        assert_int_equal(machine_add_device(machine, i), 0);
+    }
     assert_true(domains <= MACHINE_MAX_DOMAINS);
     for (unsigned int i = 0; i < domains; i++) {
         assert_int_equal(piommu_domain_create(&config, &machine->domains[i]), 0);

@@ -228,6 +228,8 @@ struct piommu_virtio_message machine_message(unsigned int number);
 int machine_boot(struct viommu_machine *machine);
 /** The same with all endpoints as devices and `domains` paging domains; has to work. */
 void machine_boot_fully(struct viommu_machine *machine, unsigned int domains);
+/** Adds an endpoint as a device. */
+int machine_add_device(struct viommu_machine *machine, unsigned int endpoint);
 /** Takes down what runs, however the instance is. */
 void machine_shut(struct viommu_machine *machine);
 /** Lets the interrupt handler run if there was one, and what it asks for. */

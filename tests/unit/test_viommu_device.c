@@ -496,6 +496,32 @@ static void features_count_that_were_agreed_on(void **state)
     machine_close_alone(machine);
 }
 
+static void endpoints_come_and_go_while_nobody_uses_them(void **state)
+{
+    (void)state;
+    for (unsigned int kind = 0; kind < VIOMMU_HARDWARE_KINDS; kind++) {
+        const struct machine_options options = usual(MACHINE_PCI_LINE);
+        struct viommu_machine *machine =
+            machine_open_alone((enum viommu_hardware_kind)kind, &options);
+
+        machine_boot_fully(machine, 1);
+        machine_map(machine, 0, 0x1000, 3, 5, RW);
+        machine_attach(machine, 0, 0);
+        for (unsigned int i = 1; i < machine->endpoint_count; i++) {
+            assert_int_equal(piommu_device_remove(machine->devices[i]), 0);
+            machine->devices[i] = NULL;
+            assert_int_equal(machine_remove_endpoint(machine, i), 0);
+            assert_int_equal(machine_add_device(machine, i), -PIOMMU_ENOENT);
+            assert_int_equal(machine_state(machine), PIOMMU_INSTANCE_RUNNING);
+            machine_add_endpoint(machine, i);
+            assert_int_equal(machine_add_device(machine, i), 0);
+            machine_attach(machine, i, 0);
+        }
+        machine_expect_exactly(machine);
+        close_running(machine);
+    }
+}
+
 /* ---- Bypass ---- */
 
 static void expect_identity(struct viommu_machine *machine)
@@ -1367,6 +1393,7 @@ int main(void)
         cmocka_unit_test(default_queues_and_features),
         cmocka_unit_test(driver_keeps_to_what_the_configuration_says),
         cmocka_unit_test(reserved_regions_are_found),
+        cmocka_unit_test(endpoints_come_and_go_while_nobody_uses_them),
         cmocka_unit_test(features_count_that_were_agreed_on),
         cmocka_unit_test(bypass_ends_when_the_driver_starts),
         cmocka_unit_test(identity_domain_is_the_bypass),

@@ -3,7 +3,7 @@
 
 #include "fuzz_input.h"
 
-uint32_t fuzz_input_next(void *ctx, unsigned int bytes)
+static uint32_t next(void *ctx, unsigned int bytes)
 {
     struct fuzz_input *input = ctx;
     uint32_t value = 0;
@@ -16,9 +16,14 @@ uint32_t fuzz_input_next(void *ctx, unsigned int bytes)
     return value;
 }
 
-bool fuzz_input_more(void *ctx)
+static bool more(void *ctx)
 {
     const struct fuzz_input *input = ctx;
 
     return input->left != 0;
+}
+
+struct front_hostile_source fuzz_input_source(struct fuzz_input *input)
+{
+    return (struct front_hostile_source){.random = next, .more = more, .ctx = input};
 }

@@ -5,9 +5,7 @@
 
 /* The bytes of the fuzzer, from which everything is decided; 0 when they are used up. */
 
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "front_hostile.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size);
 
@@ -16,8 +14,7 @@ struct fuzz_input {
     size_t left;
 };
 
-/* The next so many bytes as a number; `ctx` is the input. */
-uint32_t fuzz_input_next(void *ctx, unsigned int bytes);
-bool fuzz_input_more(void *ctx);
+/* What a hostile guest takes its decisions from. */
+struct front_hostile_source fuzz_input_source(struct fuzz_input *input);
 
 #endif

@@ -14,8 +14,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     struct fuzz_input input = {.bytes = bytes, .left = size};
-    const struct front_hostile_source source = {
-        .random = fuzz_input_next, .more = fuzz_input_more, .ctx = &input};
+    const struct front_hostile_source source = fuzz_input_source(&input);
     struct viommu_hostile_result result = {0};
 
     viommu_hostile_run(&source, false, MAX_STEPS, &result);

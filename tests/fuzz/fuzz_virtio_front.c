@@ -6,7 +6,6 @@
  * transports: front_hostile.h says what must not happen.
  */
 
-#include "front_hostile.h"
 #include "fuzz_input.h"
 
 #define MAX_STEPS 400u
@@ -14,10 +13,9 @@
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t size)
 {
     struct fuzz_input input = {.bytes = bytes, .left = size};
-    const struct front_hostile_source source = {
-        .random = fuzz_input_next, .more = fuzz_input_more, .ctx = &input};
+    const struct front_hostile_source source = fuzz_input_source(&input);
     struct front_hostile_result result = {0};
-    uint32_t choice = fuzz_input_next(&input, 1);
+    uint32_t choice = source.random(source.ctx, 1);
     const struct front_machine_options options = {
         .pci = (choice & 1) != 0,
         .features = 0x7 | (uint64_t)(choice >> 1 & 3) << 28 |

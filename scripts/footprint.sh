@@ -22,13 +22,13 @@ fi
 folder=$(realpath -m "${1:-build/footprint}")
 
 # Bytes on AArch64.
-budget_of_virtio_iommu=32768 # code and constants of core, virtio and virtio-iommu
+budget_of_virtio_iommu=32768 # code and constants of core, virtio (the driver's end of it) and virtio-iommu
 budget_of_stack=1024         # of any chain of calls
 
 # Budgets that are missed, and by how much, rounded up a little: debts, which are to become smaller, and must not grow.
-owed_by_virtio_iommu=47104
+owed_by_virtio_iommu=42496
 owed_by_stack=1280
-owed_recursions=1
+owed_recursions=0
 
 # Name, compiler and options of each processor.
 processors=(
@@ -42,7 +42,7 @@ flags=(-std=c11 -Os -ffreestanding -fno-stack-protector -fno-pic -fno-pie -ffunc
     -fno-unwind-tables -fno-asynchronous-unwind-tables -fcallgraph-info=su -Iinclude)
 
 # The parts: the folders of their sources.
-parts=(lib/base lib/io-pgtable lib/iova lib/core lib/dma lib/virtio backends/virtio-iommu backends/ipmmu-vmsa backends/null-iommu
+parts=(lib/base lib/io-pgtable lib/iova lib/core lib/dma lib/virtio lib/viommu backends/virtio-iommu backends/ipmmu-vmsa backends/null-iommu
     lib/fdt)
 
 # What programs may be made of: a name, and the parts that are linked. The stack is that of calls into the last part.
@@ -54,6 +54,7 @@ programs=(
     "core, with virtio-iommu|lib/base lib/io-pgtable lib/virtio backends/virtio-iommu lib/core"
     "core, with ipmmu-vmsa|lib/base lib/io-pgtable backends/ipmmu-vmsa lib/core"
     "DMA API, with virtio-iommu|lib/base lib/io-pgtable lib/iova lib/core lib/virtio backends/virtio-iommu lib/dma"
+    "virtio-iommu for guests, with ipmmu-vmsa|lib/base lib/io-pgtable lib/core lib/virtio backends/ipmmu-vmsa lib/viommu"
     "DMA API, with ipmmu-vmsa|lib/base lib/io-pgtable lib/iova lib/core backends/ipmmu-vmsa lib/dma"
 )
 
@@ -76,7 +77,7 @@ compile()
             # Only libfdt's headers, and of a C library what the bare-metal example has.
             mkdir -p "$out/include"
             cp /usr/include/{fdt,libfdt,libfdt_env}.h "$out/include"
-            options+=(-isystem "$out/include" -isystem examples/qemu-virt/libc)
+            options+=(-isystem "$out/include" -isystem examples/qemu-machine/libc)
         fi
         mkdir -p "$out/$part"
         # The names of the sources stay relative, and stand in the graphs.
@@ -97,6 +98,17 @@ bytes()
         $1 ~ /^\.(data|bss|tdata|tbss)/ && kind == "data" { sum += $2 }
         $1 ~ ("^\\." kind) && kind != "data" { sum += $2 }
         END { print sum + 0 }'
+}
+
+# bytes_for_driver OUT KIND: of core, virtio-iommu, and what drivers need of virtio.
+bytes_for_driver()
+{
+    rm -rf "$1/driver"
+    mkdir -p "$1/driver"
+    cp "$1"/lib/core/*.o "$1"/backends/virtio-iommu/*.o "$1"/lib/virtio/*.o "$1/driver/"
+    # The device's end of rings, and registers for a guest: nothing of a driver refers to these.
+    rm "$1"/driver/device_*ring.c.o "$1"/driver/front*.c.o
+    bytes "$1" "$2" driver
 }
 
 # stack OUT PART...: the worst stack of a call into the last part, and its chain; before that, lines of recursion.
@@ -248,9 +260,8 @@ check_budgets()
         }
         judge "writable data of $part" "$(bytes "$out" data "$part")" 0 0
     done
-    words=(lib/core lib/virtio backends/virtio-iommu)
     judge "core with virtio-iommu" \
-        $(($(bytes "$out" text "${words[@]}") + $(bytes "$out" rodata "${words[@]}"))) \
+        $(($(bytes_for_driver "$out" text) + $(bytes_for_driver "$out" rodata))) \
         "$budget_of_virtio_iommu" "$owed_by_virtio_iommu"
     for program in "${programs[@]}"; do
         IFS='|' read -r name linked <<<"$program"

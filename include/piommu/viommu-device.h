@@ -44,9 +44,11 @@ struct piommu_viommu_device_config {
      * there is no more. Comes from inside of calls on the front. Required.
      */
     void (*work)(void *cookie);
-    /** As those of piommu_virtio_front_callbacks. */
+    /** As that of piommu_virtio_front_callbacks. */
     void (*set_interrupt)(void *cookie, bool high);
+    /** As that of piommu_virtio_front_callbacks. */
     void (*send_message)(void *cookie, uint64_t address, uint32_t data);
+    /** As that of piommu_virtio_front_callbacks. */
     void (*bar_moved)(void *cookie, bool decoded, uint64_t address);
 };
 

@@ -38,17 +38,17 @@ extern "C" {
 struct piommu_viommu;
 struct piommu_viommu_endpoint;
 
-/** Features of the device, as piommu_viommu_features tells them. */
-#define PIOMMU_VIOMMU_F_INPUT_RANGE   (1ull << 0)
-#define PIOMMU_VIOMMU_F_DOMAIN_RANGE  (1ull << 1)
-#define PIOMMU_VIOMMU_F_MAP_UNMAP     (1ull << 2)
-#define PIOMMU_VIOMMU_F_PROBE         (1ull << 4)
-#define PIOMMU_VIOMMU_F_MMIO          (1ull << 5)
-#define PIOMMU_VIOMMU_F_BYPASS_CONFIG (1ull << 6)
+/* Features of the device, as piommu_viommu_features tells them. */
+#define PIOMMU_VIOMMU_F_INPUT_RANGE  (1ull << 0) /**< addresses that can be mapped are limited */
+#define PIOMMU_VIOMMU_F_DOMAIN_RANGE (1ull << 1) /**< numbers of domains are limited */
+#define PIOMMU_VIOMMU_F_MAP_UNMAP    (1ull << 2) /**< MAP and UNMAP */
+#define PIOMMU_VIOMMU_F_PROBE        (1ull << 4) /**< PROBE */
+#define PIOMMU_VIOMMU_F_MMIO         (1ull << 5) /**< the flag MMIO of MAP */
+#define PIOMMU_VIOMMU_F_BYPASS_CONFIG \
+    (1ull << 6) /**< `bypass` of the configuration, and ATTACH's */
 
-/** The queues of the device. */
-#define PIOMMU_VIOMMU_REQUESTS 0u
-#define PIOMMU_VIOMMU_EVENTS   1u
+#define PIOMMU_VIOMMU_REQUESTS 0u /**< the queue for requests */
+#define PIOMMU_VIOMMU_EVENTS   1u /**< the queue for reports of faults */
 /** Bytes of its configuration. */
 #define PIOMMU_VIOMMU_CONFIG_SIZE 40u
 /** The most pieces that a request of a sensible driver has; for piommu_device_ring_create. */

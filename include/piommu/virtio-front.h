@@ -54,7 +54,7 @@ extern "C" {
  * long as it asks piommu_virtio_front_ring then.
  */
 #define PIOMMU_VIRTIO_FRONT_DOORBELLS     0x3000u
-#define PIOMMU_VIRTIO_FRONT_DOORBELL_SIZE 4u
+#define PIOMMU_VIRTIO_FRONT_DOORBELL_SIZE 4u /**< bytes from one to the next */
 
 struct piommu_virtio_front;
 
@@ -126,8 +126,8 @@ struct piommu_virtio_front_config {
     struct piommu_guest_memory memory; /**< where rings and buffers are */
     /** The VendorID of virtio-mmio, the Subsystem Vendor ID of virtio-pci. Default: 0x1af4. */
     uint32_t vendor;
-    struct piommu_virtio_front_callbacks callbacks;
-    void *ctx; /**< handed to them */
+    struct piommu_virtio_front_callbacks callbacks; /**< how it is told */
+    void *ctx;                                      /**< handed to them */
 };
 
 /** What virtio-pci has besides. Zero selects the default of each member marked so. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* A virtio-iommu as a whole: the engine behind registers. */
+/* The device as a whole: the engine behind registers. */
 
 #include <piommu/viommu-device.h>
 

@@ -2,8 +2,8 @@
 /* SPDX-FileCopyrightText: The piommu authors */
 
 /*
- * The state of the engine, as bytes. What is read is carried out as requests: so the rules for these
- * are all that is needed against bytes that lie.
+ * The state of the engine, as bytes. What is read is carried out as requests: so the rules for
+ * these are all that is needed against bytes that lie.
  */
 
 #include "../base/blob.h"
@@ -65,8 +65,8 @@ static void answer(struct piommu_viommu *viommu, struct blob *blob)
     blob_byte(blob, &status);
     blob_check(blob, status <= STATUS_NOMEM);
     if (blob_is_read(blob) && !blob->refused) {
-        *request = (struct request){
-            .stage = STAGE_ANSWER, .head = head, .status = (enum status)status};
+        *request =
+            (struct request){.stage = STAGE_ANSWER, .head = head, .status = (enum status)status};
     }
 }
 

@@ -70,7 +70,7 @@ struct virtio_device_ring {
     bool (*wants_interrupt)(struct piommu_device_ring *ring);
     /* Places in the ring. */
     void (*state)(struct piommu_device_ring *ring, struct blob *blob);
-    /* Takes over a request that is out, with so many descriptors; false: there cannot be so many. */
+    /* Adopts a request that is out, with so many descriptors; false: there cannot be as many. */
     bool (*adopt)(struct piommu_device_ring *ring, uint16_t descriptors);
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* The state of a front, as bytes. What is restored is only what a driver could have brought about. */
+/* The state of a front, as bytes. What is restored a driver could have brought about, too. */
 
 #include "device_ring.h"
 #include "front.h"

@@ -75,7 +75,8 @@ function add_pointer_edges(from, place,    name, targets, count, i)
     # What is not linked cannot be called: a backend without such a member, beside one that has it.
     count = split(functions[name] " " pointers[name], targets, " ")
     for (i = 1; i <= count; i++) {
-        if (targets[i] in size) {
+        # What hands a callback of the host on, under the same name, does not call itself.
+        if (targets[i] in size && !(targets[i] == from && index(pointers[name] " ", " host "))) {
             add_edge(from, targets[i])
         }
     }

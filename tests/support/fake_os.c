@@ -14,8 +14,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
+
+/* As any table may be aligned. */
+#define ARENA_ALIGNMENT 0x200000u
+#define MAPPING_SIZE    ((size_t)FAKE_OS_MEMORY_SIZE + ARENA_ALIGNMENT)
 
 #define PAGES          (FAKE_OS_MEMORY_SIZE / FAKE_OS_PAGE_SIZE)
 #define PATTERN_FRESH  0xa5
@@ -82,7 +87,8 @@ struct fake_os {
     bool has_bus;
     pthread_mutex_t mutex; /* protects everything below */
     struct header *objects;
-    uint8_t *arena;
+    uint8_t *arena; /* in the mapping, at a multiple of ARENA_ALIGNMENT */
+    void *mapping;
     struct piece *page_owner[PAGES];
     struct pending_line *pending;
     size_t pending_count;
@@ -1068,6 +1074,23 @@ static const struct piommu_os strict_callbacks = {
 
 /* ---- For the test ---- */
 
+/*
+ * Not from malloc(): the address sanitizer would make notes of all of it each time that it is given
+ * out and back, and most hosts need little of it.
+ */
+static void map_arena(struct fake_os *os)
+{
+    uintptr_t address;
+
+    os->mapping =
+        mmap(NULL, MAPPING_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (os->mapping == MAP_FAILED) {
+        broken("there is no memory for a host");
+    }
+    address = ((uintptr_t)os->mapping + ARENA_ALIGNMENT - 1) & ~(uintptr_t)(ARENA_ALIGNMENT - 1);
+    os->arena = (uint8_t *)os->mapping + (address - (uintptr_t)os->mapping);
+}
+
 struct fake_os *fake_os_create(const struct fake_os_options *options)
 {
     struct fake_os *os = calloc(1, sizeof(*os));
@@ -1083,8 +1106,7 @@ struct fake_os *fake_os_create(const struct fake_os_options *options)
     if (os->options.scattered) {
         os->callbacks.dma_virtual = os_dma_virtual;
     } else {
-        /* More than is needed, to align it as any table in it may be. */
-        os->arena = aligned_alloc(0x200000, FAKE_OS_MEMORY_SIZE);
+        map_arena(os);
     }
     os->time = 1000000;
     locks_held = 0;
@@ -1112,7 +1134,9 @@ void fake_os_destroy_with_leaks(struct fake_os *os)
     }
     pthread_mutex_destroy(&os->mutex);
     free(os->pending);
-    free(os->arena);
+    if (os->mapping != NULL) {
+        munmap(os->mapping, MAPPING_SIZE);
+    }
     free(os);
 }
 

@@ -41,7 +41,8 @@ struct piommu_viommu_device_config {
     uint32_t vendor;          /**< as piommu_virtio_front_config::vendor */
     /**
      * There is work: piommu_viommu_service is to be called, where it may wait, until it says that
-     * there is no more. Comes from inside of calls on the front. Required.
+     * there is no more. Comes from inside of calls on the front, of a restore, and of a system
+     * reset. Required.
      */
     void (*work)(void *cookie);
     /** As that of piommu_virtio_front_callbacks. */

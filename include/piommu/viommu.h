@@ -187,7 +187,8 @@ int piommu_viommu_add_endpoint(struct piommu_viommu *viommu,
 
 /**
  * Removes an endpoint; its device is blocked. A domain that it was the last one in ends as if it
- * was detached. NULL is ignored.
+ * was detached. The guest should have been asked to give the device up before: a driver that
+ * detaches it later is told that there is no such endpoint. NULL is ignored.
  *
  * @return 0; -PIOMMU_EFAILED: the device could not be blocked, and stays; -PIOMMU_EAGAIN: a request
  *         is half done: call piommu_viommu_service until it says 0, and then again.

@@ -290,7 +290,11 @@ int piommu_viommu_device_destroy(struct piommu_viommu_device *device)
 void piommu_viommu_device_system_reset(struct piommu_viommu_device *device)
 {
     if (device != NULL) {
-        piommu_viommu_system_reset(device->engine);
+        if (device->ending) {
+            piommu_viommu_reset(device->engine); /* nothing is bypassed any more */
+        } else {
+            piommu_viommu_system_reset(device->engine);
+        }
         piommu_virtio_front_system_reset(device->front);
         there_is_work(device);
     }

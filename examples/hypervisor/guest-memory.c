@@ -94,29 +94,73 @@ bool guest_take_page(struct guest *guest, unsigned int slot, uint8_t **page)
     return true;
 }
 
-/* What is left of a page, from an address on. */
-static size_t rest_of_page(uint64_t address)
+bool guest_find(const struct guest *guest, uint64_t address, struct piommu_segment *piece)
 {
-    return GUEST_PAGE_SIZE - (size_t)(address % GUEST_PAGE_SIZE);
+    struct piommu_translation found;
+
+    /* Not all that is mapped is memory: a device's registers are not to be read like this. */
+    if (piommu_pgtable_lookup(guest->stage2.table, address, &found) != 0 ||
+        (found.prot & PIOMMU_PROT_DEVICE) != 0) {
+        return false;
+    }
+    piece->physical = found.physical;
+    piece->size = found.leaf_size - address % found.leaf_size;
+    return true;
+}
+
+/* The start of a range of guest memory; *size becomes how much of it is in one piece. */
+static uint8_t *first_piece(const struct guest *guest, uint64_t address, size_t *size)
+{
+    struct piommu_segment piece;
+
+    if (!guest_find(guest, address, &piece)) {
+        return NULL;
+    }
+    if (piece.size < *size) {
+        *size = (size_t)piece.size;
+    }
+    return (uint8_t *)(uintptr_t)piece.physical;
+}
+
+static bool is_memory(const struct guest *guest, uint64_t address, size_t size)
+{
+    for (size_t done = 0; done < size;) {
+        size_t piece = size - done;
+
+        if (first_piece(guest, address + done, &piece) == NULL) {
+            return false;
+        }
+        done += piece;
+    }
+    return true;
 }
 
 bool guest_read(const struct guest *guest, uint64_t address, void *buffer, size_t size)
 {
-    uint8_t *to = buffer;
+    if (!is_memory(guest, address, size)) {
+        return false;
+    }
+    for (size_t done = 0; done < size;) {
+        size_t piece = size - done;
+        const uint8_t *memory = first_piece(guest, address + done, &piece);
 
-    while (size != 0) {
-        size_t piece = rest_of_page(address) < size ? rest_of_page(address) : size;
-        struct piommu_translation found;
+        memcpy((uint8_t *)buffer + done, memory, piece);
+        done += piece;
+    }
+    return true;
+}
 
-        /* Not all that is mapped is memory: a device's registers are not to be read like this. */
-        if (piommu_pgtable_lookup(guest->stage2.table, address, &found) != 0 ||
-            (found.prot & PIOMMU_PROT_DEVICE) != 0) {
-            return false;
-        }
-        memcpy(to, (const void *)(uintptr_t)found.physical, piece);
-        to += piece;
-        address += piece;
-        size -= piece;
+bool guest_write(const struct guest *guest, uint64_t address, const void *buffer, size_t size)
+{
+    if (!is_memory(guest, address, size)) {
+        return false;
+    }
+    for (size_t done = 0; done < size;) {
+        size_t piece = size - done;
+        uint8_t *memory = first_piece(guest, address + done, &piece);
+
+        memcpy(memory, (const uint8_t *)buffer + done, piece);
+        done += piece;
     }
     return true;
 }

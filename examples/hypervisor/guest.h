@@ -90,7 +90,17 @@ void guest_put_page(struct guest *guest, unsigned int slot, uint8_t *page);
  */
 bool guest_take_page(struct guest *guest, unsigned int slot, uint8_t **page);
 
-/* Copies out of guest memory. False: not all of it is memory that this guest has. */
+/*
+ * Finds memory that this guest has at an address: where that is in the machine, and how much of it
+ * is in one piece there. False: there is none.
+ */
+bool guest_find(const struct guest *guest, uint64_t address, struct piommu_segment *piece);
+
+/*
+ * Copies out of guest memory, and into it. False: not all of it is memory that this guest has, and
+ * nothing was copied.
+ */
 bool guest_read(const struct guest *guest, uint64_t address, void *buffer, size_t size);
+bool guest_write(const struct guest *guest, uint64_t address, const void *buffer, size_t size);
 
 #endif

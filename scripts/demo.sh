@@ -6,7 +6,7 @@
 #
 # Shows the library at work, in three parts. Builds a bare-metal AArch64 image that links it, and boots the image
 # on an emulated machine with a virtio-iommu, a device that does DMA, and a disk, at EL1 with GICv2 and at EL2
-# with GICv3. Does the same with a hypervisor, whose two guests drive such a device themselves. Then builds
+# with GICv3. Does the same with a hypervisor, whose guests drive such a device themselves. Then builds
 # examples/ipmmu-model for this machine, and runs it with both stages: a Renesas IPMMU by its model. Every line
 # that begins with "ok", "PASS" or "FAIL" is a check. Exit status 0 if all hold. Where one part is not possible
 # the others are shown all the same, and the exit status is 1.

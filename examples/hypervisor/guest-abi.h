@@ -22,6 +22,12 @@
 #define GUEST_EDU       0x0b000000ull /* the registers of the device edu, while a guest has it */
 #define GUEST_GIC       0x08000000ull /* here it would be on the bare machine; guests have none */
 
+/* The virtio-iommu that guest C has before the device: behind virtio-mmio, without interrupt. */
+#define GUEST_IOMMU          0x0a000000ull
+#define GUEST_IOMMU_SIZE     0x00000200ull
+#define GUEST_IOMMU_MAPPINGS 32u /* so many at a time; the next one is refused */
+#define GUEST_EDU_ENDPOINT   8u  /* the number of edu there */
+
 /* What A hides in its memory and in the device, and nobody else may ever see. */
 #define GUEST_SECRET 0x5e
 
@@ -53,6 +59,12 @@ enum guest_event {
     EVENT_LOOK_PAGE, /* look whether the page at the argument is as it was left */
     EVENT_OUTSIDE,   /* touch what is not yours, also at the argument */
     EVENT_CRASH,     /* go astray */
+    /* The same, for a guest with an IOMMU. */
+    EVENT_IOMMU_START,   /* start its driver, and let the device copy from page to page */
+    EVENT_IOMMU_FOREIGN, /* try to map the argument for the device, and what else is not yours */
+    EVENT_IOMMU_FILL,    /* map as much as there can be */
+    EVENT_IOMMU_UNMAP,   /* take the pages that the device writes to away from it */
+    EVENT_IOMMU_STOP,    /* stop the driver */
 };
 
 #endif

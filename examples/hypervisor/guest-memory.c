@@ -84,7 +84,7 @@ bool guest_take_page(struct guest *guest, unsigned int slot, uint8_t **page)
      * Devices first: they do not notice. If the IOMMU fails, the guest has lost nothing yet, and
      * goes on; the page must not go to anybody, since a device may still write to it.
      */
-    if (unmap_dma(guest, guest_slot_address(slot), GUEST_PAGE_SIZE) != 0) {
+    if (guest->viommu != NULL || unmap_dma(guest, guest_slot_address(slot), GUEST_PAGE_SIZE) != 0) {
         return false;
     }
     stage2_unmap(&guest->stage2, guest_slot_address(slot), GUEST_PAGE_SIZE);

@@ -10,6 +10,7 @@
 #include "guest-abi.h"
 #include "mmio.h"
 #include "stage2.h"
+#include "viommu.h"
 
 #include <piommu/piommu.h>
 
@@ -34,6 +35,7 @@ struct guest {
     struct stage2 stage2;
     struct piommu_domain *domain;
     struct mmio_table mmio;
+    struct viommu *viommu; /* before its devices; NULL: it has none, and they use its addresses */
     struct console console;
     uint8_t *ram;
     uint8_t *slots[GUEST_SLOTS]; /* NULL: no page is there */
@@ -86,7 +88,8 @@ void guest_unmap_all(struct guest *guest);
 void guest_put_page(struct guest *guest, unsigned int slot, uint8_t *page);
 /*
  * Takes a page out of its slot. When it returns true neither a CPU nor a device of the guest can
- * reach the page, and it is blank. False: the IOMMU did not obey, and the page stays where it is.
+ * reach the page, and it is blank. False: the page stays where it is, since the IOMMU did not obey,
+ * or the guest has an IOMMU of its own, by which its devices may have the page anywhere.
  */
 bool guest_take_page(struct guest *guest, unsigned int slot, uint8_t **page);
 

@@ -7,12 +7,13 @@
 #include "iommu.h"
 #include "passthrough.h"
 
-#define GUESTS 2u
+#define GUESTS 3u
 
 struct hypervisor {
     struct iommu iommu;
     struct stage2_geometry geometry;
     struct guest guests[GUESTS];
+    struct viommu viommu; /* of guest C */
     struct passthrough edu;
 };
 
@@ -37,8 +38,11 @@ bool hypercall_handle(struct hypervisor *hypervisor, struct guest *guest);
  */
 void schedule(struct hypervisor *hypervisor);
 
-/* Takes in what the IOMMU reports; a device that is blocked for it is taken from its guest. */
-unsigned int service(struct hypervisor *hypervisor);
+/*
+ * Takes in what the IOMMU reports, for guests with an IOMMU of their own, too; a device that is
+ * blocked for it is taken from its guest. Whether anything was to be done.
+ */
+bool service(struct hypervisor *hypervisor);
 
 /* ---- The demonstration (steps.c) ---- */
 
@@ -49,5 +53,8 @@ void step_move(struct hypervisor *hypervisor);
 void step_foreign_dma(struct hypervisor *hypervisor);
 void step_balloon(struct hypervisor *hypervisor);
 void step_outside(struct hypervisor *hypervisor);
+void step_own_iommu(struct hypervisor *hypervisor);
+void step_foreign_mapping(struct hypervisor *hypervisor);
+void step_own_limits(struct hypervisor *hypervisor);
 
 #endif

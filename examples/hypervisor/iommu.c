@@ -6,6 +6,7 @@
 #include "guest.h"
 #include "host.h"
 #include "machine.h"
+#include "passthrough.h"
 #include "transcript.h"
 
 #include <piommu/virtio-iommu.h>
@@ -19,7 +20,12 @@ static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault
 {
     struct iommu *iommu = cookie;
     const struct guest *guest = fault->domain_owner;
+    const struct passthrough *device = fault->device_owner;
 
+    /* A guest with an IOMMU is told, also of a device that is in no domain. */
+    if (device != NULL && device->owner != NULL && device->owner->viommu != NULL) {
+        viommu_fault(device->owner->viommu, GUEST_EDU_ENDPOINT, fault);
+    }
     if (iommu->fault_count < IOMMU_FAULTS) {
         iommu->faults[iommu->fault_count] = *fault;
     }

@@ -119,9 +119,58 @@ static bool reaches_nothing_of(const struct guest *guest, const struct guest *ot
     return true;
 }
 
-bool judge_apart(const struct guest *a, const struct guest *b)
+bool judge_apart(const struct hypervisor *hypervisor)
 {
-    return reaches_nothing_of(a, b) && reaches_nothing_of(b, a);
+    bool all = true;
+
+    for (unsigned int i = 0; i < GUESTS; i++) {
+        for (unsigned int j = 0; j < GUESTS; j++) {
+            all = all &&
+                  (i == j || reaches_nothing_of(&hypervisor->guests[i], &hypervisor->guests[j]));
+        }
+    }
+    return all;
+}
+
+static bool contains(const uint8_t *memory, uint64_t memory_size, uint64_t physical, uint64_t size)
+{
+    uint64_t first = machine_physical(memory);
+
+    return memory != NULL && physical >= first && size <= memory_size &&
+           physical - first <= memory_size - size;
+}
+
+/* Each mapping is one of the guest's pages, or in its RAM. */
+static bool has(const struct guest *guest, uint64_t physical, uint64_t size)
+{
+    bool any = contains(guest->ram, GUEST_RAM_SIZE, physical, size);
+
+    for (unsigned int slot = 0; slot < GUEST_SLOTS; slot++) {
+        any = any || contains(guest->slots[slot], GUEST_PAGE_SIZE, physical, size);
+    }
+    return any;
+}
+
+uint64_t judge_reach(const struct hypervisor *hypervisor, const struct guest *guest)
+{
+    struct piommu_device_info device;
+    struct piommu_translation found;
+    uint64_t bytes = 0;
+    uint64_t address;
+
+    piommu_device_get_info(hypervisor->edu.device, &device);
+    if (device.domain == NULL) {
+        return 0;
+    }
+    for (uint64_t from = 0;
+         piommu_domain_next(device.domain, from, UINT64_MAX, &address, &found) == 0;
+         from = address + found.leaf_size) {
+        if (!has(guest, found.physical, found.leaf_size)) {
+            return JUDGE_FOREIGN;
+        }
+        bytes += found.leaf_size;
+    }
+    return bytes;
 }
 
 bool judge_fault(const struct hypervisor *hypervisor, const struct guest *guest, uint64_t address,

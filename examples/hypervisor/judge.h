@@ -16,8 +16,15 @@ uint64_t judge_memory(const struct guest *guest);
  */
 bool judge_views(const struct guest *guest);
 
-/* Whether no page that one has can be reached by the CPU or a device of the other. */
-bool judge_apart(const struct guest *a, const struct guest *b);
+/* Whether no page that a guest has can be reached by the CPU or a device of another one. */
+bool judge_apart(const struct hypervisor *hypervisor);
+
+#define JUDGE_FOREIGN UINT64_MAX
+/*
+ * How many bytes the device edu reaches now; JUDGE_FOREIGN: not all of them are memory of this
+ * guest.
+ */
+uint64_t judge_reach(const struct hypervisor *hypervisor, const struct guest *guest);
 
 /* Whether a fault of the device in this guest's domain, in `size` bytes from there on, came. */
 bool judge_fault(const struct hypervisor *hypervisor, const struct guest *guest, uint64_t address,

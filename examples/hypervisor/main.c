@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* SPDX-FileCopyrightText: The piommu authors */
 
-/* A hypervisor with two guests and a device that they drive themselves: start and end. */
+/* A hypervisor with guests, and a device that they drive themselves: start and end. */
 
 #include "hypervisor.h"
 #include "judge.h"
@@ -9,10 +9,11 @@
 #include "transcript.h"
 
 /* images.S */
-extern const uint8_t image_a[], image_a_end[], image_b[], image_b_end[];
+extern const uint8_t image_a[], image_a_end[], image_b[], image_b_end[], image_c[], image_c_end[];
 
 #define PAGES_A 6u
 #define PAGES_B 5u /* fewer, so that A has an address that B has not */
+#define PAGES_C 4u
 
 static struct guest_config configs[GUESTS] = {
     {.name = "A",
@@ -27,6 +28,13 @@ static struct guest_config configs[GUESTS] = {
      .image = image_b,
      .image_end = image_b_end,
      .vmid = 2,
+     .stray_dma = PIOMMU_FAULT_NOTE},
+    /* C is told of its faults, and sees to them itself. */
+    {.name = "C",
+     .domain_name = "guest C",
+     .image = image_c,
+     .image_end = image_c_end,
+     .vmid = 3,
      .stray_dma = PIOMMU_FAULT_NOTE},
 };
 
@@ -53,10 +61,10 @@ static void ask(struct hypervisor *hypervisor)
           "all RAM can be given to devices: the IOMMU emits %u bits", requirements->output_bits);
 }
 
-/* The pages of both alternate, so that whatever runs over the end of one hits the other guest. */
+/* The pages of all alternate, so that whatever runs over the end of one hits another guest. */
 static void deal_pages(struct hypervisor *hypervisor)
 {
-    static const unsigned int counts[GUESTS] = {PAGES_A, PAGES_B};
+    static const unsigned int counts[GUESTS] = {PAGES_A, PAGES_B, PAGES_C};
 
     for (unsigned int slot = 0; slot < PAGES_A; slot++) {
         for (unsigned int i = 0; i < GUESTS; i++) {
@@ -76,10 +84,9 @@ static void deal_pages(struct hypervisor *hypervisor)
 
 static void make_guests(struct hypervisor *hypervisor)
 {
-    struct guest *a = &hypervisor->guests[0];
-    struct guest *b = &hypervisor->guests[1];
+    bool all = true;
 
-    section("Two guests, with the same addresses and different memory");
+    section("Three guests, with the same addresses and different memory");
     for (unsigned int i = 0; i < GUESTS; i++) {
         configs[i].instance = hypervisor->iommu.instance;
         configs[i].geometry = &hypervisor->geometry;
@@ -92,9 +99,13 @@ static void make_guests(struct hypervisor *hypervisor)
                        (unsigned long long)hypervisor->guests[i].stage2.vtcr);
     }
     deal_pages(hypervisor);
-    check(judge_views(a) && judge_views(b),
-          "domain, stage-2 table and the CPU's own walk agree on each page of both, and around");
-    check(judge_apart(a, b), "and nothing that one of them reaches is the other's");
+    viommu_create(&hypervisor->viommu, "guest C's own IOMMU", &hypervisor->guests[2],
+                  &hypervisor->iommu.requirements);
+    for (unsigned int i = 0; i < GUESTS; i++) {
+        all = all && judge_views(&hypervisor->guests[i]);
+    }
+    check(all, "domain, stage-2 table and the CPU's own walk agree on each page, and around");
+    check(judge_apart(hypervisor), "and nothing that one of them reaches is another's");
 }
 
 static void stop(struct hypervisor *hypervisor, size_t heap, size_t pages)
@@ -104,6 +115,7 @@ static void stop(struct hypervisor *hypervisor, size_t heap, size_t pages)
         passthrough_take(&hypervisor->edu);
     }
     passthrough_close(&hypervisor->edu);
+    viommu_destroy(&hypervisor->viommu);
     for (unsigned int i = 0; i < GUESTS; i++) {
         guest_destroy(&hypervisor->guests[i]);
     }
@@ -137,6 +149,9 @@ int main(void)
     step_foreign_dma(&hypervisor);
     step_balloon(&hypervisor);
     step_outside(&hypervisor);
+    step_own_iommu(&hypervisor);
+    step_foreign_mapping(&hypervisor);
+    step_own_limits(&hypervisor);
     stop(&hypervisor, heap, pages);
     return summary();
 }

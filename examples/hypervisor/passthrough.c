@@ -68,10 +68,29 @@ static void clear(struct passthrough *passthrough)
     must(piommu_device_detach(passthrough->device), "detaching the device");
 }
 
+/* Lets the device reach the guest's memory: all of it, or what the guest's own IOMMU maps. */
+static void connect(struct passthrough *passthrough, struct guest *guest)
+{
+    if (guest->viommu != NULL) {
+        viommu_add_device(guest->viommu, GUEST_EDU_ENDPOINT, passthrough->device);
+    } else {
+        must(piommu_device_attach(passthrough->device, guest->domain), "attaching the device");
+    }
+}
+
+static void disconnect(struct passthrough *passthrough, struct guest *guest)
+{
+    if (guest->viommu != NULL) {
+        viommu_remove_device(guest->viommu);
+    } else {
+        must(piommu_device_detach(passthrough->device), "detaching the device");
+    }
+}
+
 void passthrough_give(struct passthrough *passthrough, struct guest *guest)
 {
     clear(passthrough);
-    must(piommu_device_attach(passthrough->device, guest->domain), "attaching the device");
+    connect(passthrough, guest);
     must(machine_pci_bus_master(passthrough->edu.bdf, true), "allowing DMA");
     /* Last of all: now the guest can start something. */
     mmio_remove(&guest->mmio, GUEST_EDU);
@@ -89,7 +108,7 @@ void passthrough_take(struct passthrough *passthrough)
     stage2_unmap(&guest->stage2, GUEST_EDU, EDU_REGISTERS_SIZE);
     must(mmio_add(&guest->mmio, GUEST_EDU, EDU_REGISTERS_SIZE, gone, NULL), "its registers");
     must(machine_pci_bus_master(passthrough->edu.bdf, false), "forbidding DMA");
-    must(piommu_device_detach(passthrough->device), "detaching the device");
+    disconnect(passthrough, guest);
     passthrough->owner = NULL;
     guest_tell(guest, EVENT_DEVICE_GONE, 0);
 }

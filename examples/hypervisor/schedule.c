@@ -15,16 +15,30 @@
 /* After this time without a report there is none to come. */
 #define QUIET ((uint64_t)5000000)
 
-unsigned int service(struct hypervisor *hypervisor)
+/* A part of what guests have asked of their own IOMMUs. Whether there was anything to do. */
+static bool serve(struct guest *guest)
 {
-    unsigned int reports = iommu_service(&hypervisor->iommu);
+    bool work = guest->viommu != NULL && guest->viommu->work;
+
+    if (work) {
+        viommu_service(guest->viommu);
+    }
+    return work;
+}
+
+bool service(struct hypervisor *hypervisor)
+{
+    bool any = iommu_service(&hypervisor->iommu) != 0;
 
     if (hypervisor->edu.owner != NULL && passthrough_is_blocked(&hypervisor->edu)) {
         machine_printf("     hypervisor: guest %s loses the device for what it did\n",
                        hypervisor->edu.owner->name);
         passthrough_take(&hypervisor->edu);
     }
-    return reports;
+    for (unsigned int i = 0; i < GUESTS; i++) {
+        any = serve(&hypervisor->guests[i]) || any;
+    }
+    return any;
 }
 
 /* A guest that is stopped has no device: whoever it was meant for does not look after it. */
@@ -44,6 +58,8 @@ static void run_turn(struct hypervisor *hypervisor, struct guest *guest)
         enum cpu_exit reason = cpu_run(&guest->cpu, guest->stage2.vttbr, guest->stage2.vtcr);
 
         goes_on = trap_handle(hypervisor, guest, reason);
+        /* At each trap, so that a guest that waits for the rest gets it by yielding. */
+        serve(guest);
     } while (goes_on && guest->state == GUEST_RUNNABLE);
     bury(hypervisor, guest);
 }
@@ -68,5 +84,5 @@ void schedule(struct hypervisor *hypervisor)
         while (run_round(hypervisor)) {
         }
         machine_delay(QUIET);
-    } while (service(hypervisor) != 0);
+    } while (service(hypervisor));
 }

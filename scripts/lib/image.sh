@@ -41,7 +41,7 @@ image_build()
 #   rootport    the device is on a bus of its own
 #   closed      the IOMMU blocks from reset on
 #   el1         there is no EL2, so that it cannot work
-#   forget-sync forget-tlbi
+#   forget-sync forget-tlbi forget-owner
 #               the program leaves out what it must not, so that checks must fail
 hypervisor_configure()
 {

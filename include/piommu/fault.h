@@ -74,7 +74,7 @@ enum piommu_fault_answer {
  * Takes a fault report and says what is to be done. Called from piommu_instance_service or
  * piommu_instance_interrupt, in its context, with no lock held. Not called for what the storm limit
  * holds back. It must not call the library, except piommu_domain_lookup where the caller's own
- * serialisation allows it.
+ * serialisation allows it, and piommu_viommu_report_fault.
  */
 typedef enum piommu_fault_answer piommu_fault_callback(void *cookie,
                                                        const struct piommu_fault *fault);

@@ -57,7 +57,9 @@ struct piommu_viommu_endpoint;
 /** What an engine asks of a hypervisor. All are called within calls of the engine. */
 struct piommu_viommu_callbacks {
     /**
-     * Translates memory of the guest, for a device to use. Required.
+     * Translates memory of the guest, for a device to use. Required. Asked for what a domain maps
+     * as soon as a device has been in it: by MAP from then on, and by the first ATTACH for what was
+     * mapped before.
      *
      * @param guest guest physical address; on the granule.
      * @param size  bytes that are wanted from there on.

@@ -216,7 +216,7 @@ static void few_mappings(struct piommu_viommu_config *config)
 
 static void little_memory(struct piommu_viommu_config *config)
 {
-    config->max_bytes = 500;
+    config->max_bytes = 200;
 }
 
 static void other_pages(struct piommu_viommu_config *config)

@@ -38,7 +38,8 @@ struct lane {
     atomic_uint count;
     uint64_t since; /* when the first of them was unmapped */
     struct waiting *waiting;
-    uint64_t *stock; /* granules that nobody can reach any more, to be given out again */
+    bool mixed;            /* not all that waits is single granules */
+    struct waiting *stock; /* granules that nobody can reach any more, to be given out again */
     uint32_t stocked;
     struct piommu_gather gather;
     uint8_t apart[64]; /* another CPU's lane is in another cache line */

@@ -189,7 +189,9 @@ static ALWAYS_INLINE struct lane *claim_any(struct piommu_dma_space *space)
 static void empty_stock(struct piommu_dma_space *space, struct lane *lane)
 {
     while (lane->stocked != 0) {
-        (void)piommu_iova_free(space->iova, lane->stock[--lane->stocked], space->granule_mask + 1);
+        const struct waiting *granule = &lane->stock[--lane->stocked];
+
+        (void)piommu_iova_free(space->iova, granule->address, granule->size);
     }
 }
 
@@ -202,7 +204,7 @@ static void give_addresses(struct piommu_dma_space *space, struct lane *lane,
                            const struct waiting *waiting)
 {
     if (waiting->size == space->granule_mask + 1 && lane->stocked < space->lazy_count) {
-        lane->stock[lane->stocked++] = waiting->address;
+        lane->stock[lane->stocked++] = *waiting;
     } else {
         (void)piommu_iova_free(space->iova, waiting->address, waiting->size);
     }
@@ -218,11 +220,33 @@ uint64_t piommu_dma_take_stock_(struct piommu_dma_device *device)
         return 0;
     }
     if (lane->stocked != 0 &&
-        lane->stock[lane->stocked - 1] + space->granule_mask <= device->mask) {
-        address = lane->stock[--lane->stocked];
+        lane->stock[lane->stocked - 1].address + space->granule_mask <= device->mask) {
+        address = lane->stock[--lane->stocked].address;
     }
     unclaim(lane);
     return address;
+}
+
+/* What has waited in a claimed lane is free. */
+static void give_all(struct piommu_dma_space *space, struct lane *lane, uint32_t count)
+{
+    /* Mostly it is so: as many granules were taken from the stock as have come to wait. */
+    if (LIKELY(lane->stocked == 0 && !lane->mixed && space->released == NULL)) {
+        struct waiting *granules = lane->waiting;
+
+        lane->waiting = lane->stock;
+        lane->stock = granules;
+        lane->stocked = count;
+        return;
+    }
+    for (uint32_t i = 0; i < count; i++) {
+        const struct waiting *waiting = &lane->waiting[i];
+
+        if (space->released != NULL) {
+            space->released(space->cookie, waiting->address, waiting->size);
+        }
+        give_addresses(space, lane, waiting);
+    }
 }
 
 /* Makes all of a claimed lane unreachable. */
@@ -234,17 +258,12 @@ static int drain(struct piommu_dma_space *space, struct lane *lane)
     if (error != 0) {
         put_away(space, &lane->gather, lane->waiting, count, NULL);
         set_count(lane, 0);
+        lane->mixed = false;
         return -PIOMMU_EFAILED;
     }
-    for (uint32_t i = 0; i < count; i++) {
-        const struct waiting *waiting = &lane->waiting[i];
-
-        if (space->released != NULL) {
-            space->released(space->cookie, waiting->address, waiting->size);
-        }
-        give_addresses(space, lane, waiting);
-    }
+    give_all(space, lane, count);
     set_count(lane, 0);
+    lane->mixed = false;
     if (count != 0) {
         (void)atomic_fetch_add_explicit(&space->flushes, 1, memory_order_relaxed);
     }
@@ -269,6 +288,7 @@ static int release_later(struct piommu_dma_space *space, struct lane *lane, uint
         lane->since = space->host.os->now(space->host.ctx);
     }
     lane->waiting[count] = (struct waiting){.address = first, .size = size};
+    lane->mixed = lane->mixed || size != space->granule_mask + 1;
     set_count(lane, count + 1);
     return count + 1 < space->lazy_count ? 0 : drain(space, lane);
 }
@@ -422,7 +442,7 @@ int piommu_dma_open_lanes_(struct piommu_dma_space *space, uint32_t lanes)
         atomic_init(&lane->count, 0);
         piommu_gather_init(&lane->gather);
         lane->waiting = piommu_host_alloc(space->host, space->lazy_count * sizeof(struct waiting));
-        lane->stock = piommu_host_alloc(space->host, space->lazy_count * sizeof(*lane->stock));
+        lane->stock = piommu_host_alloc(space->host, space->lazy_count * sizeof(struct waiting));
         if (lane->waiting == NULL || lane->stock == NULL) {
             return -PIOMMU_ENOMEM;
         }
@@ -436,7 +456,7 @@ void piommu_dma_close_lanes_(struct piommu_dma_space *space)
         piommu_host_free(space->host, space->lanes[i].waiting,
                          space->lazy_count * sizeof(struct waiting));
         piommu_host_free(space->host, space->lanes[i].stock,
-                         space->lazy_count * sizeof(*space->lanes[i].stock));
+                         space->lazy_count * sizeof(struct waiting));
     }
     piommu_host_free(space->host, space->lanes, space->lane_count * sizeof(struct lane));
     space->lanes = NULL;

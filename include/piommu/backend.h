@@ -268,7 +268,7 @@ void piommu_backend_report_failure(struct piommu_instance *instance, int error);
 
 /**
  * Gives a completion back, all of whose requests have been answered; to be called from `poll` only,
- * with no lock held. The core may send the next batch of it within the call, to any unit.
+ * with no lock held. The core sends what is next of it, to any unit, when `poll` has returned.
  *
  * @param instance   whose unit has answered.
  * @param completion its `answer` tells what.

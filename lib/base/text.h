@@ -8,7 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 
-#define TEXT_SIZE 160
+#define TEXT_SIZE 128
 
 struct piommu_text {
     char line[TEXT_SIZE]; /* always terminated */

@@ -23,7 +23,7 @@ struct piommu_context {
      */
     void *lock;
     struct piommu_group *blocks;       /* groups whose block is wanted; under the lock */
-    struct completion_queue stalled;   /* posts for which a unit has no room; under the lock */
+    struct completion_queue stalled;   /* posts that do not go on by themselves; under it */
     struct completion_queue ready;     /* those that have come to their end; under the lock */
     struct piommu_instance *instances; /* in the order of their creation */
     struct piommu_device *devices;     /* in the order in which they were added */
@@ -679,6 +679,11 @@ int piommu_domain_map_checked_(struct piommu_domain *domain, uint64_t iova,
                                piommu_prot prot);
 int piommu_tables_map_(struct piommu_domain *domain, uint64_t iova,
                        const struct piommu_segment *segments, size_t count, piommu_prot prot);
+/*
+ * Removes what a failed map call has left in the tables, and waits until the hardware has forgotten
+ * it.
+ */
+int piommu_tables_undo_map_(struct piommu_domain *domain, uint64_t iova, uint64_t size);
 /* Unmaps what was checked, and counts nothing. */
 int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_range range,
                                  struct piommu_gather *gather, uint64_t *unmapped);
@@ -719,7 +724,8 @@ void piommu_trace_instance_(struct piommu_instance *instance, enum piommu_event_
                             int error);
 void piommu_trace_device_(const struct piommu_device *device, const struct piommu_domain *domain,
                           enum piommu_event_kind kind, int error);
-void piommu_trace_domain_(const struct piommu_domain *domain, const struct piommu_event *event);
+/* Fills in what the domain is. */
+void piommu_trace_domain_(const struct piommu_domain *domain, struct piommu_event *event);
 void piommu_trace_change_(const struct piommu_domain *domain, enum piommu_event_kind kind,
                           uint64_t iova, uint64_t size, int error);
 void piommu_trace_map_(const struct piommu_domain *domain, uint64_t iova,

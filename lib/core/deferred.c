@@ -42,7 +42,7 @@ bool piommu_deferred_unknown_(const struct piommu_domain *domain, struct piommu_
 }
 
 /* Takes back what a call has mapped on either side; no device is in the domain. */
-static void undo(struct piommu_domain *domain, struct piommu_range range)
+static NEVER_INLINE void undo(struct piommu_domain *domain, struct piommu_range range)
 {
     struct piommu_range below = range;
 

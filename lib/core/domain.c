@@ -537,11 +537,7 @@ int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gath
     return tables_sync(domain, gather);
 }
 
-/*
- * Removes what a failed map call has left in the tables, and waits until the hardware has forgotten
- * it.
- */
-static int undo_map(struct piommu_domain *domain, uint64_t iova, uint64_t size)
+int piommu_tables_undo_map_(struct piommu_domain *domain, uint64_t iova, uint64_t size)
 {
     struct piommu_gather gather;
     uint64_t unmapped;
@@ -564,7 +560,7 @@ int piommu_tables_map_(struct piommu_domain *domain, uint64_t iova,
                                          prot, &mapped)
                     : piommu_pgtable_map_list(domain->table, iova, segments, count, prot, &mapped);
 
-    if (error != 0 && undo_map(domain, iova, mapped) != 0) {
+    if (error != 0 && piommu_tables_undo_map_(domain, iova, mapped) != 0) {
         return -PIOMMU_EFAILED;
     }
     return error;
@@ -730,7 +726,7 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
     if (mapped == 0) {
         return map_list(domain, iova, segments, count, prot);
     }
-    return undo_map(domain, iova, mapped) != 0 ? -PIOMMU_EFAILED : error;
+    return piommu_tables_undo_map_(domain, iova, mapped) != 0 ? -PIOMMU_EFAILED : error;
 }
 
 /*
@@ -758,7 +754,7 @@ int piommu_domain_map(struct piommu_domain *domain, uint64_t iova, uint64_t phys
     if (mapped == 0) {
         return map_one(domain, iova, physical, size, prot);
     }
-    return undo_map(domain, iova, mapped) != 0 ? -PIOMMU_EFAILED : error;
+    return piommu_tables_undo_map_(domain, iova, mapped) != 0 ? -PIOMMU_EFAILED : error;
 }
 
 int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_range range,

@@ -18,17 +18,8 @@ static int map_tables(struct piommu_domain *domain, struct piommu_range range, u
         *mapped = cursor.changed;
         return 0;
     }
-    if (cursor.changed != 0) {
-        struct piommu_gather gather;
-        uint64_t unmapped;
-
-        piommu_gather_init(&gather);
-        (void)piommu_pgtable_unmap(domain->table, range.first, cursor.changed, &gather, &unmapped);
-        if (piommu_tables_sync_(domain, &gather) != 0) {
-            return -PIOMMU_EFAILED;
-        }
-    }
-    return error;
+    return piommu_tables_undo_map_(domain, range.first, cursor.changed) != 0 ? -PIOMMU_EFAILED
+                                                                             : error;
 }
 
 /* The part of a range that one portion can deal with: one side of the point of population. */

@@ -236,14 +236,11 @@ static void look_for_failures(struct piommu_completion *completion)
     }
 }
 
-static void trace(const struct piommu_completion *completion)
+static NEVER_INLINE void trace(const struct piommu_completion *completion)
 {
     const struct mapping *record = completion->chain;
     struct piommu_event event = {.kind = PIOMMU_EVENT_SYNC, .error = completion->error};
 
-    if (!completion->domain->traced) {
-        return;
-    }
     if (completion->gather != NULL) {
         event.iova = completion->gather->range.first;
         event.size = range_size(completion->gather->range);
@@ -270,7 +267,9 @@ static void finish(struct piommu_completion *completion)
     uint64_t bytes = 0;
     unsigned long state;
 
-    trace(completion);
+    if (domain->traced) {
+        trace(completion);
+    }
     for (struct mapping *record = settled; record != NULL; record = record->next) {
         record->gone = gather != NULL || !succeeded;
         bytes += record->node.last - record->node.first + 1;
@@ -305,6 +304,22 @@ static void stall(struct piommu_completion *completion)
     context_unlock(context, state);
 }
 
+void piommu_backend_report_answer(struct piommu_instance *instance,
+                                  struct piommu_completion *completion)
+{
+    int answer = completion->answer;
+
+    /* A unit may refuse to map, but not to forget. */
+    if (answer != 0 && !completion->maps) {
+        answer = piommu_instance_note_failure_(instance, answer);
+    }
+    if (completion->error == 0 || answer == -PIOMMU_EFAILED) {
+        completion->error = answer;
+    }
+    /* It goes on when the backend has returned. */
+    stall(completion);
+}
+
 /* Goes on with a post that nobody has to answer, as far as that is possible without waiting. */
 static void advance(struct piommu_completion *completion)
 {
@@ -330,22 +345,7 @@ static void advance(struct piommu_completion *completion)
     finish(completion);
 }
 
-void piommu_backend_report_answer(struct piommu_instance *instance,
-                                  struct piommu_completion *completion)
-{
-    int answer = completion->answer;
-
-    /* A unit may refuse to map, but not to forget. */
-    if (answer != 0 && !completion->maps) {
-        answer = piommu_instance_note_failure_(instance, answer);
-    }
-    if (completion->error == 0 || answer == -PIOMMU_EFAILED) {
-        completion->error = answer;
-    }
-    advance(completion);
-}
-
-/* Tries again to send what a unit has had no room for. */
+/* Goes on with what was answered, and tries again to send what a unit has had no room for. */
 static void go_on(struct piommu_context *context)
 {
     unsigned long state = context_lock(context);

@@ -220,7 +220,7 @@ static int map_direct(struct piommu_domain *domain, struct piommu_range part)
 }
 
 /* Unmaps what the library has mapped in a range. */
-static void unmap_direct(struct piommu_domain *domain, struct piommu_range part)
+static NEVER_INLINE void unmap_direct(struct piommu_domain *domain, struct piommu_range part)
 {
     struct piommu_gather gather;
     uint64_t unmapped = 0;
@@ -237,7 +237,7 @@ static void unmap_direct(struct piommu_domain *domain, struct piommu_range part)
  * With a backend that takes requests the records are what is mapped as one: those go that no direct
  * region needs any more.
  */
-static void sweep_requests(struct piommu_domain *domain, struct piommu_range range)
+static NEVER_INLINE void sweep_requests(struct piommu_domain *domain, struct piommu_range range)
 {
     uint64_t at = range.first;
     struct piommu_translation next;
@@ -291,8 +291,8 @@ void piommu_direct_unmap_(struct piommu_domain *domain, const struct piommu_grou
 }
 
 /* Maps what of a region is not mapped yet, by this group or by others. */
-static bool map_region(struct piommu_domain *domain, const struct piommu_reserved_region *region,
-                       int *error)
+static NEVER_INLINE bool map_region(struct piommu_domain *domain,
+                                    const struct piommu_reserved_region *region, int *error)
 {
     struct piommu_range range = extent(domain, region);
     struct piommu_range part;
@@ -329,6 +329,15 @@ static bool map_region(struct piommu_domain *domain, const struct piommu_reserve
     return *error == 0;
 }
 
+/* Tables of direct regions that went when a unit failed: nobody else has their gather. */
+static NEVER_INLINE void sync_parked(struct piommu_domain *domain)
+{
+    struct piommu_gather gather;
+
+    piommu_gather_init(&gather);
+    (void)piommu_tables_sync_(domain, &gather);
+}
+
 int piommu_direct_map_(struct piommu_domain *domain, const struct piommu_group *group)
 {
     struct region_cursor cursor = {.group = group};
@@ -336,11 +345,7 @@ int piommu_direct_map_(struct piommu_domain *domain, const struct piommu_group *
     int error = 0;
 
     if (atomic_load_explicit(&domain->has_parked, memory_order_relaxed) != 0) {
-        struct piommu_gather gather;
-
-        /* Tables of direct regions that went when a unit failed: nobody else has their gather. */
-        piommu_gather_init(&gather);
-        (void)piommu_tables_sync_(domain, &gather);
+        sync_parked(domain);
     }
     while ((region = piommu_next_region_(&cursor)) != NULL) {
         if (is_direct(domain, region) && !map_region(domain, region, &error)) {

@@ -68,16 +68,14 @@ void piommu_trace_device_(const struct piommu_device *device, const struct piomm
     emit(device->context, &event);
 }
 
-void piommu_trace_domain_(const struct piommu_domain *domain, const struct piommu_event *event)
+void piommu_trace_domain_(const struct piommu_domain *domain, struct piommu_event *event)
 {
-    struct piommu_event complete = *event;
-
     if (domain->context->config.trace == NULL) {
         return;
     }
-    complete.domain_owner = domain->config.owner;
-    complete.domain_name = domain->config.name;
-    emit(domain->context, &complete);
+    event->domain_owner = domain->config.owner;
+    event->domain_name = domain->config.name;
+    emit(domain->context, event);
 }
 
 void piommu_trace_change_(const struct piommu_domain *domain, enum piommu_event_kind kind,

@@ -179,30 +179,49 @@ static struct record record_of(struct piommu_dma_device *device,
                            .kind = RECORD_LIST};
 }
 
+static NEVER_INLINE int record_list(struct piommu_dma_device *device,
+                                    const struct segments *segments,
+                                    enum piommu_dma_direction direction)
+{
+    struct record record = record_of(device, segments->result, segments->used, direction);
+
+    return piommu_dma_record_(device, &record);
+}
+
+/* Apart, so that the short way does not need its stack. */
+static NEVER_INLINE int map_carefully(struct piommu_dma_device *device,
+                                      const struct piommu_segment *list, size_t count,
+                                      enum piommu_dma_direction direction, unsigned int flags,
+                                      struct span all, const struct segments *segments)
+{
+    struct builder builder;
+    int error;
+
+    piommu_dma_builder_open_(&builder, device, direction, flags, all.first);
+    error = map_runs(&builder, list, count);
+    if (error == 0 && device->space->debug) {
+        error = record_list(device, segments, direction);
+    }
+    return error != 0 ? piommu_dma_undo_(device->space, all, builder.next - all.first,
+                                         builder.pages, error)
+                      : 0;
+}
+
 static int map_addresses(struct piommu_dma_device *device, const struct piommu_segment *list,
                          size_t count, enum piommu_dma_direction direction, unsigned int flags,
                          const struct survey *survey, struct span all,
                          const struct segments *segments)
 {
     struct piommu_dma_space *space = device->space;
-    struct builder builder;
-    struct record record;
-    int error;
 
     /* As it is, if it can be. */
     if (LIKELY(!device->careful && list_is_pages(space, survey))) {
-        error =
+        int error =
             piommu_domain_map_list(space->domain, all.first, list, count, device->prot[direction]);
+
         return error != 0 ? piommu_dma_undo_(space, all, 0, NULL, error) : 0;
     }
-    piommu_dma_builder_open_(&builder, device, direction, flags, all.first);
-    error = map_runs(&builder, list, count);
-    if (error == 0) {
-        record = record_of(device, segments->result, segments->used, direction);
-        error = piommu_dma_record_(device, &record);
-    }
-    return error != 0 ? piommu_dma_undo_(space, all, builder.next - all.first, builder.pages, error)
-                      : 0;
+    return map_carefully(device, list, count, direction, flags, all, segments);
 }
 
 /*

@@ -157,16 +157,23 @@ int piommu_dma_before_unmap_(struct piommu_dma_device *device, uint64_t address,
     return piommu_dma_take_back_(device, address, size, direction, sync, pages);
 }
 
+static NEVER_INLINE int record_single(struct piommu_dma_device *device, uint64_t address,
+                                      uint64_t size, enum piommu_dma_direction direction)
+{
+    struct record record = {.device = device,
+                            .address = address,
+                            .size = size,
+                            .direction = direction,
+                            .kind = RECORD_SINGLE};
+
+    return piommu_dma_record_(device, &record);
+}
+
 static NEVER_INLINE int map_carefully(struct piommu_dma_device *device, uint64_t physical,
                                       uint64_t size, enum piommu_dma_direction direction,
                                       unsigned int flags, struct span all)
 {
     struct piommu_dma_space *space = device->space;
-    struct record record = {.device = device,
-                            .address = all.first | (physical & space->granule_mask),
-                            .size = size,
-                            .direction = direction,
-                            .kind = RECORD_SINGLE};
     struct builder builder;
     int error;
 
@@ -176,7 +183,8 @@ static NEVER_INLINE int map_carefully(struct piommu_dma_device *device, uint64_t
         error = piommu_dma_builder_finish_(&builder);
     }
     if (error == 0) {
-        error = piommu_dma_record_(device, &record);
+        error =
+            record_single(device, all.first | (physical & space->granule_mask), size, direction);
     }
     return error != 0 ? piommu_dma_undo_(space, all, builder.next - all.first, builder.pages, error)
                       : 0;

@@ -77,7 +77,7 @@ struct plan {
     uint64_t mapped;               /* bytes in the range */
 };
 
-static void make_plan(const struct piommu_pgtable *table, struct plan *plan)
+static NEVER_INLINE void make_plan(const struct piommu_pgtable *table, struct plan *plan)
 {
     uint64_t first = plan->range.first;
     uint64_t last = plan->range.last;
@@ -111,7 +111,8 @@ static void make_plan(const struct piommu_pgtable *table, struct plan *plan)
  * Counts the tables for the remainders. The probe sees the leaves that are cut as in the way; those
  * are what the tables replace, so it is told to look through them.
  */
-static uint64_t count_tables(const struct piommu_pgtable *table, const struct plan *plan)
+static NEVER_INLINE uint64_t count_tables(const struct piommu_pgtable *table,
+                                          const struct plan *plan)
 {
     struct probe probe;
 
@@ -129,8 +130,8 @@ static uint64_t count_tables(const struct piommu_pgtable *table, const struct pl
     return probe.missing;
 }
 
-static void store_remainders(struct piommu_pgtable *table, const struct plan *plan, bool replace,
-                             descriptor_slot **spare)
+static NEVER_INLINE void store_remainders(struct piommu_pgtable *table, const struct plan *plan,
+                                          bool replace, descriptor_slot **spare)
 {
     struct path path;
 
@@ -149,8 +150,8 @@ static void store_remainders(struct piommu_pgtable *table, const struct plan *pl
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }
 
-static void remove_range(struct piommu_pgtable *table, struct piommu_range range,
-                         struct piommu_gather *gather)
+static NEVER_INLINE void remove_range(struct piommu_pgtable *table, struct piommu_range range,
+                                      struct piommu_gather *gather)
 {
     struct removal removal = {.first = range.first,
                               .last = range.last,

@@ -460,22 +460,16 @@ int piommu_map_check_(const struct piommu_pgtable *table, uint64_t iova,
     return !table->adopted && pgtable_leaf_attributes(table, prot) != 0 ? 0 : -PIOMMU_EOPNOTSUPP;
 }
 
-int piommu_map_part_(struct piommu_pgtable *table, struct source *source, struct piommu_range range,
-                     piommu_prot prot)
+/*
+ * Takes the tables that are missing for what is to be mapped; apart, since its stack is not needed
+ * when they are filled. Pages are not looked at one by one but where it matters: if something is in
+ * the way, nothing behind it is needed.
+ */
+static NEVER_INLINE int take_missing(struct piommu_pgtable *table, const struct source *source,
+                                     descriptor_slot **spare)
 {
-    uint64_t attributes = pgtable_leaf_attributes(table, prot);
     struct probe probe;
-    struct path path;
-    descriptor_slot *spare;
-    int error;
 
-    if (table->tracking) {
-        attributes = piommu_pgtable_tracked_(table, attributes);
-    }
-    /*
-     * Pages are not looked at one by one but where it matters: if something is in the way, nothing
-     * behind it is needed.
-     */
     piommu_probe_begin_(&probe, table);
     piommu_probe_count_(&probe, *source);
     if (probe.missing != 0 || probe.blocked) {
@@ -483,12 +477,22 @@ int piommu_map_part_(struct piommu_pgtable *table, struct source *source, struct
         probe.thorough = true;
         piommu_probe_count_(&probe, *source);
     }
-    if (probe.blocked) {
-        return -PIOMMU_EBUSY;
-    }
-    error = piommu_tables_take_(table, probe.missing, &spare);
+    return probe.blocked ? -PIOMMU_EBUSY : piommu_tables_take_(table, probe.missing, spare);
+}
+
+int piommu_map_part_(struct piommu_pgtable *table, struct source *source, struct piommu_range range,
+                     piommu_prot prot)
+{
+    uint64_t attributes = pgtable_leaf_attributes(table, prot);
+    struct path path;
+    descriptor_slot *spare;
+    int error = take_missing(table, source, &spare);
+
     if (error != 0) {
         return error;
+    }
+    if (table->tracking) {
+        attributes = piommu_pgtable_tracked_(table, attributes);
     }
     piommu_path_begin_(&path, table);
     if (pgtable_is_disjoint(table)) {

@@ -33,6 +33,8 @@ flags=(-std=c11 -Os -ffreestanding -mgeneral-regs-only -mno-outline-atomics -mst
 folder=$1
 here=$(realpath "$(dirname "${BASH_SOURCE[0]}")")
 source=$(realpath "$here/../..")
+# shellcheck source=scripts/lib/linked.sh
+. "$source/scripts/lib/linked.sh"
 [[ -n $(type -P "$compiler") ]] || {
     echo "SKIPPED: no $compiler (Debian: gcc-aarch64-linux-gnu)"
     exit 77
@@ -77,14 +79,7 @@ link()
     "$compiler" "${flags[@]}" -nostdlib -static -Wl,--gc-sections -Wl,--entry="$1" "${@/#/-Wl,-u,}" \
         -Wl,--build-id=none -Wl,-Map="$out/$name.map" "$out/minimal.o" "$out/io-pgtable.a" \
         "$out/base.a" -o "$out/$name"
-    # A long name has the rest on a line of its own. What was dropped stands before the memory map, or has
-    # no bytes.
-    sed -n '/^Linker script and memory map/,$p' "$out/$name.map" |
-        sed -E ':join; /^ \.[^ ]+$/ { N; s/\n//; b join }' |
-        sed -nE 's#^ \.(text|rodata|data|bss)[^ ]* +0x[0-9a-f]+ +(0x[0-9a-f]+) .*/([a-z-]+)\.a\((.*)\.o\)$#\1 \2 \3 \4#p' |
-        while read -r kind bytes archive object; do
-            echo "$kind $((bytes)) $archive $object"
-        done | awk '$2 > 0' >"$out/$name.sections"
+    linked_sections "$out/$name.map" >"$out/$name.sections"
     ! grep -qE '^(data|bss) ' "$out/$name.sections" || complain "$name: there is writable data"
 }
 

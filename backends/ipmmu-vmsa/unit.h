@@ -106,7 +106,7 @@ struct ipmmu_unit {
     bool powered;          /* its registers can be reached */
     _Atomic uint32_t dead; /* a flush did not end, or it was stopped: it is not waited for */
     uint32_t used;         /* contexts that a domain has on this unit, a bit each */
-    uint32_t holds;        /* contexts of which it may hold something; under the root\'s lock */
+    uint32_t holds;        /* contexts of which it may hold something; under the root's lock */
     uint32_t enabled;      /* contexts that are enabled in its registers; under the root's lock */
     struct ipmmu_endpoint endpoints[MAX_MICRO_TLBS];
 };

@@ -67,7 +67,9 @@ struct piommu_viommu_callbacks {
      * @param piece set on success: where it begins in the machine, on the granule, and how much of
      *              it is contiguous there: whole granules, not more than `size`.
      * @return 0; any error: the guest must not have this. The memory stays where it is as long as
-     *         it is mapped: a hypervisor that takes memory away from its guest unmaps it first.
+     *         it may be mapped. No call ends some of a guest's mappings only: a hypervisor that
+     *         takes memory away from its guest refuses that memory here from then on, and removes
+     *         the endpoints or resets the guest before somebody else gets it.
      */
     int (*translate)(void *cookie, uint64_t guest, uint64_t size, piommu_prot prot,
                      struct piommu_segment *piece);
@@ -221,7 +223,8 @@ void piommu_viommu_queue_stopped(struct piommu_viommu *viommu, unsigned int queu
 /**
  * The device is reset: all endpoints leave their domains, which end. Devices are blocked, or
  * bypassed, when it returns, and rings are not touched any more; memory is given back in
- * piommu_viommu_service, before the first request of the next life is looked at.
+ * piommu_viommu_service, before the first request of the next life is looked at. Of a device whose
+ * hardware does not obey, piommu_device_get_id tells.
  *
  * Context: task; may wait for the hardware.
  */

@@ -518,6 +518,28 @@ static void fail_hardware(struct guest *guest)
     }
 }
 
+/* The device is saved, and restored from what somebody has changed in between. */
+static void restore_changed(struct guest *guest)
+{
+    struct viommu_machine *machine = guest->machine;
+    static uint8_t bytes[16384];
+    size_t size = 0;
+
+    if (piommu_viommu_device_save(machine->device, bytes, sizeof(bytes), &size) != 0) {
+        return;
+    }
+    for (unsigned int i = below(4); i > 0; i--) {
+        bytes[below((uint32_t)size)] ^= (uint8_t)value();
+    }
+    if (below(8) == 0) {
+        size = below((uint32_t)size + 1);
+    }
+    if (piommu_viommu_device_restore(machine->device, bytes, size) == 0) {
+        result->restored++;
+    }
+    machine_place_bar(machine);
+}
+
 static void reset_all(struct guest *guest)
 {
     if (below(4) == 0) {
@@ -528,10 +550,10 @@ static void reset_all(struct guest *guest)
 /* ---- All of it ---- */
 
 static void (*const steps[])(struct guest *guest) = {
-    post,          post,          post,      post,    post,         post,
-    post_indirect, service,       service,   service, settle,       post_event,
-    post_event,    dma,           scribble,  start,   write_bypass, move_endpoint,
-    refuse_memory, fail_hardware, reset_all, notify};
+    post,          post,          post,      post,    post,           post,
+    post_indirect, service,       service,   service, settle,         post_event,
+    post_event,    dma,           scribble,  start,   write_bypass,   move_endpoint,
+    refuse_memory, fail_hardware, reset_all, notify,  restore_changed};
 
 static void (*const access_steps[])(struct guest *guest) = {
     access_registers, access_registers, access_space, set_register, stop_queue, write_status};

@@ -7,9 +7,10 @@
  * @file viommu_hostile.h
  * A guest that does anything with its virtio-iommu: rings and requests that make no sense, or
  * nearly none, and, if it is to be so, accesses of all offsets and widths to registers. Meanwhile
- * the hypervisor removes and adds endpoints, takes in faults, refuses memory, and its hardware
- * fails. viommu_machine.h says what must not happen. In the end the device is reset, nothing of the
- * guest is left, and, unless hardware has failed, the library's driver works on it.
+ * the hypervisor removes and adds endpoints, takes in faults, refuses memory, restores the device
+ * from changed bytes, and its hardware fails. viommu_machine.h says what must not happen. In the
+ * end the device is reset, nothing of the guest is left, and, unless hardware has failed, the
+ * library's driver works on it.
  */
 
 #include "front_hostile.h"
@@ -21,6 +22,7 @@ struct viommu_hostile_result {
     uint64_t refused;  /**< those of them that were not answered with OK */
     uint64_t granted;  /**< pages of memory that devices could have reached */
     uint64_t faults;   /**< that were reported */
+    uint64_t restored; /**< how often changed bytes were taken for a device's state */
     uint64_t broken;   /**< how often the device was found to need a reset */
 };
 

@@ -38,6 +38,7 @@ static void survive(bool accesses)
     assert_true(result.granted > SEEDS);
     assert_true(result.faults > SEEDS);
     assert_true(result.broken > SEEDS / 2);
+    assert_true(result.restored > SEEDS / 4);
 }
 
 static void any_requests_are_survived(void **state)

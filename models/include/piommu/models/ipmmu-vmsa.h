@@ -243,7 +243,7 @@ bool piommu_ipmmu_model_readings_variant(unsigned int number,
 
 /** What to build. Zero is a default for everything but the units. */
 struct piommu_ipmmu_model_parameters {
-    enum piommu_ipmmu_model_class generation;
+    enum piommu_ipmmu_model_class generation;    /**< of all units */
     const struct piommu_ipmmu_model_unit *units; /**< copied, with their names */
     size_t unit_count;                           /**< 1 to PIOMMU_IPMMU_MODEL_MAX_UNITS */
     /**
@@ -251,7 +251,7 @@ struct piommu_ipmmu_model_parameters {
      * by class.
      */
     uint32_t product;
-    enum piommu_ipmmu_model_stage2 stage2;
+    enum piommu_ipmmu_model_stage2 stage2;              /**< whether contexts can be of stage 2 */
     const struct piommu_ipmmu_model_readings *readings; /**< copied; NULL: the defaults */
     uint32_t forgiven; /**< rules whose violation is not recorded */
     /**
@@ -448,18 +448,18 @@ bool piommu_ipmmu_model_regime(const struct piommu_ipmmu_model *model, size_t ro
 
 /** What happened since creation; never reset. Take differences. */
 struct piommu_ipmmu_model_counters {
-    uint64_t reads;
-    uint64_t writes;
+    uint64_t reads;             /**< of registers */
+    uint64_t writes;            /**< of registers */
     uint64_t flushes;           /**< FLUSH written to IMCTR */
     uint64_t flushes_meanwhile; /**< of these, while one was running there */
-    uint64_t micro_tlb_flushes;
-    uint64_t dma_blocked; /**< piommu_ipmmu_model_dma by verdict */
-    uint64_t dma_translated;
-    uint64_t dma_bypassed;
-    uint64_t walks;      /**< that masters caused; roots only */
-    uint64_t faults;     /**< reported in IMSTR; roots only */
-    uint64_t interrupts; /**< times that the line was raised; roots only */
-    uint64_t conflicts;  /**< leaves that came beside a leaf of another size or output */
+    uint64_t micro_tlb_flushes; /**< FLUSH written to IMUCTR */
+    uint64_t dma_blocked;       /**< piommu_ipmmu_model_dma by verdict */
+    uint64_t dma_translated;    /**< see dma_blocked */
+    uint64_t dma_bypassed;      /**< see dma_blocked */
+    uint64_t walks;             /**< that masters caused; roots only */
+    uint64_t faults;            /**< reported in IMSTR; roots only */
+    uint64_t interrupts;        /**< times that the line was raised; roots only */
+    uint64_t conflicts;         /**< leaves that came beside a leaf of another size or output */
 };
 
 /** Of a unit, or the sum for PIOMMU_IPMMU_MODEL_ALL_UNITS. */
@@ -490,12 +490,12 @@ void piommu_ipmmu_model_forget_violations(struct piommu_ipmmu_model *model);
 
 /** An access to a register that exists. */
 struct piommu_ipmmu_model_access {
-    size_t unit;
-    enum piommu_ipmmu_model_register which;
-    unsigned int number; /**< of the context or micro-TLB, or 0 */
-    uint32_t offset;
-    uint32_t value; /**< as read or written */
-    bool is_write;
+    size_t unit;                            /**< its number */
+    enum piommu_ipmmu_model_register which; /**< the kind of register */
+    unsigned int number;                    /**< of the context or micro-TLB, or 0 */
+    uint32_t offset;                        /**< of the register in the unit */
+    uint32_t value;                         /**< as read or written */
+    bool is_write;                          /**< else it was read */
 };
 
 /**

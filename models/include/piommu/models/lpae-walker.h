@@ -80,11 +80,11 @@ struct piommu_walker_memory {
 
 /** How tables are to be read. Fill it by hand or from register values with the helpers below. */
 struct piommu_walker_regime {
-    enum piommu_walker_format format;
-    struct piommu_walker_hardware hardware;
-    unsigned int stage;         /**< 1 or 2 */
-    unsigned int granule_shift; /**< 12, 14 or 16 */
-    unsigned int input_bits;
+    enum piommu_walker_format format;       /**< of descriptors */
+    struct piommu_walker_hardware hardware; /**< what the hardware can do */
+    unsigned int stage;                     /**< 1 or 2 */
+    unsigned int granule_shift;             /**< 12, 14 or 16 */
+    unsigned int input_bits;                /**< the width of addresses that are translated */
     unsigned int output_bits; /**< the size in force: the smaller of programmed and hardware's */
     int start_level;          /**< -1 to 3 */
     uint64_t root;            /**< physical address of the first table */
@@ -195,10 +195,10 @@ bool piommu_walker_input_is_in_range(const struct piommu_walker_regime *regime, 
 
 /** What is asked for: a sum of kinds, all of which must be permitted. */
 struct piommu_walker_access {
-    bool read;
-    bool write;
-    bool execute;
-    bool privileged;
+    bool read;       /**< data is read */
+    bool write;      /**< data is written */
+    bool execute;    /**< an instruction is fetched */
+    bool privileged; /**< from EL1 or a privileged device */
 };
 
 /** Why an access is refused. */
@@ -213,26 +213,26 @@ enum piommu_walker_fault {
 
 /** What a leaf lets one side do. */
 struct piommu_walker_rights {
-    bool read;
-    bool write;
-    bool execute;
+    bool read;    /**< data may be read */
+    bool write;   /**< data may be written */
+    bool execute; /**< instructions may be fetched */
 };
 
 /** What a leaf says, but for its address. */
 struct piommu_walker_attributes {
     struct piommu_walker_rights privileged; /**< table attributes, DBM and WXN taken into account */
-    struct piommu_walker_rights unprivileged;
+    struct piommu_walker_rights unprivileged; /**< the same for EL0 */
     unsigned int memory_index;     /**< AttrIndx (stage 1) or MemAttr (stage 2) as it stands */
     uint8_t memory_type;           /**< what it means, as a MAIR byte */
     bool memory_type_is_reserved;  /**< memory_type has no meaning: a reserved encoding */
     bool memory_type_is_inherited; /**< memory_type has no meaning: that of stage 1 is kept */
     unsigned int shareability;     /**< SH: 0 non, 2 outer, 3 inner */
-    bool access_flag;
-    bool not_global; /**< stage 1 */
-    bool non_secure; /**< stage 1, bit 5 */
-    bool contiguous;
-    bool no_cache_entry; /**< nT: no TLB may keep the block */
-    bool dirty_bit_modifier;
+    bool access_flag;              /**< AF is set */
+    bool not_global;               /**< stage 1 */
+    bool non_secure;               /**< stage 1, bit 5 */
+    bool contiguous;               /**< a member of a contiguous group */
+    bool no_cache_entry;           /**< nT: no TLB may keep the block */
+    bool dirty_bit_modifier;       /**< DBM is set */
     bool writable_clean; /**< DBM with write permission still withheld; writable if HD is on */
     bool dirty;          /**< DBM with write permission given */
     unsigned int software_bits; /**< 58:55; bit 55 of stage 2 only outside Secure state */
@@ -240,9 +240,9 @@ struct piommu_walker_attributes {
 
 /** One descriptor that a walk read. */
 struct piommu_walker_step {
-    int level;
-    uint64_t location; /**< physical address of the descriptor */
-    uint64_t descriptor;
+    int level;           /**< of the table that was read */
+    uint64_t location;   /**< physical address of the descriptor */
+    uint64_t descriptor; /**< what was read */
     bool is_table;       /**< a table descriptor that the walk could follow */
     uint64_t next_table; /**< only if is_table */
     uint64_t inherited;  /**< bits 63:59 collected down to and including this descriptor */
@@ -250,17 +250,17 @@ struct piommu_walker_step {
 
 /** What a walk came to. */
 struct piommu_walker_result {
-    enum piommu_walker_fault fault;
-    int level; /**< of the leaf, or of the fault */
+    enum piommu_walker_fault fault; /**< why there is no access; else PIOMMU_WALKER_FAULT_NONE */
+    int level;                      /**< of the leaf, or of the fault */
     /** Descriptors read. After a walk abort, steps[step_count] names the read that failed. */
     unsigned int step_count;
     struct piommu_walker_step steps[PIOMMU_WALKER_MAXIMUM_STEPS]; /**< in the order of the walk */
 
     /* The rest is filled in without a fault and for access-flag and permission faults. */
-    uint64_t output;         /**< the address that the input is translated to */
-    unsigned int leaf_shift; /**< log2 of the bytes that the leaf covers */
-    uint64_t descriptor;     /**< of the leaf, hardware updates included */
-    struct piommu_walker_attributes attributes;
+    uint64_t output;                            /**< the address that the input is translated to */
+    unsigned int leaf_shift;                    /**< log2 of the bytes that the leaf covers */
+    uint64_t descriptor;                        /**< of the leaf, hardware updates included */
+    struct piommu_walker_attributes attributes; /**< of the leaf */
 };
 
 /**
@@ -275,8 +275,8 @@ void piommu_walker_translate(const struct piommu_walker_regime *regime,
 
 /** A table on the way down, from which a walk may start: what a walk cache holds. */
 struct piommu_walker_position {
-    int level;
-    uint64_t table;
+    int level;          /**< of the table */
+    uint64_t table;     /**< its physical address */
     uint64_t inherited; /**< see struct piommu_walker_step */
 };
 
@@ -326,9 +326,9 @@ enum piommu_walker_problem_kind {
 
 /** A descriptor and what is wrong with it. */
 struct piommu_walker_problem {
-    enum piommu_walker_problem_kind kind;
-    int level;           /**< of the descriptor; for the root: the start level */
-    uint64_t input;      /**< first input address that the descriptor covers */
+    enum piommu_walker_problem_kind kind; /**< what is wrong */
+    int level;                            /**< of the descriptor; for the root: the start level */
+    uint64_t input;                       /**< first input address that the descriptor covers */
     uint64_t location;   /**< physical address of the descriptor; for the root: of the root */
     uint64_t descriptor; /**< 0 for the root */
 };
@@ -367,13 +367,13 @@ size_t piommu_walker_check_descriptor(const struct piommu_walker_regime *regime,
 
 /** A leaf, as the visitor gets it. */
 struct piommu_walker_leaf {
-    uint64_t input; /**< first address */
-    uint64_t output;
-    unsigned int shift;
-    int level;
-    uint64_t location; /**< physical address of the descriptor */
-    uint64_t descriptor;
-    struct piommu_walker_attributes attributes;
+    uint64_t input;                             /**< first address */
+    uint64_t output;                            /**< where the first address leads */
+    unsigned int shift;                         /**< log2 of the bytes that it covers */
+    int level;                                  /**< of its table */
+    uint64_t location;                          /**< physical address of the descriptor */
+    uint64_t descriptor;                        /**< as it stands in memory */
+    struct piommu_walker_attributes attributes; /**< what it says, in this regime */
 };
 
 /** Return false to end the sweep. */
@@ -381,10 +381,10 @@ typedef bool (*piommu_walker_visit)(void *ctx, const struct piommu_walker_leaf *
 
 /** A descriptor that leads to a table. */
 struct piommu_walker_link {
-    uint64_t input; /**< first address */
-    int level;
-    uint64_t location; /**< physical address of the descriptor */
-    uint64_t descriptor;
+    uint64_t input;                     /**< first address */
+    int level;                          /**< of the table that it stands in */
+    uint64_t location;                  /**< physical address of the descriptor */
+    uint64_t descriptor;                /**< as it stands in memory */
     struct piommu_walker_position next; /**< the table that it leads to */
 };
 

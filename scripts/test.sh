@@ -170,7 +170,7 @@ for label in $labels; do
     case $label in
     unit | random) packages+=(clang libclang-rt-14-dev llvm) ;;
     package)
-        packages+=(clang clang-format clang-tidy cppcheck shellcheck doxygen g++ git groff libxml2-utils pkg-config python3
+        packages+=(clang clang-format clang-tidy cppcheck shellcheck doxygen g++ git groff libxml2-utils make pkg-config python3
             gcc-aarch64-linux-gnu device-tree-compiler)
         ;;
     portability)

@@ -82,7 +82,7 @@ fi
 
 # The copy gets new time stamps: objects of a mutant that an earlier run has left behind are not used.
 mkdir -p "$copy"
-for item in CMakeLists.txt CMakePresets.json cmake examples include lib backends models tools tests; do
+for item in CMakeLists.txt CMakePresets.json sources.txt cmake examples include lib backends models tools tests; do
     rm -rf "${copy:?}/$item"
     cp -r "$source/$item" "$copy/"
 done

@@ -10,7 +10,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 status=0
 
-mkdir -p "$work/sound"/{cmake,lib/{base,core,fdt,virtio},backends/{some-iommu,other},models/{one,include/piommu/models},tests/support}
+mkdir -p "$work/sound"/{lib/{base,core,fdt,virtio},backends/{some-iommu,other},models/{one,include/piommu/models},tests/support}
 (
     cd "$work/sound"
     printf '#include <stdint.h>\n#include <piommu/os.h>\n#include "core.h"\n#include "../base/host.h"\n' >lib/core/a.c
@@ -19,7 +19,8 @@ mkdir -p "$work/sound"/{cmake,lib/{base,core,fdt,virtio},backends/{some-iommu,ot
     printf '#include <stdio.h>\n#include <piommu/models/one.h>\n#include "internal.h"\n' >models/one/model.c
     printf '#include <piommu/models/two.h>\n#include <stdbool.h>\n' >models/include/piommu/models/one.h
     printf '#include <stdio.h>\n#include "model.h"\n#include <piommu/backend.h>\n' >tests/support/model.c
-    printf 'set(LIST\n  lib/core/a.c\n  lib/fdt/fdt.c\n  backends/some-iommu/b.c\n  models/one/model.c\n)\n' >cmake/sources.cmake
+    printf '# a line\n\ncore lib/core/a.c\nfdt lib/fdt/fdt.c\nsome-iommu backends/some-iommu/b.c\none models/one/model.c\n' \
+        >sources.txt
 )
 "$check" "$work/sound" || status=1
 
@@ -58,8 +59,10 @@ expect models/one/model.c '#include HEADER' 'a model includes what cannot be see
 expect tests/support/model.c '#include "../../lib/core/core.h"' 'the judge includes'
 expect tests/support/model.h '#include <backends/other/c.h>' 'the judge includes'
 expect tests/support/model.c '#include "../unit/fixture.h"' 'the judge includes'
-expect models/one/new.c '' 'cmake/sources.cmake against'
-expect lib/core/new.c '' 'cmake/sources.cmake against'
-expect cmake/sources.cmake '  lib/core/gone.c' 'cmake/sources.cmake against'
+expect models/one/new.c '' 'sources.txt against'
+expect lib/core/new.c '' 'sources.txt against'
+expect sources.txt 'core lib/core/gone.c' 'sources.txt against'
+expect sources.txt 'dma lib/core/a.c' 'sources.txt against'
+expect sources.txt '  core lib/core/a.c' 'sources.txt against'
 
 exit "$status"

@@ -10,7 +10,7 @@
 #  - lib/ names no backend;
 #  - models/ includes the headers of C11, piommu/models/, and files of the same folder;
 #  - tests/support, which judges the library, includes nothing of lib/ or backends/.
-# And: cmake/sources.cmake lists just the C files that there are.
+# And: sources.txt lists just the C files that there are, each once.
 set -euo pipefail
 
 cd "${1:-$(dirname "${BASH_SOURCE[0]}")/../..}"
@@ -102,10 +102,10 @@ while read -r file line form; do
     esac
 done < <(includes tests/support)
 
-listed=$(grep -oE '^ +[^ ]+\.c$' cmake/sources.cmake | tr -d ' ' | sort)
+listed=$(sed -E '/^(#|$)/d; s/^[a-z0-9-]+ //' sources.txt | sort)
 present=$(find lib backends models -name '*.c' -type f | sort)
 while read -r difference; do
-    complain "cmake/sources.cmake against the files there are: $difference"
+    complain "sources.txt against the files there are: $difference"
 done < <(diff <(echo "$listed") <(echo "$present") | grep '^[<>]' || true)
 
 [[ $status -ne 0 ]] || echo "clean: $(wc -l <<<"$present") C files"

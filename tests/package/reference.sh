@@ -44,7 +44,7 @@ mistake()
 
     rm -rf "$folder/copy"
     mkdir "$folder/copy"
-    cp -r "$source"/{CMakeLists.txt,cmake,docs,include,lib,backends,models,tools} "$folder/copy"
+    cp -r "$source"/{CMakeLists.txt,sources.txt,cmake,docs,include,lib,backends,models,tools} "$folder/copy"
     printf '%s\n' "$@" >>"$folder/copy/include/piommu/error.h"
     if make_pages "$folder/copy" "$folder/copy/build" >"$folder/log" 2>&1; then
         echo "not noticed: $what"

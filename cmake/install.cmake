@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The piommu authors
 #
-# What `cmake --install` puts where: headers, archives, a CMake package and pkg-config files. All of
+# What `cmake --install` puts where: headers, archives, a CMake package, pkg-config files, licence and guides. All of
 # it finds its own place at use, so that the installed tree can be moved. Who packages it can take the
 # archives apart: each is a component of its name, and what all of them need belongs to piommu.
 
@@ -11,6 +11,8 @@ set(package_dir "${CMAKE_INSTALL_LIBDIR}/cmake/piommu")
 set(pkgconfig_dir "${CMAKE_INSTALL_LIBDIR}/pkgconfig")
 
 install(DIRECTORY include/piommu TYPE INCLUDE COMPONENT piommu)
+install(FILES LICENSE README.md CHANGELOG.md SECURITY.md TYPE DOC COMPONENT piommu)
+install(DIRECTORY docs TYPE DOC COMPONENT piommu FILES_MATCHING PATTERN "*.md" PATTERN "*.svg")
 
 configure_package_config_file(cmake/piommuConfig.cmake.in
   "${PROJECT_BINARY_DIR}/piommuConfig.cmake"
@@ -34,6 +36,11 @@ file(RELATIVE_PATH pkgconfig_to_prefix
 file(RELATIVE_PATH prefix_to_libdir "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_LIBDIR}")
 file(RELATIVE_PATH prefix_to_includedir
   "${CMAKE_INSTALL_PREFIX}" "${CMAKE_INSTALL_FULL_INCLUDEDIR}")
+
+# What users can ask pkg-config for, as words with spaces.
+list(JOIN PIOMMU_PARTS " " pkgconfig_parts)
+list(JOIN PIOMMU_PGTABLE_FORMATS " " pkgconfig_formats)
+list(JOIN PIOMMU_PGTABLE_GRANULES " " pkgconfig_granules)
 
 # An export set each: without libfdt, or without the models, users of the package still get piommu::piommu.
 function(piommu_install_archive target)

@@ -3,7 +3,7 @@
 # SPDX-FileCopyrightText: The piommu authors
 #
 # Usage: consumer.sh find_package|pkg_config|add_subdirectory|own_libfdt|without_libfdt|readme|models|components
-#                    FOLDER BUILD [LIBFDT_INCLUDE_DIR]
+#                    |parts|destinations FOLDER BUILD [LIBFDT_INCLUDE_DIR]
 #
 # Builds a program outside of piommu that uses it, in one of the ways there are, below FOLDER, and runs
 # it. BUILD is a finished build of piommu, to install from. Without LIBFDT_INCLUDE_DIR, BUILD has no
@@ -143,7 +143,7 @@ components)
     [[ $with_fdt == OFF ]] || parts+=(piommu-fdt)
     install_piommu "${parts[@]}"
     consume find_package -DCMAKE_PREFIX_PATH="$folder/installed" -DWITH_FDT=$with_fdt -DWITH_MODELS=OFF
-    if [[ -n $(find "$folder/installed" -name '*models*') ]]; then
+    if [[ -n $(find "$folder/installed" -path '*/share/doc/*' -prune -o -name '*models*' -print) ]]; then
         echo "The models are installed, which were left out."
         exit 1
     fi
@@ -160,6 +160,67 @@ components)
     mv "$folder/installed" "$folder/whole"
     install_piommu "${parts[@]}" piommu-models tools
     diff -r "$folder/whole" "$folder/installed"
+    ;;
+parts)
+    # A library of less says what it has, and refuses what it has not.
+    cmake -S "$source" -B "$folder/piommu" -G Ninja -DPIOMMU_FDT=OFF -DPIOMMU_CORE=OFF -DPIOMMU_DMA=OFF \
+        -DPIOMMU_VIOMMU=OFF -DPIOMMU_VIRTIO=OFF -DPIOMMU_VIRTIO_IOMMU=OFF -DPIOMMU_IPMMU_VMSA=OFF \
+        -DPIOMMU_NULL_IOMMU=OFF -DPIOMMU_MODELS=OFF -DPIOMMU_TOOLS=OFF -DPIOMMU_BUILD_TESTS=OFF \
+        '-DPIOMMU_PGTABLE_FORMATS=64-s1;64-s2' '-DPIOMMU_PGTABLE_GRANULES=4K;64K' -DPIOMMU_PGTABLE_DISJOINT=OFF
+    cmake --build "$folder/piommu"
+    build=$folder/piommu
+    install_piommu
+    # ask COMPONENT...: whether a project gets them. What CMake says is left in one line.
+    ask()
+    {
+        local status=0
+        local IFS=';'
+        cmake -S "$here/consumer/parts" -B "$folder/build" -G Ninja -DCMAKE_PREFIX_PATH="$folder/installed" \
+            "-DCOMPONENTS=$*" >"$folder/log" 2>&1 || status=1
+        said=$(tr -s ' \n' ' ' <"$folder/log")
+        return "$status"
+    }
+    fail()
+    {
+        cat "$folder/log"
+        echo "$*"
+        exit 1
+    }
+    ask io-pgtable iova || fail "There is no iova."
+    [[ $said == *'parts: io-pgtable iova; formats: 64-s1 64-s2; granules: 4K 64K; disjoint: OFF'* ]] ||
+        fail "CMake does not say what the archive has."
+    ! ask iova dma ipmmu-vmsa models fdt nothing || fail "All of it is found, which was left out."
+    for what in 'built without the part dma.' 'built without the part ipmmu-vmsa.' 'models was not installed.' \
+        'fdt was not installed.' 'no component nothing.'; do
+        [[ $said == *"$what"* ]] || fail "CMake does not say: $what"
+    done
+    [[ $said != *'the part iova'* ]] || fail "CMake says that there is no iova."
+    # The whole has all of it.
+    rm -rf "$folder/installed" "$folder/build"
+    build=$3
+    install_piommu
+    mapfile -t parts < <(sed -nE 's/^set\(optional_parts (.*)\)$/\1/p' "$source/CMakeLists.txt" | tr ' ' '\n')
+    [[ ${#parts[@]} -gt 5 ]] || fail "CMakeLists.txt has a form that is not understood."
+    ask io-pgtable "${parts[@]}" models || fail "Not all parts of the whole are found."
+    if [[ -n $(type -P pkg-config) ]]; then
+        said=$(PKG_CONFIG_PATH=$(dirname "$(find "$folder/installed" -name piommu.pc)") \
+            pkg-config --variable=parts piommu)
+        [[ $said == "io-pgtable ${parts[*]}" ]] || fail "pkg-config says that there are: $said"
+    fi
+    ;;
+destinations)
+    # Into the root of another system, as packagers do; and below the current folder.
+    DESTDIR=$folder/root cmake --install "$build" --prefix /opt/piommu
+    [[ $(ls "$folder/root") == opt ]]
+    consume find_package -DCMAKE_FIND_ROOT_PATH="$folder/root" -DCMAKE_PREFIX_PATH=/opt/piommu -DWITH_FDT=$with_fdt
+    grep -q "piommu_DIR:PATH=$folder/root/opt/piommu/" "$folder/build/CMakeCache.txt"
+    build=$(realpath "$build")
+    (cd "$folder" && cmake --install "$build" --prefix beside)
+    diff -r "$folder/root/opt/piommu" "$folder/beside"
+    # With it come the licence and the guides.
+    for page in LICENSE README.md docs/porting.md; do
+        cmp "$source/$page" "$folder/beside/share/doc/piommu/$page"
+    done
     ;;
 *)
     echo "consumer.sh: what is $way?" >&2

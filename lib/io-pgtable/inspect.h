@@ -7,6 +7,8 @@
 
 #include <piommu/io-pgtable-inspect.h>
 
+#include "pgtable.h"
+
 /* walk.c: decodes the descriptor that stands for `iova` in a table at `height`. */
 void piommu_pgtable_decode_step_(const struct piommu_pgtable *table, unsigned int height,
                                  uint64_t table_physical, uint64_t iova, uint64_t descriptor,

@@ -171,7 +171,7 @@ for label in $labels; do
     unit | random) packages+=(clang libclang-rt-14-dev llvm) ;;
     package)
         packages+=(clang clang-format clang-tidy cppcheck shellcheck doxygen g++ git groff libxml2-utils make pkg-config python3
-            gcc-aarch64-linux-gnu device-tree-compiler)
+            gcc-aarch64-linux-gnu device-tree-compiler dpkg-dev file)
         ;;
     portability)
         packages+=(qemu-user xz-utils

@@ -23,6 +23,9 @@
 #define configCHECK_FOR_STACK_OVERFLOW   0
 #define configUSE_MALLOC_FAILED_HOOK     0
 
+/* The simulator has no question for it, and the sample calls the library from tasks alone. */
+#define PIOMMU_FREERTOS_IN_INTERRUPT() 0
+
 /* What the port needs. */
 #define INCLUDE_vTaskDelay             1
 #define INCLUDE_xTaskGetSchedulerState 1

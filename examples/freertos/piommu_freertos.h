@@ -32,9 +32,10 @@ extern "C" {
 #endif
 
 /**
- * Whether the caller is in an interrupt. Ports of the kernel that have no xPortIsInsideInterrupt
- * (those for Cortex-A and Cortex-R, as a rule) count nested interrupts in a variable: a build for
- * them defines this as a question to it.
+ * Whether the caller is in an interrupt. The kernel's ports for Cortex-M have a function for it.
+ * Those for Cortex-A and Cortex-R count nested interrupts in a variable, others have nothing: on
+ * them FreeRTOSConfig.h defines this, as a question to that variable for instance, or as 0 where
+ * the library is called from tasks alone.
  */
 #ifndef PIOMMU_FREERTOS_IN_INTERRUPT
 #define PIOMMU_FREERTOS_IN_INTERRUPT() (xPortIsInsideInterrupt() != pdFALSE)

@@ -18,6 +18,7 @@
 #define GICD_IGROUPR      0x0080
 #define GICD_ISENABLER    0x0100
 #define GICD_ICENABLER    0x0180
+#define GICD_IPRIORITYR   0x0400
 #define GICD_ITARGETSR    0x0800
 #define GICD_ICFGR        0x0c00
 #define GICD_IROUTER      0x6000
@@ -33,6 +34,8 @@
 #define GICR_WAKER                0x14
 #define GICR_WAKER_SLEEP          0x2u
 #define GICR_WAKER_CHILDREN_SLEEP 0x4u
+/* The frame for the interrupts of the CPU alone, whose registers are where the distributor's are. */
+#define GICR_PRIVATE 0x10000
 
 #define V2M_TYPER        0x08 /* first interrupt in bits 25:16, how many in bits 9:0 */
 #define V2M_SETSPI       0x40
@@ -46,8 +49,9 @@
 static struct {
     unsigned int version; /* 2 or 3; 0: none was found */
     uintptr_t distributor;
-    uintptr_t cpu;   /* GICv2: the CPU interface */
-    uintptr_t frame; /* GICv2: the frame for messages, or 0 */
+    uintptr_t cpu;     /* GICv2: the CPU interface */
+    uintptr_t frame;   /* GICv2: the frame for messages, or 0 */
+    uintptr_t private; /* GICv3: the redistributor's frame for interrupts of the CPU alone */
     unsigned int frame_used;
 } gic;
 
@@ -75,6 +79,7 @@ static void start_v3(int node)
     uintptr_t waker = redistributor + GICR_WAKER;
 
     gic.version = 3;
+    gic.private = redistributor + GICR_PRIVATE;
     write(GICD_CTLR, GICD_CTLR_ROUTING | GICD_CTLR_GROUP1);
     machine_mmio_write(waker, 4, machine_mmio_read(waker, 4) & ~(uint64_t)GICR_WAKER_SLEEP);
     while ((machine_mmio_read(waker, 4) & GICR_WAKER_CHILDREN_SLEEP) != 0) {
@@ -106,10 +111,24 @@ void machine_gic_start(void)
     }
 }
 
+unsigned int machine_gic_version(void)
+{
+    return gic.version;
+}
+
+/* Where a table of fields has that of an interrupt. */
+static uintptr_t find_field(unsigned int table, unsigned int intid, unsigned int bits)
+{
+    uintptr_t registers =
+        gic.version == 3 && intid < MACHINE_FIRST_SPI ? gic.private : gic.distributor;
+
+    return registers + table + intid * bits / 32 * 4;
+}
+
 /* Sets or clears a field of an interrupt in a table of such fields. */
 static void set_field(unsigned int table, unsigned int intid, unsigned int bits, uint32_t value)
 {
-    uintptr_t address = gic.distributor + table + intid * bits / 32 * 4;
+    uintptr_t address = find_field(table, intid, bits);
     unsigned int shift = intid * bits % 32;
     uint32_t mask = ((1u << bits) - 1) << shift;
     uint32_t old = (uint32_t)machine_mmio_read(address, 4);
@@ -124,14 +143,21 @@ void machine_interrupt_enable(unsigned int intid, bool edge)
         set_field(GICD_ITARGETSR, intid, 8, 1); /* CPU 0 */
     } else {
         set_field(GICD_IGROUPR, intid, 1, 1);
-        machine_mmio_write(gic.distributor + GICD_IROUTER + 8ul * intid, 8, 0); /* CPU 0 */
+        if (intid >= MACHINE_FIRST_SPI) {
+            machine_mmio_write(gic.distributor + GICD_IROUTER + 8ul * intid, 8, 0); /* CPU 0 */
+        }
     }
-    write(GICD_ISENABLER + intid / 32 * 4, 1u << intid % 32);
+    machine_mmio_write(find_field(GICD_ISENABLER, intid, 1), 4, 1u << intid % 32);
 }
 
 void machine_interrupt_disable(unsigned int intid)
 {
-    write(GICD_ICENABLER + intid / 32 * 4, 1u << intid % 32);
+    machine_mmio_write(find_field(GICD_ICENABLER, intid, 1), 4, 1u << intid % 32);
+}
+
+void machine_interrupt_set_priority(unsigned int intid, unsigned int priority)
+{
+    set_field(GICD_IPRIORITYR, intid, 8, priority);
 }
 
 static unsigned int acknowledge(void)

@@ -139,15 +139,21 @@ static inline void machine_barrier(void)
 /* ---- Interrupts (gic.c, its.c) ---- */
 
 /*
- * GICv2 with its frame for messages (v2m), or GICv3 with its ITS. No interrupt is ever taken: the
- * program asks for one, and gets it from the CPU interface as a handler would.
+ * GICv2 with its frame for messages (v2m), or GICv3 with its ITS. No interrupt is ever taken, unless
+ * the program has handlers of its own: it asks for one, and gets it from the CPU interface as a
+ * handler would.
  */
 
 #define MACHINE_FIRST_SPI 32u
 
-/* Lets a shared interrupt (SPI) through to this CPU, or not. */
+/* Lets an interrupt through to this CPU, or not: a shared one (SPI), or one of the CPU alone. */
 void machine_interrupt_enable(unsigned int intid, bool edge);
 void machine_interrupt_disable(unsigned int intid);
+/* 0 to 255; 0, which all have at first, is the highest. */
+void machine_interrupt_set_priority(unsigned int intid, unsigned int priority);
+
+/* 2 or 3; 0: the machine has no interrupt controller. */
+unsigned int machine_gic_version(void);
 
 /*
  * Waits until this interrupt is signalled, and acknowledges it; machine_interrupt_done has to

@@ -285,6 +285,32 @@ static void port_mmio_write(void *ctx, uintptr_t address, unsigned int width, ui
     }
 }
 
+/* ---- PCI ---- */
+
+static uint32_t port_pci_read(void *ctx, struct piommu_pci_function function, unsigned int offset,
+                              unsigned int width)
+{
+    struct piommu_freertos *port = ctx;
+
+    return port->board.pci_read(port->board.cookie, function, offset, width);
+}
+
+static void port_pci_write(void *ctx, struct piommu_pci_function function, unsigned int offset,
+                           unsigned int width, uint32_t value)
+{
+    struct piommu_freertos *port = ctx;
+
+    port->board.pci_write(port->board.cookie, function, offset, width, value);
+}
+
+static int port_pci_bar(void *ctx, struct piommu_pci_function function, unsigned int number,
+                        struct piommu_pci_bar *bar)
+{
+    struct piommu_freertos *port = ctx;
+
+    return port->board.pci_bar(port->board.cookie, function, number, bar);
+}
+
 /* ---- Time ---- */
 
 /*
@@ -368,12 +394,17 @@ int piommu_freertos_init(struct piommu_freertos *port, const struct piommu_freer
 {
     if (!is_pool(&board->cached) ||
         (board->uncached.memory != NULL && !is_pool(&board->uncached)) ||
-        (board->register_read == NULL) != (board->register_write == NULL)) {
+        (board->register_read == NULL) != (board->register_write == NULL) ||
+        (board->pci_read == NULL) != (board->pci_write == NULL) ||
+        (board->pci_read == NULL) != (board->pci_bar == NULL)) {
         return -PIOMMU_EINVAL;
     }
     port->os = callbacks;
     port->os.cache_clean = board->cache_clean != NULL ? port_cache_clean : NULL;
     port->os.cache_invalidate = board->cache_invalidate != NULL ? port_cache_invalidate : NULL;
+    port->os.pci_config_read = board->pci_read != NULL ? port_pci_read : NULL;
+    port->os.pci_config_write = board->pci_write != NULL ? port_pci_write : NULL;
+    port->os.pci_bar = board->pci_bar != NULL ? port_pci_bar : NULL;
     port->os.log = board->log != NULL ? port_log : NULL;
     port->board = *board;
     if (board->uncached.memory == NULL) {

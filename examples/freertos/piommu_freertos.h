@@ -81,6 +81,13 @@ struct piommu_freertos_board {
     /** Registers. NULL, both: they are memory of the CPU at their physical addresses. */
     uint32_t (*register_read)(void *cookie, uintptr_t address, unsigned int width);
     void (*register_write)(void *cookie, uintptr_t address, unsigned int width, uint32_t value);
+    /** piommu_os::pci_config_read, pci_config_write and pci_bar. NULL, all: there is no PCI. */
+    uint32_t (*pci_read)(void *cookie, struct piommu_pci_function function, unsigned int offset,
+                         unsigned int width);
+    void (*pci_write)(void *cookie, struct piommu_pci_function function, unsigned int offset,
+                      unsigned int width, uint32_t value);
+    int (*pci_bar)(void *cookie, struct piommu_pci_function function, unsigned int number,
+                   struct piommu_pci_bar *bar);
     /** piommu_os::log; NULL: nobody reads it. */
     void (*log)(void *cookie, enum piommu_log_level level, const char *line);
 };
@@ -88,7 +95,7 @@ struct piommu_freertos_board {
 /** A port. It must stay as long as any object of the library that was made with it. */
 struct piommu_freertos {
     /**
-     * The callbacks. What a board has beyond those here (PCI, memory_at) can be added after
+     * The callbacks. What a board has beyond those here (memory_at) can be added after
      * piommu_freertos_init; ctx is the port then, and port->board.cookie the board's own.
      */
     struct piommu_os os;
@@ -103,8 +110,8 @@ struct piommu_freertos {
 /**
  * Makes a port.
  *
- * @return 0; -PIOMMU_EINVAL: a pool is not on the granule, or there is none for page tables, or one
- *         of the callbacks for registers is there alone.
+ * @return 0; -PIOMMU_EINVAL: a pool is not on the granule, or there is none for page tables, or of
+ *         the callbacks for registers or for PCI some are there without the others.
  *
  * Context: task, or before the scheduler is started.
  */

@@ -11,7 +11,7 @@
 /* Above the tasks that call the library, so that what has happened is not noticed late. */
 #define SERVICE_PRIORITY 3u
 /* Looked at so often even without an interrupt: a unit that hangs does not interrupt. */
-#define SERVICE_PERIOD pdMS_TO_TICKS(100)
+#define SERVICE_PERIOD ((TickType_t)(configTICK_RATE_HZ / 10u))
 
 static void begin(struct sample *sample)
 {
@@ -25,12 +25,15 @@ static void end(struct sample *sample)
 
 /* ---- Faults ---- */
 
-/* In the interrupt, as a rule: it takes notice and does nothing. */
+/*
+ * In the interrupt, as a rule: it counts. The record that the library keeps is for the task, since
+ * what an interrupt writes to a struct could change while a task reads it.
+ */
 static enum piommu_fault_answer on_fault(void *cookie, const struct piommu_fault *fault)
 {
     struct sample *sample = cookie;
 
-    sample->fault = *fault;
+    (void)fault;
     atomic_fetch_add(&sample->faults, 1);
     return PIOMMU_FAULT_NOTE;
 }
@@ -46,22 +49,45 @@ void sample_interrupt(struct sample *sample)
 {
     BaseType_t woken = pdFALSE;
     bool more = false;
+    int handled = piommu_instance_interrupt(sample->root, SAMPLE_BUDGET, &more);
 
-    (void)piommu_instance_interrupt(sample->root, SAMPLE_BUDGET, &more);
+    atomic_fetch_add(&sample->interrupts, 1);
     if (more) {
         mask(sample, true);
+        atomic_fetch_add(&sample->left_over, 1);
+    }
+    if (more || handled > 0) {
         vTaskNotifyGiveFromISR(sample->service, &woken);
     }
     portYIELD_FROM_ISR(woken);
+}
+
+/* So many at most, since a device can make faults without end. */
+static void hand_on(struct sample *sample)
+{
+    struct piommu_fault fault;
+
+    if (sample->hardware.report == NULL) {
+        return;
+    }
+    for (unsigned int i = 0; i < SAMPLE_RECORDS; i++) {
+        if (piommu_instance_take_fault(sample->root, &fault) != 0) {
+            return;
+        }
+        sample->hardware.report(sample->hardware.cookie, &fault);
+    }
 }
 
 int sample_service(struct sample *sample)
 {
     int handled;
 
+    /* Neither waits until another task has ended its call, nor lets in what finds no room. */
+    hand_on(sample);
     begin(sample);
     handled = piommu_instance_service(sample->root, SAMPLE_BUDGET);
     end(sample);
+    hand_on(sample);
     mask(sample, false);
     return handled;
 }
@@ -79,19 +105,18 @@ static void service_task(void *parameter)
 
 /* ---- From the units to the domain, and back ---- */
 
-static int start_unit(struct sample *sample, const struct piommu_ipmmu_vmsa_config *unit,
-                      const char *name, uint64_t key, uint64_t parent_key,
-                      struct piommu_instance **instance)
+static int start_unit(struct sample *sample, const struct sample_unit *unit, const char *name,
+                      uint64_t key, uint64_t parent_key, struct piommu_instance **instance)
 {
     const struct piommu_instance_config config = {
         .name = name,
         .timeout = sample->hardware.timeout,
         .key = key,
         .parent_key = parent_key,
+        .fault_records = sample->hardware.report != NULL ? SAMPLE_RECORDS : 0,
     };
 
-    return piommu_instance_create(sample->context, piommu_ipmmu_vmsa_backend(), unit, &config,
-                                  instance);
+    return piommu_instance_create(sample->context, unit->backend, unit->config, &config, instance);
 }
 
 static int start_units(struct sample *sample)
@@ -103,18 +128,24 @@ static int start_units(struct sample *sample)
     if (error == 0) {
         error = start_unit(sample, &sample->hardware.root, "root", ROOT_KEY, 0, &sample->root);
     }
-    if (error == 0) {
+    if (error == 0 && sample->hardware.cache.backend != NULL) {
         error = start_unit(sample, &sample->hardware.cache, "cache", CACHE_KEY, ROOT_KEY,
                            &sample->cache);
     }
     return error;
 }
 
+/* The unit to which the device is wired. */
+static struct piommu_instance *wired(const struct sample *sample)
+{
+    return sample->cache != NULL ? sample->cache : sample->root;
+}
+
 static int add_device(struct sample *sample)
 {
     const struct piommu_device_id id = {
-        .instance = sample->cache,
-        .id = sample->hardware.micro_tlb,
+        .instance = wired(sample),
+        .id = sample->hardware.id,
     };
     const struct piommu_device_config config = {.ids = &id, .id_count = 1, .name = "device"};
 
@@ -123,9 +154,10 @@ static int add_device(struct sample *sample)
 
 static int make_domain(struct sample *sample)
 {
+    struct piommu_instance *instance = wired(sample);
     const struct piommu_domain_config config = {
         .type = PIOMMU_DOMAIN_PAGING,
-        .instances = &sample->cache,
+        .instances = &instance,
         .instance_count = 1,
         .name = "domain",
     };
@@ -173,8 +205,10 @@ int sample_open(struct sample *sample, const struct piommu_freertos_board *board
     }
     if (error != 0) {
         (void)sample_close(sample);
+        return error;
     }
-    return error;
+    mask(sample, false);
+    return 0;
 }
 
 /* In the order in which one holds the other. NULL is nothing to each of them. */
@@ -209,6 +243,8 @@ int sample_close(struct sample *sample)
     if (sample->service != NULL) {
         vTaskDelete(sample->service);
     }
+    /* Nobody is left who lets it come again. */
+    mask(sample, true);
     error = take_down(sample);
     end(sample);
     vSemaphoreDelete(sample->calls);

@@ -4,58 +4,68 @@
 #define SAMPLE_H
 
 /*
- * What an application does with the port: one device behind a Renesas IPMMU, which may reach what
- * was mapped for it and nothing else. All functions but sample_interrupt are for tasks.
+ * What an application does with the port: one device behind an IOMMU, which may reach what was
+ * mapped for it and nothing else. All functions but sample_interrupt are for tasks.
  */
 
 #include "piommu_freertos.h"
 
-#include <piommu/ipmmu-vmsa.h>
 #include <piommu/piommu.h>
 
 #include <semphr.h>
 #include <stdatomic.h>
 
-/* Where the device's DMA enters. */
+/* One instance of the library: by which backend, and what is told that. */
+struct sample_unit {
+    const struct piommu_backend *backend; /* NULL: there is no such unit */
+    const void *config;                   /* stays as long as the sample is open */
+};
+
+/* Where the device's DMA enters, and who hears of it when that is refused. */
 struct sample_hardware {
-    struct piommu_ipmmu_vmsa_config root;  /* the unit that walks tables, and interrupts */
-    struct piommu_ipmmu_vmsa_config cache; /* the unit to which the device is wired */
-    uint32_t micro_tlb;                    /* by which of its ports */
-    uint64_t timeout;                      /* of the units, in nanoseconds; 0: the default */
+    struct sample_unit root; /* the unit that interrupts */
+    /* The unit to which the device is wired, if it is not the root but works for it. */
+    struct sample_unit cache;
+    uint32_t id;      /* by which that unit knows the device */
+    uint64_t timeout; /* of the units, in nanoseconds; 0: the default */
     /*
-     * Masks the root's interrupt at the interrupt controller, or lets it come again: the line can
-     * still be up when the handler has left something to a task. Called in both. NULL: there is no
-     * interrupt.
+     * Masks the root's interrupt at the interrupt controller, or lets it come: the line can still
+     * be up when the handler has left something to a task. Called in both. It is masked before
+     * sample_open, and after sample_close. NULL: there is no interrupt.
      */
     void (*mask)(void *cookie, bool masked);
-    void *cookie; /* handed to it */
+    /*
+     * Told of each fault in the task that services the unit, without the mutex, so that it may call
+     * the functions below. What it points to is gone when it returns. NULL: they are only counted.
+     */
+    void (*report)(void *cookie, const struct piommu_fault *fault);
+    void *cookie; /* handed to both */
 };
 
 struct sample {
     struct piommu_freertos port;
     struct sample_hardware hardware;
-    /*
-     * Tasks call the library one after the other: see piommu_freertos.h.
-     */
+    /* Tasks call the library one after the other: see piommu_freertos.h. */
     SemaphoreHandle_t calls;
     TaskHandle_t service;
     struct piommu_context *context;
     struct piommu_instance *root;
-    struct piommu_instance *cache;
+    struct piommu_instance *cache; /* NULL: there is none */
     struct piommu_device *device;
     struct piommu_domain *domain;
     /* Written in the interrupt. */
-    atomic_uint faults;
-    struct piommu_fault fault; /* the last one */
+    atomic_uint faults;     /* heard of */
+    atomic_uint interrupts; /* handled */
+    atomic_uint left_over;  /* of those, how many have left something to the task */
 };
 
 /*
- * Starts the units and puts the device into a domain of its own, in which nothing is mapped. Enable
- * the root's interrupt after it. 0, or a negative PIOMMU_E*: then nothing is left.
+ * Starts the units, puts the device into a domain of its own, in which nothing is mapped, and lets
+ * the interrupt come. 0, or a negative PIOMMU_E*: then nothing is left.
  */
 int sample_open(struct sample *sample, const struct piommu_freertos_board *board,
                 const struct sample_hardware *hardware);
-/* Disable the root's interrupt before it. 0, or the first error: then units may be left. */
+/* 0, or the first error: then units may be left. */
 int sample_close(struct sample *sample);
 
 /* Lets the device read and write memory. */
@@ -67,10 +77,12 @@ int sample_unmap(struct sample *sample, uint64_t iova, uint64_t size);
 void sample_interrupt(struct sample *sample);
 /*
  * What the handler leaves to a task; SAMPLE_BUDGET reports at most, so that a device that makes
- * faults without end does not keep others from the units. The number of reports, or a negative
- * PIOMMU_E*.
+ * faults without end does not keep others from the units. Hands on what has been heard of here and
+ * in the interrupt. The number of reports that came here, or a negative PIOMMU_E*.
  */
 int sample_service(struct sample *sample);
 #define SAMPLE_BUDGET 16
+/* What the handler and the task hear of before the task hands it on; more pushes out the oldest. */
+#define SAMPLE_RECORDS (2u * SAMPLE_BUDGET)
 
 #endif

@@ -112,12 +112,17 @@ void simulator_describe(struct simulator *simulator, struct piommu_freertos_boar
         .register_read = board_register_read,
         .register_write = board_register_write,
     };
+    simulator->root = (struct piommu_ipmmu_vmsa_config){
+        .compatible = COMPATIBLE,
+        .registers = ROOT_BASE,
+        .product = piommu_ipmmu_model_product(simulator->model),
+    };
+    simulator->cache =
+        (struct piommu_ipmmu_vmsa_config){.compatible = COMPATIBLE, .registers = CACHE_BASE};
     *hardware = (struct sample_hardware){
-        .root = {.compatible = COMPATIBLE,
-                 .registers = ROOT_BASE,
-                 .product = piommu_ipmmu_model_product(simulator->model)},
-        .cache = {.compatible = COMPATIBLE, .registers = CACHE_BASE},
-        .micro_tlb = SIMULATOR_MICRO_TLB,
+        .root = {.backend = piommu_ipmmu_vmsa_backend(), .config = &simulator->root},
+        .cache = {.backend = piommu_ipmmu_vmsa_backend(), .config = &simulator->cache},
+        .id = SIMULATOR_MICRO_TLB,
     };
 }
 

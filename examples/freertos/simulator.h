@@ -10,6 +10,7 @@
 
 #include "sample.h"
 
+#include <piommu/ipmmu-vmsa.h>
 #include <piommu/models/ipmmu-vmsa.h>
 
 #define SIMULATOR_GRANULES 32u
@@ -26,6 +27,8 @@ struct simulator {
     struct piommu_ipmmu_model *model;
     unsigned char *memory;
     unsigned char taken[SIMULATOR_GRANULES];
+    struct piommu_ipmmu_vmsa_config root;
+    struct piommu_ipmmu_vmsa_config cache;
 };
 
 /* False: there is no memory. */

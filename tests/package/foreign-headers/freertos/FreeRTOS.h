@@ -19,6 +19,9 @@
 typedef long BaseType_t;
 typedef unsigned long UBaseType_t;
 /* Counts ticks and wraps round; 16, 32 or 64 bits by configuration. */
+#ifndef FOREIGN_TICK_TYPE
+#define FOREIGN_TICK_TYPE uint32_t
+#endif
 typedef FOREIGN_TICK_TYPE TickType_t;
 
 /* Answers of functions that have succeeded or are true, or not. */
@@ -28,9 +31,9 @@ typedef FOREIGN_TICK_TYPE TickType_t;
 
 /* As a time to wait: for ever. */
 #define portMAX_DELAY ((TickType_t) ~(TickType_t)0)
-/* Milliseconds as ticks, rounded down. */
+/* Milliseconds as ticks, rounded down. In V10 the product has to fit into a TickType_t. */
 #define pdMS_TO_TICKS(milliseconds) \
-    ((TickType_t)((uint64_t)(milliseconds)*configTICK_RATE_HZ / 1000u))
+    ((TickType_t)((TickType_t)((milliseconds)*configTICK_RATE_HZ) / 1000u))
 
 /* Memory from the heap is aligned to this, and no better. */
 #define portBYTE_ALIGNMENT 8
@@ -40,9 +43,19 @@ void *pvPortMalloc(size_t size);
 /* Likewise. NULL is ignored. */
 void vPortFree(void *memory);
 
-/* Only in some of the kernel's ports: whether the caller is in an interrupt. From anywhere. */
+/*
+ * Whether the caller is in an interrupt. From anywhere. Only in the ports for Cortex-M; where
+ * the configuration answers the question in another way, it is not here.
+ */
+#ifndef PIOMMU_FREERTOS_IN_INTERRUPT
 BaseType_t xPortIsInsideInterrupt(void);
+#endif
 /* In an interrupt, at its end: switches to a task that has become ready, if told so. */
 void portYIELD_FROM_ISR(BaseType_t woken);
+
+/* In the ports for Cortex-A: the handler of the timer that makes the ticks, in its interrupt. */
+void FreeRTOS_Tick_Handler(void);
+/* Likewise: the task that calls it has the registers of the floating point unit to itself. */
+void portTASK_USES_FLOATING_POINT(void);
 
 #endif

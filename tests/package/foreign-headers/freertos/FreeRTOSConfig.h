@@ -14,8 +14,4 @@
 #define INCLUDE_vTaskDelete            1
 #define INCLUDE_xTaskGetSchedulerState 1
 
-#ifndef FOREIGN_TICK_TYPE
-#define FOREIGN_TICK_TYPE uint32_t
-#endif
-
 #endif

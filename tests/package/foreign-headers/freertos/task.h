@@ -46,6 +46,11 @@ void vTaskStartScheduler(void);
 /* Ends a simulator's scheduler. */
 void vTaskEndScheduler(void);
 
+/* In a task: no other one runs until as many xTaskResumeAll; interrupts come. Nests. */
+void vTaskSuspendAll(void);
+/* pdTRUE: another task has run meanwhile. */
+BaseType_t xTaskResumeAll(void);
+
 /* Each task has a counter, on which it can block: until it is above 0 or the time is over. */
 uint32_t ulTaskNotifyTake(BaseType_t clear, TickType_t ticks);
 /* Counts it up, in an interrupt. *woken becomes pdTRUE if a task of higher priority is ready. */

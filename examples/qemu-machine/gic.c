@@ -34,7 +34,7 @@
 #define GICR_WAKER                0x14
 #define GICR_WAKER_SLEEP          0x2u
 #define GICR_WAKER_CHILDREN_SLEEP 0x4u
-/* The frame for the interrupts of the CPU alone, whose registers are where the distributor's are. */
+/* The frame for interrupts of the CPU alone; its registers are where the distributor's are. */
 #define GICR_PRIVATE 0x10000
 
 #define V2M_TYPER        0x08 /* first interrupt in bits 25:16, how many in bits 9:0 */

@@ -139,9 +139,9 @@ static inline void machine_barrier(void)
 /* ---- Interrupts (gic.c, its.c) ---- */
 
 /*
- * GICv2 with its frame for messages (v2m), or GICv3 with its ITS. No interrupt is ever taken, unless
- * the program has handlers of its own: it asks for one, and gets it from the CPU interface as a
- * handler would.
+ * GICv2 with its frame for messages (v2m), or GICv3 with its ITS. No interrupt is ever taken,
+ * unless the program has handlers of its own: it asks for one, and gets it from the CPU interface
+ * as a handler would.
  */
 
 #define MACHINE_FIRST_SPI 32u

@@ -43,7 +43,7 @@ compile()
     for file in "$@"; do
         count=$((count + 1))
         "$compiler" -std=c11 -O1 "${warnings[@]}" -Werror -I"$source/include" -I"$source/models/include" \
-            -I"$here/foreign-headers/$name" -I"$example" "${options[@]}" -c -o "$folder/object.o" "$file" || {
+            "${options[@]}" -I"$here/foreign-headers/$name" -I"$example" -c -o "$folder/object.o" "$file" || {
             echo "$file: $compiler ${options[*]}"
             status=1
         }
@@ -67,9 +67,21 @@ freertos)
     for type in uint16_t uint64_t; do
         compile gcc -ffreestanding "-DFOREIGN_TICK_TYPE=$type" -- "$example"/{piommu_freertos,sample}.c
     done
-    # The simulator is for hosts.
-    compile gcc -- "$example"/{main,simulator}.c
-    compile clang -- "$example"/{main,simulator}.c
+    # The simulator is for hosts. Here and below, with the configuration of the example.
+    compile gcc "-I$example/posix" -- "$example"/{main,piommu_freertos,sample,simulator}.c
+    compile clang "-I$example/posix" -- "$example"/{main,piommu_freertos,sample,simulator}.c
+    # The image for QEMU, with the headers that it has instead of a C library's, and with libfdt's.
+    machine=$source/examples/qemu-machine
+    image=(-ffreestanding "-I$example/qemu-virt" "-I$machine" -isystem "$machine/libc" -DBOARD_GIC_VERSION=2u)
+    files=("$example"/{piommu_freertos,sample}.c "$example"/qemu-virt/board.c)
+    if echo '#include <libfdt.h>' | gcc -x c -fsyntax-only - >/dev/null 2>&1; then
+        image+=(-idirafter /usr/include)
+        files+=("$example/qemu-virt/main.c")
+    else
+        echo "without qemu-virt/main.c: no libfdt.h (Debian: libfdt-dev)"
+    fi
+    compile aarch64-linux-gnu-gcc "${image[@]}" -mgeneral-regs-only -- "${files[@]}"
+    compile aarch64-linux-gnu-gcc "${image[@]}" -- "$example"/qemu-virt/vectors.S
     ;;
 zephyr)
     everywhere "$example/piommu_zephyr.c"

@@ -93,7 +93,7 @@ void board_start_tick(void)
     machine_interrupt_enable(TICK_INTID, false);
 }
 
-/* The line of the timer goes down when its time is set anew. A tick that comes late is made up for. */
+/* The line of the timer goes down when its time is set anew. Late ticks are made up for. */
 void board_clear_tick(void)
 {
     next += period;

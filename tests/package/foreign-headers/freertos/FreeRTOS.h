@@ -42,6 +42,8 @@ typedef FOREIGN_TICK_TYPE TickType_t;
 void *pvPortMalloc(size_t size);
 /* Likewise. NULL is ignored. */
 void vPortFree(void *memory);
+/* Bytes that are free, in pieces of whatever size. */
+size_t xPortGetFreeHeapSize(void);
 
 /*
  * Whether the caller is in an interrupt. From anywhere. Only in the ports for Cortex-M; where

@@ -9,6 +9,9 @@
 #error "FreeRTOS.h comes before task.h"
 #endif
 
+/* The kernel's version, as text. */
+#define tskKERNEL_VERSION_NUMBER "V0"
+
 typedef struct foreign_task *TaskHandle_t;
 typedef void (*TaskFunction_t)(void *parameter);
 

@@ -248,14 +248,31 @@ static void zephyr_pci_write(void *ctx, struct piommu_pci_function function, uns
     pcie_conf_write(bdf, offset / 4, kept | (value << 8 * (offset % 4) & mask));
 }
 
+/*
+ * Whether a BAR of memory begins there: with a controller pcie_get_mbar answers also for BARs of
+ * ports, and always for the upper half of one of 64 bits.
+ */
+static bool is_memory_bar(pcie_bdf_t bdf, unsigned int number)
+{
+    unsigned int first = 0;
+    uint32_t word = pcie_conf_read(bdf, PCIE_CONF_BAR0);
+
+    while (first < number) {
+        first += PCIE_CONF_BAR_MEM(word) && PCIE_CONF_BAR_64(word) ? 2 : 1;
+        word = first <= number ? pcie_conf_read(bdf, PCIE_CONF_BAR0 + first) : 0;
+    }
+    return first == number && PCIE_CONF_BAR_MEM(word);
+}
+
 /* 0 for what is no BAR of memory, or has no address. */
 static int zephyr_pci_bar(void *ctx, struct piommu_pci_function function, unsigned int number,
                           struct piommu_pci_bar *bar)
 {
+    pcie_bdf_t bdf = bdf_of(function);
     struct pcie_bar found = {.phys_addr = 0};
 
     (void)ctx;
-    if (!pcie_get_mbar(bdf_of(function), number, &found)) {
+    if (!is_memory_bar(bdf, number) || !pcie_get_mbar(bdf, number, &found)) {
         found.size = 0;
     }
     *bar = (struct piommu_pci_bar){.physical = found.phys_addr, .size = found.size};

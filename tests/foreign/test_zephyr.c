@@ -525,6 +525,25 @@ static void test_configuration_space(void **state)
     assert_true(bar.size == 0);
 }
 
+/* Neither ports nor the upper half of an address are taken for memory. */
+static void test_bars(void **state)
+{
+    const struct piommu_pci_function function = {.bdf = 1 << 8 | 2 << 3 | 3};
+    static const uint32_t bars[] = {0x00001001, 0x10000000, 0x2000000c, 0x00000010, 0xc, 0x10};
+    static const uint64_t memory[] = {0, 0x10000000, 0x1020000000, 0, 0x1000000000, 0};
+    struct piommu_host host = piommu_zephyr_host();
+    uint32_t *words = zephyr_host_function(BDF);
+    struct piommu_pci_bar bar;
+
+    (void)state;
+    memcpy(words + PCIE_CONF_BAR0, bars, sizeof(bars));
+    for (unsigned int i = 0; i < sizeof(bars) / sizeof(bars[0]); i++) {
+        assert_int_equal(host.os->pci_bar(host.ctx, function, i, &bar), 0);
+        assert_int_equal(bar.size != 0, memory[i] != 0);
+        assert_true(bar.size == 0 || bar.physical == (uintptr_t)memory[i]);
+    }
+}
+
 static void test_log_and_caches(void **state)
 {
     struct piommu_host host = piommu_zephyr_host();
@@ -559,6 +578,7 @@ int main(void)
         TEST(test_waits),
         TEST(test_registers),
         TEST(test_configuration_space),
+        TEST(test_bars),
         TEST(test_log_and_caches),
     };
 

@@ -339,8 +339,6 @@ void sys_write32(uint32_t value, mem_addr_t address)
 
 /* ---- PCI ---- */
 
-#define FIRST_BAR_WORD 4u
-
 uint32_t pcie_conf_read(pcie_bdf_t bdf, unsigned int word)
 {
     EXPECT(word < CONFIGURATION_WORDS);
@@ -353,14 +351,15 @@ void pcie_conf_write(pcie_bdf_t bdf, unsigned int word, uint32_t value)
     host.configuration[word] = value;
 }
 
-/* They are 32 bits wide and have 16 KiB. */
+/* They have 16 KiB. */
 bool pcie_get_mbar(pcie_bdf_t bdf, unsigned int index, struct pcie_bar *bar)
 {
-    uint32_t value = pcie_conf_read(bdf, FIRST_BAR_WORD + index);
+    uint32_t value = pcie_conf_read(bdf, PCIE_CONF_BAR0 + index);
+    uint32_t upper = PCIE_CONF_BAR_64(value) ? pcie_conf_read(bdf, PCIE_CONF_BAR0 + index + 1) : 0;
 
-    bar->phys_addr = value & ~UINT32_C(0xf);
+    bar->phys_addr = (uintptr_t)((uint64_t)upper << 32 | (value & ~UINT32_C(0xf)));
     bar->size = 0x4000;
-    return value != UINT32_MAX && value != 0 && (value & 1) == 0;
+    return value != UINT32_MAX && bar->phys_addr != 0;
 }
 
 /* ---- Locks, interrupts, threads ---- */

@@ -114,10 +114,17 @@ struct pcie_bar {
     uintptr_t phys_addr;
     size_t size;
 };
+/* What is in a BAR: the first word of one of memory, of which it may be the lower half. */
+#define PCIE_CONF_BAR0          4u
+#define PCIE_CONF_BAR_MEM(word) (((word)&1u) == 0)
+#define PCIE_CONF_BAR_64(word)  (((word)&6u) == 4)
 /* Words of configuration space by number. All ones where there is no function. */
 uint32_t pcie_conf_read(pcie_bdf_t bdf, unsigned int word);
 void pcie_conf_write(pcie_bdf_t bdf, unsigned int word, uint32_t value);
-/* False: BAR number `index` is not there, is no memory, or has no address. */
+/*
+ * False: BAR number `index` is not there, or has no address. That it is of memory, and not the
+ * upper half of another one, is for the caller to know. Writes to it for a moment.
+ */
 bool pcie_get_mbar(pcie_bdf_t bdf, unsigned int index, struct pcie_bar *bar);
 
 /* ---- Locks, interrupts, threads ---- */

@@ -329,7 +329,7 @@ static uint64_t zephyr_now(void *ctx)
     return k_ticks_to_ns_floor64((uint64_t)k_uptime_ticks());
 }
 
-/* No sleep is shorter than a tick; what hardware does in microseconds is polled. */
+/* A sleep of a tick takes up to two; what hardware does in microseconds is polled. */
 static void zephyr_wait(void *ctx, uint64_t deadline)
 {
     uint64_t now;
@@ -338,7 +338,7 @@ static void zephyr_wait(void *ctx, uint64_t deadline)
         return;
     }
     now = zephyr_now(ctx);
-    if (deadline > now && deadline - now >= k_ticks_to_ns_floor64(1)) {
+    if (deadline > now && deadline - now >= k_ticks_to_ns_floor64(2)) {
         (void)k_sleep(K_TICKS(1));
     } else {
         k_yield();

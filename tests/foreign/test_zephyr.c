@@ -461,11 +461,11 @@ static void test_waits(void **state)
     host.os->wait(host.ctx, UINT64_MAX);
     zephyr_host_set_pre_kernel(false);
     assert_int_equal(zephyr_host_counters().yields + zephyr_host_counters().sleeps, 0);
-    host.os->wait(host.ctx, TICK - 1);
+    host.os->wait(host.ctx, 2 * TICK - 1);
     assert_int_equal(zephyr_host_counters().yields, 1);
-    host.os->wait(host.ctx, TICK);
+    host.os->wait(host.ctx, 2 * TICK);
     assert_int_equal(zephyr_host_counters().sleeps, 1);
-    assert_int_equal(host.os->now(host.ctx), TICK);
+    assert_int_equal(host.os->now(host.ctx), 2 * TICK);
     host.os->wait(host.ctx, 0);
     assert_int_equal(zephyr_host_counters().sleeps, 1);
 }

@@ -459,7 +459,7 @@ int32_t k_sleep(k_timeout_t timeout)
 {
     EXPECT_MAY_SLEEP();
     EXPECT(timeout.ticks > 0);
-    host.ticks += timeout.ticks;
+    host.ticks += timeout.ticks + 1;
     host.counters.sleeps++;
     return 0;
 }

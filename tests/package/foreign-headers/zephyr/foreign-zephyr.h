@@ -167,7 +167,7 @@ bool k_is_pre_kernel(void);
 /* Ticks since boot, and their length. From anywhere. */
 int64_t k_uptime_ticks(void);
 uint64_t k_ticks_to_ns_floor64(uint64_t ticks);
-/* Threads only, with no spin lock held. */
+/* Threads only, with no spin lock held. Sleeps for so many ticks and a part of one. */
 int32_t k_sleep(k_timeout_t timeout);
 void k_yield(void);
 

@@ -8,13 +8,17 @@
 #include <zephyr/cache.h>
 #include <zephyr/init.h>
 #include <zephyr/irq.h>
-#include <zephyr/kernel/mm.h>
 #include <zephyr/logging/log.h>
 #include <zephyr/sys/barrier.h>
 #include <zephyr/sys/device_mmio.h>
 #include <zephyr/sys/sys_io.h>
 #ifdef CONFIG_PCIE
 #include <zephyr/drivers/pcie/pcie.h>
+#endif
+#if __has_include(<zephyr/version.h>)
+#include <zephyr/version.h>
+#else
+#include <version.h>
 #endif
 
 LOG_MODULE_REGISTER(piommu, CONFIG_PIOMMU_LOG_LEVEL);
@@ -28,7 +32,7 @@ LOG_MODULE_REGISTER(piommu, CONFIG_PIOMMU_LOG_LEVEL);
 static void *zephyr_alloc(void *ctx, size_t size)
 {
     (void)ctx;
-    return k_aligned_alloc(_Alignof(max_align_t), size);
+    return k_aligned_alloc(_Alignof(z_max_align_t), size);
 }
 
 static void zephyr_free(void *ctx, void *memory, size_t size)
@@ -91,12 +95,22 @@ static void *take(const struct piommu_dma_request *request)
     return k_mem_slab_alloc(&page_slab, &memory, K_NO_WAIT) == 0 ? memory : NULL;
 }
 
+/* Before Zephyr 3.5 the slab reads the address of the block from a variable. */
+static void give_page(void *page)
+{
+#if ZEPHYR_VERSION_CODE < ZEPHYR_VERSION(3, 5, 0)
+    k_mem_slab_free(&page_slab, &page);
+#else
+    k_mem_slab_free(&page_slab, page);
+#endif
+}
+
 static void zephyr_dma_free(void *ctx, void *memory, size_t size)
 {
     (void)ctx;
     (void)size;
     if (is_in(memory, pages, sizeof(pages))) {
-        k_mem_slab_free(&page_slab, memory);
+        give_page(memory);
         return;
     }
 #ifdef CONFIG_PIOMMU_UNCACHED
@@ -110,10 +124,12 @@ static void zephyr_dma_free(void *ctx, void *memory, size_t size)
 
 static uint64_t physical_of(void *memory)
 {
-#ifdef CONFIG_MMU
-    return (uint64_t)k_mem_phys_addr(memory);
-#else
+#ifndef CONFIG_MMU
     return (uint64_t)(uintptr_t)memory;
+#elif ZEPHYR_VERSION_CODE < ZEPHYR_VERSION(3, 7, 0)
+    return (uint64_t)z_mem_phys_addr(memory);
+#else
+    return (uint64_t)k_mem_phys_addr(memory);
 #endif
 }
 
@@ -157,27 +173,31 @@ static void zephyr_barrier(void *ctx, enum piommu_barrier kind)
 
 /* ---- Registers ---- */
 
+/* Where nothing has to be mapped, device_map is not always there. */
 static int zephyr_mmio_map(void *ctx, uint64_t physical, uint64_t size, uintptr_t *base)
 {
-    mm_reg_t registers;
-
     (void)ctx;
     if (physical > UINTPTR_MAX || size > SIZE_MAX) {
         return -PIOMMU_ENODEV;
     }
-    device_map(&registers, (uintptr_t)physical, (size_t)size, K_MEM_CACHE_NONE);
-    *base = registers;
+#ifdef CONFIG_MMU
+    device_map(base, (uintptr_t)physical, (size_t)size, K_MEM_CACHE_NONE);
+#else
+    *base = (uintptr_t)physical;
+#endif
     return 0;
 }
 
 static void zephyr_mmio_unmap(void *ctx, uintptr_t base, uint64_t size)
 {
     (void)ctx;
-#ifdef CONFIG_MMU
-    k_mem_unmap_phys_bare((uint8_t *)base, (size_t)size);
-#else
+#ifndef CONFIG_MMU
     (void)base;
     (void)size;
+#elif ZEPHYR_VERSION_CODE < ZEPHYR_VERSION(3, 7, 0)
+    z_phys_unmap((uint8_t *)base, (size_t)size);
+#else
+    k_mem_unmap_phys_bare((uint8_t *)base, (size_t)size);
 #endif
 }
 

@@ -186,7 +186,7 @@ static int open_app(void)
 
 static int map(void)
 {
-    return piommu_domain_map(app.domain, IOVA, k_mem_phys_addr(buffer), PAGE,
+    return piommu_domain_map(app.domain, IOVA, zephyr_host_physical(buffer), PAGE,
                              PIOMMU_PROT_READ | PIOMMU_PROT_WRITE);
 }
 
@@ -209,7 +209,7 @@ static bool device_reaches(void)
         PIOMMU_IPMMU_MODEL_BLOCKED) {
         return false;
     }
-    assert_true(physical == k_mem_phys_addr(buffer) + 5);
+    assert_true(physical == zephyr_host_physical(buffer) + 5);
     return true;
 }
 
@@ -240,7 +240,7 @@ static void test_life(void **state)
     assert_int_equal(map(), 0);
     assert_true(device_reaches());
     assert_int_equal(unmap(), 0);
-    assert_false(piommu_ipmmu_model_leaf_reaches(model, k_mem_phys_addr(buffer), PAGE));
+    assert_false(piommu_ipmmu_model_leaf_reaches(model, zephyr_host_physical(buffer), PAGE));
     assert_false(device_reaches());
     take_interrupts();
     assert_int_equal(app.faults, 2);
@@ -421,7 +421,7 @@ static void test_memory_for_hardware(void **state)
         assert_non_null(memory[i]);
         assert_int_equal((uintptr_t)memory[i] % requests[i].alignment, 0);
         assert_int_equal(physical % requests[i].alignment, 0);
-        assert_true(physical == k_mem_phys_addr(memory[i]));
+        assert_true(physical == zephyr_host_physical(memory[i]));
         assert_int_equal(is_uncached(memory[i]),
                          requests[i].purpose == PIOMMU_DMA_RING ||
                              requests[i].purpose == PIOMMU_DMA_BUFFER_UNCACHED);

@@ -140,7 +140,7 @@ static uintptr_t base_of_image(void)
 }
 
 /* The image may begin below the anchor: physical addresses begin so far above 0. */
-static uint64_t physical_of(const void *memory)
+uint64_t zephyr_host_physical(const void *memory)
 {
     return ZEPHYR_HOST_MEMORY + ((uint64_t)(uintptr_t)memory - base_of_image());
 }
@@ -204,15 +204,27 @@ int k_mem_slab_alloc(struct k_mem_slab *slab, void **memory, k_timeout_t timeout
     return -12;
 }
 
-void k_mem_slab_free(struct k_mem_slab *slab, void *memory)
+static void free_block(struct k_mem_slab *slab, const void *memory)
 {
-    size_t i = (size_t)((unsigned char *)memory - slab->memory) / slab->block;
+    size_t i = (size_t)((const unsigned char *)memory - slab->memory) / slab->block;
 
     EXPECT(memory == slab->memory + i * slab->block && i < slab->count);
     EXPECT((slab->taken >> i & 1) == 1);
     slab->taken &= ~(UINT64_C(1) << i);
     host.blocks--;
 }
+
+#ifdef FOREIGN_OLD
+void k_mem_slab_free(struct k_mem_slab *slab, void **memory)
+{
+    free_block(slab, *memory);
+}
+#else
+void k_mem_slab_free(struct k_mem_slab *slab, void *memory)
+{
+    free_block(slab, memory);
+}
+#endif
 
 void k_heap_init(struct k_heap *heap, void *memory, size_t size)
 {
@@ -244,15 +256,20 @@ void k_heap_free(struct k_heap *heap, void *memory)
     host.blocks--;
 }
 
+#ifdef FOREIGN_OLD
+#define k_mem_phys_addr       z_mem_phys_addr
+#define k_mem_unmap_phys_bare z_phys_unmap
+#endif
+
 uintptr_t k_mem_phys_addr(void *memory)
 {
-    return (uintptr_t)physical_of(memory);
+    return (uintptr_t)zephyr_host_physical(memory);
 }
 
 int sys_cache_data_flush_range(void *memory, size_t size)
 {
     if (host.model != NULL) {
-        piommu_ipmmu_model_clean(host.model, physical_of(memory), size);
+        piommu_ipmmu_model_clean(host.model, zephyr_host_physical(memory), size);
     }
     return 0;
 }

@@ -54,6 +54,8 @@ uint32_t *zephyr_host_function(pcie_bdf_t bdf);
 /** The last line of the log, with its level in front. */
 const char *zephyr_host_log(void);
 
+/** The physical address of memory of the image. */
+uint64_t zephyr_host_physical(const void *memory);
 /** What is at a physical address of the image. False: it is not there. */
 bool zephyr_host_read64(void *ctx, uint64_t physical, uint64_t *value);
 

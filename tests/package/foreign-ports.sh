@@ -86,6 +86,7 @@ freertos)
 zephyr)
     everywhere "$example/piommu_zephyr.c"
     compile gcc -ffreestanding -DFOREIGN_SMALL -- "$example/piommu_zephyr.c"
+    compile gcc -ffreestanding -DFOREIGN_OLD -- "$example/piommu_zephyr.c"
     compile gcc -ffreestanding -- "$example/sample/src/main.c"
     compile clang -ffreestanding -- "$example/sample/src/main.c"
     ;;

@@ -19,6 +19,13 @@
 #define CONFIG_PIOMMU_LOG_LEVEL   3
 #define CONFIG_PIOMMU_TABLE_PAGES 16
 #define CONFIG_PIOMMU_LARGE_BYTES 65536
+/* A version in which some names are others. */
+#ifdef FOREIGN_OLD
+#define ZEPHYR_VERSION_CODE ZEPHYR_VERSION(3, 4, 0)
+#else
+#define ZEPHYR_VERSION_CODE ZEPHYR_VERSION(3, 7, 0)
+#endif
+#define ZEPHYR_VERSION(major, minor, patch) (((major) << 16) + ((minor) << 8) + (patch))
 /* A target with less: no MMU, no PCI, all memory cached. */
 #ifndef FOREIGN_SMALL
 #define CONFIG_MMU             1
@@ -34,6 +41,13 @@
 /* The structure that has a member here. */
 #define CONTAINER_OF(pointer, type, member) \
     ((type *)(void *)((unsigned char *)(pointer)-offsetof(type, member)))
+
+/* Aligned for any object. It stands in for max_align_t, which the C library may not have. */
+typedef union {
+    long long integer;
+    long double real;
+    void *pointer;
+} z_max_align_t;
 
 /* The system heap: from anywhere, interrupts too; NULL: there is no memory. */
 void *k_aligned_alloc(size_t alignment, size_t size);
@@ -57,7 +71,12 @@ struct k_mem_slab {
 int k_mem_slab_init(struct k_mem_slab *slab, void *memory, size_t block, uint32_t count);
 /* 0, or negative: there is none. From anywhere with K_NO_WAIT. */
 int k_mem_slab_alloc(struct k_mem_slab *slab, void **memory, k_timeout_t timeout);
+/* Before 3.5 it takes the address of a pointer to the block. */
+#ifdef FOREIGN_OLD
+void k_mem_slab_free(struct k_mem_slab *slab, void **memory);
+#else
 void k_mem_slab_free(struct k_mem_slab *slab, void *memory);
+#endif
 
 /* Pieces of any size. */
 struct k_heap {
@@ -72,8 +91,13 @@ void *k_heap_aligned_alloc(struct k_heap *heap, size_t alignment, size_t size, k
 void k_heap_free(struct k_heap *heap, void *memory);
 
 /* With an MMU: where memory of the image is; and mappings of registers, undone. */
+#ifdef FOREIGN_OLD
+uintptr_t z_mem_phys_addr(void *memory);
+void z_phys_unmap(uint8_t *registers, size_t size);
+#else
 uintptr_t k_mem_phys_addr(void *memory);
 void k_mem_unmap_phys_bare(uint8_t *registers, size_t size);
+#endif
 
 /* Writes lines back; throws lines away. From anywhere. */
 int sys_cache_data_flush_range(void *memory, size_t size);
@@ -95,8 +119,10 @@ void barrier_dsync_fence_full(void);
 typedef uintptr_t mm_reg_t;
 typedef uintptr_t mem_addr_t;
 #define K_MEM_CACHE_NONE 2u
-/* Makes registers accessible; without an MMU they are already. From threads. */
+/* Makes registers accessible. It is there if there is an MMU, or PCI. From threads. */
+#if defined(CONFIG_MMU) || defined(CONFIG_PCIE)
 void device_map(mm_reg_t *registers, uintptr_t physical, size_t size, uint32_t flags);
+#endif
 /* Accesses as wide as the name says, little-endian, in order. From anywhere. */
 uint8_t sys_read8(mem_addr_t address);
 uint16_t sys_read16(mem_addr_t address);

@@ -417,10 +417,18 @@ struct piommu_host piommu_zephyr_host(void)
 
 /* ---- Interrupts ---- */
 
+static bool is_stopped(struct piommu_zephyr_unit *unit)
+{
+    return atomic_get(&unit->stopped) != 0;
+}
+
 static void service(struct k_work *work)
 {
     struct piommu_zephyr_unit *unit = CONTAINER_OF(work, struct piommu_zephyr_unit, work);
 
+    if (is_stopped(unit)) {
+        return;
+    }
     (void)k_mutex_lock(unit->calls, K_FOREVER);
     (void)piommu_instance_service(unit->instance, BUDGET);
     (void)k_mutex_unlock(unit->calls);
@@ -433,6 +441,8 @@ void piommu_zephyr_unit_init(struct piommu_zephyr_unit *unit, struct piommu_inst
     unit->instance = instance;
     unit->calls = calls;
     unit->irq = irq;
+    (void)atomic_set(&unit->stopped, 0);
+    (void)atomic_set(&unit->handlers, 0);
     k_work_init(&unit->work, service);
 }
 
@@ -442,9 +452,30 @@ void piommu_zephyr_isr(const void *parameter)
     struct piommu_zephyr_unit *unit = (struct piommu_zephyr_unit *)(uintptr_t)parameter;
     bool more = false;
 
-    (void)piommu_instance_interrupt(unit->instance, BUDGET, &more);
-    if (more) {
+    (void)atomic_inc(&unit->handlers);
+    if (!is_stopped(unit)) {
+        (void)piommu_instance_interrupt(unit->instance, BUDGET, &more);
+    }
+    /* A line that nobody releases any more is not to come again and again. */
+    if (more || is_stopped(unit)) {
         irq_disable(unit->irq);
+    }
+    if (more) {
         (void)k_work_submit(&unit->work);
     }
+    (void)atomic_dec(&unit->handlers);
+}
+
+/* Work that runs already may enable the interrupt once more, so it is disabled at the end. */
+void piommu_zephyr_unit_stop(struct piommu_zephyr_unit *unit)
+{
+    struct k_work_sync sync;
+
+    (void)atomic_set(&unit->stopped, 1);
+    irq_disable(unit->irq);
+    while (atomic_get(&unit->handlers) != 0) {
+        k_yield();
+    }
+    (void)k_work_cancel_sync(&unit->work, &sync);
+    irq_disable(unit->irq);
 }

@@ -30,6 +30,8 @@ struct piommu_zephyr_unit {
     struct k_mutex *calls; /**< that of the threads that call the library */
     unsigned int irq;      /**< a level: it is disabled while the work is to be done */
     struct k_work work;    /**< private: what the interrupt has left */
+    atomic_t stopped;      /**< private: neither is to do anything any more */
+    atomic_t handlers;     /**< private: how many run */
 };
 
 /** Makes it ready for piommu_zephyr_isr. Thread. */
@@ -41,6 +43,12 @@ void piommu_zephyr_unit_init(struct piommu_zephyr_unit *unit, struct piommu_inst
  * done in an interrupt is done in the system's work queue.
  */
 void piommu_zephyr_isr(const void *unit);
+
+/**
+ * Disables the interrupt; when it returns, neither the handler nor the work calls the library any
+ * more, so that the instance can be destroyed. Thread, without the mutex, which the work may want.
+ */
+void piommu_zephyr_unit_stop(struct piommu_zephyr_unit *unit);
 
 #ifdef __cplusplus
 }

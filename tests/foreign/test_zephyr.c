@@ -298,6 +298,55 @@ static void test_work(void **state)
     assert_int_equal(close_app(), 0);
 }
 
+/* The end of work that was beyond its first question when the unit was stopped. */
+static void end_work(void *ctx)
+{
+    (void)ctx;
+    irq_enable(IRQ);
+}
+
+/* And an interrupt comes of that. */
+static void end_work_and_disturb(void *ctx)
+{
+    end_work(ctx);
+    disturb(ctx);
+    assert_false(zephyr_host_irq_enabled());
+}
+
+/* When a unit is stopped, neither what was pending nor what comes calls the library any more. */
+static void stop_while(void (*cancelling)(void *ctx))
+{
+    unsigned int faults;
+
+    assert_int_equal(open_app(), 0);
+    app.blocks = true;
+    disturb(NULL);
+    faults = app.faults;
+    assert_int_equal(zephyr_host_counters().works, 1);
+    zephyr_host_on_cancel(cancelling, NULL);
+    piommu_zephyr_unit_stop(&app.unit);
+    zephyr_host_on_cancel(NULL, NULL);
+    assert_false(zephyr_host_run_work());
+    assert_false(zephyr_host_irq_enabled());
+    app.unit.work.handler(&app.unit.work);
+    assert_false(zephyr_host_irq_enabled());
+    assert_int_equal(app.faults, faults);
+    assert_int_equal(close_app(), 0);
+    irq_enable(IRQ);
+}
+
+static void test_stop(void **state)
+{
+    (void)state;
+    stop_while(end_work);
+}
+
+static void test_stop_and_interrupt(void **state)
+{
+    (void)state;
+    stop_while(end_work_and_disturb);
+}
+
 /* Wherever the heap ends, nothing is left. */
 static void test_no_heap(void **state)
 {
@@ -570,6 +619,8 @@ int main(void)
         TEST(test_life),
         TEST(test_interrupts_between_locks),
         TEST(test_work),
+        TEST(test_stop),
+        TEST(test_stop_and_interrupt),
         TEST(test_no_heap),
         TEST(test_no_pages),
         TEST(test_hang),

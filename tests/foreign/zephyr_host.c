@@ -31,6 +31,8 @@ static struct {
     struct k_work *work;
     void (*unlocked)(void *ctx);
     void *unlocked_ctx;
+    void (*cancelling)(void *ctx);
+    void *cancelling_ctx;
     pcie_bdf_t bdf;
     uint32_t configuration[CONFIGURATION_WORDS];
     char log[LOG_SIZE];
@@ -93,6 +95,12 @@ void zephyr_host_on_unlock(void (*callback)(void *ctx), void *ctx)
 {
     host.unlocked = callback;
     host.unlocked_ctx = ctx;
+}
+
+void zephyr_host_on_cancel(void (*callback)(void *ctx), void *ctx)
+{
+    host.cancelling = callback;
+    host.cancelling_ctx = ctx;
 }
 
 bool zephyr_host_run_work(void)
@@ -436,6 +444,45 @@ int k_work_submit(struct k_work *work)
     host.work = work;
     host.counters.works++;
     return 1;
+}
+
+/* Nothing runs beside the caller but what the test has put there. */
+bool k_work_cancel_sync(struct k_work *work, struct k_work_sync *sync)
+{
+    bool pending = host.work != NULL;
+
+    EXPECT_MAY_SLEEP();
+    EXPECT(!host.mutex);
+    EXPECT(!pending || host.work == work);
+    sync->filling = 0;
+    host.work = NULL;
+    if (host.cancelling != NULL) {
+        host.cancelling(host.cancelling_ctx);
+    }
+    return pending;
+}
+
+atomic_val_t atomic_get(const atomic_t *target)
+{
+    return *target;
+}
+
+atomic_val_t atomic_set(atomic_t *target, atomic_val_t value)
+{
+    atomic_val_t before = *target;
+
+    *target = value;
+    return before;
+}
+
+atomic_val_t atomic_inc(atomic_t *target)
+{
+    return atomic_set(target, *target + 1);
+}
+
+atomic_val_t atomic_dec(atomic_t *target)
+{
+    return atomic_set(target, *target - 1);
 }
 
 void irq_enable(unsigned int irq)

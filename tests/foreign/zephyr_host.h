@@ -41,6 +41,8 @@ void zephyr_host_leave_interrupt(void);
 void zephyr_host_set_pre_kernel(bool pre_kernel);
 /** Called whenever a spin lock was released: where an interrupt that was pending comes. */
 void zephyr_host_on_unlock(void (*callback)(void *ctx), void *ctx);
+/** Called while work is cancelled: what it does that runs already, or an interrupt. */
+void zephyr_host_on_cancel(void (*callback)(void *ctx), void *ctx);
 /** Runs the work that was submitted. False: there was none. */
 bool zephyr_host_run_work(void);
 /** Whether an interrupt is enabled. */

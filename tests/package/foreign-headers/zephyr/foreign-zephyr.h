@@ -60,6 +60,8 @@ typedef struct {
 #define K_NO_WAIT       ((k_timeout_t){0})
 #define K_FOREVER       ((k_timeout_t){-1})
 #define K_TICKS(number) ((k_timeout_t){number})
+#define K_MSEC(number)  ((k_timeout_t){10 * (int64_t)(number)})
+typedef int64_t k_ticks_t;
 
 /* Blocks of one size; the memory is aligned as they are to be. */
 struct k_mem_slab {
@@ -147,6 +149,10 @@ struct pcie_bar {
 /* Words of configuration space by number. All ones where there is no function. */
 uint32_t pcie_conf_read(pcie_bdf_t bdf, unsigned int word);
 void pcie_conf_write(pcie_bdf_t bdf, unsigned int word, uint32_t value);
+/* Sets or clears bits of the command. */
+#define PCIE_CONF_CMDSTAT_MEM    2u
+#define PCIE_CONF_CMDSTAT_MASTER 4u
+void pcie_set_cmd(pcie_bdf_t bdf, uint32_t bits, bool on);
 /*
  * False: BAR number `index` is not there, or has no address. That it is of memory, and not the
  * upper half of another one, is for the caller to know. Writes to it for a moment.
@@ -165,6 +171,14 @@ typedef struct {
 k_spinlock_key_t k_spin_lock(struct k_spinlock *lock);
 void k_spin_unlock(struct k_spinlock *lock, k_spinlock_key_t key);
 
+/* In an order that all CPUs see. From anywhere. They return what was there before. */
+typedef long atomic_t;
+typedef long atomic_val_t;
+atomic_val_t atomic_get(const atomic_t *target);
+atomic_val_t atomic_set(atomic_t *target, atomic_val_t value);
+atomic_val_t atomic_inc(atomic_t *target);
+atomic_val_t atomic_dec(atomic_t *target);
+
 /* Threads only, with no spin lock held; the thread that has locked it unlocks it. */
 struct k_mutex {
     bool held;
@@ -179,8 +193,16 @@ struct k_work {
 };
 void k_work_init(struct k_work *work, void (*handler)(struct k_work *work));
 int k_work_submit(struct k_work *work);
+/* Waits for the work if it runs, so it must not wait for the caller; else it never will run. */
+struct k_work_sync {
+    char filling;
+};
+bool k_work_cancel_sync(struct k_work *work, struct k_work_sync *sync);
 
 /* An interrupt at the controller. From anywhere. */
+#define IRQ_TYPE_LEVEL 2u
+int irq_connect_dynamic(unsigned int irq, unsigned int priority, void (*routine)(const void *),
+                        const void *parameter, uint32_t flags);
 void irq_enable(unsigned int irq);
 void irq_disable(unsigned int irq);
 
@@ -193,6 +215,7 @@ bool k_is_pre_kernel(void);
 /* Ticks since boot, and their length. From anywhere. */
 int64_t k_uptime_ticks(void);
 uint64_t k_ticks_to_ns_floor64(uint64_t ticks);
+uint64_t k_ns_to_ticks_ceil64(uint64_t nanoseconds);
 /* Threads only, with no spin lock held. Sleeps for so many ticks and a part of one. */
 int32_t k_sleep(k_timeout_t timeout);
 void k_yield(void);

@@ -87,8 +87,9 @@ zephyr)
     everywhere "$example/piommu_zephyr.c"
     compile gcc -ffreestanding -DFOREIGN_SMALL -- "$example/piommu_zephyr.c"
     compile gcc -ffreestanding -DFOREIGN_OLD -- "$example/piommu_zephyr.c"
-    compile gcc -ffreestanding -- "$example/sample/src/main.c"
-    compile clang -ffreestanding -- "$example/sample/src/main.c"
+    for compiler in gcc clang; do
+        compile "$compiler" -ffreestanding -I"$source/examples/qemu-machine" -- "$example/sample/src"/*.c
+    done
     ;;
 xen)
     # Xen for 64-bit Arm; the other compilers see more.

@@ -173,17 +173,31 @@ static void zephyr_barrier(void *ctx, enum piommu_barrier kind)
 
 /* ---- Registers ---- */
 
+#ifdef CONFIG_MMU
+/* The whole pages that registers lie in: a single byte is refused by assertions of Zephyr 3.4. */
+static size_t pages_of(uintptr_t address, uint64_t size)
+{
+    size_t offset = address % CONFIG_MMU_PAGE_SIZE;
+
+    return (offset + (size_t)size + CONFIG_MMU_PAGE_SIZE - 1) & ~(size_t)(CONFIG_MMU_PAGE_SIZE - 1);
+}
+#endif
+
 /* Where nothing has to be mapped, device_map is not always there. */
 static int zephyr_mmio_map(void *ctx, uint64_t physical, uint64_t size, uintptr_t *base)
 {
+    uintptr_t address = (uintptr_t)physical;
+
     (void)ctx;
-    if (physical > UINTPTR_MAX || size > SIZE_MAX) {
+    if (physical > UINTPTR_MAX || size - 1 > UINTPTR_MAX - physical) {
         return -PIOMMU_ENODEV;
     }
 #ifdef CONFIG_MMU
-    device_map(base, (uintptr_t)physical, (size_t)size, K_MEM_CACHE_NONE);
+    device_map(base, address - address % CONFIG_MMU_PAGE_SIZE, pages_of(address, size),
+               K_MEM_CACHE_NONE);
+    *base += address % CONFIG_MMU_PAGE_SIZE;
 #else
-    *base = (uintptr_t)physical;
+    *base = address;
 #endif
     return 0;
 }
@@ -195,9 +209,9 @@ static void zephyr_mmio_unmap(void *ctx, uintptr_t base, uint64_t size)
     (void)base;
     (void)size;
 #elif ZEPHYR_VERSION_CODE < ZEPHYR_VERSION(3, 7, 0)
-    z_phys_unmap((uint8_t *)base, (size_t)size);
+    z_phys_unmap((uint8_t *)(base - base % CONFIG_MMU_PAGE_SIZE), pages_of(base, size));
 #else
-    k_mem_unmap_phys_bare((uint8_t *)base, (size_t)size);
+    k_mem_unmap_phys_bare((uint8_t *)(base - base % CONFIG_MMU_PAGE_SIZE), pages_of(base, size));
 #endif
 }
 

@@ -537,6 +537,14 @@ static void test_registers(void **state)
     assert_int_equal(host.os->mmio_read(host.ctx, base + 5, 1), 0x99);
     assert_int_equal(registers[0], 0x44332211);
     host.os->mmio_unmap(host.ctx, base, sizeof(registers));
+    /* One byte; from page to page; more than there can be. */
+    assert_int_equal(host.os->mmio_map(host.ctx, 2 * PAGE - 1, 1, &base), 0);
+    assert_int_equal(base, 2 * PAGE - 1);
+    host.os->mmio_unmap(host.ctx, base, 1);
+    assert_int_equal(host.os->mmio_map(host.ctx, 2 * PAGE - 1, 2, &base), 0);
+    assert_int_equal(base, 2 * PAGE - 1);
+    host.os->mmio_unmap(host.ctx, base, 2);
+    assert_int_equal(host.os->mmio_map(host.ctx, UINTPTR_MAX, 2, &base), -PIOMMU_ENODEV);
 }
 
 /* Configuration space has words of 32 bits; parts of one are written without their neighbours. */

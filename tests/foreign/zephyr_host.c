@@ -28,6 +28,7 @@ static struct {
     bool exhausted;
     size_t blocks; /* of slabs and heaps */
     unsigned int maps;
+    size_t mapped; /* bytes of them */
     struct k_work *work;
     void (*unlocked)(void *ctx);
     void *unlocked_ctx;
@@ -64,7 +65,7 @@ void zephyr_host_assert_idle(void)
     EXPECT(!host.mutex);
     EXPECT(host.objects == 0);
     EXPECT(host.blocks == 0);
-    EXPECT(host.maps == 0);
+    EXPECT(host.maps == 0 && host.mapped == 0);
     EXPECT(host.work == NULL);
     EXPECT(!host.irq_disabled);
 }
@@ -300,16 +301,18 @@ void barrier_dsync_fence_full(void)
 void device_map(mm_reg_t *registers, uintptr_t physical, size_t size, uint32_t flags)
 {
     EXPECT_MAY_SLEEP();
-    EXPECT(size != 0 && flags == K_MEM_CACHE_NONE);
+    EXPECT(size > 1 && flags == K_MEM_CACHE_NONE);
     *registers = physical;
     host.maps++;
+    host.mapped += size;
 }
 
 void k_mem_unmap_phys_bare(uint8_t *registers, size_t size)
 {
     EXPECT_MAY_SLEEP();
-    EXPECT(registers != NULL && size != 0 && host.maps != 0);
+    EXPECT(registers != NULL && size > 1 && size <= host.mapped && host.maps != 0);
     host.maps--;
+    host.mapped -= size;
 }
 
 static uint32_t read_register(mem_addr_t address, unsigned int width)

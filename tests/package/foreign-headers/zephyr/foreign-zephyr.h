@@ -29,6 +29,7 @@
 /* A target with less: no MMU, no PCI, all memory cached. */
 #ifndef FOREIGN_SMALL
 #define CONFIG_MMU             1
+#define CONFIG_MMU_PAGE_SIZE   4096
 #define CONFIG_PCIE            1
 #define CONFIG_PIOMMU_UNCACHED 1
 #endif
@@ -121,7 +122,7 @@ void barrier_dsync_fence_full(void);
 typedef uintptr_t mm_reg_t;
 typedef uintptr_t mem_addr_t;
 #define K_MEM_CACHE_NONE 2u
-/* Makes registers accessible. It is there if there is an MMU, or PCI. From threads. */
+/* Makes registers accessible, not less than 2 bytes. With an MMU or PCI only. From threads. */
 #if defined(CONFIG_MMU) || defined(CONFIG_PCIE)
 void device_map(mm_reg_t *registers, uintptr_t physical, size_t size, uint32_t flags);
 #endif

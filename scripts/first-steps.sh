@@ -96,6 +96,11 @@ follow_here()
     commands=$(block sh "$1")
     rm -rf "$folder"
     clone "$folder/piommu"
+    # What was downloaded already is not downloaded again.
+    if [[ -d build/libfdt-arm64 ]]; then
+        mkdir "$folder/piommu/build"
+        cp -r build/libfdt-arm64 "$folder/piommu/build/"
+    fi
     (cd "$folder" && timeout -k 10 "$seconds" bash -euo pipefail -c "$commands") >"$log" 2>&1
 }
 
@@ -103,7 +108,6 @@ follow_here()
 
 base=$work/debian
 
-# Mounts would outlive a killed run, so there are none: what is built here needs neither /proc nor /sys.
 make_base()
 {
     need_packages debootstrap
@@ -119,11 +123,12 @@ make_base()
     }
 }
 
-# inside ROOT COMMAND: runs it there with an environment of its own.
+# inside ROOT COMMAND: runs it there with an environment of its own. What it mounts and starts ends with it.
 inside()
 {
-    timeout -k 10 "$seconds" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb \
-        DEBIAN_FRONTEND=noninteractive chroot "$1" bash -euo pipefail -c "cd /root; $2"
+    timeout -k 10 "$seconds" unshare --mount --pid --fork --kill-child --mount-proc="$1/proc" \
+        env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM=dumb DEBIAN_FRONTEND=noninteractive \
+        chroot "$1" bash -euo pipefail -c "cd /root; $2"
 }
 
 # follow_fresh PATH: leaves the seconds that the packages took in installing.

@@ -4,7 +4,7 @@
 #
 # Usage: run.sh PROGRAM SEEDS [ARGUMENT...]
 #
-# Runs a fuzz target for PIOMMU_FUZZ_SECONDS (10 if unset), beginning with the inputs in the folder SEEDS.
+# Runs a fuzz target for PIOMMU_FUZZ_SECONDS (5 if unset), beginning with the inputs in the folder SEEDS.
 # New inputs are kept in PIOMMU_FUZZ_CORPUS, or else thrown away. Arguments go to libFuzzer. An input that
 # fails is kept in the working folder, and its name is printed.
 set -euo pipefail
@@ -20,5 +20,5 @@ fi
 mkdir -p "$corpus"
 
 # A program of 400 operations is no better than one of 64, but slower. cmocka must not exit by itself.
-CMOCKA_TEST_ABORT=1 "$program" -max_total_time="${PIOMMU_FUZZ_SECONDS:-10}" -max_len=1112 -timeout=60 \
+CMOCKA_TEST_ABORT=1 "$program" -max_total_time="${PIOMMU_FUZZ_SECONDS:-5}" -max_len=1112 -timeout=60 \
     -rss_limit_mb=3000 -print_final_stats=1 -verbosity=1 "$@" "$corpus" "$seeds"

@@ -4,13 +4,13 @@
 /*
  * Faults that a device is to be blocked for, beside the registration of that device, and failures
  * of an instance beside mapping, in all ways in which the two can be woven into each other with one
- * switch, and some of those with more: one gives way to the other at
- * every lock, every atomic access, every wait, in the midst of every call of the backend and of the
- * fault callback.
+ * switch, and some of those with more: one gives way to the other at every lock, every atomic
+ * access, every wait, in the midst of every call of the backend and of the fault callback.
  *
  * What one CPU sees of another out of order is not tried here, but by the thread sanitizer.
  *
- * Environment: PIOMMU_RANDOM_SEED, for the larger cases, of which a part is drawn.
+ * Environment: PIOMMU_RANDOM_SEED, for the larger cases, of which a part is drawn. With fewer
+ * PIOMMU_RANDOM_STEPS than 20000 there are fewer of the smaller cases, too.
  */
 
 #include "instrumented/instrumented.h"
@@ -33,10 +33,10 @@
 #define UNITS      2u
 #define MOST_ACTS  6u
 #define DRAWN_RUNS 20u
-/* Of so many variants of a program one is tried in all ways. */
-#ifndef THINNING
-#define THINNING 8u
-#endif
+/* Of so many variants of a program one is tried in all ways, of more if few steps are asked for. */
+#define THINNING      8u
+#define MORE_THINNING 40u
+#define FEW_STEPS     20000u
 
 #define PAGE       0x1000ull
 #define MARK       0x40000000ull
@@ -642,6 +642,14 @@ static void run_scene(const struct scene *scene, bool is_thorough, uint64_t seed
     }
 }
 
+static unsigned int thinning(void)
+{
+    const char *steps = getenv("PIOMMU_RANDOM_STEPS");
+
+    return steps != NULL && *steps != '\0' && strtoull(steps, NULL, 0) < FEW_STEPS ? MORE_THINNING
+                                                                                   : THINNING;
+}
+
 static void run_variants(const struct scene *scene, unsigned int number, uint64_t seed)
 {
     static const enum piommu_backend_kind kinds[] = {PIOMMU_BACKEND_TABLES,
@@ -652,7 +660,7 @@ static void run_variants(const struct scene *scene, unsigned int number, uint64_
         variant.kind = kinds[i % 2];
         variant.block_now = (enum threaded_block_now)(i / 2 % 3);
         variant.servers = &all_servers[i / 6];
-        run_scene(&variant, (i + 5 * number) % THINNING == 0, seed + i);
+        run_scene(&variant, (i + 5 * number) % thinning() == 0, seed + i);
     }
 }
 

@@ -41,6 +41,7 @@ if [[ ${1-} == --no-install ]]; then
 fi
 arguments=("$@")
 jobs=$(nproc)
+tests=$((jobs + 1)) # at once: some wait for time to pass
 
 total_passed=0
 total_failed=0
@@ -115,7 +116,7 @@ build_and_test()
     fi
     echo "== $name: testing"
     rm -f "$results"
-    "${prefix[@]}" ctest --preset "$(tests_of "$preset")" --parallel "$jobs" --output-junit "$results" \
+    "${prefix[@]}" ctest --preset "$(tests_of "$preset")" --parallel "$tests" --output-junit "$results" \
         "${arguments[@]}" || status=$?
     if [[ ! -f $results || $(result tests "$results") -eq 0 ]]; then
         remarks+=("$name: no test was run; do the arguments select any?")

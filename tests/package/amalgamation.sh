@@ -57,9 +57,9 @@ diff -rq "$folder/whole" "$folder/again"
 grep -q "^ \* piommu $(sed -n 's/^#define PIOMMU_VERSION_STRING "\(.*\)"/\1/p' "$source/include/piommu/version.h"): " \
     "$folder/whole/piommu.c" || fail "piommu.c does not say its version"
 
-# Each compiler, in a folder that has nothing else.
+# Each compiler, in a folder that has nothing else; gcc has its turn below.
 cd "$folder/whole"
-compilers=(gcc)
+compilers=()
 for compiler in clang aarch64-linux-gnu-gcc; do
     if [[ -n $(type -P "$compiler") ]]; then
         compilers+=("$compiler")

@@ -4,7 +4,7 @@
 #
 # Usage: freestanding-symbols.sh native|aarch64-gcc|aarch64-clang FOLDER [LIBFDT_INCLUDE_DIR]
 #
-# Builds the archives for a target below FOLDER, unoptimised, for speed and for size, and has
+# Builds the archives for a target below FOLDER, unoptimised and for size, natively also for speed, and has
 # check-archives.sh look at them; natively at the models, too, which are for hosted C. Without
 # LIBFDT_INCLUDE_DIR, the device tree reader is left out. Exit status 77 if the compiler is absent.
 set -euo pipefail
@@ -84,7 +84,9 @@ else
 fi
 
 status=0
-for level in -O0 -O2 -Os; do
+levels=(-O0 -Os)
+[[ $variant != native ]] || levels+=(-O2)
+for level in "${levels[@]}"; do
     build=$folder/$variant$level
     if [[ -f $build/CMakeCache.txt ]]; then
         # Some of the options can be given only once to a build folder.

@@ -591,8 +591,8 @@ static size_t line_size(struct pending_line line)
 }
 
 /*
- * What the CPU sees of a line. A clean that is pending may be carried out while another thread writes
- * to the line, as caches do: for the thread sanitizer that is no access by a thread.
+ * What the CPU sees of a line. A clean that is pending may be carried out while another thread
+ * writes to the line, as caches do: for the thread sanitizer that is no access by a thread.
  */
 __attribute__((no_sanitize("thread"))) static size_t read_line(struct pending_line line,
                                                                uint8_t *bytes)

@@ -5,7 +5,7 @@
 #
 # Makes piommu.h of all public headers and piommu.c of all sources of the parts, in the words of sources.txt (all that
 # the archive piommu can have, if not given; base is always in). With the part fdt there is a piommu-fdt.c, too, which
-# alone needs libfdt. DEFINITIONS are the macros of lib/io-pgtable/options.h to compile in. The target amalgamation calls
+# alone needs libfdt. DEFINITIONS are macros of the two options.h to compile in. The target amalgamation calls
 # it with what the build was configured for.
 #
 # In one file, names meet that were private to several. So where it matters, a name gets its file's name added: functions

@@ -10,7 +10,7 @@ if(PIOMMU_FDT)
   list(APPEND parts fdt)
 endif()
 list(JOIN parts "," parts)
-list(JOIN PIOMMU_PGTABLE_DEFINITIONS "," definitions)
+list(JOIN PIOMMU_DEFINITIONS "," definitions)
 # It takes a second, so it is made anew each time.
 add_custom_target(amalgamation
   COMMAND "${CMAKE_COMMAND}" "-DPARTS=${parts}" "-DDEFINITIONS=${definitions}" "-DOUTPUT=${amalgamation}"

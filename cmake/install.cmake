@@ -41,6 +41,8 @@ file(RELATIVE_PATH prefix_to_includedir
 list(JOIN PIOMMU_PARTS " " pkgconfig_parts)
 list(JOIN PIOMMU_PGTABLE_FORMATS " " pkgconfig_formats)
 list(JOIN PIOMMU_PGTABLE_GRANULES " " pkgconfig_granules)
+list(JOIN PIOMMU_CORE_FEATURES " " pkgconfig_core_features)
+list(JOIN PIOMMU_VIRTIO_FEATURES " " pkgconfig_virtio_features)
 
 # An export set each: without libfdt, or without the models, users of the package still get piommu::piommu.
 function(piommu_install_archive target)

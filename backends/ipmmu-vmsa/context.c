@@ -382,7 +382,7 @@ static int make_context(struct ipmmu_root *root, const struct piommu_backend_dom
     if (number == MAX_CONTEXTS) {
         return -PIOMMU_ENOSPC;
     }
-    context = piommu_host_alloc(host, sizeof(*context));
+    context = piommu_host_alloc_(host, sizeof(*context));
     if (context == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -549,7 +549,7 @@ int piommu_ipmmu_domain_destroy_(void *handle, void *domain)
         root_error = forget_in_root(context);
     }
     if (context->references == 0) {
-        piommu_host_free(unit->host, context, sizeof(*context));
+        piommu_host_free_(unit->host, context, sizeof(*context));
     }
     return error != 0 || root_error != 0 ? -PIOMMU_ETIMEDOUT : 0;
 }

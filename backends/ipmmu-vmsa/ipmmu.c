@@ -70,7 +70,7 @@ static void free_root(struct ipmmu_root *root)
     if (root->lock != NULL) {
         host.os->lock_destroy(host.ctx, root->lock);
     }
-    piommu_host_free(host, root, sizeof(*root));
+    piommu_host_free_(host, root, sizeof(*root));
 }
 
 /* The context in which blocked micro-TLBs are: its table is empty. */
@@ -114,7 +114,7 @@ static int make_blocked(struct ipmmu_root *root)
 
 static int make_root(struct ipmmu_unit *unit, uint32_t product)
 {
-    struct ipmmu_root *root = piommu_host_alloc(unit->host, sizeof(*root));
+    struct ipmmu_root *root = piommu_host_alloc_(unit->host, sizeof(*root));
     int error;
 
     if (root == NULL) {
@@ -372,7 +372,7 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
     if (backend_config == NULL) {
         return -PIOMMU_EINVAL;
     }
-    unit = piommu_host_alloc(host, sizeof(*unit));
+    unit = piommu_host_alloc_(host, sizeof(*unit));
     if (unit == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -390,7 +390,7 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
         }
     }
     if (error != 0) {
-        piommu_host_free(host, unit, sizeof(*unit));
+        piommu_host_free_(host, unit, sizeof(*unit));
         return error;
     }
     if (!is_root(unit)) {
@@ -465,7 +465,7 @@ static int remove_unit(void *handle)
     } else {
         take_from_list(unit);
     }
-    piommu_host_free(unit->host, unit, sizeof(*unit));
+    piommu_host_free_(unit->host, unit, sizeof(*unit));
     return 0;
 }
 

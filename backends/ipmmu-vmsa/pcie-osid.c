@@ -56,14 +56,14 @@ int piommu_rcar_pcie_osid_open(struct piommu_host host, uint64_t registers,
     if (error != 0) {
         return error;
     }
-    steering = piommu_host_alloc(host, sizeof(*steering));
+    steering = piommu_host_alloc_(host, sizeof(*steering));
     if (steering == NULL) {
         return -PIOMMU_ENOMEM;
     }
     steering->host = host;
     error = host.os->mmio_map(host.ctx, registers, REGISTERS_SIZE, &steering->base);
     if (error != 0) {
-        piommu_host_free(host, steering, sizeof(*steering));
+        piommu_host_free_(host, steering, sizeof(*steering));
         return error;
     }
     reset(steering);
@@ -76,7 +76,7 @@ void piommu_rcar_pcie_osid_close(struct piommu_rcar_pcie_osid *steering)
     if (steering != NULL) {
         reset(steering);
         steering->host.os->mmio_unmap(steering->host.ctx, steering->base, REGISTERS_SIZE);
-        piommu_host_free(steering->host, steering, sizeof(*steering));
+        piommu_host_free_(steering->host, steering, sizeof(*steering));
     }
 }
 

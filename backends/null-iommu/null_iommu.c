@@ -53,7 +53,7 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
     if (parent != NULL || input_bits < MIN_INPUT_BITS || input_bits > 64) {
         return -PIOMMU_EINVAL;
     }
-    unit = piommu_host_alloc(host, sizeof(*unit));
+    unit = piommu_host_alloc_(host, sizeof(*unit));
     if (unit == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -69,7 +69,7 @@ static int remove_unit(void *handle)
     struct null_unit *unit = handle;
 
     /* Here the hardware is stopped; if that fails, nothing is freed. */
-    piommu_host_free(unit->host, unit, sizeof(*unit));
+    piommu_host_free_(unit->host, unit, sizeof(*unit));
     return 0;
 }
 
@@ -100,7 +100,7 @@ static int add_endpoint(void *handle, uint32_t id, struct piommu_endpoint_facts 
                         void **result)
 {
     const struct null_unit *unit = handle;
-    struct null_endpoint *endpoint = piommu_host_alloc(unit->host, sizeof(*endpoint));
+    struct null_endpoint *endpoint = piommu_host_alloc_(unit->host, sizeof(*endpoint));
 
     (void)facts; /* for reserved regions, and the number of a group */
     if (endpoint == NULL) {
@@ -115,13 +115,13 @@ static void release_endpoint(void *handle, void *endpoint)
 {
     const struct null_unit *unit = handle;
 
-    piommu_host_free(unit->host, endpoint, sizeof(struct null_endpoint));
+    piommu_host_free_(unit->host, endpoint, sizeof(struct null_endpoint));
 }
 
 static int domain_create(void *handle, const struct piommu_backend_domain *wanted, void **result)
 {
     const struct null_unit *unit = handle;
-    struct null_domain *domain = piommu_host_alloc(unit->host, sizeof(*domain));
+    struct null_domain *domain = piommu_host_alloc_(unit->host, sizeof(*domain));
 
     if (domain == NULL) {
         return -PIOMMU_ENOMEM;
@@ -135,7 +135,7 @@ static int domain_destroy(void *handle, void *domain)
 {
     const struct null_unit *unit = handle;
 
-    piommu_host_free(unit->host, domain, sizeof(struct null_domain));
+    piommu_host_free_(unit->host, domain, sizeof(struct null_domain));
     return 0;
 }
 

@@ -279,7 +279,7 @@ static int keep_reserved(struct virtio_iommu *unit, struct virtio_endpoint *endp
     struct region_taker taker = {.endpoint = endpoint, .keep = true};
     int error;
 
-    endpoint->reserved = piommu_host_alloc(unit->host, count * sizeof(*endpoint->reserved));
+    endpoint->reserved = piommu_host_alloc_(unit->host, count * sizeof(*endpoint->reserved));
     if (endpoint->reserved == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -316,8 +316,8 @@ static int probe_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *end
 
 static void free_reserved(struct virtio_iommu *unit, struct virtio_endpoint *endpoint)
 {
-    piommu_host_free(unit->host, endpoint->reserved,
-                     endpoint->reserved_count * sizeof(*endpoint->reserved));
+    piommu_host_free_(unit->host, endpoint->reserved,
+                      endpoint->reserved_count * sizeof(*endpoint->reserved));
     endpoint->reserved = NULL;
     endpoint->reserved_count = 0;
     endpoint->reserved_used = 0;
@@ -332,7 +332,7 @@ static struct virtio_endpoint *take_endpoint(struct virtio_iommu *unit, uint32_t
         endpoint = endpoint->next;
     }
     if (endpoint == NULL) {
-        endpoint = piommu_host_alloc(unit->host, sizeof(*endpoint));
+        endpoint = piommu_host_alloc_(unit->host, sizeof(*endpoint));
         if (endpoint != NULL) {
             endpoint->id = id;
             endpoint->next = unit->endpoints;
@@ -351,7 +351,7 @@ static void free_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *end
     }
     *link = endpoint->next;
     free_reserved(unit, endpoint);
-    piommu_host_free(unit->host, endpoint, sizeof(*endpoint));
+    piommu_host_free_(unit->host, endpoint, sizeof(*endpoint));
 }
 
 void piommu_virtio_iommu_free_endpoints_(struct virtio_iommu *unit)
@@ -434,7 +434,7 @@ int piommu_virtio_iommu_domain_create_(void *handle, const struct piommu_backend
                                        void **result)
 {
     struct virtio_iommu *unit = handle;
-    struct virtio_domain *domain = piommu_host_alloc(unit->host, sizeof(*domain));
+    struct virtio_domain *domain = piommu_host_alloc_(unit->host, sizeof(*domain));
     int error = 0;
 
     if (domain == NULL) {
@@ -445,7 +445,7 @@ int piommu_virtio_iommu_domain_create_(void *handle, const struct piommu_backend
         error = take_number(unit, &domain->number);
     }
     if (error != 0) {
-        piommu_host_free(unit->host, domain, sizeof(*domain));
+        piommu_host_free_(unit->host, domain, sizeof(*domain));
         return error;
     }
     domain->next = unit->domains;
@@ -463,6 +463,6 @@ int piommu_virtio_iommu_domain_destroy_(void *handle, void *domain)
         link = &(*link)->next;
     }
     *link = (*link)->next;
-    piommu_host_free(unit->host, domain, sizeof(struct virtio_domain));
+    piommu_host_free_(unit->host, domain, sizeof(struct virtio_domain));
     return 0;
 }

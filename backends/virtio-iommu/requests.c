@@ -128,7 +128,7 @@ static void take_answers(struct virtio_iommu *unit)
             if (slot->batch->error == 0) {
                 slot->batch->error = error;
             }
-        } else if (slot->completion != NULL) {
+        } else if (PIOMMU_CORE_WITH_POSTS && slot->completion != NULL) {
             answer_post(unit, slot, error);
         }
         slot->batch = NULL;
@@ -159,8 +159,9 @@ void piommu_virtio_iommu_forget_requests_(struct virtio_iommu *unit)
 static void watch_posts(struct virtio_iommu *unit)
 {
     /* What the device says it has answered, and then has not, must not keep us here. */
-    for (unsigned int looks = 0;
-         unit->place.wait_sleeps && unit->posted != 0 && looks < MAX_REQUESTS; looks++) {
+    for (unsigned int looks = 0; PIOMMU_CORE_WITH_POSTS && unit->place.wait_sleeps &&
+                                 unit->posted != 0 && looks < MAX_REQUESTS;
+         looks++) {
         if (!piommu_virtqueue_want_interrupt(unit->requests)) {
             return;
         }

@@ -13,6 +13,7 @@
 #include "../../lib/base/byte_order.h"
 #include "../../lib/base/completions.h"
 #include "../../lib/base/host.h"
+#include "../../lib/base/options.h"
 #include "protocol.h"
 
 /*

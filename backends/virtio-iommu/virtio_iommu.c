@@ -158,7 +158,7 @@ static void destroy(struct virtio_iommu *unit)
     if (unit->lock != NULL) {
         unit->host.os->lock_destroy(unit->host.ctx, unit->lock);
     }
-    piommu_host_free(unit->host, unit, sizeof(*unit));
+    piommu_host_free_(unit->host, unit, sizeof(*unit));
 }
 
 /*
@@ -205,7 +205,7 @@ static int probe(struct piommu_host host, struct piommu_instance *instance,
     if (place == NULL || parent != NULL || (place->running_count != 0 && place->running == NULL)) {
         return -PIOMMU_EINVAL;
     }
-    unit = piommu_host_alloc(host, sizeof(*unit));
+    unit = piommu_host_alloc_(host, sizeof(*unit));
     if (unit == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -276,8 +276,10 @@ static int stop(void *handle)
     struct virtio_iommu *unit = handle;
     int error = shut(unit);
 
-    /* Now that it is stopped, if it obeys. */
-    piommu_virtio_iommu_abort_posts_(unit);
+    if (PIOMMU_CORE_WITH_POSTS) {
+        /* Now that it is stopped, if it obeys. */
+        piommu_virtio_iommu_abort_posts_(unit);
+    }
     return error;
 }
 
@@ -388,11 +390,11 @@ static const struct piommu_backend backend = {
     .map = piommu_virtio_iommu_map_,
     .unmap = piommu_virtio_iommu_unmap_,
     .service = piommu_virtio_iommu_service_,
-    .suspend = suspend,
-    .resume = resume,
-    .post_map = piommu_virtio_iommu_post_map_,
-    .post_unmap = piommu_virtio_iommu_post_unmap_,
-    .poll = piommu_virtio_iommu_poll_,
+    .suspend = PIOMMU_CORE_WITH_POWER ? suspend : NULL,
+    .resume = PIOMMU_CORE_WITH_POWER ? resume : NULL,
+    .post_map = PIOMMU_CORE_WITH_POSTS ? piommu_virtio_iommu_post_map_ : NULL,
+    .post_unmap = PIOMMU_CORE_WITH_POSTS ? piommu_virtio_iommu_post_unmap_ : NULL,
+    .poll = PIOMMU_CORE_WITH_POSTS ? piommu_virtio_iommu_poll_ : NULL,
 };
 
 const struct piommu_backend *piommu_virtio_iommu_backend(void)

@@ -22,6 +22,23 @@ void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, cons
     host.os->log(host.ctx, level, text.line);
 }
 
+void *piommu_host_alloc_(struct piommu_host host, size_t size)
+{
+    void *memory = host.os->alloc(host.ctx, size);
+
+    if (memory != NULL) {
+        memset(memory, 0, size);
+    }
+    return memory;
+}
+
+void piommu_host_free_(struct piommu_host host, void *memory, size_t size)
+{
+    if (memory != NULL) {
+        host.os->free(host.ctx, memory, size);
+    }
+}
+
 /*
  * The callbacks and what needs them. As data, with the names in place, this is half of what code
  * takes that asks for one member after the other.

@@ -14,22 +14,10 @@
 int piommu_host_check_(struct piommu_host host, unsigned int needs);
 
 /* Zeroed memory for an object, or NULL. */
-static inline void *piommu_host_alloc(struct piommu_host host, size_t size)
-{
-    void *memory = host.os->alloc(host.ctx, size);
+void *piommu_host_alloc_(struct piommu_host host, size_t size);
 
-    if (memory != NULL) {
-        memset(memory, 0, size);
-    }
-    return memory;
-}
-
-static inline void piommu_host_free(struct piommu_host host, void *memory, size_t size)
-{
-    if (memory != NULL) {
-        host.os->free(host.ctx, memory, size);
-    }
-}
+/* Gives it back. NULL is ignored. */
+void piommu_host_free_(struct piommu_host host, void *memory, size_t size);
 
 static inline void piommu_host_barrier(struct piommu_host host, enum piommu_barrier kind)
 {

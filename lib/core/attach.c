@@ -35,13 +35,13 @@ void piommu_group_acquire_(struct piommu_group *group)
     struct piommu_context *context = group->context;
 
     for (;;) {
-        unsigned long state = context_lock(context);
+        unsigned long state = piommu_context_lock_(context);
         bool free = !group->busy;
 
         if (free) {
             group->busy = true;
         }
-        context_unlock(context, state);
+        piommu_context_unlock_(context, state);
         if (free) {
             return;
         }
@@ -55,14 +55,14 @@ void piommu_group_release_(struct piommu_group *group)
     struct piommu_context *context = group->context;
 
     for (;;) {
-        unsigned long state = context_lock(context);
+        unsigned long state = piommu_context_lock_(context);
         bool wanted = group->block_wanted;
 
         piommu_group_forget_block_(group);
         if (!wanted) {
             group->busy = false;
         }
-        context_unlock(context, state);
+        piommu_context_unlock_(context, state);
         if (!wanted) {
             return;
         }
@@ -87,7 +87,7 @@ void piommu_group_stop_failed_(const struct piommu_group *group)
 
 static bool takes_requests(const struct piommu_domain *domain)
 {
-    return domain->kind == PIOMMU_BACKEND_REQUESTS;
+    return !domain_takes_tables(domain);
 }
 
 /* Takes an endpoint out of hardware's view of its domain, in the books. */
@@ -154,10 +154,10 @@ void piommu_group_block_(struct piommu_group *group)
         note_out(endpoint);
     }
     end_moving(domain);
-    state = context_lock(group->context);
+    state = piommu_context_lock_(group->context);
     group->fault_blocked = true;
     group->block_done = true;
-    context_unlock(group->context, state);
+    piommu_context_unlock_(group->context, state);
     piommu_trace_device_(group->devices, domain, PIOMMU_EVENT_FAULT_BLOCK, 0);
 }
 
@@ -389,7 +389,7 @@ static void set_domain(struct piommu_group *group, struct piommu_domain *domain)
     if (domain != NULL) {
         domain->reserved_regions += piommu_regions_count_(domain, group);
     }
-    state = context_lock(group->context);
+    state = piommu_context_lock_(group->context);
     if (old != NULL) {
         CHAIN_REMOVE(old->groups, group);
     }
@@ -401,7 +401,7 @@ static void set_domain(struct piommu_group *group, struct piommu_domain *domain)
     group->domain = domain;
     group->fault_blocked = false;
     group->block_done = false;
-    context_unlock(group->context, state);
+    piommu_context_unlock_(group->context, state);
 }
 
 /* Takes the group out of its domain, in which it is not any more, and cleans up there. */
@@ -504,8 +504,8 @@ static int attach(struct piommu_group *group, struct piommu_domain *domain)
     struct piommu_domain *old = group->domain;
     int error;
 
-    piommu_posts_finish_(old);
-    piommu_posts_finish_(domain);
+    domain_finish_posts(old);
+    domain_finish_posts(domain);
     if (any_failed(group)) {
         piommu_group_stop_failed_(group);
         return give_up(group);
@@ -552,15 +552,15 @@ int piommu_group_attach(struct piommu_group *group, struct piommu_domain *domain
     if (group->context != domain->context) {
         return -PIOMMU_EMIXED;
     }
-    if (domain->phase != PHASE_COMPLETE) {
+    if (!domain_is_populated(domain)) {
         return -PIOMMU_EAGAIN;
     }
     piommu_group_acquire_(group);
     /* What faults have asked for up to now is answered by this call. */
-    state = context_lock(group->context);
+    state = piommu_context_lock_(group->context);
     wanted = group->block_wanted;
     piommu_group_forget_block_(group);
-    context_unlock(group->context, state);
+    piommu_context_unlock_(group->context, state);
     if (group->domain != domain || group->fault_blocked || !is_whole(group)) {
         error = attach(group, domain);
         piommu_trace_device_(group->devices, domain, PIOMMU_EVENT_ATTACH, error);
@@ -591,7 +591,7 @@ int piommu_group_detach(struct piommu_group *group)
     }
     piommu_group_acquire_(group);
     was = group->domain;
-    piommu_posts_finish_(was);
+    domain_finish_posts(was);
     piommu_group_stop_failed_(group);
     begin_moving(was);
     error = leave_all(group);

@@ -50,12 +50,12 @@ static void set_geometry(struct piommu_domain *domain, const struct geometry *ge
     const struct piommu_pgtable_info *table = &domain->table_info;
 
     domain->geometry = *geometry;
-    domain->table_checks = domain->table != NULL && !domain->splits &&
+    domain->table_checks = domain_has_table(domain) && !domain_splits(domain) &&
                            table->granule == geometry->granule_mask + 1 &&
                            table->aperture.first == geometry->aperture.first &&
                            table->aperture.last == geometry->aperture.last &&
                            last_of_width(table->output_bits) == geometry->last_output;
-    domain->quick = domain->table_checks && !domain->traced;
+    domain->quick = domain->table_checks && !domain_is_traced(domain);
 }
 
 /* Tells whether a mapping would still be allowed in another geometry. */
@@ -83,7 +83,7 @@ static bool next_mapping(struct piommu_domain *domain, uint64_t at, struct piomm
 {
     struct piommu_translation next;
 
-    if (domain->table == NULL) {
+    if (!domain_has_table(domain)) {
         return piommu_requests_record_(domain, at, mapping);
     }
     if (piommu_domain_next(domain, at, domain->geometry.aperture.last, &mapping->iova, &next) !=
@@ -148,13 +148,13 @@ static int check(struct piommu_domain *domain, struct piommu_instance *instance,
     if (domain->config.type == PIOMMU_DOMAIN_IDENTITY) {
         return instance->info.identity ? 0 : -PIOMMU_EMIXED;
     }
-    if (domain->config.type == PIOMMU_DOMAIN_SHARED) {
+    if (domain_is_shared(domain)) {
         return piommu_check_shared_(instance, &domain->table_info) == 0 ? 0 : -PIOMMU_EMIXED;
     }
     *geometry = domain->geometry;
     narrow(geometry, &instance->info);
     if (geometry->aperture.first > geometry->aperture.last ||
-        (domain->kind == PIOMMU_BACKEND_TABLES && !walks(instance, domain))) {
+        (domain_takes_tables(domain) && !walks(instance, domain))) {
         return -PIOMMU_EMIXED;
     }
     return check_mappings(domain, geometry);
@@ -174,18 +174,18 @@ int piommu_binding_make_(struct piommu_domain *domain, struct piommu_instance *i
     if (instance_failed(instance)) {
         return -PIOMMU_EFAILED;
     }
-    binding = piommu_host_alloc(instance->host, sizeof(*binding));
+    binding = piommu_host_alloc_(instance->host, sizeof(*binding));
     if (binding == NULL) {
         return -PIOMMU_ENOMEM;
     }
     request.type = domain_is_paging(domain) ? PIOMMU_DOMAIN_PAGING : domain->config.type;
-    if (domain->table != NULL || domain->config.type == PIOMMU_DOMAIN_SHARED) {
+    if (domain_has_table(domain) || domain_is_shared(domain)) {
         request.table = &domain->table_info;
     }
     error = piommu_instance_judge_(
         instance, instance->backend->domain_create(instance->unit, &request, &binding->handle));
     if (error != 0) {
-        piommu_host_free(instance->host, binding, sizeof(*binding));
+        piommu_host_free_(instance->host, binding, sizeof(*binding));
         return error;
     }
     binding->domain = domain;
@@ -238,7 +238,7 @@ static void drop(struct binding *binding)
     CHAIN_REMOVE(binding->domain->bindings, binding);
     LIST_REMOVE(instance->bindings, binding);
     instance->users--;
-    piommu_host_free(instance->host, binding, sizeof(*binding));
+    piommu_host_free_(instance->host, binding, sizeof(*binding));
 }
 
 /* Whether hardware cannot be using a binding any more. */
@@ -272,7 +272,7 @@ void piommu_bindings_drop_all_(struct piommu_domain *domain)
         forget_doubtful(domain->bindings);
         drop(domain->bindings);
     }
-    if (domain->tables_lost && domain->table != NULL) {
+    if (domain->tables_lost && domain_has_table(domain)) {
         piommu_host_log_(domain->context->host, PIOMMU_LOG_ERROR,
                          "domain %s: hardware may still read its tables; they are never used again",
                          domain->config.name);

@@ -34,8 +34,8 @@ static struct piommu_range widen_to_leaves(const struct piommu_domain *domain,
 /* The range, widened to what is mapped as one across its ends. */
 static struct piommu_range widen(const struct piommu_domain *domain, struct piommu_range range)
 {
-    return domain->table != NULL ? widen_to_leaves(domain, range)
-                                 : piommu_requests_widen_(domain, range);
+    return domain_has_table(domain) ? widen_to_leaves(domain, range)
+                                    : piommu_requests_widen_(domain, range);
 }
 
 int piommu_domain_unmap_leaves(struct piommu_domain *domain, uint64_t first, uint64_t last,
@@ -54,15 +54,15 @@ int piommu_domain_unmap_leaves(struct piommu_domain *domain, uint64_t first, uin
         error = -PIOMMU_ERANGE;
     } else if (held(domain, range)) {
         error = -PIOMMU_ERESERVED;
-    } else if (domain->splits) {
+    } else if (domain_splits(domain)) {
         error = piommu_deferred_unmap_leaves_(domain, &range, gather, &bytes);
-    } else if (domain->table != NULL) {
+    } else if (domain_has_table(domain)) {
         error = piommu_pgtable_unmap_leaves(domain->table, first, last, gather, &range, &bytes);
     } else {
         range = piommu_requests_widen_(domain, range);
         error = piommu_requests_unmap_(domain, range, UINT32_MAX, gather, &done, &bytes);
     }
-    if (domain->traced) {
+    if (domain_is_traced(domain)) {
         piommu_trace_change_(domain, PIOMMU_EVENT_UNMAP, first, last - first + 1, error);
     }
     if (error != 0) {
@@ -107,7 +107,7 @@ static bool opens_hole(const struct piommu_domain *domain, struct piommu_range r
     struct piommu_range whole;
 
     if (domain->statistics.endpoints == 0 ||
-        (domain->table != NULL && domain->table_info.live_cut)) {
+        (domain_has_table(domain) && domain->table_info.live_cut)) {
         return false;
     }
     whole = widen(domain, range);
@@ -146,13 +146,13 @@ int piommu_domain_cut_checked_(struct piommu_domain *domain, struct piommu_range
     uint64_t tables = 0;
     int error = 0;
 
-    if (!domain->splits) {
-        return cut_part(domain, range, domain->table != NULL, unmapped);
+    if (!domain_splits(domain)) {
+        return cut_part(domain, range, domain_has_table(domain), unmapped);
     }
     recorded = piommu_deferred_above_(domain, &above) && domain->config.next_frames == NULL;
     populated = piommu_deferred_below_(domain, &below);
     /* Either side can run out of memory: that of the second is taken before the first is cut. */
-    if (recorded && populated && domain->table != NULL) {
+    if (recorded && populated && domain_has_table(domain)) {
         error = piommu_pgtable_plan(domain->table, below.first, range_size(below),
                                     domain->table_info.granule, NULL, &tables);
         error = error == 0 ? piommu_pgtable_reserve(domain->table, (uint32_t)tables) : error;
@@ -162,7 +162,7 @@ int piommu_domain_cut_checked_(struct piommu_domain *domain, struct piommu_range
         error = cut_part(domain, above, false, unmapped);
     }
     if (error == 0 && populated) {
-        error = cut_part(domain, below, domain->table != NULL, unmapped);
+        error = cut_part(domain, below, domain_has_table(domain), unmapped);
     }
     if (tables != 0) {
         piommu_pgtable_unreserve(domain->table, (uint32_t)tables);
@@ -206,7 +206,7 @@ int piommu_domain_unmap_cut(struct piommu_domain *domain, uint64_t iova, uint64_
             *unmapped = bytes;
         }
     }
-    if (domain->traced) {
+    if (domain_is_traced(domain)) {
         piommu_trace_change_(domain, PIOMMU_EVENT_UNMAP, iova, size, error);
     }
     return error;
@@ -257,7 +257,7 @@ static int protect_split(struct piommu_domain *domain, struct piommu_range range
         return -PIOMMU_ECUT;
     }
     if (piommu_deferred_below_(domain, &below)) {
-        error = protect_part(domain, below, domain->table != NULL, prot, hole, changed);
+        error = protect_part(domain, below, domain_has_table(domain), prot, hole, changed);
     }
     if (in_record && (error == 0 || error == -PIOMMU_ENOENT)) {
         int recorded = protect_part(domain, above, false, prot, hole, changed);
@@ -296,7 +296,7 @@ static void trace_protect(const struct piommu_domain *domain, struct piommu_rang
                                  .size = range_size(range),
                                  .prot = prot};
 
-    if (domain->traced) {
+    if (domain_is_traced(domain)) {
         piommu_trace_domain_(domain, &event);
     }
 }
@@ -314,9 +314,9 @@ int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t 
     }
     error = check_protect(domain, range, prot, flags);
     if (error == 0) {
-        error = domain->splits
+        error = domain_splits(domain)
                     ? protect_split(domain, range, prot, hole, &bytes)
-                    : protect_part(domain, range, domain->table != NULL, prot, hole, &bytes);
+                    : protect_part(domain, range, domain_has_table(domain), prot, hole, &bytes);
     }
     if (error == 0 && changed != NULL) {
         *changed = bytes;
@@ -377,7 +377,7 @@ int piommu_domain_protect_some(struct piommu_domain *domain, uint64_t iova, uint
     }
     error = check_protect(domain, range, prot, flags);
     budget = budget != 0 ? budget : 1;
-    if (error == 0 && domain->splits && domain->config.next_frames == NULL) {
+    if (error == 0 && domain_splits(domain) && domain->config.next_frames == NULL) {
         struct piommu_range above = range;
 
         /* What the whole call would refuse for its end, the first portion does. */
@@ -387,9 +387,9 @@ int piommu_domain_protect_some(struct piommu_domain *domain, uint64_t iova, uint
     }
     if (error != 0) {
         last = iova - 1;
-    } else if (!domain->splits || piommu_deferred_below_(domain, &side)) {
-        error = protect_some_on_side(domain, side, domain->table != NULL, prot, hole, budget, &last,
-                                     &bytes);
+    } else if (!domain_splits(domain) || piommu_deferred_below_(domain, &side)) {
+        error = protect_some_on_side(domain, side, domain_has_table(domain), prot, hole, budget,
+                                     &last, &bytes);
     } else if (domain->config.next_frames == NULL) {
         error = protect_some_on_side(domain, range, false, prot, hole, budget, &last, &bytes);
     }

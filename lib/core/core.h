@@ -12,6 +12,7 @@
 #include "../base/compiler.h"
 #include "../base/completions.h"
 #include "../base/host.h"
+#include "../base/options.h"
 #include "../base/range_tree.h"
 
 struct piommu_context {
@@ -257,16 +258,6 @@ struct mapping {
     struct mapping *next; /* in the chain of a map call, in the gather, or of settled ones */
 };
 
-static inline unsigned long context_lock(struct piommu_context *context)
-{
-    return piommu_host_lock(context->host, context->lock);
-}
-
-static inline void context_unlock(struct piommu_context *context, unsigned long state)
-{
-    piommu_host_unlock(context->host, context->lock, state);
-}
-
 /* A moment of a wait for another CPU, which does not keep what is waited for over long. */
 static inline void pause_for_other(struct piommu_context *context)
 {
@@ -374,11 +365,64 @@ static inline bool domain_is_paging(const struct piommu_domain *domain)
     return domain != NULL && domain->config.type >= PIOMMU_DOMAIN_PAGING;
 }
 
+/*
+ * The questions that decide between ways of doing things. Where one way is not built the answer
+ * is a constant, and code for it folds away.
+ */
+
+/* Whether the domain's backends take tables; else they take requests. */
+static inline bool domain_takes_tables(const struct piommu_domain *domain)
+{
+    return PIOMMU_CORE_WITH_TABLES && domain->kind == PIOMMU_BACKEND_TABLES;
+}
+
+/* Whether the domain has a table of its own now. */
+static inline bool domain_has_table(const struct piommu_domain *domain)
+{
+    return PIOMMU_CORE_WITH_TABLES && domain->table != NULL;
+}
+
+static inline bool domain_is_shared(const struct piommu_domain *domain)
+{
+    return PIOMMU_CORE_WITH_TABLES && domain->config.type == PIOMMU_DOMAIN_SHARED;
+}
+
+static inline bool domain_is_disjoint(const struct piommu_domain *domain)
+{
+    return PIOMMU_CORE_WITH_TABLES && domain->config.disjoint;
+}
+
+static inline bool domain_is_quick(const struct piommu_domain *domain)
+{
+    return PIOMMU_CORE_WITH_TABLES && domain->quick;
+}
+
+static inline bool domain_splits(const struct piommu_domain *domain)
+{
+    return PIOMMU_CORE_WITH_DEFERRED && domain->splits;
+}
+
+static inline bool domain_is_populated(const struct piommu_domain *domain)
+{
+    return !PIOMMU_CORE_WITH_DEFERRED || domain->phase == PHASE_COMPLETE;
+}
+
+static inline bool domain_is_traced(const struct piommu_domain *domain)
+{
+    return PIOMMU_CORE_WITH_TRACE && domain->traced;
+}
+
 /* Whether a domain exists in hardware; a blocked one does not. */
 static inline bool domain_grants(const struct piommu_domain *domain)
 {
     return domain != NULL && domain->config.type != PIOMMU_DOMAIN_BLOCKED;
 }
+
+/* context.c */
+
+/* Takes the context's lock; what it returns is for the unlock. */
+unsigned long piommu_context_lock_(struct piommu_context *context);
+void piommu_context_unlock_(struct piommu_context *context, unsigned long state);
 
 /* post.c */
 
@@ -386,7 +430,7 @@ static inline bool domain_grants(const struct piommu_domain *domain)
 void piommu_posts_settle_(struct piommu_domain *domain);
 /* Waits until no post of a domain is under way: nobody must be able to make new ones. */
 void piommu_posts_wait_(struct piommu_domain *domain);
-/* Both, in a domain that may have posts; NULL is ignored. Mapping. */
+/* Both, in a domain that may have posts. Mapping. */
 void piommu_posts_finish_(struct piommu_domain *domain);
 /* Whether completions of a domain's posts are still to come. */
 bool piommu_posts_owed_(struct piommu_domain *domain);
@@ -394,6 +438,34 @@ bool piommu_posts_owed_(struct piommu_domain *domain);
 void piommu_posts_poll_(struct piommu_instance *instance, bool may_wait);
 /* Calls the completions of all posts that have come to their end. */
 void piommu_posts_complete_(struct piommu_context *context);
+
+/* How others call these: there is nothing to do where nothing can be posted. NULL is ignored. */
+
+static inline void domain_finish_posts(struct piommu_domain *domain)
+{
+    if (PIOMMU_CORE_WITH_POSTS && domain != NULL && !domain_takes_tables(domain)) {
+        piommu_posts_finish_(domain);
+    }
+}
+
+static inline bool domain_owes_posts(struct piommu_domain *domain)
+{
+    return PIOMMU_CORE_WITH_POSTS && piommu_posts_owed_(domain);
+}
+
+static inline void instance_poll_posts(struct piommu_instance *instance, bool may_wait)
+{
+    if (PIOMMU_CORE_WITH_POSTS) {
+        piommu_posts_poll_(instance, may_wait);
+    }
+}
+
+static inline void context_complete_posts(struct piommu_context *context)
+{
+    if (PIOMMU_CORE_WITH_POSTS) {
+        piommu_posts_complete_(context);
+    }
+}
 
 /*
  * The beginning of each mapping call: whether there can be mappings in the domain. What was posted
@@ -404,7 +476,7 @@ static inline bool enter_mapping(struct piommu_domain *domain)
     if (!domain_is_paging(domain)) {
         return false;
     }
-    if (domain->kind == PIOMMU_BACKEND_REQUESTS &&
+    if (PIOMMU_CORE_WITH_POSTS && !domain_takes_tables(domain) &&
         atomic_load_explicit(&domain->has_settled, memory_order_acquire) != 0) {
         piommu_posts_settle_(domain);
     }

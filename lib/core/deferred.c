@@ -38,7 +38,7 @@ static bool host_tells(const struct piommu_domain *domain)
 
 bool piommu_deferred_unknown_(const struct piommu_domain *domain, struct piommu_range range)
 {
-    return domain->splits && host_tells(domain) && piommu_deferred_above_(domain, &range);
+    return domain_splits(domain) && host_tells(domain) && piommu_deferred_above_(domain, &range);
 }
 
 /* Takes back what a call has mapped on either side; no device is in the domain. */
@@ -46,7 +46,7 @@ static NEVER_INLINE void undo(struct piommu_domain *domain, struct piommu_range 
 {
     struct piommu_range below = range;
 
-    if (piommu_deferred_below_(domain, &below) && domain->table != NULL) {
+    if (piommu_deferred_below_(domain, &below) && domain_has_table(domain)) {
         struct piommu_gather gather;
         uint64_t unmapped;
 
@@ -80,7 +80,7 @@ static int map_segment(struct piommu_domain *domain, struct piommu_range range, 
     if (error == 0 && piommu_deferred_below_(domain, &below)) {
         segment.physical = physical;
         segment.size = range_size(below);
-        error = domain->table != NULL
+        error = domain_has_table(domain)
                     ? piommu_tables_map_(domain, below.first, &segment, 1, prot)
                     : piommu_requests_map_(domain, below.first, &segment, 1, prot);
         if (error != 0 && !host_tells(domain) && above.first <= above.last &&
@@ -120,7 +120,7 @@ static int unmap_below(struct piommu_domain *domain, struct piommu_range range,
     uint64_t bytes = 0;
     uint64_t done;
     int error =
-        domain->table != NULL
+        domain_has_table(domain)
             ? piommu_pgtable_unmap(domain->table, range.first, range_size(range), gather, &bytes)
             : piommu_requests_unmap_(domain, range, UINT32_MAX, gather, &done, &bytes);
 
@@ -175,7 +175,7 @@ int piommu_deferred_unmap_leaves_(struct piommu_domain *domain, struct piommu_ra
     if (piommu_deferred_below_(domain, &below)) {
         uint64_t bytes = 0;
 
-        if (domain->table != NULL) {
+        if (domain_has_table(domain)) {
             struct piommu_range removed = below;
 
             error = piommu_pgtable_unmap_leaves(domain->table, below.first, below.last, gather,
@@ -205,7 +205,7 @@ int piommu_deferred_unmap_leaves_(struct piommu_domain *domain, struct piommu_ra
 int piommu_deferred_lookup_(struct piommu_domain *domain, uint64_t iova,
                             struct piommu_translation *result)
 {
-    if (iova < domain->cursor && domain->table != NULL) {
+    if (iova < domain->cursor && domain_has_table(domain)) {
         return piommu_pgtable_lookup(domain->table, iova, result);
     }
     /* Of what is above, the record knows nothing if the host is to tell it. */
@@ -215,7 +215,7 @@ int piommu_deferred_lookup_(struct piommu_domain *domain, uint64_t iova,
 int piommu_deferred_next_(struct piommu_domain *domain, uint64_t first, uint64_t last,
                           uint64_t *found, struct piommu_translation *result)
 {
-    if (domain->table != NULL && first < domain->cursor) {
+    if (domain_has_table(domain) && first < domain->cursor) {
         struct piommu_range below = {.first = first, .last = last};
 
         (void)piommu_deferred_below_(domain, &below);
@@ -321,7 +321,7 @@ static int step(struct piommu_domain *domain, uint32_t *budget)
     if (error != 0) {
         return error;
     }
-    if (domain->table != NULL) {
+    if (domain_has_table(domain)) {
         error = fill_tables(domain, &frames, budget, &filled);
     } else {
         struct piommu_segment segment = {.physical = frames.physical, .size = frames.size};
@@ -334,7 +334,7 @@ static int step(struct piommu_domain *domain, uint32_t *budget)
         return error;
     }
     if (host_tells(domain)) {
-        domain->statistics.mapped += domain->config.disjoint ? 0 : filled;
+        domain->statistics.mapped += domain_is_disjoint(domain) ? 0 : filled;
     } else {
         piommu_requests_consume_(domain, filled);
     }
@@ -348,7 +348,7 @@ static int step(struct piommu_domain *domain, uint32_t *budget)
 /* Makes what a domain has in hardware. */
 static int wake(struct piommu_domain *domain)
 {
-    int error = domain->kind == PIOMMU_BACKEND_TABLES ? piommu_domain_make_table_(domain) : 0;
+    int error = domain_takes_tables(domain) ? piommu_domain_make_table_(domain) : 0;
 
     domain->splits = true; /* from now on, if there is a table nothing may go past the cursor */
     if (error == 0) {
@@ -372,7 +372,7 @@ static int populate(struct piommu_domain *domain, uint32_t budget)
     if (error != 0) {
         return error;
     }
-    if (domain->table == NULL && !host_tells(domain)) {
+    if (!domain_has_table(domain) && !host_tells(domain)) {
         error = -PIOMMU_ENOENT; /* the record is where it is going to be */
     }
     while (error == 0 && budget != 0) {
@@ -397,14 +397,14 @@ int piommu_domain_populate(struct piommu_domain *domain, uint32_t budget)
     if (domain == NULL || domain->config.type != PIOMMU_DOMAIN_DEFERRED) {
         return -PIOMMU_EINVAL;
     }
-    if (domain->phase == PHASE_COMPLETE) {
+    if (domain_is_populated(domain)) {
         return 0;
     }
     if (domain_failed(domain)) {
         return -PIOMMU_EFAILED;
     }
     error = populate(domain, budget != 0 ? budget : 1);
-    if (domain->traced) {
+    if (domain_is_traced(domain)) {
         piommu_trace_change_(domain, PIOMMU_EVENT_POPULATE, domain->cursor, 0, error);
     }
     return error;

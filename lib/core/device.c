@@ -16,8 +16,8 @@ static size_t device_size(size_t id_count, size_t region_count)
 
 static void free_device(struct piommu_device *device)
 {
-    piommu_host_free(device->context->host, device,
-                     device_size(device->id_count, device->region_count));
+    piommu_host_free_(device->context->host, device,
+                      device_size(device->id_count, device->region_count));
 }
 
 struct endpoint *piommu_find_endpoint_(const struct piommu_instance *instance, uint32_t id)
@@ -43,7 +43,7 @@ int piommu_backend_add_reserved(struct piommu_endpoint_facts *facts,
     if (count == MAX_RESERVED_REGIONS) {
         return -PIOMMU_EBADMSG;
     }
-    *tail = piommu_host_alloc(facts->host, sizeof(**tail));
+    *tail = piommu_host_alloc_(facts->host, sizeof(**tail));
     if (*tail == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -69,15 +69,15 @@ static void free_endpoint(struct endpoint *endpoint)
         struct reserved_node *node = endpoint->facts.reserved;
 
         endpoint->facts.reserved = node->next;
-        piommu_host_free(host, node, sizeof(*node));
+        piommu_host_free_(host, node, sizeof(*node));
     }
-    piommu_host_free(host, endpoint, sizeof(*endpoint));
+    piommu_host_free_(host, endpoint, sizeof(*endpoint));
 }
 
 /* Makes an endpoint for an ID that nobody has yet, blocked in hardware. Not in any list. */
 static int create_endpoint(struct piommu_instance *instance, uint32_t id, struct endpoint **result)
 {
-    struct endpoint *endpoint = piommu_host_alloc(instance->host, sizeof(*endpoint));
+    struct endpoint *endpoint = piommu_host_alloc_(instance->host, sizeof(*endpoint));
     int error;
 
     if (endpoint == NULL) {
@@ -173,7 +173,7 @@ static int make_device(struct piommu_context *context, const struct piommu_devic
                        struct piommu_device **result)
 {
     struct piommu_device *device =
-        piommu_host_alloc(context->host, device_size(config->id_count, config->region_count));
+        piommu_host_alloc_(context->host, device_size(config->id_count, config->region_count));
 
     if (device == NULL) {
         return -PIOMMU_ENOMEM;
@@ -305,7 +305,7 @@ static int take_endpoints(struct piommu_device *device, struct taken *taken)
 static void publish(struct piommu_device *device, const struct taken *taken)
 {
     struct piommu_group *group = device->group;
-    unsigned long state = context_lock(device->context);
+    unsigned long state = piommu_context_lock_(device->context);
 
     device->waiting = false;
     for (size_t i = 0; i < device->id_count; i++) {
@@ -322,7 +322,7 @@ static void publish(struct piommu_device *device, const struct taken *taken)
         }
         device->waiting = device->waiting || endpoint == NULL;
     }
-    context_unlock(device->context, state);
+    piommu_context_unlock_(device->context, state);
 }
 
 /* Moves everything from one group, which is freed, into another. Both are blocked. */
@@ -330,7 +330,7 @@ static void merge(struct piommu_group *into, struct piommu_group *from)
 {
     struct piommu_context *context = into->context;
     struct piommu_device **end = &into->devices;
-    unsigned long state = context_lock(context);
+    unsigned long state = piommu_context_lock_(context);
 
     while (from->endpoints != NULL) {
         struct endpoint *endpoint = from->endpoints;
@@ -348,8 +348,8 @@ static void merge(struct piommu_group *into, struct piommu_group *from)
     for (struct piommu_device *device = from->devices; device != NULL; device = device->next) {
         device->group = into;
     }
-    context_unlock(context, state);
-    piommu_host_free(context->host, from, sizeof(*from));
+    piommu_context_unlock_(context, state);
+    piommu_host_free_(context->host, from, sizeof(*from));
 }
 
 /* Puts a device's group together with those to which the device belongs. The oldest stays. */
@@ -423,9 +423,9 @@ static int add(struct piommu_device *device)
             device->ids[i].instance->users++;
         }
     }
-    state = context_lock(context);
+    state = piommu_context_lock_(context);
     device->group->devices = device;
-    context_unlock(context, state);
+    piommu_context_unlock_(context, state);
     publish(device, &taken);
     LIST_APPEND(context->devices, device);
     join(device);
@@ -449,7 +449,7 @@ int piommu_device_add(struct piommu_context *context, const struct piommu_device
     if (error != 0) {
         return error;
     }
-    group = piommu_host_alloc(context->host, sizeof(*group));
+    group = piommu_host_alloc_(context->host, sizeof(*group));
     if (group != NULL) {
         group->context = context;
         device->group = group;
@@ -459,7 +459,7 @@ int piommu_device_add(struct piommu_context *context, const struct piommu_device
     }
     if (error != 0) {
         piommu_trace_device_(device, NULL, PIOMMU_EVENT_DEVICE_ADD, error);
-        piommu_host_free(context->host, group, sizeof(*group));
+        piommu_host_free_(context->host, group, sizeof(*group));
         free_device(device);
         return error;
     }
@@ -536,7 +536,7 @@ static struct endpoint *unpublish(struct piommu_device *device)
 {
     struct piommu_group *group = device->group;
     struct endpoint *unused = NULL;
-    unsigned long state = context_lock(device->context);
+    unsigned long state = piommu_context_lock_(device->context);
 
     CHAIN_REMOVE(group->devices, device);
     for (size_t i = 0; i < device->id_count; i++) {
@@ -549,7 +549,7 @@ static struct endpoint *unpublish(struct piommu_device *device)
             unused = endpoint;
         }
     }
-    context_unlock(device->context, state);
+    piommu_context_unlock_(device->context, state);
     return unused;
 }
 
@@ -559,7 +559,7 @@ static struct endpoint *unpublish(struct piommu_device *device)
 static int block_own_endpoints(struct piommu_device *device)
 {
     struct piommu_domain *domain = device->group->domain;
-    bool requests = domain_grants(domain) && domain->kind == PIOMMU_BACKEND_REQUESTS;
+    bool requests = domain_grants(domain) && !domain_takes_tables(domain);
     int error = 0;
 
     if (requests) {
@@ -614,11 +614,11 @@ static void dispose(struct piommu_device *device, struct endpoint *endpoints)
         }
     }
     if (group->devices == NULL) {
-        unsigned long state = context_lock(group->context);
+        unsigned long state = piommu_context_lock_(group->context);
 
         piommu_group_forget_block_(group);
-        context_unlock(group->context, state);
-        piommu_host_free(group->context->host, group, sizeof(*group));
+        piommu_context_unlock_(group->context, state);
+        piommu_host_free_(group->context->host, group, sizeof(*group));
     } else {
         piommu_group_release_(group);
     }
@@ -646,13 +646,13 @@ int piommu_device_remove(struct piommu_device *device)
         return error;
     }
     piommu_group_acquire_(group);
-    piommu_posts_finish_(domain);
+    domain_finish_posts(domain);
     piommu_group_stop_failed_(group);
     error = block_own_endpoints(device);
     if (error != 0) {
-        state = context_lock(device->context);
+        state = piommu_context_lock_(device->context);
         device->leaving = false;
-        context_unlock(device->context, state);
+        piommu_context_unlock_(device->context, state);
         piommu_group_release_(group);
         return error;
     }
@@ -673,7 +673,7 @@ int piommu_device_remove(struct piommu_device *device)
 
 void piommu_device_get_info(const struct piommu_device *device, struct piommu_device_info *info)
 {
-    unsigned long state = context_lock(device->context);
+    unsigned long state = piommu_context_lock_(device->context);
 
     info->name = device->name;
     info->owner = device->owner;
@@ -683,7 +683,7 @@ void piommu_device_get_info(const struct piommu_device *device, struct piommu_de
     info->group = device->group;
     info->domain = device->group->domain;
     info->fault_blocked = device->group->fault_blocked;
-    context_unlock(device->context, state);
+    piommu_context_unlock_(device->context, state);
 }
 
 static enum piommu_id_state state_of(const struct device_id *id)
@@ -715,12 +715,12 @@ int piommu_device_get_id(const struct piommu_device *device, size_t index,
         return -PIOMMU_ENOENT;
     }
     id = &device->ids[index];
-    state = context_lock(device->context);
+    state = piommu_context_lock_(device->context);
     info->instance = id->endpoint != NULL ? id->instance : NULL;
     info->key = id->key;
     info->id = id->id;
     info->state = state_of(id);
-    context_unlock(device->context, state);
+    piommu_context_unlock_(device->context, state);
     return 0;
 }
 

@@ -28,7 +28,7 @@ static int make_hardware(struct piommu_domain *domain)
         domain->config.type == PIOMMU_DOMAIN_DEFERRED) {
         return 0;
     }
-    if (domain_is_paging(domain) && domain->kind == PIOMMU_BACKEND_TABLES) {
+    if (domain_is_paging(domain) && domain_takes_tables(domain)) {
         error = piommu_domain_make_table_(domain);
     }
     return error != 0 ? error : piommu_bindings_make_permanent_(domain);
@@ -40,7 +40,7 @@ static bool free_parts(struct piommu_domain *domain, uint32_t *budget)
     struct piommu_host host = domain->context->host;
 
     piommu_bindings_drop_all_(domain);
-    while (domain->table != NULL) {
+    while (domain_has_table(domain)) {
         if (*budget == 0) {
             return false;
         }
@@ -60,20 +60,20 @@ static bool free_parts(struct piommu_domain *domain, uint32_t *budget)
         struct doorbell *doorbell = domain->doorbells;
 
         domain->doorbells = doorbell->next;
-        piommu_host_free(host, doorbell, sizeof(*doorbell));
+        piommu_host_free_(host, doorbell, sizeof(*doorbell));
     }
     if (domain->destroying) {
-        unsigned long state = context_lock(domain->context);
+        unsigned long state = piommu_context_lock_(domain->context);
 
         LIST_REMOVE(domain->context->domains, domain);
-        context_unlock(domain->context, state);
+        piommu_context_unlock_(domain->context, state);
         for (size_t i = 0; i < domain->config.instance_count; i++) {
             domain->instances[i]->users--;
         }
     }
-    piommu_host_free(host, domain->instances,
-                     domain->config.instance_count * sizeof(struct piommu_instance *));
-    piommu_host_free(host, domain, sizeof(*domain));
+    piommu_host_free_(host, domain->instances,
+                      domain->config.instance_count * sizeof(struct piommu_instance *));
+    piommu_host_free_(host, domain, sizeof(*domain));
     return true;
 }
 
@@ -98,7 +98,7 @@ static int plan_paging(struct piommu_domain *domain)
     base->write_only = all.write_only;
     domain->geometry = *base;
     domain->table_config.owner = config->instances[0]->config.owner;
-    if (domain->kind == PIOMMU_BACKEND_TABLES) {
+    if (domain_takes_tables(domain)) {
         error = piommu_pgtable_describe(domain->context->host, &domain->table_config, 0,
                                         &domain->table_info);
         if (error != 0) {
@@ -106,7 +106,7 @@ static int plan_paging(struct piommu_domain *domain)
         }
     }
     if (config->disjoint) {
-        if (domain->kind != PIOMMU_BACKEND_TABLES) {
+        if (!domain_takes_tables(domain)) {
             return -PIOMMU_EOPNOTSUPP;
         }
         domain->table_config.flags |= PIOMMU_PGTABLE_DISJOINT;
@@ -128,7 +128,7 @@ static int plan_shared(struct piommu_domain *domain)
     const struct piommu_shared_table *shared = domain->config.shared;
     int error;
 
-    if (domain->kind != PIOMMU_BACKEND_TABLES) {
+    if (!domain_takes_tables(domain)) {
         return -PIOMMU_EOPNOTSUPP;
     }
     if (shared == NULL || shared->config == NULL ||
@@ -161,6 +161,9 @@ static int plan(struct piommu_domain *domain)
     case PIOMMU_DOMAIN_SHARED:
         return plan_shared(domain);
     case PIOMMU_DOMAIN_DEFERRED:
+        if (!PIOMMU_CORE_WITH_DEFERRED) {
+            return -PIOMMU_EOPNOTSUPP;
+        }
         domain->phase = PHASE_DORMANT;
         domain->splits = config->next_frames != NULL;
         error = plan_paging(domain);
@@ -201,15 +204,15 @@ static int check_instances(const struct piommu_domain_config *config)
 static int make_domain(const struct piommu_domain_config *config, struct piommu_domain **result)
 {
     struct piommu_context *context = config->instances[0]->context;
-    struct piommu_domain *domain = piommu_host_alloc(context->host, sizeof(*domain));
+    struct piommu_domain *domain = piommu_host_alloc_(context->host, sizeof(*domain));
     size_t size = config->instance_count * sizeof(struct piommu_instance *);
 
     if (domain == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    domain->instances = piommu_host_alloc(context->host, size);
+    domain->instances = piommu_host_alloc_(context->host, size);
     if (domain->instances == NULL) {
-        piommu_host_free(context->host, domain, sizeof(*domain));
+        piommu_host_free_(context->host, domain, sizeof(*domain));
         return -PIOMMU_ENOMEM;
     }
     memcpy(domain->instances, config->instances, size);
@@ -260,9 +263,9 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
     for (size_t i = 0; i < config->instance_count; i++) {
         domain->instances[i]->users++;
     }
-    state = context_lock(domain->context);
+    state = piommu_context_lock_(domain->context);
     LIST_APPEND(domain->context->domains, domain);
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
     *result = domain;
     return 0;
 }
@@ -285,7 +288,7 @@ static int begin_destroying(struct piommu_domain *domain)
     struct piommu_event event = {.kind = PIOMMU_EVENT_DOMAIN_DESTROY};
     int error;
 
-    if (domain->groups != NULL || piommu_posts_owed_(domain)) {
+    if (domain->groups != NULL || domain_owes_posts(domain)) {
         return -PIOMMU_EBUSY;
     }
     if (in_doubt(domain)) {
@@ -331,7 +334,7 @@ int piommu_domain_destroy(struct piommu_domain *domain)
 void piommu_domain_get_info(const struct piommu_domain *domain, struct piommu_domain_info *info)
 {
     const struct geometry *geometry = &domain->geometry;
-    bool tables = domain->kind == PIOMMU_BACKEND_TABLES;
+    bool tables = domain_takes_tables(domain);
 
     *info = (struct piommu_domain_info){
         .type = domain->config.type, .name = domain->config.name, .owner = domain->config.owner};
@@ -342,10 +345,10 @@ void piommu_domain_get_info(const struct piommu_domain *domain, struct piommu_do
         info->prot = geometry->prot;
         info->write_only = geometry->write_only;
         info->live_protect = tables;
-        info->live_cut = domain->table != NULL && domain->table_info.live_cut;
+        info->live_cut = domain_has_table(domain) && domain->table_info.live_cut;
         info->populated =
-            domain->config.type == PIOMMU_DOMAIN_DEFERRED && domain->phase == PHASE_COMPLETE;
-        info->disjoint = domain->config.disjoint;
+            domain->config.type == PIOMMU_DOMAIN_DEFERRED && domain_is_populated(domain);
+        info->disjoint = domain_is_disjoint(domain);
         info->told_each = !tables;
         info->failed = domain_failed(domain);
         info->msi_window = domain->config.msi_window;
@@ -357,23 +360,23 @@ void piommu_domain_get_statistics(const struct piommu_domain *domain,
                                   struct piommu_domain_statistics *statistics)
 {
     *statistics = domain->statistics;
-    if (domain->config.disjoint) {
+    if (domain_is_disjoint(domain)) {
         statistics->syncs = atomic_load_explicit(&domain->disjoint_syncs, memory_order_relaxed);
     }
-    if (domain->kind == PIOMMU_BACKEND_REQUESTS) {
-        unsigned long state = context_lock(domain->context);
+    if (!domain_takes_tables(domain)) {
+        unsigned long state = piommu_context_lock_(domain->context);
 
         statistics->maps += domain->posted.maps;
         statistics->syncs += domain->posted.syncs;
         statistics->mapped += domain->posted.mapped;
-        context_unlock(domain->context, state);
+        piommu_context_unlock_(domain->context, state);
     }
 }
 
 /* Where calls may run beside each other nothing is counted but syncs. */
 static ALWAYS_INLINE void count_map(struct piommu_domain *domain, uint64_t bytes)
 {
-    if (!domain->config.disjoint && bytes != 0) {
+    if (!domain_is_disjoint(domain) && bytes != 0) {
         domain->statistics.maps++;
         domain->statistics.mapped += bytes;
     }
@@ -381,7 +384,7 @@ static ALWAYS_INLINE void count_map(struct piommu_domain *domain, uint64_t bytes
 
 static ALWAYS_INLINE void count_unmap(struct piommu_domain *domain, uint64_t bytes)
 {
-    if (!domain->config.disjoint && bytes != 0) {
+    if (!domain_is_disjoint(domain) && bytes != 0) {
         domain->statistics.unmaps++;
         domain->statistics.mapped -= bytes;
     }
@@ -391,7 +394,7 @@ void piommu_domain_count_map_(struct piommu_domain *domain, uint64_t iova, uint6
 {
     struct piommu_range range = {.first = iova, .last = iova + (bytes - 1)};
 
-    if (UNLIKELY(domain->splits) && piommu_deferred_unknown_(domain, range)) {
+    if (UNLIKELY(domain_splits(domain)) && piommu_deferred_unknown_(domain, range)) {
         bytes = piommu_deferred_below_(domain, &range) ? range_size(range) : 0;
     }
     count_map(domain, bytes);
@@ -404,7 +407,7 @@ void piommu_domain_count_unmap_(struct piommu_domain *domain, uint64_t bytes)
 
 void piommu_domain_count_sync_(struct piommu_domain *domain)
 {
-    if (domain->config.disjoint) {
+    if (domain_is_disjoint(domain)) {
         count_loosely(&domain->disjoint_syncs);
     } else {
         domain->statistics.syncs++;
@@ -417,7 +420,7 @@ bool piommu_domain_any_mapped_(struct piommu_domain *domain, struct piommu_range
     uint64_t iova;
 
     return range_tree_overlaps(&domain->mappings, range.first, range.last) ||
-           (domain->table != NULL &&
+           (domain_has_table(domain) &&
             piommu_pgtable_next_leaf(domain->table, range.first, range.last, &iova, &translation) ==
                 0);
 }
@@ -491,17 +494,17 @@ int piommu_domain_invalidate_(struct piommu_domain *domain, struct piommu_range 
  */
 static void park(struct piommu_domain *domain, struct piommu_gather *gather)
 {
-    unsigned long state = context_lock(domain->context);
+    unsigned long state = piommu_context_lock_(domain->context);
 
     piommu_pgtable_move_detached(domain->table, gather, &domain->parked);
     gather_add(&domain->parked, gather->range.first, gather->range.last);
     atomic_store_explicit(&domain->has_parked, 1, memory_order_relaxed);
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
 }
 
 static void unpark(struct piommu_domain *domain, struct piommu_gather *gather)
 {
-    unsigned long state = context_lock(domain->context);
+    unsigned long state = piommu_context_lock_(domain->context);
 
     if (domain->parked.pending) {
         gather_add(gather, domain->parked.range.first, domain->parked.range.last);
@@ -509,7 +512,7 @@ static void unpark(struct piommu_domain *domain, struct piommu_gather *gather)
         piommu_gather_init(&domain->parked);
     }
     atomic_store_explicit(&domain->has_parked, 0, memory_order_relaxed);
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
 }
 
 static ALWAYS_INLINE int tables_sync(struct piommu_domain *domain, struct piommu_gather *gather)
@@ -579,8 +582,7 @@ int piommu_domain_check_prot_(const struct piommu_domain *domain, piommu_prot pr
         return -PIOMMU_EOPNOTSUPP;
     }
     /* Flags that can be had one by one may not go together. */
-    if (domain->kind == PIOMMU_BACKEND_TABLES &&
-        !piommu_pgtable_expresses(&domain->table_info, prot)) {
+    if (domain_takes_tables(domain) && !piommu_pgtable_expresses(&domain->table_info, prot)) {
         return -PIOMMU_EOPNOTSUPP;
     }
     return 0;
@@ -662,11 +664,11 @@ int piommu_domain_map_checked_(struct piommu_domain *domain, uint64_t iova,
                                const struct piommu_segment *segments, size_t count,
                                piommu_prot prot)
 {
-    if (UNLIKELY(domain->splits)) {
+    if (UNLIKELY(domain_splits(domain))) {
         return piommu_deferred_map_(domain, iova, segments, count, prot);
     }
-    return domain->table != NULL ? piommu_tables_map_(domain, iova, segments, count, prot)
-                                 : piommu_requests_map_(domain, iova, segments, count, prot);
+    return domain_has_table(domain) ? piommu_tables_map_(domain, iova, segments, count, prot)
+                                    : piommu_requests_map_(domain, iova, segments, count, prot);
 }
 
 static NEVER_INLINE int map_list(struct piommu_domain *domain, uint64_t iova,
@@ -686,7 +688,7 @@ static NEVER_INLINE int map_list(struct piommu_domain *domain, uint64_t iova,
     if (error == 0) {
         piommu_domain_count_map_(domain, iova, last - iova + 1);
     }
-    if (UNLIKELY(domain->traced)) {
+    if (UNLIKELY(domain_is_traced(domain))) {
         piommu_trace_map_(domain, iova, segments, count, prot, error);
     }
     return error;
@@ -713,7 +715,7 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
     uint64_t mapped;
     int error;
 
-    if (UNLIKELY(domain == NULL || !domain->quick || segments == NULL || count == 0 ||
+    if (UNLIKELY(domain == NULL || !domain_is_quick(domain) || segments == NULL || count == 0 ||
                  domain->reserved_regions != 0 || domain->window.first <= domain->window.last ||
                  !is_plain_prot(domain, prot) || domain_failed(domain))) {
         return map_list(domain, iova, segments, count, prot);
@@ -741,7 +743,7 @@ int piommu_domain_map(struct piommu_domain *domain, uint64_t iova, uint64_t phys
     uint64_t mapped;
     int error;
 
-    if (UNLIKELY(domain == NULL || !domain->quick ||
+    if (UNLIKELY(domain == NULL || !domain_is_quick(domain) ||
                  may_be_reserved(domain, iova, iova + (size - 1)) || !is_plain_prot(domain, prot) ||
                  domain_failed(domain))) {
         return map_one(domain, iova, physical, size, prot);
@@ -762,10 +764,10 @@ int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_ran
 {
     uint64_t done;
 
-    if (UNLIKELY(domain->splits)) {
+    if (UNLIKELY(domain_splits(domain))) {
         return piommu_deferred_unmap_(domain, range, gather, unmapped);
     }
-    return domain->table != NULL
+    return domain_has_table(domain)
                ? piommu_pgtable_unmap(domain->table, range.first, range_size(range), gather,
                                       unmapped)
                : piommu_requests_unmap_(domain, range, UINT32_MAX, gather, &done, unmapped);
@@ -800,7 +802,7 @@ static NEVER_INLINE int unmap(struct piommu_domain *domain, uint64_t iova, uint6
             *unmapped = removed;
         }
     }
-    if (UNLIKELY(domain->traced)) {
+    if (UNLIKELY(domain_is_traced(domain))) {
         piommu_trace_change_(domain, PIOMMU_EVENT_UNMAP, iova, size, error);
     }
     return error;
@@ -813,7 +815,7 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
     uint64_t removed;
     int error;
 
-    if (UNLIKELY(domain == NULL || gather == NULL || !domain->quick ||
+    if (UNLIKELY(domain == NULL || gather == NULL || !domain_is_quick(domain) ||
                  may_be_reserved(domain, iova, iova + (size - 1)))) {
         return unmap(domain, iova, size, gather, unmapped);
     }
@@ -835,7 +837,7 @@ int piommu_domain_sync_checked_(struct piommu_domain *domain, struct piommu_gath
     if (gather->first_record != NULL) {
         error = piommu_requests_sync_(domain, gather);
     }
-    if (error == 0 && domain->table != NULL) {
+    if (error == 0 && domain_has_table(domain)) {
         error = piommu_tables_sync_(domain, gather);
     }
     return error;
@@ -857,7 +859,7 @@ static NEVER_INLINE int sync(struct piommu_domain *domain, struct piommu_gather 
     if (error == 0) {
         piommu_domain_count_sync_(domain);
     }
-    if (UNLIKELY(domain->traced)) {
+    if (UNLIKELY(domain_is_traced(domain))) {
         piommu_trace_change_(domain, PIOMMU_EVENT_SYNC, range.first, range_size(range), error);
     }
     return error;
@@ -868,7 +870,7 @@ int piommu_domain_sync(struct piommu_domain *domain, struct piommu_gather *gathe
 {
     int error;
 
-    if (UNLIKELY(domain == NULL || gather == NULL || !domain->quick || !gather->pending ||
+    if (UNLIKELY(domain == NULL || gather == NULL || !domain_is_quick(domain) || !gather->pending ||
                  gather->first_record != NULL)) {
         return sync(domain, gather);
     }
@@ -891,7 +893,7 @@ int piommu_domain_merge_gather(struct piommu_domain *domain, struct piommu_gathe
     if (from->first_record != NULL) {
         piommu_requests_merge_(from, into);
     }
-    if (domain->table != NULL) {
+    if (domain_has_table(domain)) {
         piommu_pgtable_move_detached(domain->table, from, into);
     }
     gather_add(into, from->range.first, from->range.last);
@@ -904,13 +906,13 @@ int piommu_domain_invalidate(struct piommu_domain *domain, uint64_t first, uint6
     struct piommu_range range = {.first = first, .last = last};
     int error;
 
-    if (domain == NULL || first > last || domain->kind != PIOMMU_BACKEND_TABLES ||
+    if (domain == NULL || first > last || !domain_takes_tables(domain) ||
         (!domain_is_paging(domain) && domain->config.type != PIOMMU_DOMAIN_SHARED)) {
         return -PIOMMU_EINVAL;
     }
     piommu_host_barrier(domain->context->host, PIOMMU_BARRIER_WRITE);
     error = piommu_domain_invalidate_(domain, range, true);
-    if (UNLIKELY(domain->traced)) {
+    if (UNLIKELY(domain_is_traced(domain))) {
         piommu_trace_change_(domain, PIOMMU_EVENT_SYNC, first, range_size(range), error);
     }
     return error;
@@ -925,11 +927,11 @@ int piommu_domain_lookup(struct piommu_domain *domain, uint64_t iova,
     if (iova < domain->geometry.aperture.first || iova > domain->geometry.aperture.last) {
         return -PIOMMU_ERANGE;
     }
-    if (UNLIKELY(domain->splits)) {
+    if (UNLIKELY(domain_splits(domain))) {
         return piommu_deferred_lookup_(domain, iova, result);
     }
-    return domain->table != NULL ? piommu_pgtable_lookup(domain->table, iova, result)
-                                 : piommu_requests_lookup_(domain, iova, result);
+    return domain_has_table(domain) ? piommu_pgtable_lookup(domain->table, iova, result)
+                                    : piommu_requests_lookup_(domain, iova, result);
 }
 
 int piommu_domain_next(struct piommu_domain *domain, uint64_t first, uint64_t last, uint64_t *found,
@@ -938,10 +940,10 @@ int piommu_domain_next(struct piommu_domain *domain, uint64_t first, uint64_t la
     if (!enter_mapping(domain) || found == NULL || result == NULL) {
         return -PIOMMU_EINVAL;
     }
-    if (domain->splits) {
+    if (domain_splits(domain)) {
         return piommu_deferred_next_(domain, first, last, found, result);
     }
-    return domain->table != NULL
+    return domain_has_table(domain)
                ? piommu_pgtable_next_leaf(domain->table, first, last, found, result)
                : piommu_requests_next_(domain, first, last, found, result);
 }

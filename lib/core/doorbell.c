@@ -65,7 +65,7 @@ static int map_doorbell(struct piommu_domain *domain, uint64_t page, struct door
     if (page > domain->geometry.last_output - (size - 1)) {
         return -PIOMMU_ERANGE;
     }
-    doorbell = piommu_host_alloc(domain->context->host, sizeof(*doorbell));
+    doorbell = piommu_host_alloc_(domain->context->host, sizeof(*doorbell));
     if (doorbell == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -76,7 +76,7 @@ static int map_doorbell(struct piommu_domain *domain, uint64_t page, struct door
                                        kind | PIOMMU_PROT_WRITE |
                                            (domain->geometry.write_only ? 0 : PIOMMU_PROT_READ));
     if (error != 0) {
-        piommu_host_free(domain->context->host, doorbell, sizeof(*doorbell));
+        piommu_host_free_(domain->context->host, doorbell, sizeof(*doorbell));
         return error;
     }
     *end = doorbell;

@@ -190,7 +190,7 @@ static void trace_fault(const struct piommu_instance *instance, const struct pio
                                  .iova = fault->iova,
                                  .id = fault->id};
 
-    if (config->trace != NULL) {
+    if (PIOMMU_CORE_WITH_TRACE && config->trace != NULL) {
         config->trace(config->cookie, &event);
     }
 }
@@ -256,18 +256,18 @@ static struct piommu_group *take_guilty(const struct piommu_instance *instance,
 static void block_guilty(struct piommu_instance *instance, const struct fault_record *record)
 {
     struct piommu_context *context = instance->context;
-    unsigned long state = context_lock(context);
+    unsigned long state = piommu_context_lock_(context);
     struct piommu_group *taken = take_guilty(instance, record);
 
-    context_unlock(context, state);
+    piommu_context_unlock_(context, state);
     while (taken != NULL) {
         struct piommu_group *next = taken->next_taken;
         bool blocked = block_at_once(taken);
 
-        state = context_lock(context);
+        state = piommu_context_lock_(context);
         taken->fault_blocked = taken->fault_blocked || blocked;
         taken->busy = false;
-        context_unlock(context, state);
+        piommu_context_unlock_(context, state);
         taken = next;
     }
 }
@@ -282,12 +282,12 @@ static void act(struct piommu_instance *instance, enum piommu_fault_answer answe
         block_guilty(instance, record);
     }
     /* Up to here who takes away what the record names has waited. */
-    state = context_lock(instance->context);
+    state = piommu_context_lock_(instance->context);
     instance->callbacks++;
     if (answer != PIOMMU_FAULT_IGNORE) {
         keep(instance, record);
     }
-    context_unlock(instance->context, state);
+    piommu_context_unlock_(instance->context, state);
 }
 
 void piommu_backend_report_fault(struct piommu_instance *instance,
@@ -307,11 +307,11 @@ void piommu_backend_report_fault(struct piommu_instance *instance,
                                             .level = raw->level,
                                             .iova = raw->iova,
                                             .raw = raw->raw}};
-    unsigned long state = context_lock(context);
+    unsigned long state = piommu_context_lock_(context);
     bool noticed = identify(instance, raw, &record);
 
     instance->callbacks += noticed ? 1 : 0;
-    context_unlock(context, state);
+    piommu_context_unlock_(context, state);
     if (!noticed) {
         return;
     }
@@ -329,7 +329,7 @@ void piommu_backend_report_fault(struct piommu_instance *instance,
 static void block_wanted(struct piommu_context *context)
 {
     for (;;) {
-        unsigned long state = context_lock(context);
+        unsigned long state = piommu_context_lock_(context);
         struct piommu_group *group = context->blocks;
 
         /* Those that are busy are blocked by whoever has them. */
@@ -339,7 +339,7 @@ static void block_wanted(struct piommu_context *context)
         if (group != NULL) {
             group->busy = true;
         }
-        context_unlock(context, state);
+        piommu_context_unlock_(context, state);
         if (group == NULL) {
             return;
         }
@@ -363,23 +363,23 @@ static int take_reports(struct piommu_instance *instance, unsigned int budget)
     unsigned int handled = 0;
     bool again = true;
     int result = 0;
-    unsigned long state = context_lock(context);
+    unsigned long state = piommu_context_lock_(context);
     bool busy = instance->servicing;
 
     instance->missed = busy;
     instance->servicing = true;
-    context_unlock(context, state);
+    piommu_context_unlock_(context, state);
     if (busy) {
         return 0;
     }
     while (again) {
         result = instance->backend->service(instance->unit, budget - handled);
         handled += result > 0 ? (unsigned int)result : 0;
-        state = context_lock(context);
+        state = piommu_context_lock_(context);
         again = instance->missed && result >= 0 && handled < budget;
         instance->missed = instance->missed && !again;
         instance->servicing = again;
-        context_unlock(context, state);
+        piommu_context_unlock_(context, state);
     }
     return result < 0 ? result : (int)handled;
 }
@@ -387,10 +387,10 @@ static int take_reports(struct piommu_instance *instance, unsigned int budget)
 /* What is left to do for service, after interrupt. */
 static bool more_to_do(struct piommu_instance *instance)
 {
-    unsigned long state = context_lock(instance->context);
+    unsigned long state = piommu_context_lock_(instance->context);
     bool more = instance->context->blocks != NULL || instance->missed;
 
-    context_unlock(instance->context, state);
+    piommu_context_unlock_(instance->context, state);
     return more;
 }
 
@@ -405,9 +405,9 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
         if (instance_untouched(instance)) {
             (void)piommu_instance_stopped_(instance);
         }
-        piommu_posts_poll_(instance, true);
+        instance_poll_posts(instance, true);
         block_wanted(instance->context); /* groups that have IDs on others, too */
-        piommu_posts_complete_(instance->context);
+        context_complete_posts(instance->context);
         return -PIOMMU_EFAILED;
     }
     /* What was asked for before a unit was suspended is still to be done to others. */
@@ -415,9 +415,9 @@ int piommu_instance_service(struct piommu_instance *instance, unsigned int budge
     if (handled < 0) {
         (void)piommu_instance_fail_(instance, handled);
     }
-    piommu_posts_poll_(instance, true);
+    instance_poll_posts(instance, true);
     block_wanted(instance->context);
-    piommu_posts_complete_(instance->context);
+    context_complete_posts(instance->context);
     return instance_failed(instance) ? -PIOMMU_EFAILED : handled;
 }
 
@@ -437,12 +437,12 @@ int piommu_instance_interrupt(struct piommu_instance *instance, unsigned int bud
         left = handled < 0 || (unsigned int)handled == budget || more_to_do(instance);
         handled = handled < 0 ? piommu_instance_note_failure_(instance, handled) : handled;
     }
-    piommu_posts_poll_(instance, false);
+    instance_poll_posts(instance, false);
     if (instance_failed(instance)) {
         left = left || instance_untouched(instance);
         handled = -PIOMMU_EFAILED;
     }
-    piommu_posts_complete_(instance->context);
+    context_complete_posts(instance->context);
     if (more != NULL) {
         *more = left;
     }
@@ -457,14 +457,14 @@ int piommu_instance_take_fault(struct piommu_instance *instance, struct piommu_f
     if (instance == NULL || fault == NULL) {
         return -PIOMMU_EINVAL;
     }
-    state = context_lock(instance->context);
+    state = piommu_context_lock_(instance->context);
     found = instance->record_count != 0;
     if (found) {
         *fault = instance->records[instance->record_first].fault;
         instance->record_first = (instance->record_first + 1) % instance->config.fault_records;
         instance->record_count--;
     }
-    context_unlock(instance->context, state);
+    piommu_context_unlock_(instance->context, state);
     return found ? 0 : -PIOMMU_ENOENT;
 }
 
@@ -473,18 +473,18 @@ static int wait_for_callback(struct piommu_instance *instance)
 {
     struct piommu_context *context = instance->context;
     uint64_t deadline = piommu_host_deadline(instance->host, instance->config.timeout);
-    unsigned long state = context_lock(context);
+    unsigned long state = piommu_context_lock_(context);
     uint32_t begun = instance->callbacks;
     uint32_t now = begun;
 
-    context_unlock(context, state);
+    piommu_context_unlock_(context, state);
     while ((begun & 1) != 0 && now == begun) {
         if (!piommu_host_wait(instance->host, deadline)) {
             return -PIOMMU_EBUSY;
         }
-        state = context_lock(context);
+        state = piommu_context_lock_(context);
         now = instance->callbacks;
-        context_unlock(context, state);
+        piommu_context_unlock_(context, state);
     }
     return 0;
 }
@@ -502,10 +502,10 @@ int piommu_faults_quiesce_(struct piommu_context *context)
 
 static void set_leaving(struct piommu_device *device, bool leaving)
 {
-    unsigned long state = context_lock(device->context);
+    unsigned long state = piommu_context_lock_(device->context);
 
     device->leaving = leaving;
-    context_unlock(device->context, state);
+    piommu_context_unlock_(device->context, state);
 }
 
 int piommu_faults_leave_(struct piommu_device *device)
@@ -527,7 +527,7 @@ int piommu_faults_leave_(struct piommu_device *device)
 void piommu_faults_purge_(struct piommu_context *context, const struct piommu_device *device,
                           const struct piommu_domain *domain)
 {
-    unsigned long state = context_lock(context);
+    unsigned long state = piommu_context_lock_(context);
 
     for (struct piommu_instance *instance = context->instances; instance != NULL;
          instance = instance->peer) {
@@ -546,5 +546,5 @@ void piommu_faults_purge_(struct piommu_context *context, const struct piommu_de
             }
         }
     }
-    context_unlock(context, state);
+    piommu_context_unlock_(context, state);
 }

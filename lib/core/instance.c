@@ -106,9 +106,9 @@ static void start_waiting(struct piommu_context *context)
         unsigned long state;
 
         error = start(instance, parent);
-        state = context_lock(context);
+        state = piommu_context_lock_(context);
         instance->waiting = false;
-        context_unlock(context, state);
+        piommu_context_unlock_(context, state);
         if (error != 0) {
             atomic_store_explicit(&instance->stopped, 1, memory_order_release);
             atomic_store_explicit(&instance->tried, 1, memory_order_release);
@@ -125,9 +125,9 @@ static void start_waiting(struct piommu_context *context)
 
 static void free_instance(struct piommu_instance *instance)
 {
-    piommu_host_free(instance->host, instance->records,
-                     instance->config.fault_records * sizeof(*instance->records));
-    piommu_host_free(instance->host, instance, sizeof(*instance));
+    piommu_host_free_(instance->host, instance->records,
+                      instance->config.fault_records * sizeof(*instance->records));
+    piommu_host_free_(instance->host, instance, sizeof(*instance));
 }
 
 /* Makes the object, with all that it needs but its unit. */
@@ -136,7 +136,7 @@ static struct piommu_instance *make_object(struct piommu_context *context,
                                            const void *backend_config,
                                            const struct piommu_instance_config *config)
 {
-    struct piommu_instance *instance = piommu_host_alloc(context->host, sizeof(*instance));
+    struct piommu_instance *instance = piommu_host_alloc_(context->host, sizeof(*instance));
 
     if (instance == NULL) {
         return NULL;
@@ -156,11 +156,11 @@ static struct piommu_instance *make_object(struct piommu_context *context,
     }
     if (instance->config.fault_records != 0) {
         if ((uint64_t)instance->config.fault_records * sizeof(*instance->records) <= SIZE_MAX / 2) {
-            instance->records = piommu_host_alloc(context->host, instance->config.fault_records *
-                                                                     sizeof(*instance->records));
+            instance->records = piommu_host_alloc_(context->host, instance->config.fault_records *
+                                                                      sizeof(*instance->records));
         }
         if (instance->records == NULL) {
-            piommu_host_free(context->host, instance, sizeof(*instance));
+            piommu_host_free_(context->host, instance, sizeof(*instance));
             return NULL;
         }
     }
@@ -178,6 +178,9 @@ int piommu_instance_create(struct piommu_context *context, const struct piommu_b
     if (context == NULL || result == NULL || !backend_complete(backend) ||
         (config != NULL && config->key != 0 && config->parent_key == config->key)) {
         return -PIOMMU_EINVAL;
+    }
+    if (!PIOMMU_CORE_WITH_TABLES && backend->kind == PIOMMU_BACKEND_TABLES) {
+        return -PIOMMU_EOPNOTSUPP;
     }
     error = piommu_host_check_(context->host, backend->needs | PIOMMU_OS_NEED_LOCK);
     if (error != 0) {
@@ -248,7 +251,7 @@ static enum piommu_instance_state state_of(struct piommu_instance *instance)
 void piommu_instance_get_info(struct piommu_instance *instance, struct piommu_instance_info *info)
 {
     const struct piommu_backend_info *hardware = &instance->info;
-    unsigned long state = context_lock(instance->context);
+    unsigned long state = piommu_context_lock_(instance->context);
 
     *info = (struct piommu_instance_info){.name = instance->config.name,
                                           .backend = instance->backend->name,
@@ -260,8 +263,8 @@ void piommu_instance_get_info(struct piommu_instance *instance, struct piommu_in
     info->failed = instance_failed(instance);
     info->invalidations = atomic_load_explicit(&instance->invalidations, memory_order_relaxed);
     info->tables = instance->backend->kind == PIOMMU_BACKEND_TABLES;
-    info->suspend = instance->backend->suspend != NULL;
-    context_unlock(instance->context, state);
+    info->suspend = PIOMMU_CORE_WITH_POWER && instance->backend->suspend != NULL;
+    piommu_context_unlock_(instance->context, state);
     if (info->state == PIOMMU_INSTANCE_WAITING) {
         return; /* its unit fills in the rest when it starts */
     }
@@ -281,7 +284,7 @@ static void log_unblocked(struct piommu_instance *instance)
     uint64_t id = 0;
 
     for (;;) {
-        unsigned long state = context_lock(instance->context);
+        unsigned long state = piommu_context_lock_(instance->context);
         const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, id);
         bool found = node != NULL;
         const char *name = NULL;
@@ -290,7 +293,7 @@ static void log_unblocked(struct piommu_instance *instance)
             id = node->first;
             name = RANGE_TREE_ENTRY(node, struct endpoint, node)->group->devices->name;
         }
-        context_unlock(instance->context, state);
+        piommu_context_unlock_(instance->context, state);
         if (!found) {
             return;
         }

@@ -25,7 +25,7 @@ static int map_tables(struct piommu_domain *domain, struct piommu_range range, u
 /* The part of a range that one portion can deal with: one side of the point of population. */
 static bool first_side(const struct piommu_domain *domain, struct piommu_range *range)
 {
-    return domain->splits ? piommu_deferred_below_(domain, range) : true;
+    return domain_splits(domain) ? piommu_deferred_below_(domain, range) : true;
 }
 
 int piommu_domain_map_some(struct piommu_domain *domain, uint64_t iova, uint64_t physical,
@@ -41,7 +41,7 @@ int piommu_domain_map_some(struct piommu_domain *domain, uint64_t iova, uint64_t
     }
     error = piommu_domain_check_map_(domain, iova, &segment, 1, prot, &range.last);
     if (error == 0) {
-        if (first_side(domain, &range) && domain->table != NULL) {
+        if (first_side(domain, &range) && domain_has_table(domain)) {
             error = map_tables(domain, range, physical, prot, budget, &done);
         } else {
             error = piommu_domain_map_checked_(domain, iova, &segment, 1, prot);
@@ -53,7 +53,7 @@ int piommu_domain_map_some(struct piommu_domain *domain, uint64_t iova, uint64_t
         piommu_domain_count_map_(domain, iova, done);
         error = done == size ? 0 : -PIOMMU_EAGAIN;
     }
-    if (domain->traced) {
+    if (domain_is_traced(domain)) {
         piommu_trace_map_(domain, iova, &segment, 1, prot, error);
     }
     return error;
@@ -86,7 +86,7 @@ static int unmap_portion(struct piommu_domain *domain, struct piommu_range range
 {
     struct piommu_range side = range;
     bool below = first_side(domain, &side);
-    bool recorded = !domain->splits || domain->config.next_frames == NULL;
+    bool recorded = !domain_splits(domain) || domain->config.next_frames == NULL;
 
     /* What the whole call would refuse for its end, the first portion does. */
     if (below && side.last != range.last && recorded) {
@@ -97,7 +97,7 @@ static int unmap_portion(struct piommu_domain *domain, struct piommu_range range
         }
     }
     if (below) {
-        return unmap_side(domain, side, domain->table != NULL, budget, gather, done, unmapped);
+        return unmap_side(domain, side, domain_has_table(domain), budget, gather, done, unmapped);
     }
     if (!recorded) {
         *done = range_size(range);
@@ -136,7 +136,7 @@ int piommu_domain_unmap_some(struct piommu_domain *domain, uint64_t iova, uint64
         }
         error = behind == size ? 0 : -PIOMMU_EAGAIN;
     }
-    if (domain->traced) {
+    if (domain_is_traced(domain)) {
         piommu_trace_change_(domain, PIOMMU_EVENT_UNMAP, iova, size, error);
     }
     return error;

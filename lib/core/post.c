@@ -25,48 +25,48 @@ static bool can_post(const struct piommu_domain *domain)
     while (binding != NULL && binding->instance->backend->post_map != NULL) {
         binding = binding->next;
     }
-    return binding == NULL;
+    return PIOMMU_CORE_WITH_POSTS && binding == NULL;
 }
 
 /* Counts a post as being under way, unless somebody needs that there are none. */
 static int begin(struct piommu_domain *domain)
 {
-    unsigned long state = context_lock(domain->context);
+    unsigned long state = piommu_context_lock_(domain->context);
     bool busy = domain->busy;
 
     if (!busy) {
         domain->posts++;
         domain->owed++;
     }
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
     return busy ? -PIOMMU_EAGAIN : 0;
 }
 
 /* Undoes that, for a post that does not have to be completed. */
 static void cancel(struct piommu_domain *domain)
 {
-    unsigned long state = context_lock(domain->context);
+    unsigned long state = piommu_context_lock_(domain->context);
 
     domain->posts--;
     domain->owed--;
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
 }
 
 static bool under_way(struct piommu_domain *domain)
 {
-    unsigned long state = context_lock(domain->context);
+    unsigned long state = piommu_context_lock_(domain->context);
     bool any = domain->posts != 0;
 
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
     return any;
 }
 
 bool piommu_posts_owed_(struct piommu_domain *domain)
 {
-    unsigned long state = context_lock(domain->context);
+    unsigned long state = piommu_context_lock_(domain->context);
     bool owed = domain->owed != 0;
 
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
     return owed;
 }
 
@@ -87,12 +87,12 @@ void piommu_posts_wait_(struct piommu_domain *domain)
 
 void piommu_posts_settle_(struct piommu_domain *domain)
 {
-    unsigned long state = context_lock(domain->context);
+    unsigned long state = piommu_context_lock_(domain->context);
     struct mapping *settled = domain->settled;
 
     domain->settled = NULL;
     atomic_store_explicit(&domain->has_settled, 0, memory_order_relaxed);
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
     while (settled != NULL) {
         struct mapping *next = settled->next;
 
@@ -111,9 +111,6 @@ void piommu_posts_settle_(struct piommu_domain *domain)
 
 void piommu_posts_finish_(struct piommu_domain *domain)
 {
-    if (domain == NULL || domain->kind != PIOMMU_BACKEND_REQUESTS) {
-        return;
-    }
     if (under_way(domain)) {
         piommu_posts_wait_(domain);
     }
@@ -267,7 +264,7 @@ static void finish(struct piommu_completion *completion)
     uint64_t bytes = 0;
     unsigned long state;
 
-    if (domain->traced) {
+    if (domain_is_traced(domain)) {
         trace(completion);
     }
     for (struct mapping *record = settled; record != NULL; record = record->next) {
@@ -278,7 +275,7 @@ static void finish(struct piommu_completion *completion)
     if (gather != NULL && succeeded) {
         piommu_gather_init(gather);
     }
-    state = context_lock(domain->context);
+    state = piommu_context_lock_(domain->context);
     if (last != NULL) {
         last->next = domain->settled;
         domain->settled = settled;
@@ -292,16 +289,16 @@ static void finish(struct piommu_completion *completion)
     }
     domain->posts--;
     completions_append(&domain->context->ready, completion);
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
 }
 
 static void stall(struct piommu_completion *completion)
 {
     struct piommu_context *context = completion->domain->context;
-    unsigned long state = context_lock(context);
+    unsigned long state = piommu_context_lock_(context);
 
     completions_append(&context->stalled, completion);
-    context_unlock(context, state);
+    piommu_context_unlock_(context, state);
 }
 
 void piommu_backend_report_answer(struct piommu_instance *instance,
@@ -348,10 +345,10 @@ static void advance(struct piommu_completion *completion)
 /* Goes on with what was answered, and tries again to send what a unit has had no room for. */
 static void go_on(struct piommu_context *context)
 {
-    unsigned long state = context_lock(context);
+    unsigned long state = piommu_context_lock_(context);
     struct piommu_completion *chain = completions_take(&context->stalled);
 
-    context_unlock(context, state);
+    piommu_context_unlock_(context, state);
     while (chain != NULL) {
         struct piommu_completion *next = chain->next;
 
@@ -389,16 +386,16 @@ void piommu_posts_poll_(struct piommu_instance *instance, bool may_wait)
 
 void piommu_posts_complete_(struct piommu_context *context)
 {
-    unsigned long state = context_lock(context);
+    unsigned long state = piommu_context_lock_(context);
     struct piommu_completion *chain = completions_take(&context->ready);
 
-    context_unlock(context, state);
+    piommu_context_unlock_(context, state);
     while (chain != NULL) {
         struct piommu_completion *next = chain->next;
 
-        state = context_lock(context);
+        state = piommu_context_lock_(context);
         chain->domain->owed--;
-        context_unlock(context, state);
+        piommu_context_unlock_(context, state);
         chain->done(chain, chain->error);
         chain = next;
     }
@@ -494,7 +491,7 @@ static int post_map(struct piommu_domain *domain, uint64_t iova,
 /* Whether a domain's calls never wait for answers: then a post is the call. */
 static bool is_at_once(const struct piommu_domain *domain)
 {
-    return domain->kind == PIOMMU_BACKEND_TABLES || domain->splits;
+    return domain_takes_tables(domain) || domain_splits(domain);
 }
 
 int piommu_domain_map_list_post(struct piommu_domain *domain, uint64_t iova,
@@ -519,7 +516,7 @@ int piommu_domain_map_list_post(struct piommu_domain *domain, uint64_t iova,
     if (result > 0) {
         piommu_domain_count_map_(domain, iova, last - iova + 1);
     }
-    if (result != 0 && domain->traced) {
+    if (result != 0 && domain_is_traced(domain)) {
         piommu_trace_map_(domain, iova, segments, count, prot, result < 0 ? result : 0);
     }
     return result;
@@ -568,7 +565,7 @@ int piommu_domain_sync_post(struct piommu_domain *domain, struct piommu_gather *
     }
     range = gather->range;
     result = post_sync(domain, gather, completion);
-    if (result != 0 && domain->traced) {
+    if (result != 0 && domain_is_traced(domain)) {
         piommu_trace_change_(domain, PIOMMU_EVENT_SYNC, range.first, range_size(range),
                              result < 0 ? result : 0);
     }

@@ -30,16 +30,16 @@ static void finish_posts(const struct piommu_instance *instance)
 {
     for (const struct binding *binding = instance->bindings; binding != NULL;
          binding = binding->peer) {
-        piommu_posts_finish_(binding->domain);
+        domain_finish_posts(binding->domain);
     }
 }
 
 static void set_suspended(struct piommu_instance *instance, bool suspended)
 {
-    unsigned long state = context_lock(instance->context);
+    unsigned long state = piommu_context_lock_(instance->context);
 
     instance->suspended = suspended;
-    context_unlock(instance->context, state);
+    piommu_context_unlock_(instance->context, state);
 }
 
 static bool child_runs(const struct piommu_instance *parent)
@@ -63,7 +63,7 @@ static int suspend(struct piommu_instance *instance)
     if (instance->suspended) {
         return 0;
     }
-    if (instance->backend->suspend == NULL) {
+    if (!PIOMMU_CORE_WITH_POWER || instance->backend->suspend == NULL) {
         return -PIOMMU_EOPNOTSUPP;
     }
     if (instance->waiting || child_runs(instance)) {
@@ -185,12 +185,12 @@ static void forget_failure(struct piommu_instance *instance)
     for (struct binding *binding = instance->bindings; binding != NULL; binding = binding->peer) {
         binding->doubtful = false;
     }
-    state = context_lock(instance->context);
+    state = piommu_context_lock_(instance->context);
     instance->suspended = false;
     atomic_store_explicit(&instance->tried, 0, memory_order_relaxed);
     atomic_store_explicit(&instance->stopped, 0, memory_order_relaxed);
     atomic_store_explicit(&instance->failed, 0, memory_order_release);
-    context_unlock(instance->context, state);
+    piommu_context_unlock_(instance->context, state);
 }
 
 /* Completes groups of which the failure has left some IDs blocked, here or behind other units. */
@@ -215,7 +215,7 @@ static int recover(struct piommu_instance *instance)
     if (!instance_failed(instance)) {
         return 0;
     }
-    if (instance->backend->resume == NULL) {
+    if (!PIOMMU_CORE_WITH_POWER || instance->backend->resume == NULL) {
         return -PIOMMU_EOPNOTSUPP;
     }
     if (instance->unit == NULL || (instance->parent != NULL && (instance_failed(instance->parent) ||

@@ -111,7 +111,7 @@ bool piommu_held_overlaps_(const struct piommu_domain *domain, struct piommu_ran
             return true;
         }
     }
-    if (domain->table == NULL) {
+    if (!domain_has_table(domain)) {
         /* What a record was made for counts, whatever the granule is now. */
         return piommu_requests_direct_(domain, piommu_requests_widen_(domain, range));
     }
@@ -195,7 +195,7 @@ static int map_direct(struct piommu_domain *domain, struct piommu_range part)
     if (domain_failed(domain)) {
         return -PIOMMU_EFAILED;
     }
-    if (domain->table == NULL) {
+    if (!domain_has_table(domain)) {
         return piommu_requests_map_direct_(domain, part, DIRECT_PROT);
     }
     segment.size = domain->geometry.granule_mask + 1;
@@ -267,7 +267,7 @@ void piommu_direct_sweep_(struct piommu_domain *domain, const struct piommu_rese
     if (!domain_is_paging(domain) || !is_direct(domain, region)) {
         return;
     }
-    if (domain->table == NULL) {
+    if (!domain_has_table(domain)) {
         sweep_requests(domain, range);
         return;
     }
@@ -344,7 +344,8 @@ int piommu_direct_map_(struct piommu_domain *domain, const struct piommu_group *
     const struct piommu_reserved_region *region;
     int error = 0;
 
-    if (atomic_load_explicit(&domain->has_parked, memory_order_relaxed) != 0) {
+    if (PIOMMU_CORE_WITH_TABLES &&
+        atomic_load_explicit(&domain->has_parked, memory_order_relaxed) != 0) {
         sync_parked(domain);
     }
     while ((region = piommu_next_region_(&cursor)) != NULL) {
@@ -379,8 +380,8 @@ bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_do
         }
         while (next_uncovered(domain, &range, &part)) {
             /* What is left of a region whose device has gone is in nobody's way. */
-            if (domain->table != NULL ? piommu_domain_any_mapped_(domain, part)
-                                      : piommu_requests_foreign_(domain, part)) {
+            if (domain_has_table(domain) ? piommu_domain_any_mapped_(domain, part)
+                                         : piommu_requests_foreign_(domain, part)) {
                 return true;
             }
             if (part.last >= range.last) {

@@ -122,7 +122,7 @@ static int fill(const struct wish *wish)
     if (wish->gaps > SIZE_MAX / sizeof(*gaps)) {
         return -PIOMMU_ENOMEM;
     }
-    gaps = piommu_host_alloc(host, (size_t)wish->gaps * sizeof(*gaps));
+    gaps = piommu_host_alloc_(host, (size_t)wish->gaps * sizeof(*gaps));
     if (gaps == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -147,7 +147,7 @@ static int fill(const struct wish *wish)
         error = -PIOMMU_EFAILED;
     }
     count_fill(wish->domain, gaps, error == 0 ? count : 0);
-    piommu_host_free(host, gaps, (size_t)wish->gaps * sizeof(*gaps));
+    piommu_host_free_(host, gaps, (size_t)wish->gaps * sizeof(*gaps));
     return error;
 }
 
@@ -173,7 +173,7 @@ static void trace(const struct piommu_domain *domain, uint64_t iova, uint64_t ph
 {
     struct piommu_segment segment = {.physical = physical, .size = size};
 
-    if (domain->traced) {
+    if (domain_is_traced(domain)) {
         piommu_trace_map_(domain, iova, &segment, 1, prot, error);
     }
 }
@@ -205,7 +205,7 @@ int piommu_domain_map_again(struct piommu_domain *domain, uint64_t iova, uint64_
 static int reserve(struct piommu_domain *domain, struct piommu_range range, uint32_t *tables)
 {
     *tables = 0;
-    if (domain->table != NULL) {
+    if (domain_has_table(domain)) {
         uint64_t to_map;
         uint64_t to_cut;
         int error = piommu_pgtable_plan(domain->table, range.first, range_size(range),
@@ -223,8 +223,8 @@ static int reserve(struct piommu_domain *domain, struct piommu_range range, uint
         }
         *tables = (uint32_t)(to_map + to_cut);
     }
-    if (domain->table == NULL || domain->splits) {
-        domain->spare = piommu_host_alloc(domain->context->host, sizeof(*domain->spare));
+    if (!domain_has_table(domain) || domain_splits(domain)) {
+        domain->spare = piommu_host_alloc_(domain->context->host, sizeof(*domain->spare));
         if (domain->spare == NULL) {
             if (*tables != 0) {
                 piommu_pgtable_unreserve(domain->table, *tables);
@@ -240,7 +240,7 @@ static void unreserve(struct piommu_domain *domain, uint32_t tables)
     if (tables != 0) {
         piommu_pgtable_unreserve(domain->table, tables);
     }
-    piommu_host_free(domain->context->host, domain->spare, sizeof(*domain->spare));
+    piommu_host_free_(domain->context->host, domain->spare, sizeof(*domain->spare));
     domain->spare = NULL;
 }
 

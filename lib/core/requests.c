@@ -29,7 +29,7 @@ static struct mapping *mapping_next(const struct mapping *mapping)
 
 static void free_mapping(const struct piommu_domain *domain, struct mapping *mapping)
 {
-    piommu_host_free(domain->context->host, mapping, sizeof(*mapping));
+    piommu_host_free_(domain->context->host, mapping, sizeof(*mapping));
 }
 
 void piommu_requests_free_chain_(const struct piommu_domain *domain, struct mapping *chain)
@@ -68,12 +68,12 @@ void piommu_requests_begin_(struct piommu_domain *domain)
     struct piommu_context *context = domain->context;
 
     for (;;) {
-        unsigned long state = context_lock(context);
+        unsigned long state = piommu_context_lock_(context);
         bool free = !domain->busy;
-        bool posts = domain->posts != 0;
+        bool posts = PIOMMU_CORE_WITH_POSTS && domain->posts != 0;
 
         domain->busy = true;
-        context_unlock(context, state);
+        piommu_context_unlock_(context, state);
         if (free && posts) {
             /* From now on there are no new ones. */
             piommu_posts_wait_(domain);
@@ -88,10 +88,10 @@ void piommu_requests_begin_(struct piommu_domain *domain)
 
 void piommu_requests_end_(struct piommu_domain *domain)
 {
-    unsigned long state = context_lock(domain->context);
+    unsigned long state = piommu_context_lock_(domain->context);
 
     domain->busy = false;
-    context_unlock(domain->context, state);
+    piommu_context_unlock_(domain->context, state);
 }
 
 bool piommu_must_know_(const struct binding *binding, int *error)
@@ -176,7 +176,7 @@ static struct mapping *take_record(struct piommu_domain *domain)
         domain->gone = record->next;
         memset(record, 0, sizeof(*record));
     }
-    return record != NULL ? record : piommu_host_alloc(domain->context->host, sizeof(*record));
+    return record != NULL ? record : piommu_host_alloc_(domain->context->host, sizeof(*record));
 }
 
 int piommu_requests_make_(struct piommu_domain *domain, uint64_t iova,
@@ -564,7 +564,7 @@ int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *ga
 {
     int error = 0;
 
-    if (domain->bindings != NULL && domain->kind == PIOMMU_BACKEND_REQUESTS) {
+    if (domain->bindings != NULL && !domain_takes_tables(domain)) {
         struct ranges ranges = {.source = {.next = next_of_gather}};
 
         piommu_requests_sort_(gather);
@@ -576,7 +576,7 @@ int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *ga
     }
     if (error == 0) {
         piommu_requests_forget_(domain, gather);
-        gather->pending = domain->table != NULL;
+        gather->pending = domain_has_table(domain);
     }
     return error;
 }
@@ -716,7 +716,7 @@ static int make_remainder(const struct piommu_domain *domain, uint64_t first, ui
     if (!stays) {
         return 0;
     }
-    mapping = piommu_host_alloc(domain->context->host, sizeof(*mapping));
+    mapping = piommu_host_alloc_(domain->context->host, sizeof(*mapping));
     if (mapping == NULL) {
         return -PIOMMU_ENOMEM;
     }

@@ -22,7 +22,7 @@ static void begin(const struct piommu_instance *first, struct piommu_requirement
                   struct piommu_pgtable_config *table)
 {
     *all = (struct piommu_requirements){
-        .tables = first->backend->kind == PIOMMU_BACKEND_TABLES,
+        .tables = PIOMMU_CORE_WITH_TABLES && first->backend->kind == PIOMMU_BACKEND_TABLES,
         .aperture = {.first = 0, .last = UINT64_MAX},
         .leaf_sizes = UINT64_MAX,
         .prot = PIOMMU_PROT_ALL,
@@ -30,21 +30,25 @@ static void begin(const struct piommu_instance *first, struct piommu_requirement
         .identity = true,
         .output_bits = 64,
         .coherent_walk = true,
-        .shared = {.formats = UINT32_MAX,
-                   .granules = UINT32_MAX,
-                   .input_first = 0,
-                   .input_last = UINT8_MAX,
-                   .start_first = INT8_MIN,
-                   .start_last = INT8_MAX,
-                   .concatenated = UINT8_MAX,
-                   .output_bits = UINT8_MAX,
-                   .leaf_sizes = UINT64_MAX,
-                   .features = UINT32_MAX,
-                   .ds = true,
-                   .coherent_walk = true},
     };
-    *table = first->info.table;
-    table->leaf_sizes = all_if_none(table->leaf_sizes);
+    if (PIOMMU_CORE_WITH_TABLES) {
+        all->shared = (struct piommu_shared_limits){
+            .formats = UINT32_MAX,
+            .granules = UINT32_MAX,
+            .input_first = 0,
+            .input_last = UINT8_MAX,
+            .start_first = INT8_MIN,
+            .start_last = INT8_MAX,
+            .concatenated = UINT8_MAX,
+            .output_bits = UINT8_MAX,
+            .leaf_sizes = UINT64_MAX,
+            .features = UINT32_MAX,
+            .ds = true,
+            .coherent_walk = true,
+        };
+        *table = first->info.table;
+        table->leaf_sizes = all_if_none(table->leaf_sizes);
+    }
 }
 
 /* Takes over the tighter of two values, and notes whose it is. */
@@ -166,10 +170,12 @@ static bool add(struct limits limits, struct piommu_pgtable_config *table)
     all->write_only = both(limits, PIOMMU_LIMIT_PROT, all->write_only, info->write_only);
     all->identity = both(limits, PIOMMU_LIMIT_IDENTITY, all->identity, info->identity);
     TIGHTER(lower, PIOMMU_LIMIT_OUTPUT_BITS, all->output_bits, width(limits.instance));
-    if (all->tables && !add_table(limits, table)) {
-        return false;
+    if (PIOMMU_CORE_WITH_TABLES) {
+        if (all->tables && !add_table(limits, table)) {
+            return false;
+        }
+        add_shared(limits, &info->shared);
     }
-    add_shared(limits, &info->shared);
     return all->aperture.first <= all->aperture.last;
 }
 
@@ -208,9 +214,9 @@ int piommu_intersect_(struct piommu_instance *const *instances, size_t count,
             return -PIOMMU_EMIXED;
         }
     }
-    tidy_shared(requirements);
-    if (table->leaf_sizes == UINT64_MAX) {
-        table->leaf_sizes = 0;
+    if (PIOMMU_CORE_WITH_TABLES) {
+        tidy_shared(requirements);
+        table->leaf_sizes = table->leaf_sizes != UINT64_MAX ? table->leaf_sizes : 0;
     }
     return 0;
 }

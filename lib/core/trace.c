@@ -47,7 +47,7 @@ void piommu_trace_instance_(struct piommu_instance *instance, enum piommu_event_
                                  .instance_owner = instance->config.owner,
                                  .instance_name = instance->config.name};
 
-    if (instance->context->config.trace != NULL) {
+    if (PIOMMU_CORE_WITH_TRACE && instance->context->config.trace != NULL) {
         emit(instance->context, &event);
     }
 }
@@ -58,7 +58,7 @@ void piommu_trace_device_(const struct piommu_device *device, const struct piomm
     struct piommu_event event = {
         .kind = kind, .error = error, .device_owner = device->owner, .device_name = device->name};
 
-    if (device->context->config.trace == NULL) {
+    if (!PIOMMU_CORE_WITH_TRACE || device->context->config.trace == NULL) {
         return;
     }
     if (domain != NULL) {
@@ -70,7 +70,7 @@ void piommu_trace_device_(const struct piommu_device *device, const struct piomm
 
 void piommu_trace_domain_(const struct piommu_domain *domain, struct piommu_event *event)
 {
-    if (domain->context->config.trace == NULL) {
+    if (!PIOMMU_CORE_WITH_TRACE || domain->context->config.trace == NULL) {
         return;
     }
     event->domain_owner = domain->config.owner;

@@ -29,7 +29,7 @@ int piommu_dma_open_pool_(struct piommu_dma_space *space, uint32_t pages)
         pages * (space->granule_mask + 1) > SIZE_MAX / 2) {
         return -PIOMMU_EINVAL;
     }
-    pool->pages = piommu_host_alloc(host, pages * sizeof(struct bounce_page));
+    pool->pages = piommu_host_alloc_(host, pages * sizeof(struct bounce_page));
     if (pool->pages == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -57,7 +57,7 @@ void piommu_dma_close_pool_(struct piommu_dma_space *space, bool reachable)
     if (pool->memory != NULL && !reachable) {
         host.os->dma_free(host.ctx, pool->memory, pool->count * granule_of(space));
     }
-    piommu_host_free(host, pool->pages, pool->count * sizeof(struct bounce_page));
+    piommu_host_free_(host, pool->pages, pool->count * sizeof(struct bounce_page));
     *pool = (struct bounce_pool){0};
 }
 

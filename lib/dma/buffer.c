@@ -24,7 +24,7 @@ static void free_pieces(struct piommu_host host, struct buffer_piece *pieces)
         struct buffer_piece *next = pieces->next;
 
         host.os->dma_free(host.ctx, pieces->memory, (size_t)pieces->size);
-        piommu_host_free(host, pieces, sizeof(*pieces));
+        piommu_host_free_(host, pieces, sizeof(*pieces));
         pieces = next;
     }
 }
@@ -44,7 +44,7 @@ static struct buffer_piece *alloc_piece(struct piommu_dma_device *device, uint64
     if (size > SIZE_MAX) {
         return NULL;
     }
-    piece = piommu_host_alloc(host, sizeof(*piece));
+    piece = piommu_host_alloc_(host, sizeof(*piece));
     if (piece == NULL) {
         return NULL;
     }
@@ -56,7 +56,7 @@ static struct buffer_piece *alloc_piece(struct piommu_dma_device *device, uint64
     if (piece->memory != NULL) {
         host.os->dma_free(host.ctx, piece->memory, request.size);
     }
-    piommu_host_free(host, piece, sizeof(*piece));
+    piommu_host_free_(host, piece, sizeof(*piece));
     return NULL;
 }
 
@@ -105,7 +105,7 @@ static void *join(struct piommu_dma_device *device, const struct buffer_piece *p
     if (count == 1) {
         return pieces->memory;
     }
-    segments = piommu_host_alloc(host, bytes);
+    segments = piommu_host_alloc_(host, bytes);
     if (segments == NULL) {
         return NULL;
     }
@@ -113,7 +113,7 @@ static void *join(struct piommu_dma_device *device, const struct buffer_piece *p
         segments[i] = (struct piommu_segment){.physical = pieces->physical, .size = pieces->size};
     }
     memory = host.os->dma_join(host.ctx, segments, count, purpose_of(device));
-    piommu_host_free(host, segments, bytes);
+    piommu_host_free_(host, segments, bytes);
     return memory;
 }
 

@@ -58,7 +58,7 @@ int piommu_dma_reserve(struct piommu_dma_device *device, uint64_t physical, uint
     if (memory.size == 0) {
         return -PIOMMU_ERANGE;
     }
-    range = piommu_host_alloc(space->host, sizeof(*range));
+    range = piommu_host_alloc_(space->host, sizeof(*range));
     if (range == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -76,7 +76,7 @@ int piommu_dma_reserve(struct piommu_dma_device *device, uint64_t physical, uint
         }
     }
     if (error != 0) {
-        piommu_host_free(space->host, range, sizeof(*range));
+        piommu_host_free_(space->host, range, sizeof(*range));
         return error;
     }
     *result = range;
@@ -106,7 +106,7 @@ static struct span pop_run(struct piommu_dma_range *range, struct bounce_page **
 
     *pages = run->pages;
     range->runs = run->next;
-    piommu_host_free(range->device->space->host, run, sizeof(*run));
+    piommu_host_free_(range->device->space->host, run, sizeof(*run));
     return links;
 }
 
@@ -131,7 +131,7 @@ static int drop_links(struct piommu_dma_range *range, int error)
 /* What waits becomes a run: what comes next does not follow it. */
 static int end_run(struct piommu_dma_range *range)
 {
-    struct run *run = piommu_host_alloc(range->device->space->host, sizeof(*run));
+    struct run *run = piommu_host_alloc_(range->device->space->host, sizeof(*run));
     int error;
 
     if (run == NULL) {
@@ -139,7 +139,7 @@ static int end_run(struct piommu_dma_range *range)
     }
     error = piommu_dma_builder_finish_(&range->builder);
     if (error != 0) {
-        piommu_host_free(range->device->space->host, run, sizeof(*run));
+        piommu_host_free_(range->device->space->host, run, sizeof(*run));
         return drop_links(range, error);
     }
     *run = (struct run){
@@ -277,6 +277,6 @@ int piommu_dma_unreserve(struct piommu_dma_range *range)
     } else {
         (void)piommu_iova_free(space->iova, range->all.first, range->all.size);
     }
-    piommu_host_free(space->host, range, sizeof(*range));
+    piommu_host_free_(space->host, range, sizeof(*range));
     return error;
 }

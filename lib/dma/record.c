@@ -26,7 +26,7 @@ int piommu_dma_record_(struct piommu_dma_device *device, const struct record *re
     if (!space->debug) {
         return 0;
     }
-    copy = piommu_host_alloc(space->host, sizeof(*copy));
+    copy = piommu_host_alloc_(space->host, sizeof(*copy));
     if (copy == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -139,7 +139,7 @@ void piommu_dma_drop_record_(struct piommu_dma_device *device, const struct reco
         piommu_range_tree_remove_(&space->records, &gone->node);
     }
     space_unlock(space, state);
-    piommu_host_free(space->host, gone, sizeof(*gone));
+    piommu_host_free_(space->host, gone, sizeof(*gone));
 }
 
 void piommu_dma_drop_records_(struct piommu_dma_device *device)
@@ -154,7 +154,7 @@ void piommu_dma_drop_records_(struct piommu_dma_device *device)
         if (record->device == device) {
             log_mapping(device, "is removed, and still has mapped", record);
             piommu_range_tree_remove_(&space->records, &record->node);
-            piommu_host_free(space->host, record, sizeof(*record));
+            piommu_host_free_(space->host, record, sizeof(*record));
         }
     }
 }

@@ -430,7 +430,7 @@ int piommu_dma_space_poll(struct piommu_dma_space *space, uint64_t *next)
 
 int piommu_dma_open_lanes_(struct piommu_dma_space *space, uint32_t lanes)
 {
-    space->lanes = piommu_host_alloc(space->host, lanes * sizeof(struct lane));
+    space->lanes = piommu_host_alloc_(space->host, lanes * sizeof(struct lane));
     if (space->lanes == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -441,8 +441,8 @@ int piommu_dma_open_lanes_(struct piommu_dma_space *space, uint32_t lanes)
         atomic_init(&lane->in_use, 0);
         atomic_init(&lane->count, 0);
         piommu_gather_init(&lane->gather);
-        lane->waiting = piommu_host_alloc(space->host, space->lazy_count * sizeof(struct waiting));
-        lane->stock = piommu_host_alloc(space->host, space->lazy_count * sizeof(struct waiting));
+        lane->waiting = piommu_host_alloc_(space->host, space->lazy_count * sizeof(struct waiting));
+        lane->stock = piommu_host_alloc_(space->host, space->lazy_count * sizeof(struct waiting));
         if (lane->waiting == NULL || lane->stock == NULL) {
             return -PIOMMU_ENOMEM;
         }
@@ -453,12 +453,12 @@ int piommu_dma_open_lanes_(struct piommu_dma_space *space, uint32_t lanes)
 void piommu_dma_close_lanes_(struct piommu_dma_space *space)
 {
     for (uint32_t i = 0; i < space->lane_count; i++) {
-        piommu_host_free(space->host, space->lanes[i].waiting,
-                         space->lazy_count * sizeof(struct waiting));
-        piommu_host_free(space->host, space->lanes[i].stock,
-                         space->lazy_count * sizeof(struct waiting));
+        piommu_host_free_(space->host, space->lanes[i].waiting,
+                          space->lazy_count * sizeof(struct waiting));
+        piommu_host_free_(space->host, space->lanes[i].stock,
+                          space->lazy_count * sizeof(struct waiting));
     }
-    piommu_host_free(space->host, space->lanes, space->lane_count * sizeof(struct lane));
+    piommu_host_free_(space->host, space->lanes, space->lane_count * sizeof(struct lane));
     space->lanes = NULL;
     space->lane_count = 0;
 }

@@ -110,7 +110,7 @@ static int take_addresses(struct piommu_dma_space *space, struct piommu_range ra
 
 static int add_region(struct piommu_dma_space *space, struct piommu_range range)
 {
-    struct region *region = piommu_host_alloc(space->host, sizeof(*region));
+    struct region *region = piommu_host_alloc_(space->host, sizeof(*region));
     int error;
 
     if (region == NULL) {
@@ -118,7 +118,7 @@ static int add_region(struct piommu_dma_space *space, struct piommu_range range)
     }
     error = take_addresses(space, range);
     if (error != 0) {
-        piommu_host_free(space->host, region, sizeof(*region));
+        piommu_host_free_(space->host, region, sizeof(*region));
         return error;
     }
     region->range = range;
@@ -132,7 +132,7 @@ static void drop_region(struct piommu_dma_space *space)
     struct region *region = space->regions;
 
     space->regions = region->next;
-    piommu_host_free(space->host, region, sizeof(*region));
+    piommu_host_free_(space->host, region, sizeof(*region));
 }
 
 /* Gives back what was taken since there was only `before`. */
@@ -267,7 +267,7 @@ static void close_space(struct piommu_dma_space *space, bool reachable)
     if (space->lock != NULL) {
         host.os->lock_destroy(host.ctx, space->lock);
     }
-    piommu_host_free(host, space, sizeof(*space));
+    piommu_host_free_(host, space, sizeof(*space));
 }
 
 int piommu_dma_space_create(struct piommu_host host, const struct piommu_dma_space_config *config,
@@ -293,7 +293,7 @@ int piommu_dma_space_create(struct piommu_host host, const struct piommu_dma_spa
     if (config->lazy && !info.disjoint && !info.told_each) {
         return -PIOMMU_EOPNOTSUPP;
     }
-    space = piommu_host_alloc(host, sizeof(*space));
+    space = piommu_host_alloc_(host, sizeof(*space));
     if (space == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -418,7 +418,7 @@ int piommu_dma_device_add(struct piommu_dma_space *space, struct piommu_device *
     if (info.untrusted && space->lazy) {
         return -PIOMMU_EOPNOTSUPP;
     }
-    device = piommu_host_alloc(space->host, sizeof(*device));
+    device = piommu_host_alloc_(space->host, sizeof(*device));
     if (device == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -434,7 +434,7 @@ int piommu_dma_device_add(struct piommu_dma_space *space, struct piommu_device *
     }
     if (error != 0) {
         untake_ranges(space, before);
-        piommu_host_free(space->host, device, sizeof(*device));
+        piommu_host_free_(space->host, device, sizeof(*device));
         return error;
     }
     device->next = space->devices;
@@ -458,7 +458,7 @@ void piommu_dma_device_remove(struct piommu_dma_device *device)
     if (device->space->debug) {
         piommu_dma_drop_records_(device);
     }
-    piommu_host_free(device->space->host, device, sizeof(*device));
+    piommu_host_free_(device->space->host, device, sizeof(*device));
 }
 
 int piommu_dma_device_set_masks(struct piommu_dma_device *device, uint64_t mask,

@@ -34,7 +34,7 @@ int piommu_pgtable_describe(struct piommu_host host, const struct piommu_pgtable
     } else {
         error = -PIOMMU_EINVAL;
     }
-    piommu_host_free(host, table, sizeof(*table));
+    piommu_host_free_(host, table, sizeof(*table));
     return error;
 }
 
@@ -56,7 +56,7 @@ int piommu_pgtable_adopt(struct piommu_host host, const struct piommu_pgtable_co
         return error;
     }
     if (((uintptr_t)root & (table->info.root_size - 1)) != 0 || !root_fits(table, root_physical)) {
-        piommu_host_free(host, table, sizeof(*table));
+        piommu_host_free_(host, table, sizeof(*table));
         return -PIOMMU_EINVAL;
     }
     table->adopted = true;

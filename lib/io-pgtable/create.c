@@ -58,7 +58,7 @@ int piommu_pgtable_make_object_(struct piommu_host host, unsigned int needs,
     if (error != 0) {
         return error;
     }
-    table = piommu_host_alloc(host, sizeof(*table));
+    table = piommu_host_alloc_(host, sizeof(*table));
     if (table == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -70,7 +70,7 @@ int piommu_pgtable_make_object_(struct piommu_host host, unsigned int needs,
     table->empty_tables_kept = config->empty_tables_kept;
     error = piommu_pgtable_set_format_(table, config);
     if (error != 0) {
-        piommu_host_free(host, table, sizeof(*table));
+        piommu_host_free_(host, table, sizeof(*table));
         return error;
     }
     *result = table;
@@ -94,7 +94,7 @@ int piommu_pgtable_create(struct piommu_host host, const struct piommu_pgtable_c
     }
     error = take_root(table, config);
     if (error != 0) {
-        piommu_host_free(host, table, sizeof(*table));
+        piommu_host_free_(host, table, sizeof(*table));
         return error;
     }
     *result = table;

@@ -59,7 +59,7 @@ int piommu_pgtable_destroy_some(struct piommu_pgtable *table, uint32_t budget)
         piommu_reserve_destroy_(table);
         table->host.os->dma_free(table->host.ctx, table->root, root_memory(table));
     }
-    piommu_host_free(table->host, table, sizeof(*table));
+    piommu_host_free_(table->host, table, sizeof(*table));
     return 0;
 }
 

@@ -128,14 +128,14 @@ static int add_places(struct piommu_pgtable *table, uint32_t count)
         uint32_t enough = doubles ? 2 * old_count + FEWEST_PLACES : UINT32_MAX;
         uint64_t size = places_size(enough > wanted ? enough : wanted);
         struct places *places =
-            size == (size_t)size ? piommu_host_alloc(table->host, (size_t)size) : NULL;
+            size == (size_t)size ? piommu_host_alloc_(table->host, (size_t)size) : NULL;
 
         if (places == NULL) {
             return -PIOMMU_ENOMEM;
         }
         if (old != NULL) {
             memcpy(places, old, (size_t)places_size(old_count));
-            piommu_host_free(table->host, old, (size_t)places_size(old_count));
+            piommu_host_free_(table->host, old, (size_t)places_size(old_count));
         }
         places->count = enough > wanted ? enough : wanted;
         for (uint32_t i = old_count; i < places->count; i++) {
@@ -165,7 +165,7 @@ static void drop_place(struct piommu_pgtable *table)
 void piommu_reserve_destroy_(struct piommu_pgtable *table)
 {
     if (table->places != NULL) {
-        piommu_host_free(table->host, table->places, (size_t)places_size(table->places->count));
+        piommu_host_free_(table->host, table->places, (size_t)places_size(table->places->count));
     }
 }
 

@@ -71,7 +71,7 @@ static int grow_seen(struct checker *checker)
 {
     struct piommu_host host = checker->table->host;
     size_t size = checker->seen_size != 0 ? checker->seen_size * 2 : MIN_SEEN;
-    uint64_t *seen = piommu_host_alloc(host, size * sizeof(*seen));
+    uint64_t *seen = piommu_host_alloc_(host, size * sizeof(*seen));
 
     if (seen == NULL) {
         return -PIOMMU_ENOMEM;
@@ -81,7 +81,7 @@ static int grow_seen(struct checker *checker)
             *find_seen(seen, size, checker->seen[i]) = checker->seen[i];
         }
     }
-    piommu_host_free(host, checker->seen, checker->seen_size * sizeof(*seen));
+    piommu_host_free_(host, checker->seen, checker->seen_size * sizeof(*seen));
     checker->seen = seen;
     checker->seen_size = size;
     return 0;
@@ -406,7 +406,7 @@ int piommu_pgtable_verify(const struct piommu_pgtable *table, piommu_pgtable_com
     struct checker checker = {.table = table, .complain = complain, .cookie = cookie};
     int error = check_all(&checker);
 
-    piommu_host_free(table->host, checker.seen, checker.seen_size * sizeof(*checker.seen));
+    piommu_host_free_(table->host, checker.seen, checker.seen_size * sizeof(*checker.seen));
     if (result != NULL) {
         *result = checker.report;
     }

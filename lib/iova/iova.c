@@ -73,7 +73,7 @@ static unsigned int shift_of(uint64_t power)
 /* Asks for memory, with no lock held. */
 static int add_batch(struct piommu_iova_space *space)
 {
-    struct batch *batch = piommu_host_alloc(space->host, sizeof(*batch));
+    struct batch *batch = piommu_host_alloc_(space->host, sizeof(*batch));
     unsigned long state;
 
     if (batch == NULL) {
@@ -191,7 +191,7 @@ int piommu_iova_create(struct piommu_host host, const struct piommu_iova_config 
         return error;
     }
     stores = host.os->cpu == NULL && config->cpus != 0 ? 1 : config->cpus;
-    space = piommu_host_alloc(host, object_size(stores));
+    space = piommu_host_alloc_(host, object_size(stores));
     if (space == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -225,12 +225,12 @@ void piommu_iova_destroy(struct piommu_iova_space *space)
         struct batch *batch = space->batches;
 
         space->batches = batch->next;
-        piommu_host_free(host, batch, sizeof(*batch));
+        piommu_host_free_(host, batch, sizeof(*batch));
     }
     if (space->lock != NULL) {
         host.os->lock_destroy(host.ctx, space->lock);
     }
-    piommu_host_free(host, space, object_size(space->store_count));
+    piommu_host_free_(host, space, object_size(space->store_count));
 }
 
 int piommu_iova_reserve_memory(struct piommu_iova_space *space, uint32_t ranges)

@@ -237,7 +237,7 @@ static int create(struct piommu_host host, const struct piommu_viommu_device_con
     if (error != 0) {
         return error;
     }
-    device = piommu_host_alloc(host, sizeof(*device));
+    device = piommu_host_alloc_(host, sizeof(*device));
     if (device == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -283,7 +283,7 @@ int piommu_viommu_device_destroy(struct piommu_viommu_device *device)
         return error;
     }
     piommu_virtio_front_destroy(device->front);
-    piommu_host_free(device->host, device, sizeof(*device));
+    piommu_host_free_(device->host, device, sizeof(*device));
     return 0;
 }
 

@@ -147,7 +147,7 @@ int piommu_viommu_add_endpoint(struct piommu_viommu *viommu,
     if (error != 0) {
         return error;
     }
-    endpoint = piommu_host_alloc(viommu->host, object_size(config->region_count));
+    endpoint = piommu_host_alloc_(viommu->host, object_size(config->region_count));
     if (endpoint == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -162,7 +162,7 @@ int piommu_viommu_add_endpoint(struct piommu_viommu *viommu,
     }
     error = piommu_viommu_park_(endpoint);
     if (error != 0) {
-        piommu_host_free(viommu->host, endpoint, object_size(config->region_count));
+        piommu_host_free_(viommu->host, endpoint, object_size(config->region_count));
         return error;
     }
     (void)piommu_range_tree_insert_(&viommu->endpoints, &endpoint->node);
@@ -190,7 +190,7 @@ int piommu_viommu_remove_endpoint(struct piommu_viommu_endpoint *endpoint)
     }
     piommu_viommu_leave_(endpoint);
     piommu_range_tree_remove_(&viommu->endpoints, &endpoint->node);
-    piommu_host_free(viommu->host, endpoint, object_size(endpoint->region_count));
+    piommu_host_free_(viommu->host, endpoint, object_size(endpoint->region_count));
     return 0;
 }
 

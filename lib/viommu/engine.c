@@ -20,7 +20,7 @@ void *piommu_viommu_alloc_(struct piommu_viommu *viommu, size_t size)
         viommu->statistics.bytes + size > viommu->config.max_bytes) {
         return NULL;
     }
-    object = piommu_host_alloc(viommu->host, size);
+    object = piommu_host_alloc_(viommu->host, size);
     viommu->statistics.bytes += object != NULL ? size : 0;
     return object;
 }
@@ -28,7 +28,7 @@ void *piommu_viommu_alloc_(struct piommu_viommu *viommu, size_t size)
 void piommu_viommu_free_(struct piommu_viommu *viommu, void *object, size_t size)
 {
     viommu->statistics.bytes -= size;
-    piommu_host_free(viommu->host, object, size);
+    piommu_host_free_(viommu->host, object, size);
 }
 
 enum status piommu_viommu_status_of_(int error)
@@ -111,7 +111,7 @@ int piommu_viommu_create(struct piommu_host host, const struct piommu_viommu_con
     if (error != 0) {
         return error;
     }
-    viommu = piommu_host_alloc(host, sizeof(*viommu));
+    viommu = piommu_host_alloc_(host, sizeof(*viommu));
     if (viommu == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -121,7 +121,7 @@ int piommu_viommu_create(struct piommu_host host, const struct piommu_viommu_con
     viommu->granule_mask = (viommu->config.page_sizes & (~viommu->config.page_sizes + 1)) - 1;
     viommu->offered = features_of(&viommu->config);
     viommu->is_bypassed = config->starts_bypassed;
-    viommu->properties = piommu_host_alloc(host, viommu->config.probe_size);
+    viommu->properties = piommu_host_alloc_(host, viommu->config.probe_size);
     viommu->lock = host.os->lock_create(host.ctx);
     if (viommu->properties == NULL || viommu->lock == NULL) {
         (void)piommu_viommu_destroy(viommu);
@@ -166,8 +166,8 @@ int piommu_viommu_destroy(struct piommu_viommu *viommu)
     if (viommu->lock != NULL) {
         viommu->host.os->lock_destroy(viommu->host.ctx, viommu->lock);
     }
-    piommu_host_free(viommu->host, viommu->properties, viommu->config.probe_size);
-    piommu_host_free(viommu->host, viommu, sizeof(*viommu));
+    piommu_host_free_(viommu->host, viommu->properties, viommu->config.probe_size);
+    piommu_host_free_(viommu->host, viommu, sizeof(*viommu));
     return 0;
 }
 

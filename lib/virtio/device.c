@@ -11,13 +11,13 @@
 void piommu_virtio_close(struct piommu_virtio_device *device)
 {
     if (device != NULL) {
-        device->transport->close(device);
+        virtio_transport_of(device)->close(device);
     }
 }
 
 int piommu_virtio_wake(struct piommu_virtio_device *device)
 {
-    return device != NULL ? device->transport->wake(device) : -PIOMMU_EINVAL;
+    return device != NULL ? virtio_transport_of(device)->wake(device) : -PIOMMU_EINVAL;
 }
 
 int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout)
@@ -28,8 +28,8 @@ int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout)
         return -PIOMMU_EINVAL;
     }
     deadline = piommu_host_deadline(device->host, timeout);
-    device->transport->set_status(device, 0);
-    while (device->transport->get_status(device) != 0) {
+    virtio_transport_of(device)->set_status(device, 0);
+    while (virtio_transport_of(device)->get_status(device) != 0) {
         if (!piommu_host_poll(device->host, deadline)) {
             return -PIOMMU_ETIMEDOUT;
         }
@@ -39,7 +39,8 @@ int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout)
 
 static void add_status(struct piommu_virtio_device *device, uint32_t bits)
 {
-    device->transport->set_status(device, (uint8_t)(device->transport->get_status(device) | bits));
+    virtio_transport_of(device)->set_status(
+        device, (uint8_t)(virtio_transport_of(device)->get_status(device) | bits));
 }
 
 int piommu_virtio_negotiate(struct piommu_virtio_device *device, uint64_t wanted, uint64_t required,
@@ -53,17 +54,18 @@ int piommu_virtio_negotiate(struct piommu_virtio_device *device, uint64_t wanted
     required |= PIOMMU_VIRTIO_F_VERSION_1;
     add_status(device, PIOMMU_VIRTIO_STATUS_ACKNOWLEDGE);
     add_status(device, PIOMMU_VIRTIO_STATUS_DRIVER);
-    offered = device->transport->get_features(device);
-    if (device->non_coherent) {
+    offered = virtio_transport_of(device)->get_features(device);
+    if (device->non_coherent || !PIOMMU_VIRTIO_WITH_PACKED) {
         /* What either side writes of a packed ring lies in the same cache lines. */
         offered &= ~PIOMMU_VIRTIO_F_RING_PACKED;
     }
     if ((offered & required) == required) {
         uint64_t features = offered & (wanted | required);
 
-        device->transport->set_features(device, features);
+        virtio_transport_of(device)->set_features(device, features);
         add_status(device, PIOMMU_VIRTIO_STATUS_FEATURES_OK);
-        if ((device->transport->get_status(device) & PIOMMU_VIRTIO_STATUS_FEATURES_OK) != 0) {
+        if ((virtio_transport_of(device)->get_status(device) & PIOMMU_VIRTIO_STATUS_FEATURES_OK) !=
+            0) {
             device->features = features;
             *accepted = features;
             return 0;
@@ -79,10 +81,11 @@ static uint64_t read_field(struct piommu_virtio_device *device, struct piommu_vi
     uint64_t value;
 
     if (field.width != 8) {
-        return device->transport->config_read(device, field.offset, field.width);
+        return virtio_transport_of(device)->config_read(device, field.offset, field.width);
     }
-    value = device->transport->config_read(device, field.offset, 4);
-    return value | ((uint64_t)device->transport->config_read(device, field.offset + 4, 4) << 32);
+    value = virtio_transport_of(device)->config_read(device, field.offset, 4);
+    return value |
+           ((uint64_t)virtio_transport_of(device)->config_read(device, field.offset + 4, 4) << 32);
 }
 
 int piommu_virtio_read_config(struct piommu_virtio_device *device,
@@ -101,12 +104,12 @@ int piommu_virtio_read_config(struct piommu_virtio_device *device,
         }
     }
     for (unsigned int attempt = 0; attempt < MAX_CONFIG_READS; attempt++) {
-        uint32_t generation = device->transport->config_generation(device);
+        uint32_t generation = virtio_transport_of(device)->config_generation(device);
 
         for (size_t i = 0; i < count; i++) {
             read[i] = read_field(device, fields[i]);
         }
-        if (device->transport->config_generation(device) == generation) {
+        if (virtio_transport_of(device)->config_generation(device) == generation) {
             memcpy(values, read, count * sizeof(*values));
             return 0;
         }
@@ -123,7 +126,7 @@ int piommu_virtio_write_config_byte(struct piommu_virtio_device *device, uint32_
     if (offset >= device->config_size) {
         return -PIOMMU_EBADMSG;
     }
-    device->transport->config_write_byte(device, offset, value);
+    virtio_transport_of(device)->config_write_byte(device, offset, value);
     return 0;
 }
 
@@ -155,10 +158,10 @@ void piommu_virtio_from_device(const struct piommu_virtio_device *device, const 
 
 uint8_t piommu_virtio_status(struct piommu_virtio_device *device)
 {
-    return device->transport->get_status(device);
+    return virtio_transport_of(device)->get_status(device);
 }
 
 uint8_t piommu_virtio_interrupt_status(struct piommu_virtio_device *device)
 {
-    return device->transport->interrupt_status(device);
+    return virtio_transport_of(device)->interrupt_status(device);
 }

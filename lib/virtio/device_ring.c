@@ -33,7 +33,7 @@ int piommu_device_ring_create(struct piommu_host host, const struct piommu_guest
     if (error != 0) {
         return error;
     }
-    ring = piommu_host_alloc(host, object_size(max_size));
+    ring = piommu_host_alloc_(host, object_size(max_size));
     if (ring == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -41,7 +41,7 @@ int piommu_device_ring_create(struct piommu_host host, const struct piommu_guest
     ring->memory = *memory;
     ring->max_size = max_size;
     ring->max_pieces = max_pieces;
-    ring->pieces = piommu_host_alloc(host, max_pieces * sizeof(*ring->pieces));
+    ring->pieces = piommu_host_alloc_(host, max_pieces * sizeof(*ring->pieces));
     if (ring->pieces == NULL) {
         piommu_device_ring_destroy(ring);
         return -PIOMMU_ENOMEM;
@@ -53,8 +53,8 @@ int piommu_device_ring_create(struct piommu_host host, const struct piommu_guest
 void piommu_device_ring_destroy(struct piommu_device_ring *ring)
 {
     if (ring != NULL) {
-        piommu_host_free(ring->host, ring->pieces, ring->max_pieces * sizeof(*ring->pieces));
-        piommu_host_free(ring->host, ring, object_size(ring->max_size));
+        piommu_host_free_(ring->host, ring->pieces, ring->max_pieces * sizeof(*ring->pieces));
+        piommu_host_free_(ring->host, ring, object_size(ring->max_size));
     }
 }
 

@@ -73,7 +73,7 @@ int piommu_virtio_front_create_(struct piommu_host host,
     if (!is_possible(config)) {
         return -PIOMMU_EINVAL;
     }
-    front = piommu_host_alloc(host, transport->size);
+    front = piommu_host_alloc_(host, transport->size);
     if (front == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -103,7 +103,7 @@ void piommu_virtio_front_destroy(struct piommu_virtio_front *front)
         for (unsigned int i = 0; i < front->config.queue_count; i++) {
             piommu_device_ring_destroy(front->queues[i].ring);
         }
-        piommu_host_free(front->host, front, front->transport->size);
+        piommu_host_free_(front->host, front, front->transport->size);
     }
 }
 

@@ -168,10 +168,10 @@ static void close_device(struct piommu_virtio_device *device)
     struct piommu_host host = device->host;
 
     host.os->mmio_unmap(host.ctx, mmio->base, mmio->size);
-    piommu_host_free(host, mmio, sizeof(*mmio));
+    piommu_host_free_(host, mmio, sizeof(*mmio));
 }
 
-static const struct virtio_transport mmio_transport = {
+const struct virtio_transport piommu_virtio_mmio_transport_ = {
     .get_status = get_status,
     .set_status = set_status,
     .get_features = get_features,
@@ -196,17 +196,20 @@ int piommu_virtio_mmio_open(struct piommu_host host, const struct piommu_virtio_
     if (config == NULL || device == NULL || config->type == 0 || config->size <= CONFIG) {
         return -PIOMMU_EINVAL;
     }
+    if (!PIOMMU_VIRTIO_WITH_MMIO) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
     error = piommu_host_check_(host, PIOMMU_OS_NEED_LOCK | PIOMMU_OS_NEED_MMIO |
                                          virtio_coherency_needs(config->non_coherent));
     if (error != 0) {
         return error;
     }
-    mmio = piommu_host_alloc(host, sizeof(*mmio));
+    mmio = piommu_host_alloc_(host, sizeof(*mmio));
     if (mmio == NULL) {
         return -PIOMMU_ENOMEM;
     }
     mmio->device.host = host;
-    mmio->device.transport = &mmio_transport;
+    mmio->device.transport = &piommu_virtio_mmio_transport_;
     mmio->device.type = config->type;
     mmio->device.non_coherent = config->non_coherent;
     mmio->size = (uint32_t)(config->size < MAX_SIZE ? config->size : MAX_SIZE);
@@ -219,7 +222,7 @@ int piommu_virtio_mmio_open(struct piommu_host host, const struct piommu_virtio_
         }
     }
     if (error != 0) {
-        piommu_host_free(host, mmio, sizeof(*mmio));
+        piommu_host_free_(host, mmio, sizeof(*mmio));
         return error;
     }
     *device = &mmio->device;

@@ -224,10 +224,10 @@ static void close_device(struct piommu_virtio_device *device)
     piommu_virtio_pci_messages_close_(pci);
     unmap_regions(pci);
     virtio_pci_write(pci, PCI_COMMAND, 2, pci->old_command);
-    piommu_host_free(host, pci, sizeof(*pci));
+    piommu_host_free_(host, pci, sizeof(*pci));
 }
 
-static const struct virtio_transport pci_transport = {
+const struct virtio_transport piommu_virtio_pci_transport_ = {
     .get_status = get_status,
     .set_status = set_status,
     .get_features = get_features,
@@ -372,6 +372,9 @@ int piommu_virtio_pci_open(struct piommu_host host, const struct piommu_virtio_p
         (config->message_count != 0 && config->messages == NULL)) {
         return -PIOMMU_EINVAL;
     }
+    if (!PIOMMU_VIRTIO_WITH_PCI) {
+        return -PIOMMU_EOPNOTSUPP;
+    }
     error =
         piommu_host_check_(host, PIOMMU_OS_NEED_LOCK | PIOMMU_OS_NEED_MMIO | PIOMMU_OS_NEED_PCI |
                                      virtio_coherency_needs(config->non_coherent));
@@ -381,12 +384,12 @@ int piommu_virtio_pci_open(struct piommu_host host, const struct piommu_virtio_p
     if (!is_there(host, config->function, config->type)) {
         return -PIOMMU_ENODEV;
     }
-    pci = piommu_host_alloc(host, sizeof(*pci));
+    pci = piommu_host_alloc_(host, sizeof(*pci));
     if (pci == NULL) {
         return -PIOMMU_ENOMEM;
     }
     pci->device.host = host;
-    pci->device.transport = &pci_transport;
+    pci->device.transport = &piommu_virtio_pci_transport_;
     pci->device.type = config->type;
     pci->device.non_coherent = config->non_coherent;
     pci->function = config->function;
@@ -395,7 +398,7 @@ int piommu_virtio_pci_open(struct piommu_host host, const struct piommu_virtio_p
     error = find_and_map(pci, config);
     if (error != 0) {
         virtio_pci_write(pci, PCI_COMMAND, 2, pci->old_command);
-        piommu_host_free(host, pci, sizeof(*pci));
+        piommu_host_free_(host, pci, sizeof(*pci));
         return error;
     }
     pci->device.config_size = pci->regions[REGION_DEVICE].size;

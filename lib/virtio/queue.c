@@ -43,8 +43,10 @@ static struct layout layout_of(const struct piommu_virtqueue *queue)
     struct layout layout;
 
     layout.driver_area = align(descriptors);
-    layout.device_area = align(layout.driver_area + queue->ring->driver_area_size(queue->size));
-    layout.tables = align(layout.device_area + queue->ring->device_area_size(queue->size));
+    layout.device_area =
+        align(layout.driver_area + virtqueue_ring_of(queue)->driver_area_size(queue->size));
+    layout.tables =
+        align(layout.device_area + virtqueue_ring_of(queue)->device_area_size(queue->size));
     layout.size = align(layout.tables + (is_indirect(queue) ? descriptors * queue->max_pieces : 0));
     return layout;
 }
@@ -68,7 +70,7 @@ static void set_parts(struct piommu_virtqueue *queue)
 {
     struct layout layout = layout_of(queue);
 
-    queue->ring->set_parts(queue, &layout);
+    virtqueue_ring_of(queue)->set_parts(queue, &layout);
     if (is_indirect(queue)) {
         queue->tables = (uint8_t *)queue->memory + layout.tables;
         queue->tables_physical = queue->physical + layout.tables;
@@ -85,7 +87,7 @@ static void clear(struct piommu_virtqueue *queue)
     queue->free_head = 0;
     queue->free_count = queue->size;
     queue->broken = false;
-    queue->ring->clear(queue);
+    virtqueue_ring_of(queue)->clear(queue);
     piommu_virtio_to_device(queue->device, queue->memory, queue->memory_size);
 }
 
@@ -100,15 +102,15 @@ static int hand_over(struct piommu_virtqueue *queue)
 
     clear(queue);
     piommu_host_barrier(device->host, PIOMMU_BARRIER_WRITE);
-    return device->transport->queue_start(device, queue->index, queue->size, &addresses,
-                                          &queue->doorbell);
+    return virtio_transport_of(device)->queue_start(device, queue->index, queue->size, &addresses,
+                                                    &queue->doorbell);
 }
 
 /* Whether a number of entries is one that a ring can have with these features. */
 static bool is_size(uint64_t features, uint32_t size)
 {
     return size >= 2 && size <= MAX_SIZE &&
-           ((features & PIOMMU_VIRTIO_F_RING_PACKED) != 0 || (size & (size - 1)) == 0);
+           (virtio_is_packed(features) || (size & (size - 1)) == 0);
 }
 
 int piommu_virtqueue_create(struct piommu_virtio_device *device,
@@ -123,14 +125,14 @@ int piommu_virtqueue_create(struct piommu_virtio_device *device,
         !is_size(device->features, config->max_size) || config->max_pieces > MAX_PIECES) {
         return -PIOMMU_EINVAL;
     }
-    size = device->transport->queue_max(device, config->index);
+    size = virtio_transport_of(device)->queue_max(device, config->index);
     if (!is_size(device->features, size)) {
         return -PIOMMU_EBADMSG;
     }
     if (size > config->max_size) {
         size = config->max_size;
     }
-    queue = piommu_host_alloc(device->host, object_size((uint16_t)size));
+    queue = piommu_host_alloc_(device->host, object_size((uint16_t)size));
     if (queue == NULL) {
         return -PIOMMU_ENOMEM;
     }
@@ -140,8 +142,7 @@ int piommu_virtqueue_create(struct piommu_virtio_device *device,
     queue->max_pieces = config->max_pieces != 0 ? config->max_pieces : 1;
     queue->polled = config->polled;
     queue->features = device->features;
-    queue->ring = (device->features & PIOMMU_VIRTIO_F_RING_PACKED) != 0 ? &piommu_packed_ring_
-                                                                        : &piommu_split_ring_;
+    queue->ring = virtio_is_packed(device->features) ? &piommu_packed_ring_ : &piommu_split_ring_;
     error = take_memory(queue, config->owner);
     if (error == 0) {
         set_parts(queue);
@@ -164,7 +165,7 @@ int piommu_virtqueue_restart(struct piommu_virtqueue *queue)
         return -PIOMMU_EINVAL;
     }
     device = queue->device;
-    size = device->transport->queue_max(device, queue->index);
+    size = virtio_transport_of(device)->queue_max(device, queue->index);
     return is_size(device->features, size) && size >= queue->size ? hand_over(queue)
                                                                   : -PIOMMU_EBADMSG;
 }
@@ -180,7 +181,7 @@ void piommu_virtqueue_destroy(struct piommu_virtqueue *queue)
     if (queue->memory != NULL) {
         host.os->dma_free(host.ctx, queue->memory, queue->memory_size);
     }
-    piommu_host_free(host, queue, object_size(queue->size));
+    piommu_host_free_(host, queue, object_size(queue->size));
 }
 
 uint16_t piommu_virtqueue_size(const struct piommu_virtqueue *queue)
@@ -238,26 +239,26 @@ int piommu_virtqueue_add(struct piommu_virtqueue *queue, const struct piommu_vir
     queue->entries[number].writable = writable;
     queue->entries[number].count = taken;
     *head = number;
-    queue->ring->add(queue, number, buffers, count, table);
+    virtqueue_ring_of(queue)->add(queue, number, buffers, count, table);
     return 0;
 }
 
 bool piommu_virtqueue_publish(struct piommu_virtqueue *queue)
 {
-    return queue->ring->publish(queue);
+    return virtqueue_ring_of(queue)->publish(queue);
 }
 
 void piommu_virtqueue_ring(struct piommu_virtqueue *queue)
 {
-    queue->device->transport->notify(queue->device, queue->index, queue->doorbell);
+    virtio_transport_of(queue->device)->notify(queue->device, queue->index, queue->doorbell);
 }
 
 int piommu_virtqueue_take(struct piommu_virtqueue *queue, uint16_t *head, uint32_t *length)
 {
-    return queue->ring->take(queue, head, length);
+    return virtqueue_ring_of(queue)->take(queue, head, length);
 }
 
 bool piommu_virtqueue_want_interrupt(struct piommu_virtqueue *queue)
 {
-    return queue->ring->want_interrupt(queue);
+    return virtqueue_ring_of(queue)->want_interrupt(queue);
 }

@@ -95,6 +95,11 @@ struct virtio_ring {
 extern const struct virtio_ring piommu_split_ring_;
 extern const struct virtio_ring piommu_packed_ring_;
 
+static inline const struct virtio_ring *virtqueue_ring_of(const struct piommu_virtqueue *queue)
+{
+    return PIOMMU_VIRTIO_WITH_PACKED ? queue->ring : &piommu_split_ring_;
+}
+
 static inline bool virtqueue_has_event_idx(const struct piommu_virtqueue *queue)
 {
     return (queue->features & PIOMMU_VIRTIO_F_EVENT_IDX) != 0;

@@ -8,6 +8,7 @@
 #include <piommu/virtio.h>
 
 #include "../base/host.h"
+#include "../base/options.h"
 
 /* Physical addresses of the three parts of a ring, by the names that both kinds have. */
 struct virtio_ring_addresses {
@@ -49,6 +50,25 @@ struct piommu_virtio_device {
     uint8_t messages_used; /* interrupt messages; 0: the line */
     bool non_coherent;
 };
+
+extern const struct virtio_transport piommu_virtio_mmio_transport_;
+extern const struct virtio_transport piommu_virtio_pci_transport_;
+
+/* The only one that is built, if there is one alone. */
+static inline const struct virtio_transport *virtio_transport_of(
+    const struct piommu_virtio_device *device)
+{
+    if (!PIOMMU_VIRTIO_WITH_PCI) {
+        return &piommu_virtio_mmio_transport_;
+    }
+    return PIOMMU_VIRTIO_WITH_MMIO ? device->transport : &piommu_virtio_pci_transport_;
+}
+
+/* Whether rings of a device are packed, with the features that were agreed on. */
+static inline bool virtio_is_packed(uint64_t features)
+{
+    return PIOMMU_VIRTIO_WITH_PACKED && (features & PIOMMU_VIRTIO_F_RING_PACKED) != 0;
+}
 
 /* What the shim must have for a device's memory. */
 static inline unsigned int virtio_coherency_needs(bool non_coherent)

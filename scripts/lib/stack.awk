@@ -44,6 +44,8 @@ function text_of(place,    parts, number, line, text)
 function name_of(place,    text)
 {
     text = text_of(place)
+    # The pointer to the table may come from a function.
+    sub(/^[a-z_]+\([a-z>-]+\)->/, "->", text)
     if (match(text, /^[a-z_]+\(/) && substr(text, 1, RLENGTH - 1) !~ /^piommu_/) {
         return substr(text, 1, RLENGTH - 1) "()"
     }

@@ -6,7 +6,7 @@
 #
 # Builds the page tables below FOLDER with each format and granule alone, and with some sets of them, and
 # has options/smoke.c find out whether what is in works, and what is out is refused. Then lets CMake build
-# one set, and refuse what makes no sense. All with warnings as errors, by clang too if it is there.
+# one set, and some features of the core, and refuse what makes no sense. All with warnings as errors, by clang too if it is there.
 set -euo pipefail
 
 folder=$1
@@ -115,6 +115,25 @@ fi
 answer=$("$folder/cmake/smoke" "64-s2 32-s1" "4K 16K" exclusive)
 echo "by CMake, without disjoint tables: $answer"
 
+# Features of the core and of virtio: the macros arrive. Whether they do what they say is for features.sh.
+if ! configure -DPIOMMU_CORE=ON -DPIOMMU_VIRTIO=ON '-DPIOMMU_CORE_FEATURES=posts;trace' -DPIOMMU_VIRTIO_FEATURES=mmio ||
+    ! cmake --build "$folder/cmake" >"$folder/log" 2>&1; then
+    cat "$folder/log"
+    exit 1
+fi
+macros=$(ninja -C "$folder/cmake" -t commands libpiommu.a | grep -F '/lib/core/domain.c' |
+    grep -oE 'PIOMMU_(CORE|VIRTIO)_WITH_[A-Z]+=0' | sort)
+[[ $macros == "$(printf 'PIOMMU_%s=0\n' CORE_WITH_{DEFERRED,POWER,TABLES} VIRTIO_WITH_{PACKED,PCI})" ]] || {
+    echo "options.sh: CMake leaves out: $macros"
+    exit 1
+}
+echo "by CMake: without ${macros//$'\n'/, }"
+if gcc -std=c11 -fsyntax-only -I"$source/include" -DPIOMMU_VIRTIO_WITH_PCI=0 -DPIOMMU_VIRTIO_WITH_MMIO=0 \
+    "$source/lib/virtio/device.c" >"$folder/log" 2>&1 || ! grep -q '#error "piommu: ' "$folder/log"; then
+    echo "options.sh: the compiler does not refuse virtio without a transport" >&2
+    exit 1
+fi
+
 # refused MESSAGE OPTION...
 refused()
 {
@@ -130,6 +149,12 @@ refused 'PIOMMU_PGTABLE_FORMATS is empty' -DPIOMMU_PGTABLE_FORMATS=
 refused 'PIOMMU_PGTABLE_FORMATS names "64-s3", which does not exist' '-DPIOMMU_PGTABLE_FORMATS=64-s2;64-s3'
 refused 'PIOMMU_PGTABLE_GRANULES is empty' -DPIOMMU_PGTABLE_FORMATS=64-s2 -DPIOMMU_PGTABLE_GRANULES=
 refused 'Add 4K to PIOMMU_PGTABLE_GRANULES' -DPIOMMU_PGTABLE_FORMATS=32-s2 -DPIOMMU_PGTABLE_GRANULES=64K
+formats=(-DPIOMMU_PGTABLE_FORMATS=64-s2 -DPIOMMU_PGTABLE_GRANULES=4K)
+refused 'PIOMMU_CORE_FEATURES names "speed", which does not exist' "${formats[@]}" '-DPIOMMU_CORE_FEATURES=tables;speed'
+refused 'PIOMMU_VIRTIO_FEATURES names no transport' "${formats[@]}" -DPIOMMU_CORE_FEATURES= -DPIOMMU_VIRTIO_FEATURES=packed
+refused 'PIOMMU_IPMMU_VMSA needs tables' "${formats[@]}" -DPIOMMU_CORE=ON -DPIOMMU_IPMMU_VMSA=ON -DPIOMMU_CORE_FEATURES= \
+    -DPIOMMU_VIRTIO_FEATURES=pci
 refused 'Switch PIOMMU_BUILD_TESTS off' -DPIOMMU_BUILD_TESTS=ON -DPIOMMU_CORE=ON -DPIOMMU_IOVA=ON -DPIOMMU_DMA=ON \
     -DPIOMMU_VIOMMU=ON -DPIOMMU_VIRTIO=ON -DPIOMMU_VIRTIO_IOMMU=ON -DPIOMMU_IPMMU_VMSA=ON -DPIOMMU_NULL_IOMMU=ON \
-    -DPIOMMU_TOOLS=ON -DPIOMMU_PGTABLE_FORMATS=64-s2 -DPIOMMU_PGTABLE_GRANULES=4K
+    -DPIOMMU_TOOLS=ON "${formats[@]}" '-DPIOMMU_CORE_FEATURES=tables;deferred;posts;power;trace' \
+    '-DPIOMMU_VIRTIO_FEATURES=pci;mmio;packed'

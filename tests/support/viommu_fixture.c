@@ -302,9 +302,18 @@ unsigned int viommu_fixture_variant(void)
     return variant_in_use;
 }
 
+/* Whether the library was built without something: a word in the environment. */
+static bool is_without(const char *what)
+{
+    const char *all = getenv("PIOMMU_WITHOUT");
+
+    return all != NULL && strstr(all, what) != NULL;
+}
+
 bool viommu_fixture_is_packed(const struct viommu_fixture_options *options)
 {
-    return (options->model.offered_features & PACKED) != 0 && !options->os.non_coherent_rings;
+    return (options->model.offered_features & PACKED) != 0 && !options->os.non_coherent_rings &&
+           !is_without("packed");
 }
 
 void viommu_fixture_need_features(uint64_t features)
@@ -356,7 +365,9 @@ int viommu_fixture_run(const char *name, const struct CMUnitTest *tests, size_t 
     int failed = 0;
 
     for (unsigned int i = 0; i <= viommu_fixture_variants(); i++) {
-        if (few && !is_one_of_few(i)) {
+        bool mmio = variants[i].connection == VIOMMU_OVER_MMIO;
+
+        if ((few && !is_one_of_few(i)) || is_without(mmio ? "mmio" : "pci")) {
             continue;
         }
         viommu_fixture_use(i);

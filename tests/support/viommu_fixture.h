@@ -128,7 +128,7 @@ void viommu_fixture_use(unsigned int number);
 unsigned int viommu_fixture_variant(void);
 /**
  * Whether the rings of such a device are packed: it offers that, and snoops the caches, without
- * which driver and device cannot write the same lines.
+ * which driver and device cannot write the same lines; and the library knows them, see below.
  */
 bool viommu_fixture_is_packed(const struct viommu_fixture_options *options);
 /** Skips the test if the device of the variant in use lacks a feature (all of a set). */
@@ -143,7 +143,9 @@ enum viommu_need {
 void viommu_fixture_need(enum viommu_need need);
 /**
  * Runs tests without a variant, and then with one after the other, or, if PIOMMU_VARIANTS is "few"
- * in the environment, with few of them. Returns how many have failed.
+ * in the environment, with few of them. Returns how many have failed. If PIOMMU_WITHOUT names
+ * things that the library was built without ("pci packed"), devices behind such transports are left
+ * out, and no device has packed rings.
  */
 int viommu_fixture_run(const char *name, const struct CMUnitTest *tests, size_t count);
 

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* SPDX-FileCopyrightText: The piommu authors */
+#ifndef PIOMMU_LIB_BASE_OPTIONS_H
+#define PIOMMU_LIB_BASE_OPTIONS_H
+
+/*
+ * What of the core and of virtio is built; lib/io-pgtable/options.h says it of page tables.
+ *
+ * Everything is, unless one of the macros below is defined as 0 for all files of the library, by
+ * hand (-DPIOMMU_CORE_WITH_TRACE=0) or by CMake's PIOMMU_CORE_FEATURES and PIOMMU_VIRTIO_FEATURES.
+ * They exist for what a linker cannot find out by itself: code that hangs on a pointer, or on a
+ * value that a program never sets. What is not built is refused with -PIOMMU_EOPNOTSUPP by the call
+ * that would need it, before anything is changed; structures and headers stay as they are.
+ */
+
+/*
+ * Domains in page tables, owned or shared, and so backends that take tables. Without, the core
+ * needs nothing of lib/io-pgtable once the compiler has dropped what is dead.
+ */
+#ifndef PIOMMU_CORE_WITH_TABLES
+#define PIOMMU_CORE_WITH_TABLES 1
+#endif
+
+/* Domains that are filled bit by bit (PIOMMU_DOMAIN_DEFERRED). */
+#ifndef PIOMMU_CORE_WITH_DEFERRED
+#define PIOMMU_CORE_WITH_DEFERRED 1
+#endif
+
+/* Changes that nobody waits for (post.h). */
+#ifndef PIOMMU_CORE_WITH_POSTS
+#define PIOMMU_CORE_WITH_POSTS 1
+#endif
+
+/* Suspending, resuming and recovering instances. */
+#ifndef PIOMMU_CORE_WITH_POWER
+#define PIOMMU_CORE_WITH_POWER 1
+#endif
+
+/* Events for the host's recorder (trace.h). */
+#ifndef PIOMMU_CORE_WITH_TRACE
+#define PIOMMU_CORE_WITH_TRACE 1
+#endif
+
+/* Transports of virtio, and packed rings. Split rings are always there: every device has them. */
+#ifndef PIOMMU_VIRTIO_WITH_PCI
+#define PIOMMU_VIRTIO_WITH_PCI 1
+#endif
+#ifndef PIOMMU_VIRTIO_WITH_MMIO
+#define PIOMMU_VIRTIO_WITH_MMIO 1
+#endif
+#ifndef PIOMMU_VIRTIO_WITH_PACKED
+#define PIOMMU_VIRTIO_WITH_PACKED 1
+#endif
+
+#if !PIOMMU_VIRTIO_WITH_PCI && !PIOMMU_VIRTIO_WITH_MMIO
+#error "piommu: the PIOMMU_VIRTIO_WITH_* leave no transport"
+#endif
+
+#endif

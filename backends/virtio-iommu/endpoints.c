@@ -70,6 +70,22 @@ static int send_detach(struct virtio_iommu *unit, struct virtio_endpoint *endpoi
     return error;
 }
 
+/*
+ * Takes an endpoint, which was in no domain, out of one that the device may have put it into though
+ * it did not say so.
+ */
+static int undo_attach(struct virtio_iommu *unit, const struct virtio_endpoint *endpoint,
+                       uint32_t domain)
+{
+    struct virtio_endpoint doubtful = {.id = endpoint->id, .attached = true, .domain = domain};
+    int error = send_detach(unit, &doubtful);
+
+    if (error == 0 || error == -PIOMMU_ENOENT) {
+        return 0;
+    }
+    return error == -PIOMMU_ETIMEDOUT ? error : -PIOMMU_EFAILED;
+}
+
 /* Puts an endpoint into a domain, out of whichever it is in. */
 static int enter(struct virtio_iommu *unit, struct virtio_endpoint *endpoint, uint32_t domain,
                  uint32_t flags)
@@ -97,12 +113,9 @@ static int enter(struct virtio_iommu *unit, struct virtio_endpoint *endpoint, ui
         endpoint->domain = domain;
     } else if (error == -PIOMMU_EIO && !endpoint->attached && unit->unattached_is_blocked) {
         /* No clear refusal: the device may have done it all the same. */
-        struct virtio_endpoint doubtful = {.id = endpoint->id, .attached = true, .domain = domain};
-        int undo = send_detach(unit, &doubtful);
+        int undo = undo_attach(unit, endpoint, domain);
 
-        if (undo != 0 && undo != -PIOMMU_ENOENT) {
-            return undo == -PIOMMU_ETIMEDOUT ? undo : -PIOMMU_EFAILED;
-        }
+        error = undo != 0 ? undo : error;
     }
     return error;
 }
@@ -294,8 +307,9 @@ static int keep_reserved(struct virtio_iommu *unit, struct virtio_endpoint *endp
     return error;
 }
 
-static int probe_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *endpoint,
-                          struct piommu_endpoint_facts *facts)
+/* Not inlined, as what it needs on the stack is not needed while the endpoint is blocked. */
+static NEVER_INLINE int probe_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *endpoint,
+                                       struct piommu_endpoint_facts *facts)
 {
     struct request request = {.size = PROBE_SIZE};
     struct region_taker taker = {.facts = facts};

@@ -54,7 +54,10 @@ static struct slot *put(struct virtio_iommu *unit, const struct request *request
     if (number == NO_SLOT) {
         return NULL;
     }
-    memcpy(memory, request->bytes, request->size);
+    memcpy(memory, request->bytes, sizeof(request->bytes));
+    if (request->size > sizeof(request->bytes)) {
+        memset(memory + sizeof(request->bytes), 0, request->size - sizeof(request->bytes));
+    }
     buffers[0].physical = unit->slot_physical + (uint64_t)number * SLOT_SIZE;
     buffers[0].size = request->size;
     buffers[0].writable = false;

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "../../lib/base/byte_order.h"
+#include "../../lib/base/compiler.h"
 #include "../../lib/base/completions.h"
 #include "../../lib/base/host.h"
 #include "../../lib/base/options.h"
@@ -164,9 +165,9 @@ static inline bool unit_dead(struct virtio_iommu *unit)
 
 /* requests.c */
 
-/* One request to be sent. */
+/* One request to be sent. What follows the bytes, up to its size, is 0. */
 struct request {
-    uint8_t bytes[PROBE_SIZE];
+    uint8_t bytes[MAP_SIZE];
     uint32_t size;
 };
 

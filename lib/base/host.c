@@ -17,7 +17,7 @@ void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, cons
     }
     piommu_text_begin(&text);
     va_start(arguments, format);
-    piommu_text_put_arguments_(&text, format, arguments);
+    piommu_text_put_arguments_(&text, format, &arguments);
     va_end(arguments);
     host.os->log(host.ctx, level, text.line);
 }

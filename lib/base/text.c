@@ -47,7 +47,7 @@ static void put_decimal(struct piommu_text *text, uint32_t value)
     }
 }
 
-void piommu_text_put_arguments_(struct piommu_text *text, const char *format, va_list arguments)
+void piommu_text_put_arguments_(struct piommu_text *text, const char *format, va_list *arguments)
 {
     for (; *format != '\0'; format++) {
         if (*format != '%') {
@@ -56,13 +56,13 @@ void piommu_text_put_arguments_(struct piommu_text *text, const char *format, va
         }
         format++;
         if (*format == 's') {
-            const char *string = va_arg(arguments, const char *);
+            const char *string = va_arg(*arguments, const char *);
 
             put_string(text, string != NULL ? string : "(none)");
         } else if (*format == 'u') {
-            put_decimal(text, va_arg(arguments, uint32_t));
+            put_decimal(text, va_arg(*arguments, uint32_t));
         } else if (*format == 'x') {
-            put_hexadecimal(text, va_arg(arguments, uint64_t));
+            put_hexadecimal(text, va_arg(*arguments, uint64_t));
         } else {
             break;
         }
@@ -75,6 +75,6 @@ void piommu_text_put_(struct piommu_text *text, const char *format, ...)
     va_list arguments;
 
     va_start(arguments, format);
-    piommu_text_put_arguments_(text, format, arguments);
+    piommu_text_put_arguments_(text, format, &arguments);
     va_end(arguments);
 }

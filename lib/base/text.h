@@ -26,6 +26,6 @@ static inline void piommu_text_begin(struct piommu_text *text)
  * written with 0x); nothing else, so that no format string can go wrong.
  */
 void piommu_text_put_(struct piommu_text *text, const char *format, ...);
-void piommu_text_put_arguments_(struct piommu_text *text, const char *format, va_list arguments);
+void piommu_text_put_arguments_(struct piommu_text *text, const char *format, va_list *arguments);
 
 #endif

@@ -128,6 +128,15 @@ static void end_moving(struct piommu_domain *domain)
     }
 }
 
+/* Blocks an endpoint in hardware. A unit that does not obey fails. */
+static int block(const struct endpoint *endpoint)
+{
+    struct piommu_instance *instance = endpoint->instance;
+    int error = instance->backend->block(instance->unit, endpoint->handle);
+
+    return error != 0 ? piommu_instance_fail_(instance, error) : 0;
+}
+
 void piommu_group_block_(struct piommu_group *group)
 {
     struct piommu_domain *domain = group->domain;
@@ -139,17 +148,11 @@ void piommu_group_block_(struct piommu_group *group)
     begin_moving(domain);
     for (struct endpoint *endpoint = group->endpoints; endpoint != NULL;
          endpoint = endpoint->next) {
-        struct piommu_instance *instance = endpoint->instance;
-
         if (endpoint->out || endpoint->binding == NULL) {
             continue;
         }
-        if (instance_usable(instance)) {
-            int error = instance->backend->block(instance->unit, endpoint->handle);
-
-            if (error != 0) {
-                (void)piommu_instance_fail_(instance, error);
-            }
+        if (instance_usable(endpoint->instance)) {
+            (void)block(endpoint);
         }
         note_out(endpoint);
     }
@@ -190,11 +193,7 @@ int piommu_endpoint_block_(struct endpoint *endpoint)
         return 0;
     }
     if (!endpoint->out && instance_usable(instance)) {
-        int error = instance->backend->block(instance->unit, endpoint->handle);
-
-        if (error != 0) {
-            (void)piommu_instance_fail_(instance, error);
-        }
+        (void)block(endpoint);
     }
     if (instance_failed(instance) && instance_untouched(instance)) {
         /* Another CPU has found it broken where it could not wait. */
@@ -244,7 +243,7 @@ static int enter(struct endpoint *endpoint, struct binding *to)
     if (instance_failed(instance)) {
         return -PIOMMU_EFAILED;
     }
-    if (instance->suspended) {
+    if (instance_suspended(instance)) {
         piommu_endpoint_uncount_(endpoint);
         count(endpoint, to);
         note_out(endpoint);
@@ -264,20 +263,15 @@ static int enter(struct endpoint *endpoint, struct binding *to)
         count(endpoint, to);
         return 0;
     }
-    if (error != -PIOMMU_EFAILED) {
-        int blocked = instance->backend->block(instance->unit, endpoint->handle);
-
-        if (blocked != 0) {
-            /* It may be in either, and both have to know until the unit is stopped. */
-            (void)piommu_instance_fail_(instance, blocked);
-            if (!instance_stopped(instance)) {
-                count(endpoint, to);
-                if (from != NULL) {
-                    from->doubtful = true;
-                }
+    if (error != -PIOMMU_EFAILED && block(endpoint) != 0) {
+        /* It may be in either, and both have to know until the unit is stopped. */
+        if (!instance_stopped(instance)) {
+            count(endpoint, to);
+            if (from != NULL) {
+                from->doubtful = true;
             }
-            return -PIOMMU_EFAILED;
         }
+        return -PIOMMU_EFAILED;
     }
     return error;
 }
@@ -416,6 +410,12 @@ static void set_domain_and_clean(struct piommu_group *group, struct piommu_domai
     }
 }
 
+static void unprepare(const struct piommu_group *group, struct piommu_domain *domain)
+{
+    piommu_direct_unmap_(domain, group);
+    piommu_bindings_drop_unused_(domain);
+}
+
 /*
  * Makes the domain ready for a group: bindings and, if the group is not in it, direct regions.
  * Undone by `unprepare`.
@@ -431,19 +431,19 @@ static int prepare(const struct piommu_group *group, struct piommu_domain *domai
         }
     }
     if (error == 0 && domain_is_paging(domain) && group->domain != domain) {
-        error = piommu_regions_conflict_(group, domain) ? -PIOMMU_ERESERVED
-                                                        : piommu_direct_map_(domain, group);
+        error = -PIOMMU_ERESERVED;
+        if (!piommu_regions_conflict_(group, domain)) {
+            error = piommu_direct_map_(domain, group);
+            if (error != 0) {
+                unprepare(group, domain);
+                return error;
+            }
+        }
     }
     if (error != 0) {
         piommu_bindings_drop_unused_(domain);
     }
     return error;
-}
-
-static void unprepare(const struct piommu_group *group, struct piommu_domain *domain)
-{
-    piommu_direct_unmap_(domain, group);
-    piommu_bindings_drop_unused_(domain);
 }
 
 static bool waits(const struct piommu_group *group)

@@ -283,10 +283,15 @@ static inline bool instance_untouched(struct piommu_instance *instance)
     return atomic_load_explicit(&instance->tried, memory_order_acquire) == 0;
 }
 
+static inline bool instance_suspended(const struct piommu_instance *instance)
+{
+    return PIOMMU_CORE_WITH_POWER && instance->suspended;
+}
+
 /* Whether the hardware of an instance can be asked for something. */
 static inline bool instance_usable(struct piommu_instance *instance)
 {
-    return !instance_failed(instance) && !instance->suspended;
+    return !instance_failed(instance) && !instance_suspended(instance);
 }
 
 /* Whether the failing of a binding's instance concerns the domain. */
@@ -395,6 +400,12 @@ static inline bool domain_is_disjoint(const struct piommu_domain *domain)
 static inline bool domain_is_quick(const struct piommu_domain *domain)
 {
     return PIOMMU_CORE_WITH_TABLES && domain->quick;
+}
+
+/* Whether the table makes all checks of addresses. */
+static inline bool domain_table_checks(const struct piommu_domain *domain)
+{
+    return PIOMMU_CORE_WITH_TABLES && domain->table_checks;
 }
 
 static inline bool domain_splits(const struct piommu_domain *domain)
@@ -603,7 +614,7 @@ void piommu_bindings_drop_all_(struct piommu_domain *domain);
 
 /*
  * What a domain over some instances can be; the configuration of its tables if it has any. Errors
- * as piommu_requirements_get.
+ * as piommu_requirements_get. If `culprit` is NULL it is not noted which instance limits what.
  */
 int piommu_intersect_(struct piommu_instance *const *instances, size_t count,
                       struct piommu_requirements *requirements, struct piommu_pgtable_config *table,
@@ -634,7 +645,10 @@ bool piommu_held_overlaps_(const struct piommu_domain *domain, struct piommu_ran
 bool piommu_regions_forbid_(const struct piommu_domain *domain, struct piommu_range range);
 /* Whether a mapping in the domain is in the way of a group. */
 bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_domain *domain);
-/* Maps the direct regions of a group that is not in the domain yet; all or none. */
+/*
+ * Maps the direct regions of a group that is not in the domain yet. After an error some may be:
+ * piommu_direct_unmap_ removes them.
+ */
 int piommu_direct_map_(struct piommu_domain *domain, const struct piommu_group *group);
 /* Unmaps the direct regions of a group that is not in the domain any more. */
 void piommu_direct_unmap_(struct piommu_domain *domain, const struct piommu_group *group);

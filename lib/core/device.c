@@ -242,19 +242,25 @@ static bool joins_attached(const struct piommu_device *device)
     return false;
 }
 
-/* What one attempt to complete a device has got. */
+/* What one attempt to complete a device has got: a bit for each of its IDs. */
 struct taken {
-    bool fresh[PIOMMU_DEVICE_MAX_IDS]; /* this ID has an endpoint since now */
-    bool made[PIOMMU_DEVICE_MAX_IDS];  /* and nobody had it before */
+    uint64_t fresh; /* this ID has an endpoint since now */
+    uint64_t made;  /* and nobody had it before */
 };
+_Static_assert(PIOMMU_DEVICE_MAX_IDS <= 64, "a bit for each ID");
 
-static void give_back(struct piommu_device *device, const struct taken *taken)
+static bool has_bit(uint64_t set, size_t index)
+{
+    return ((set >> index) & 1) != 0;
+}
+
+static void give_back(struct piommu_device *device, struct taken taken)
 {
     for (size_t i = 0; i < device->id_count; i++) {
-        if (taken->made[i]) {
+        if (has_bit(taken.made, i)) {
             destroy_endpoint(device->ids[i].endpoint);
         }
-        if (taken->fresh[i]) {
+        if (has_bit(taken.fresh, i)) {
             device->ids[i].endpoint = NULL;
         }
     }
@@ -265,7 +271,7 @@ static int take_endpoint(struct device_id *id, bool *made)
     if (instance_failed(id->instance)) {
         return -PIOMMU_EFAILED;
     }
-    if (id->instance->suspended) {
+    if (instance_suspended(id->instance)) {
         return -PIOMMU_EBUSY;
     }
     id->endpoint = piommu_find_endpoint_(id->instance, id->id);
@@ -281,14 +287,19 @@ static int take_endpoints(struct piommu_device *device, struct taken *taken)
 {
     int error = 0;
 
-    *taken = (struct taken){.fresh = {false}};
+    taken->fresh = 0;
+    taken->made = 0;
     for (size_t i = 0; i < device->id_count && error == 0; i++) {
         struct device_id *id = &device->ids[i];
 
         if (id->endpoint == NULL && is_there(id->instance)) {
-            error = take_endpoint(id, &taken->made[i]);
-            taken->made[i] = taken->made[i] && error == 0;
-            taken->fresh[i] = error == 0;
+            bool made = false;
+
+            error = take_endpoint(id, &made);
+            if (error == 0) {
+                taken->fresh |= UINT64_C(1) << i;
+                taken->made |= (uint64_t)made << i;
+            }
             id->broken = error != 0;
         }
     }
@@ -296,13 +307,13 @@ static int take_endpoints(struct piommu_device *device, struct taken *taken)
         error = -PIOMMU_EBUSY;
     }
     if (error != 0) {
-        give_back(device, taken);
+        give_back(device, *taken);
     }
     return error;
 }
 
 /* Makes endpoints that the device has got known; from here on faults are attributed to it. */
-static void publish(struct piommu_device *device, const struct taken *taken)
+static void publish(struct piommu_device *device, struct taken taken)
 {
     struct piommu_group *group = device->group;
     unsigned long state = piommu_context_lock_(device->context);
@@ -311,13 +322,13 @@ static void publish(struct piommu_device *device, const struct taken *taken)
     for (size_t i = 0; i < device->id_count; i++) {
         struct endpoint *endpoint = device->ids[i].endpoint;
 
-        if (taken->made[i]) {
+        if (has_bit(taken.made, i)) {
             endpoint->group = group;
             endpoint->next = group->endpoints;
             group->endpoints = endpoint;
             (void)piommu_range_tree_insert_(&endpoint->instance->endpoints, &endpoint->node);
         }
-        if (taken->fresh[i]) {
+        if (has_bit(taken.fresh, i)) {
             endpoint->users++;
         }
         device->waiting = device->waiting || endpoint == NULL;
@@ -407,8 +418,11 @@ static int settle(struct piommu_device *device, bool completed)
     return error;
 }
 
-/* Adds a device that was made, with its group; after a failure both are still the caller's. */
-static int add(struct piommu_device *device)
+/*
+ * Adds a device that was made, with its group; after a failure both are still the caller's. Not
+ * inlined, as what it needs on the stack is not needed while the device is attached.
+ */
+static NEVER_INLINE int add(struct piommu_device *device)
 {
     struct piommu_context *context = device->context;
     struct taken taken;
@@ -426,7 +440,7 @@ static int add(struct piommu_device *device)
     state = piommu_context_lock_(context);
     device->group->devices = device;
     piommu_context_unlock_(context, state);
-    publish(device, &taken);
+    publish(device, taken);
     LIST_APPEND(context->devices, device);
     join(device);
     return 0;
@@ -472,8 +486,8 @@ int piommu_device_add(struct piommu_context *context, const struct piommu_device
     return error;
 }
 
-/* Tries to get what a device waits for. */
-static void complete(struct piommu_device *device)
+/* Adds to a device what endpoints are there now; see add. */
+static NEVER_INLINE int take_missing(struct piommu_device *device)
 {
     struct taken taken;
     int error;
@@ -481,9 +495,6 @@ static void complete(struct piommu_device *device)
     for (size_t i = 0; i < device->id_count; i++) {
         struct device_id *id = &device->ids[i];
 
-        if (id->broken) {
-            return; /* nothing but its removal makes sense, and the host knows */
-        }
         if (id->instance == NULL) {
             id->instance = piommu_instance_by_key_(device->context, id->key);
             if (id->instance != NULL) {
@@ -496,9 +507,25 @@ static void complete(struct piommu_device *device)
         for (size_t i = 0; i < device->id_count; i++) {
             device->ids[i].broken = true;
         }
-    } else {
-        publish(device, &taken);
-        join(device);
+        return error;
+    }
+    publish(device, taken);
+    join(device);
+    return 0;
+}
+
+/* Tries to get what a device waits for. */
+static void complete(struct piommu_device *device)
+{
+    int error;
+
+    for (size_t i = 0; i < device->id_count; i++) {
+        if (device->ids[i].broken) {
+            return; /* nothing but its removal makes sense, and the host knows */
+        }
+    }
+    error = take_missing(device);
+    if (error == 0) {
         error = settle(device, true);
     }
     device->arriving = error != 0 || !device->waiting;

@@ -229,7 +229,6 @@ static int make_domain(const struct piommu_domain_config *config, struct piommu_
 
 int piommu_domain_create(const struct piommu_domain_config *config, struct piommu_domain **result)
 {
-    struct piommu_event event = {.kind = PIOMMU_EVENT_DOMAIN_CREATE};
     struct piommu_domain *domain;
     unsigned long state;
     int error;
@@ -252,8 +251,7 @@ int piommu_domain_create(const struct piommu_domain_config *config, struct piomm
         error = make_hardware(domain);
     }
     domain->config.shared = NULL; /* the caller's, and not needed any more */
-    event.error = error;
-    piommu_trace_domain_(domain, &event);
+    piommu_trace_change_(domain, PIOMMU_EVENT_DOMAIN_CREATE, 0, 0, error);
     if (error != 0) {
         uint32_t budget = UINT32_MAX;
 
@@ -285,7 +283,6 @@ static bool in_doubt(const struct piommu_domain *domain)
 /* Takes a domain out of everything; what is left is its own memory. */
 static int begin_destroying(struct piommu_domain *domain)
 {
-    struct piommu_event event = {.kind = PIOMMU_EVENT_DOMAIN_DESTROY};
     int error;
 
     if (domain->groups != NULL || domain_owes_posts(domain)) {
@@ -299,7 +296,7 @@ static int begin_destroying(struct piommu_domain *domain)
         return error;
     }
     piommu_faults_purge_(domain->context, NULL, domain);
-    piommu_trace_domain_(domain, &event);
+    piommu_trace_change_(domain, PIOMMU_EVENT_DOMAIN_DESTROY, 0, 0, 0);
     domain->destroying = true;
     return 0;
 }
@@ -461,7 +458,7 @@ static int invalidate_all(struct piommu_domain *domain, struct piommu_range rang
             result = binding_matters(binding) ? -PIOMMU_EFAILED : result;
             continue;
         }
-        if (instance->suspended || asked_before(domain, binding)) {
+        if (instance_suspended(instance) || asked_before(domain, binding)) {
             continue;
         }
         error = invalidate_one(binding, range, tables);
@@ -783,15 +780,13 @@ static NEVER_INLINE int unmap(struct piommu_domain *domain, uint64_t iova, uint6
     if (!enter_mapping(domain) || gather == NULL) {
         return -PIOMMU_EINVAL;
     }
-    if (!domain->table_checks) {
+    /* Where the table makes the checks, what comes before it must not judge nonsense. */
+    if (!domain_table_checks(domain) || may_be_reserved(domain, range.first, range.last)) {
         error = piommu_domain_check_range_(domain, iova, size);
     }
-    if (error == 0 && may_be_reserved(domain, range.first, range.last)) {
-        /* Where the table makes the checks this comes first, and must not judge nonsense. */
-        error = piommu_domain_check_range_(domain, iova, size);
-        if (error == 0 && piommu_held_overlaps_(domain, range)) {
-            error = -PIOMMU_ERESERVED;
-        }
+    if (error == 0 && may_be_reserved(domain, range.first, range.last) &&
+        piommu_held_overlaps_(domain, range)) {
+        error = -PIOMMU_ERESERVED;
     }
     if (error == 0) {
         error = piommu_domain_unmap_checked_(domain, range, gather, &removed);

@@ -350,7 +350,7 @@ static void block_wanted(struct piommu_context *context)
 /* Whether there is a unit that can have something to report. */
 static bool reports(const struct piommu_instance *instance)
 {
-    return !instance->waiting && !instance->suspended;
+    return !instance->waiting && !instance_suspended(instance);
 }
 
 /*

@@ -53,7 +53,7 @@ static int start(struct piommu_instance *instance, struct piommu_instance *paren
     if (parent != NULL && instance_failed(parent)) {
         return -PIOMMU_EFAILED;
     }
-    if (parent != NULL && parent->suspended) {
+    if (parent != NULL && instance_suspended(parent)) {
         return -PIOMMU_EBUSY;
     }
     error = backend->probe(instance->host, instance, &instance->config, instance->backend_config,
@@ -245,7 +245,7 @@ static enum piommu_instance_state state_of(struct piommu_instance *instance)
     if (instance->waiting) {
         return PIOMMU_INSTANCE_WAITING;
     }
-    return instance->suspended ? PIOMMU_INSTANCE_SUSPENDED : PIOMMU_INSTANCE_RUNNING;
+    return instance_suspended(instance) ? PIOMMU_INSTANCE_SUSPENDED : PIOMMU_INSTANCE_RUNNING;
 }
 
 void piommu_instance_get_info(struct piommu_instance *instance, struct piommu_instance_info *info)

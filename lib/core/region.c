@@ -185,6 +185,20 @@ static bool next_uncovered(const struct piommu_domain *domain, struct piommu_ran
     return true;
 }
 
+/* Unmaps what the library has mapped in a range. */
+static NEVER_INLINE void unmap_direct(struct piommu_domain *domain, struct piommu_range part)
+{
+    struct piommu_gather gather;
+    uint64_t unmapped = 0;
+
+    piommu_gather_init(&gather);
+    if (piommu_domain_unmap_checked_(domain, part, &gather, &unmapped) == 0 &&
+        piommu_domain_sync_checked_(domain, &gather) != 0) {
+        /* A unit has failed, which may go on to reach what was its device's own; nobody else's. */
+        piommu_requests_forget_(domain, &gather);
+    }
+}
+
 /* Maps a part of a direct region: in tables page by page, so that any page can go alone. */
 static int map_direct(struct piommu_domain *domain, struct piommu_range part)
 {
@@ -208,54 +222,50 @@ static int map_direct(struct piommu_domain *domain, struct piommu_range part)
         mapped += segment.size;
     }
     if (error != 0 && mapped != 0) {
-        struct piommu_range undo = {.first = part.first, .last = part.first + (mapped - 1)};
-        struct piommu_gather gather;
-        uint64_t unmapped = 0;
-
-        piommu_gather_init(&gather);
-        (void)piommu_domain_unmap_checked_(domain, undo, &gather, &unmapped);
-        (void)piommu_domain_sync_checked_(domain, &gather);
+        part.last = part.first + (mapped - 1);
+        unmap_direct(domain, part);
     }
     return error;
 }
 
-/* Unmaps what the library has mapped in a range. */
-static NEVER_INLINE void unmap_direct(struct piommu_domain *domain, struct piommu_range part)
-{
-    struct piommu_gather gather;
-    uint64_t unmapped = 0;
-
-    piommu_gather_init(&gather);
-    if (piommu_domain_unmap_checked_(domain, part, &gather, &unmapped) == 0 &&
-        piommu_domain_sync_checked_(domain, &gather) != 0) {
-        /* A unit has failed, which may go on to reach what was its device's own; nobody else's. */
-        piommu_requests_forget_(domain, &gather);
-    }
-}
-
 /*
- * With a backend that takes requests the records are what is mapped as one: those go that no direct
- * region needs any more.
+ * With a backend that takes requests the records are what is mapped as one. Finds the first in a
+ * range that no direct region needs any more. Not inlined, as what it needs on the stack is not
+ * needed while that is unmapped.
  */
-static NEVER_INLINE void sweep_requests(struct piommu_domain *domain, struct piommu_range range)
+static NEVER_INLINE bool next_unneeded(struct piommu_domain *domain, struct piommu_range range,
+                                       struct piommu_range *record)
 {
-    uint64_t at = range.first;
     struct piommu_translation next;
-    uint64_t iova;
 
-    while (piommu_requests_next_(domain, at, range.last, &iova, &next) == 0) {
-        struct piommu_range record = {.first = iova, .last = iova + (next.leaf_size - 1)};
-        struct piommu_range rest = record;
+    while (piommu_requests_next_(domain, range.first, range.last, &record->first, &next) == 0) {
+        struct piommu_range rest;
         struct piommu_range part;
 
-        if (next_uncovered(domain, &rest, &part) && part.first == record.first &&
-            part.last == record.last) {
-            unmap_direct(domain, record);
+        record->last = record->first + (next.leaf_size - 1);
+        rest = *record;
+        if (next_uncovered(domain, &rest, &part) && part.first == record->first &&
+            part.last == record->last) {
+            return true;
         }
+        if (record->last >= range.last) {
+            return false;
+        }
+        range.first = record->last + 1;
+    }
+    return false;
+}
+
+static NEVER_INLINE void sweep_requests(struct piommu_domain *domain, struct piommu_range range)
+{
+    struct piommu_range record;
+
+    while (next_unneeded(domain, range, &record)) {
+        unmap_direct(domain, record);
         if (record.last >= range.last) {
             return;
         }
-        at = record.last + 1;
+        range.first = record.last + 1;
     }
 }
 
@@ -290,43 +300,62 @@ void piommu_direct_unmap_(struct piommu_domain *domain, const struct piommu_grou
     }
 }
 
+/*
+ * Finds the first part of a range that no direct region covers, and that no other region of the
+ * group that is to come has brought already. Not inlined; see next_unneeded.
+ */
+static NEVER_INLINE bool next_unmapped(struct piommu_domain *domain, struct piommu_range *range,
+                                       struct piommu_range *part)
+{
+    while (next_uncovered(domain, range, part)) {
+        struct piommu_translation next;
+        uint64_t iova;
+        uint64_t last;
+
+        if (piommu_domain_next(domain, part->first, part->last, &iova, &next) != 0) {
+            return true;
+        }
+        if (iova > part->first) {
+            part->last = iova - 1;
+            return true;
+        }
+        last = iova + (next.leaf_size - 1);
+        if (last >= range->last) {
+            return false;
+        }
+        range->first = last + 1;
+    }
+    return false;
+}
+
+/* Whether a domain can have a region mapped. */
+static int check_region(const struct piommu_domain *domain, struct piommu_range range)
+{
+    const struct geometry *geometry = &domain->geometry;
+
+    if (range.first < geometry->aperture.first || range.last > geometry->aperture.last ||
+        range.last > geometry->last_output) {
+        return -PIOMMU_ERANGE;
+    }
+    return (DIRECT_PROT & ~geometry->prot) != 0 ? -PIOMMU_EOPNOTSUPP : 0;
+}
+
 /* Maps what of a region is not mapped yet, by this group or by others. */
-static NEVER_INLINE bool map_region(struct piommu_domain *domain,
-                                    const struct piommu_reserved_region *region, int *error)
+static NEVER_INLINE int map_region(struct piommu_domain *domain,
+                                   const struct piommu_reserved_region *region)
 {
     struct piommu_range range = extent(domain, region);
     struct piommu_range part;
+    int error = check_region(domain, range);
 
-    if (range.first < domain->geometry.aperture.first ||
-        range.last > domain->geometry.aperture.last || range.last > domain->geometry.last_output) {
-        *error = -PIOMMU_ERANGE;
-    } else if ((DIRECT_PROT & ~domain->geometry.prot) != 0) {
-        *error = -PIOMMU_EOPNOTSUPP;
-    }
-    while (*error == 0 && next_uncovered(domain, &range, &part)) {
-        /* Other regions of the same group may have brought a piece of it. */
-        struct piommu_translation next;
-        uint64_t iova;
-
-        if (piommu_domain_next(domain, part.first, part.last, &iova, &next) == 0) {
-            if (iova <= part.first) {
-                uint64_t last = iova + (next.leaf_size - 1);
-
-                if (last >= range.last) {
-                    break;
-                }
-                range.first = last + 1;
-                continue;
-            }
-            part.last = iova - 1;
-        }
-        *error = map_direct(domain, part);
+    while (error == 0 && next_unmapped(domain, &range, &part)) {
+        error = map_direct(domain, part);
         if (part.last >= range.last) {
             break;
         }
         range.first = part.last + 1;
     }
-    return *error == 0;
+    return error;
 }
 
 /* Tables of direct regions that went when a unit failed: nobody else has their gather. */
@@ -342,15 +371,15 @@ int piommu_direct_map_(struct piommu_domain *domain, const struct piommu_group *
 {
     struct region_cursor cursor = {.group = group};
     const struct piommu_reserved_region *region;
-    int error = 0;
 
     if (PIOMMU_CORE_WITH_TABLES &&
         atomic_load_explicit(&domain->has_parked, memory_order_relaxed) != 0) {
         sync_parked(domain);
     }
     while ((region = piommu_next_region_(&cursor)) != NULL) {
-        if (is_direct(domain, region) && !map_region(domain, region, &error)) {
-            piommu_direct_unmap_(domain, group);
+        int error = is_direct(domain, region) ? map_region(domain, region) : 0;
+
+        if (error != 0) {
             return error;
         }
     }

@@ -211,7 +211,7 @@ int piommu_requests_make_(struct piommu_domain *domain, uint64_t iova,
     return 0;
 }
 
-/* Produces ranges: one, or those of mappings. A copy begins again at the beginning. */
+/* Produces ranges: one, or those of mappings. */
 struct ranges {
     struct piommu_range_source source;
     const struct mapping *next; /* NULL: no more */
@@ -256,21 +256,24 @@ static bool next_chain_range(struct piommu_range_source *source, struct piommu_r
  * fails; the others go on.
  */
 static int forget_all(const struct piommu_domain *domain, const struct binding *end,
-                      const struct ranges *ranges)
+                      struct ranges *ranges)
 {
+    const struct mapping *first = ranges->next;
     int result = 0;
 
     for (const struct binding *binding = domain->bindings; binding != end;
          binding = binding->next) {
         struct piommu_instance *instance = binding->instance;
-        struct ranges all = *ranges;
         int error;
 
         if (!piommu_must_know_(binding, &result)) {
             continue;
         }
         count_loosely(&instance->invalidations);
-        error = instance->backend->unmap(instance->unit, binding->handle, &all.source);
+        /* From the beginning for each. */
+        ranges->next = first;
+        ranges->done = false;
+        error = instance->backend->unmap(instance->unit, binding->handle, &ranges->source);
         if (error != 0) {
             result = piommu_instance_fail_(instance, error);
         }
@@ -279,14 +282,15 @@ static int forget_all(const struct piommu_domain *domain, const struct binding *
 }
 
 /*
- * Tells new mappings to all hardware. If one unit refuses, some of them may be in force, there and
- * in those that were told before, and have to go again.
+ * Tells new mappings to all hardware. After an error it may be in force up to and without the
+ * binding `end`: a unit has refused it, or has failed since this call began.
  */
-static int send_new(struct piommu_domain *domain, const struct mapping *chain,
-                    const struct ranges *undo)
+static int tell_all(const struct piommu_domain *domain, const struct mapping *chain,
+                    const struct binding **end)
 {
     int result = 0;
 
+    *end = NULL;
     for (const struct binding *binding = domain->bindings; binding != NULL;
          binding = binding->next) {
         struct piommu_instance *instance = binding->instance;
@@ -299,14 +303,27 @@ static int send_new(struct piommu_domain *domain, const struct mapping *chain,
         error = piommu_instance_judge_(
             instance, instance->backend->map(instance->unit, binding->handle, &source.source));
         if (error != 0) {
-            return forget_all(domain, binding->next, undo) != 0 ? -PIOMMU_EFAILED : error;
+            *end = binding->next;
+            return error;
         }
     }
-    if (result != 0) {
-        /* A unit has failed since this call began, and the others have it already. */
-        (void)forget_all(domain, NULL, undo);
-    }
     return result;
+}
+
+/* The same, but if not all take it, none has it after that. Nothing else lies in its range. */
+static int send_new(const struct piommu_domain *domain, const struct mapping *chain,
+                    struct piommu_range range)
+{
+    const struct binding *end;
+    int error = tell_all(domain, chain, &end);
+
+    if (error != 0) {
+        /* One request for the whole range will do. */
+        struct ranges all = {.source = {.next = next_single}, .range = range};
+
+        error = forget_all(domain, end, &all) != 0 ? -PIOMMU_EFAILED : error;
+    }
+    return error;
 }
 
 static void insert_chain(struct piommu_domain *domain, struct mapping *chain)
@@ -336,11 +353,8 @@ int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
         return error;
     }
     if (domain->bindings != NULL) {
-        /* One request for the whole range will do, since nothing else lies in it. */
-        struct ranges all = {.source = {.next = next_single}, .range = range};
-
         piommu_requests_begin_(domain);
-        error = send_new(domain, chain, &all);
+        error = send_new(domain, chain, range);
         if (error == 0) {
             insert_chain(domain, chain);
         }
@@ -506,7 +520,7 @@ static bool is_ascending(const struct mapping *chain)
  * So that neighbours become one request in whatever order they were unmapped. A merge sort, whose
  * sorted[i] is empty or a chain of 2^i.
  */
-void piommu_requests_sort_(struct piommu_gather *gather)
+NEVER_INLINE void piommu_requests_sort_(struct piommu_gather *gather)
 {
     struct mapping *sorted[32] = {NULL};
     struct mapping *rest = gather->first_record;
@@ -732,13 +746,17 @@ static int make_remainder(const struct piommu_domain *domain, uint64_t first, ui
 static int resend(struct piommu_domain *domain, struct piommu_range whole,
                   const struct mapping *chain, uint64_t *dropped)
 {
+    const struct binding *end;
     int error = forget(domain, whole);
 
     *dropped = drop(domain, whole);
     if (error == 0 && chain != NULL) {
-        struct ranges ranges = {.source = {.next = next_chain_range}, .next = chain};
+        error = tell_all(domain, chain, &end);
+        if (error != 0) {
+            struct ranges ranges = {.source = {.next = next_chain_range}, .next = chain};
 
-        error = send_new(domain, chain, &ranges);
+            error = forget_all(domain, end, &ranges) != 0 ? -PIOMMU_EFAILED : error;
+        }
     }
     return error;
 }

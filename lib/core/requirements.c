@@ -51,15 +51,16 @@ static void begin(const struct piommu_instance *first, struct piommu_requirement
     }
 }
 
-/* Takes over the tighter of two values, and notes whose it is. */
+/* Takes over the tighter of two values, and notes whose it is if somebody wants to know. */
 struct limits {
     struct piommu_requirements *all;
     struct piommu_instance *instance;
+    bool notes;
 };
 
 static bool tighten(struct limits limits, enum piommu_limit limit, bool tighter)
 {
-    if (tighter) {
+    if (tighter && limits.notes) {
         limits.all->limited_by[limit] = limits.instance;
     }
     return tighter;
@@ -198,7 +199,8 @@ int piommu_intersect_(struct piommu_instance *const *instances, size_t count,
 
     begin(first, requirements, table);
     for (size_t i = 0; i < count; i++) {
-        struct limits limits = {.all = requirements, .instance = instances[i]};
+        struct limits limits = {
+            .all = requirements, .instance = instances[i], .notes = culprit != NULL};
 
         if (culprit != NULL) {
             *culprit = instances[i];

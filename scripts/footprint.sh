@@ -29,8 +29,8 @@ budget_of_stack=1024         # of any chain of calls
 
 # Budgets that are missed, and by how much, rounded up a little: debts, which are to become smaller, and must not grow. What
 # a program of all features takes has no budget, but a limit, so that it does not grow unnoticed.
-limit_of_all_features=55552
-owed_by_stack=1216
+limit_of_all_features=55296
+owed_by_stack=912
 owed_recursions=0
 
 # What that program calls. It has all that comes with these: groups, reserved regions, faults, identity domains, devices
@@ -221,6 +221,12 @@ stack()
         "${graphs[@]}"
 }
 
+# stack_small OUT: of a call into the core, in the small program; in the graph of what link-time optimisation has left of it.
+stack_small()
+{
+    awk -f scripts/lib/stack.awk -v components=lib/core/ scripts/lib/calls-by-pointer.txt "$1/assigned" "$1"/small/*.ci
+}
+
 # Every function that is assigned to a member anywhere, and much that is no function.
 find_assigned()
 {
@@ -270,6 +276,9 @@ print_stacks()
             chains+=("* $name, recursion: ${circle// /, }")
         done < <(grep '^recursion' "$out/stack" || true)
     done
+    stack_small "$out" >"$out/stack"
+    printf '| the small program | %d |\n' "$(awk '{ print $2 }' "$out/stack")"
+    chains+=("* the small program: $(awk '{ $1 = $2 = ""; print }' "$out/stack" | sed 's/^ *//; s/ /, /g')")
     printf '\nThe chains, each function with its frame:\n\n'
     printf '%s\n' "${chains[@]//_/\\_}"
 }
@@ -292,7 +301,7 @@ granule, map, unmap and lookup take less than 8 KiB on AArch64, and a program th
 The second table is about a program that puts devices behind a virtio-iommu into domains, maps, unmaps, and takes in faults.
 Once it is linked from all features. The other one, small, needs no page tables, no PCI, no packed rings, and none of what
 else an option leaves out ([porting.md](porting.md#building)), and is linked with link-time optimisation and without frame
-pointers; the table says what it costs. What counts as base is shared with all other parts.
+pointers; the tables say what it takes. What counts as base is shared with all other parts.
 
 There is no writable data: everything hangs on objects for which the host gives the memory.
 
@@ -393,6 +402,7 @@ check_budgets()
         worst=$((here > worst ? here : worst))
         grep '^recursion' "$out/stack" >>"$out/recursions" || true
     done
+    judge "stack, the small program" "$(stack_small "$out" | awk '{ print $2 }')" "$budget_of_stack" 0
     judge "the worst stack" "$worst" "$budget_of_stack" "$owed_by_stack"
     if [[ -s $out/recursions ]]; then
         sort -u "$out/recursions"

@@ -96,6 +96,7 @@ struct piommu_context_config {
  * @param config  options, copied; NULL for none.
  * @param context set on success.
  * @return 0; -PIOMMU_EINVAL (NULL, or the shim is incomplete: the log names the callback);
+ *         -PIOMMU_EOPNOTSUPP: a trace callback, and the library was built without events;
  *         -PIOMMU_ENOMEM.
  *
  * Context: task. Runs beside anything.

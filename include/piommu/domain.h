@@ -148,9 +148,10 @@ struct piommu_domain_statistics {
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_EMIXED: no domain can span these instances, see
  *         piommu_requirements_get; -PIOMMU_EOPNOTSUPP: the hardware has no such domain, or the
  *         shared table is not as the instances demand (a log line names the instance and the
- *         limit), or `disjoint` cannot be had; -PIOMMU_ERANGE: the MSI window is outside the
- *         aperture or not on the granule; -PIOMMU_EWAITING: an instance waits for its parent;
- *         -PIOMMU_ENOMEM; -PIOMMU_ENOSPC: no hardware context is left; -PIOMMU_EFAILED.
+ *         limit), or `disjoint` cannot be had, or the library was built without deferred domains;
+ *         -PIOMMU_ERANGE: the MSI window is outside the aperture or not on the granule;
+ *         -PIOMMU_EWAITING: an instance waits for its parent; -PIOMMU_ENOMEM; -PIOMMU_ENOSPC: no
+ *         hardware context is left; -PIOMMU_EFAILED.
  *
  * Context: task. Registration.
  */

@@ -107,7 +107,8 @@ struct piommu_instance_info {
  * @param instance       set on success.
  * @return 0; -PIOMMU_EINVAL (NULL, incomplete backend or shim, its own parent); -PIOMMU_EEXIST: the
  *         key is taken; -PIOMMU_ENOMEM; -PIOMMU_ENODEV: not such a device; -PIOMMU_EOPNOTSUPP: it
- *         lacks a feature that the library needs, or the parent has another backend;
+ *         lacks a feature that the library needs, the parent has another backend, or the library
+ *         was built without page tables, which this backend takes, or without the transport;
  *         -PIOMMU_EBADMSG: it says impossible things of itself; -PIOMMU_EIO, -PIOMMU_ETIMEDOUT: it
  *         did not start; -PIOMMU_EFAILED: its parent has failed; -PIOMMU_EBUSY: its parent is
  *         suspended; or an error of a callback of the shim. After an error the unit is stopped; if
@@ -182,8 +183,9 @@ int piommu_instance_take_fault(struct piommu_instance *instance, struct piommu_f
  * detached. Devices cannot be added.
  *
  * @return 0, also if it is suspended; -PIOMMU_EINVAL; -PIOMMU_EOPNOTSUPP: the backend cannot do
- *         this; -PIOMMU_EBUSY: it waits for its parent, or an instance that has it as parent is not
- *         suspended; -PIOMMU_EFAILED: the instance has failed, now or earlier.
+ *         this, or the library was built without; -PIOMMU_EBUSY: it waits for its parent, or an
+ *         instance that has it as parent is not suspended; -PIOMMU_EFAILED: the instance has
+ *         failed, now or earlier.
  *
  * Context: task; may wait. Registration. Not beside servicing of any instance.
  */
@@ -209,7 +211,8 @@ int piommu_instance_resume(struct piommu_instance *instance);
  * stay so. What was parked since a sync has failed is free after the next sync that succeeds.
  *
  * @return 0, also if it has not failed; -PIOMMU_EINVAL; -PIOMMU_EOPNOTSUPP: the backend cannot do
- *         this; -PIOMMU_EBUSY: its parent has failed or is suspended, or it was never started;
+ *         this, or the library was built without; -PIOMMU_EBUSY: its parent has failed or is
+ *         suspended, or it was never started;
  *         -PIOMMU_ETIMEDOUT: it does not stop, so it may still use what it had: nothing was
  *         changed, and the call may be tried again; -PIOMMU_EFAILED: it does not work: it has
  *         failed again; or an error of piommu_group_attach, for a group of which the failure had

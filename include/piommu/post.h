@@ -82,8 +82,9 @@ struct piommu_completion {
  * @param completion its `done` is set.
  * @return 1, 0 (see above); -PIOMMU_EAGAIN: the unit has no room for a request now, or a device of
  *         the domain is being blocked because of its faults: the same post may succeed later, and
- *         piommu_domain_map would wait; -PIOMMU_EOPNOTSUPP: also if the backend cannot do this; or
- *         another error of piommu_domain_map, for what is seen at once.
+ *         piommu_domain_map would wait; -PIOMMU_EOPNOTSUPP: also if the backend cannot do this, or
+ *         the library was built without posts and the call would have to wait; or another error of
+ *         piommu_domain_map, for what is seen at once.
  *
  * `done` is told 0: all devices in the domain can use the mapping; or an error of piommu_domain_map
  * for what the hardware has refused: it was removed again wherever it had been made.

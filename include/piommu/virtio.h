@@ -125,9 +125,9 @@ struct piommu_virtio_mmio_config {
  * @param host   the shim; BASE, LOCK (only its clock is used), MMIO and PCI callbacks.
  * @param config where it is; copied.
  * @param device set on success.
- * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENODEV: no such device there; -PIOMMU_EBADMSG: its
- *         capabilities make no sense; -PIOMMU_ENOMEM; or an error of piommu_os::mmio_map or
- *         pci_bar.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_EOPNOTSUPP: the library was built without virtio-pci;
+ *         -PIOMMU_ENODEV: no such device there; -PIOMMU_EBADMSG: its capabilities make no sense;
+ *         -PIOMMU_ENOMEM; or an error of piommu_os::mmio_map or pci_bar.
  *
  * Context: task.
  */
@@ -141,8 +141,8 @@ int piommu_virtio_pci_open(struct piommu_host host, const struct piommu_virtio_p
  * @param config where it is; copied.
  * @param device set on success.
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_ENODEV: no such device there (no virtio, an empty slot,
- *         another type); -PIOMMU_EOPNOTSUPP: it has the legacy interface; -PIOMMU_ENOMEM; or an
- *         error of piommu_os::mmio_map.
+ *         another type); -PIOMMU_EOPNOTSUPP: it has the legacy interface, or the library was built
+ *         without virtio-mmio; -PIOMMU_ENOMEM; or an error of piommu_os::mmio_map.
  *
  * Context: task.
  */
@@ -192,7 +192,8 @@ int piommu_virtio_wake(struct piommu_virtio_device *device);
 int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout);
 
 /**
- * Acknowledges the device and agrees on features.
+ * Acknowledges the device and agrees on features. RING_PACKED is never agreed on with a device that
+ * does not snoop, and by a library that was built without packed rings.
  *
  * @param wanted   features that the caller implements.
  * @param required those among them that it cannot do without; VERSION_1 always is.

@@ -4,7 +4,8 @@
 #define PIOMMU_LIB_BASE_OPTIONS_H
 
 /*
- * What of the core and of virtio is built; lib/io-pgtable/options.h says it of page tables.
+ * What of the core and of virtio is built, and how; of page tables lib/io-pgtable/options.h says
+ * it.
  *
  * Everything is, unless one of the macros below is defined as 0 for all files of the library, by
  * hand (-DPIOMMU_CORE_WITH_TRACE=0) or by CMake's PIOMMU_CORE_FEATURES and PIOMMU_VIRTIO_FEATURES.
@@ -39,6 +40,30 @@
 /* Events for the host's recorder (trace.h). */
 #ifndef PIOMMU_CORE_WITH_TRACE
 #define PIOMMU_CORE_WITH_TRACE 1
+#endif
+
+/*
+ * The short ways of map, unmap and sync through the core, which cost memory and save time; as
+ * PIOMMU_PGTABLE_WITH_SHORT_WAYS, who compiles for size has decided.
+ */
+#ifndef PIOMMU_CORE_WITH_SHORT_WAYS
+#ifdef __OPTIMIZE_SIZE__
+#define PIOMMU_CORE_WITH_SHORT_WAYS 0
+#else
+#define PIOMMU_CORE_WITH_SHORT_WAYS 1
+#endif
+#endif
+
+/*
+ * How many pieces of memory the DMA API collects before it maps them by one call, where it has to
+ * take care of a device. They are on the stack; who compiles for size has less of that, too.
+ */
+#ifndef PIOMMU_DMA_PIECES
+#ifdef __OPTIMIZE_SIZE__
+#define PIOMMU_DMA_PIECES 4u
+#else
+#define PIOMMU_DMA_PIECES 16u
+#endif
 #endif
 
 /* Transports of virtio, and packed rings. Split rings are always there: every device has them. */

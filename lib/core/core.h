@@ -399,7 +399,7 @@ static inline bool domain_is_disjoint(const struct piommu_domain *domain)
 
 static inline bool domain_is_quick(const struct piommu_domain *domain)
 {
-    return PIOMMU_CORE_WITH_TABLES && domain->quick;
+    return PIOMMU_CORE_WITH_TABLES && PIOMMU_CORE_WITH_SHORT_WAYS && domain->quick;
 }
 
 /* Whether the table makes all checks of addresses. */

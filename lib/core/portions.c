@@ -6,8 +6,9 @@
 #include "core.h"
 
 /* Maps a first portion in the tables. */
-static int map_tables(struct piommu_domain *domain, struct piommu_range range, uint64_t physical,
-                      piommu_prot prot, uint32_t budget, uint64_t *mapped)
+static NEVER_INLINE int map_tables(struct piommu_domain *domain, struct piommu_range range,
+                                   uint64_t physical, piommu_prot prot, uint32_t budget,
+                                   uint64_t *mapped)
 {
     struct piommu_segment segment = {.physical = physical, .size = range_size(range)};
     struct piommu_pgtable_cursor cursor = {.done = 0};

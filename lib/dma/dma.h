@@ -18,6 +18,7 @@
 
 #include "../base/compiler.h"
 #include "../base/host.h"
+#include "../base/options.h"
 #include "../base/range_tree.h"
 
 /* Mappings whose addresses can be given out again, once an IOMMU that failed obeys. */
@@ -234,7 +235,6 @@ int piommu_dma_take_back_(struct piommu_dma_device *device, uint64_t address, ui
 /* ---- map.c ---- */
 
 /* What is being mapped: pieces of memory, one after the other from some address on. */
-#define BUILDER_ROOM 16u
 struct builder {
     struct piommu_dma_device *device;
     uint64_t next; /* the address of the first that is not mapped */
@@ -246,7 +246,7 @@ struct builder {
     size_t count;
     size_t apart; /* so many of the first pieces must not be joined with those that follow */
     struct bounce_page *pages; /* of the whole mapping */
-    struct piommu_segment pieces[BUILDER_ROOM];
+    struct piommu_segment pieces[PIOMMU_DMA_PIECES];
 };
 
 void piommu_dma_builder_open_(struct builder *builder, struct piommu_dma_device *device,

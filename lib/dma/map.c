@@ -68,7 +68,7 @@ static int add_piece(struct builder *builder, uint64_t physical, uint64_t size)
 {
     int error = 0;
 
-    if (builder->count == BUILDER_ROOM ||
+    if (builder->count == PIOMMU_DMA_PIECES ||
         (builder->count != 0 && would_be_joined(builder, physical))) {
         error = map_pieces(builder);
     }

@@ -6,6 +6,7 @@
 #include <piommu/viommu-device.h>
 
 #include "../base/blob.h"
+#include "../base/compiler.h"
 #include "../base/host.h"
 
 #define MAGIC   0x6976656464766970ull /* "pivddevi" */
@@ -342,37 +343,50 @@ int piommu_viommu_device_save(struct piommu_viommu_device *device, void *buffer,
     return error == 0 && blob.at > blob.size ? -PIOMMU_ENOSPC : error;
 }
 
-static int restore_parts(struct piommu_viommu_device *device, struct blob *blob)
+/*
+ * Reads what stands before the two parts: how long they are. Tells where the first one begins; 0:
+ * it is nonsense. Not inlined, as what it needs on the stack is not needed while they are restored.
+ */
+static NEVER_INLINE size_t find_parts(const void *buffer, size_t size, size_t *first)
 {
+    struct blob blob = blob_for_reading(buffer, size);
     uint64_t sizes[2] = {0};
-    int error;
 
-    blob_same(blob, MAGIC);
-    blob_same(blob, VERSION);
-    blob_64(blob, &sizes[0]);
-    blob_64(blob, &sizes[1]);
-    if (blob->refused || sizes[0] > blob->size - blob->at ||
-        sizes[1] != blob->size - blob->at - sizes[0]) {
-        return -PIOMMU_EINVAL;
+    blob_same(&blob, MAGIC);
+    blob_same(&blob, VERSION);
+    blob_64(&blob, &sizes[0]);
+    blob_64(&blob, &sizes[1]);
+    if (blob.refused || sizes[0] > size - blob.at || sizes[1] != size - blob.at - sizes[0]) {
+        return 0;
     }
-    error = piommu_viommu_restore(device->engine, blob->from + blob->at, (size_t)sizes[0]);
-    if (error != 0) {
-        return error;
+    *first = (size_t)sizes[0];
+    return blob.at;
+}
+
+static int restore_parts(struct piommu_viommu_device *device, const uint8_t *buffer, size_t size)
+{
+    size_t first;
+    size_t at = find_parts(buffer, size, &first);
+    int error = -PIOMMU_EINVAL;
+
+    if (at != 0) {
+        error = piommu_viommu_restore(device->engine, buffer + at, first);
     }
-    return piommu_virtio_front_restore(device->front, blob->from + blob->at + sizes[0],
-                                       (size_t)sizes[1]);
+    if (error == 0) {
+        error = piommu_virtio_front_restore(device->front, buffer + at + first, size - at - first);
+    }
+    return error;
 }
 
 int piommu_viommu_device_restore(struct piommu_viommu_device *device, const void *buffer,
                                  size_t size)
 {
-    struct blob blob = blob_for_reading(buffer, size);
     int error;
 
     if (device == NULL || buffer == NULL) {
         return -PIOMMU_EINVAL;
     }
-    error = restore_parts(device, &blob);
+    error = restore_parts(device, buffer, size);
     if (error != 0) {
         piommu_viommu_device_system_reset(device);
         return error;

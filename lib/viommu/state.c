@@ -169,21 +169,21 @@ static int error_of(enum status status)
     }
 }
 
-static int attach(struct piommu_viommu *viommu, uint32_t id, bool bypass, struct blob *blob)
+/* What a guest would ask for; not inlined, as it needs nothing of the stack when it is done. */
+static NEVER_INLINE void read_attach(uint32_t id, bool bypass, struct blob *blob, uint8_t *bytes)
 {
-    uint8_t bytes[REQUEST_BYTES] = {REQUEST_ATTACH};
     uint32_t endpoint = 0;
 
     blob_32(blob, &endpoint);
+    memset(bytes, 0, REQUEST_BYTES);
+    bytes[0] = REQUEST_ATTACH;
     piommu_put_le32(bytes + 4, id);
     piommu_put_le32(bytes + 8, endpoint);
     piommu_put_le32(bytes + 12, bypass ? ATTACH_BYPASS : 0);
-    return blob->refused ? -PIOMMU_EINVAL : error_of(piommu_viommu_carry_out_(viommu, bytes));
 }
 
-static int map(struct piommu_viommu *viommu, uint32_t id, struct blob *blob)
+static NEVER_INLINE void read_map(uint32_t id, struct blob *blob, uint8_t *bytes)
 {
-    uint8_t bytes[REQUEST_BYTES] = {REQUEST_MAP};
     uint64_t first = 0;
     uint64_t last = 0;
     uint64_t guest = 0;
@@ -193,16 +193,23 @@ static int map(struct piommu_viommu *viommu, uint32_t id, struct blob *blob)
     blob_64(blob, &last);
     blob_64(blob, &guest);
     blob_32(blob, &flags);
+    memset(bytes, 0, REQUEST_BYTES);
+    bytes[0] = REQUEST_MAP;
     piommu_put_le32(bytes + 4, id);
     piommu_put_le64(bytes + 8, first);
     piommu_put_le64(bytes + 16, last);
     piommu_put_le64(bytes + 24, guest);
     piommu_put_le32(bytes + 32, flags);
+}
+
+static int carry_out(struct piommu_viommu *viommu, const struct blob *blob, const uint8_t *bytes)
+{
     return blob->refused ? -PIOMMU_EINVAL : error_of(piommu_viommu_carry_out_(viommu, bytes));
 }
 
 static int read_domain(struct piommu_viommu *viommu, struct blob *blob)
 {
+    uint8_t bytes[REQUEST_BYTES];
     uint32_t id = 0;
     bool bypass = false;
     uint32_t count = 0;
@@ -212,11 +219,13 @@ static int read_domain(struct piommu_viommu *viommu, struct blob *blob)
     blob_flag(blob, &bypass);
     blob_32(blob, &count);
     for (uint32_t i = 0; i < count && error == 0; i++) {
-        error = attach(viommu, id, bypass, blob);
+        read_attach(id, bypass, blob, bytes);
+        error = carry_out(viommu, blob, bytes);
     }
     blob_32(blob, &count);
     for (uint32_t i = 0; i < count && error == 0; i++) {
-        error = map(viommu, id, blob);
+        read_map(id, blob, bytes);
+        error = carry_out(viommu, blob, bytes);
     }
     /* Whatever a count says, the bytes end. */
     return blob->refused ? -PIOMMU_EINVAL : error;

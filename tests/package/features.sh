@@ -5,7 +5,8 @@
 # Usage: features.sh FOLDER BUILD
 #
 # Builds libraries below FOLDER that lack features of the core and of virtio (lib/base/options.h): all that can be
-# lacking together, and page tables alone; with PIOMMU_TEST_EFFORT=full each feature alone. BUILD is a finished build of
+# lacking together, and page tables alone; with PIOMMU_TEST_EFFORT=full each feature alone. The first, and one with all
+# features, is compiled for size (-Os), which does some things in other ways. BUILD is a finished build of
 # this tree with its tests, made by ninja, whose tests are linked with them. options/core.c has to find that what is lacking
 # is refused, and of the tests of the whole just those may fail that features/NAME lists for the feature: a regular
 # expression for their names in each line, which fits one at least. With clang, too, nothing of it may cause a warning.
@@ -23,10 +24,11 @@ fail()
     status=1
 }
 
-# macro FEATURE: the one that leaves it out.
+# macro FEATURE: the one that leaves it out. "speed" has none: what lacks it is compiled for size.
 macro()
 {
     case $1 in
+    speed) ;;
     pci | mmio | packed) echo "-DPIOMMU_VIRTIO_WITH_${1^^}=0" ;;
     *) echo "-DPIOMMU_CORE_WITH_${1^^}=0" ;;
     esac
@@ -36,13 +38,14 @@ macro()
 ninja -C "$build" -t commands libpiommu.a | grep ' -c ' >"$folder/commands"
 compile()
 {
-    local out=$1 macros
+    local out=$1 macros level=-O2
     shift
     macros=$(for feature; do macro "$feature"; done | tr '\n' ' ')
+    [[ " $* " != *" speed "* ]] || level=-Os
 
     rm -rf "$out"
     mkdir -p "$out"
-    sed -E "s|^([^ ]+) |\1 $macros|; s| -MD -MT [^ ]+ -MF [^ ]+ -o [^ ]+ -c (.*/)([^/]+)/([^/ ]+)\$| -o $out/\2_\3.o -c \1\2/\3|" \
+    sed -E "s|^([^ ]+) |\1 $macros|; s| -O2 | $level |; s| -MD -MT [^ ]+ -MF [^ ]+ -o [^ ]+ -c (.*/)([^/]+)/([^/ ]+)\$| -o $out/\2_\3.o -c \1\2/\3|" \
         "$folder/commands" | (cd "$build" && xargs -P 2 -I '{}' sh -c '{}')
     [[ $(find "$out" -name '*.o' | wc -l) -eq $(wc -l <"$folder/commands") ]] || {
         echo "features.sh: the commands of $build have a form that is not understood"
@@ -135,16 +138,18 @@ try()
     case $1 in
     pci | packed) judge "$out" 60 "$1" -- unit_virtio_iommu unit_virtio_iommu_requests unit_virtio_mmio ;;
     mmio) judge "$out" 60 mmio -- unit_virtio_iommu unit_virtio_iommu_requests unit_virtio_pci ;;
+    speed) judge "$out" 80 speed -- "${core[@]}" unit_virtio_iommu unit_dma_single unit_dma_list unit_dma_bounce unit_dma_range ;;
     trace) judge "$out" 50 trace -- unit_virtio_iommu unit_virtio_iommu_requests ;;
     *) judge "$out" 80 "$1" -- "${core[@]}" unit_virtio_iommu unit_virtio_iommu_requests ;;
     esac
 }
 
-small=(tables deferred posts power trace pci packed)
+small=(speed tables deferred posts power trace pci packed)
 compile "$folder/small" "${small[@]}"
 refusals "$folder/small" "${small[@]}"
 judge "$folder/small" 60 "${small[@]}" -- unit_virtio_iommu unit_virtio_iommu_requests unit_virtio_mmio
 try tables
+try speed
 if [[ ${PIOMMU_TEST_EFFORT-} == full ]]; then
     for feature in deferred posts power trace pci mmio packed; do
         try "$feature"

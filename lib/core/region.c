@@ -3,7 +3,8 @@
 
 /*
  * Reserved regions: addresses that nobody may map, and those that a device uses by their physical
- * address all the time.
+ * address all the time. What the library maps for the latter is there only while groups come, are
+ * there, and go: a deferred domain is populated by then.
  */
 
 #include "core.h"
@@ -190,10 +191,16 @@ static NEVER_INLINE void unmap_direct(struct piommu_domain *domain, struct piomm
 {
     struct piommu_gather gather;
     uint64_t unmapped = 0;
+    uint64_t done;
 
     piommu_gather_init(&gather);
-    if (piommu_domain_unmap_checked_(domain, part, &gather, &unmapped) == 0 &&
-        piommu_domain_sync_checked_(domain, &gather) != 0) {
+    if (domain_has_table(domain)) {
+        if (piommu_pgtable_unmap(domain->table, part.first, range_size(part), &gather, &unmapped) ==
+            0) {
+            (void)piommu_tables_sync_(domain, &gather);
+        }
+    } else if (piommu_requests_unmap_(domain, part, UINT32_MAX, &gather, &done, &unmapped) == 0 &&
+               piommu_requests_sync_(domain, &gather) != 0) {
         /* A unit has failed, which may go on to reach what was its device's own; nobody else's. */
         piommu_requests_forget_(domain, &gather);
     }
@@ -215,7 +222,7 @@ static int map_direct(struct piommu_domain *domain, struct piommu_range part)
     segment.size = domain->geometry.granule_mask + 1;
     while (mapped != range_size(part)) {
         segment.physical = part.first + mapped;
-        error = piommu_domain_map_checked_(domain, segment.physical, &segment, 1, DIRECT_PROT);
+        error = piommu_tables_map_(domain, segment.physical, &segment, 1, DIRECT_PROT);
         if (error != 0) {
             break;
         }

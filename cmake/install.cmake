@@ -14,6 +14,15 @@ install(DIRECTORY include/piommu TYPE INCLUDE COMPONENT piommu)
 install(FILES LICENSE README.md CHANGELOG.md SECURITY.md TYPE DOC COMPONENT piommu)
 install(DIRECTORY docs TYPE DOC COMPONENT piommu FILES_MATCHING PATTERN "*.md" PATTERN "*.svg")
 
+# Of parts that are not there nothing is built.
+set(installed_core_features "")
+set(installed_virtio_features "")
+if(PIOMMU_CORE)
+  set(installed_core_features ${PIOMMU_CORE_FEATURES})
+endif()
+if(PIOMMU_VIRTIO)
+  set(installed_virtio_features ${PIOMMU_VIRTIO_FEATURES})
+endif()
 configure_package_config_file(cmake/piommuConfig.cmake.in
   "${PROJECT_BINARY_DIR}/piommuConfig.cmake"
   INSTALL_DESTINATION "${package_dir}"
@@ -41,8 +50,8 @@ file(RELATIVE_PATH prefix_to_includedir
 list(JOIN PIOMMU_PARTS " " pkgconfig_parts)
 list(JOIN PIOMMU_PGTABLE_FORMATS " " pkgconfig_formats)
 list(JOIN PIOMMU_PGTABLE_GRANULES " " pkgconfig_granules)
-list(JOIN PIOMMU_CORE_FEATURES " " pkgconfig_core_features)
-list(JOIN PIOMMU_VIRTIO_FEATURES " " pkgconfig_virtio_features)
+list(JOIN installed_core_features " " pkgconfig_core_features)
+list(JOIN installed_virtio_features " " pkgconfig_virtio_features)
 
 # An export set each: without libfdt, or without the models, users of the package still get piommu::piommu.
 function(piommu_install_archive target)

@@ -64,7 +64,7 @@ if("${PIOMMU_PGTABLE_FORMATS}" MATCHES "32-s" AND NOT "4K" IN_LIST PIOMMU_PGTABL
     "4 KiB alone. Add 4K to PIOMMU_PGTABLE_GRANULES, or leave those formats out.")
 endif()
 
-if(NOT "${PIOMMU_VIRTIO_FEATURES}" MATCHES "pci|mmio")
+if(PIOMMU_VIRTIO AND NOT "${PIOMMU_VIRTIO_FEATURES}" MATCHES "pci|mmio")
   message(FATAL_ERROR
     "piommu: PIOMMU_VIRTIO_FEATURES names no transport. Add pci or mmio.")
 endif()

@@ -87,10 +87,10 @@ static bool is_flushing(const struct ipmmu_unit *unit, unsigned int number)
 
 int piommu_ipmmu_wait_(struct ipmmu_unit *unit, unsigned int number)
 {
-    uint64_t deadline = piommu_host_deadline(unit->host, unit->config.timeout);
+    uint64_t deadline = piommu_host_deadline_(unit->host, unit->config.timeout);
 
     while (is_flushing(unit, number)) {
-        if (!piommu_host_poll(unit->host, deadline)) {
+        if (!piommu_host_poll_(unit->host, deadline)) {
             set_dead(unit, true);
             return -PIOMMU_ETIMEDOUT;
         }
@@ -229,7 +229,7 @@ int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context)
             flush_now(unit, context);
         } else {
             /* Whoever runs it has a deadline. */
-            (void)piommu_host_poll(host, UINT64_MAX);
+            (void)piommu_host_poll_(host, UINT64_MAX);
         }
         state = piommu_host_lock(host, root->lock);
         if (mine) {

@@ -307,9 +307,8 @@ static int keep_reserved(struct virtio_iommu *unit, struct virtio_endpoint *endp
     return error;
 }
 
-/* Not inlined, as what it needs on the stack is not needed while the endpoint is blocked. */
-static NEVER_INLINE int probe_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *endpoint,
-                                       struct piommu_endpoint_facts *facts)
+static int probe_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *endpoint,
+                          struct piommu_endpoint_facts *facts)
 {
     struct request request = {.size = PROBE_SIZE};
     struct region_taker taker = {.facts = facts};

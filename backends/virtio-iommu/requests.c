@@ -192,8 +192,8 @@ static bool pause_until(struct virtio_iommu *unit, uint64_t deadline, bool answe
     if (answered) {
         return unit->host.os->now(unit->host.ctx) < deadline;
     }
-    return unit->place.wait_sleeps ? piommu_host_wait(unit->host, deadline)
-                                   : piommu_host_poll(unit->host, deadline);
+    return unit->place.wait_sleeps ? piommu_host_wait_(unit->host, deadline)
+                                   : piommu_host_poll_(unit->host, deadline);
 }
 
 /*
@@ -202,7 +202,7 @@ static bool pause_until(struct virtio_iommu *unit, uint64_t deadline, bool answe
  */
 static int wait_for_answers(struct virtio_iommu *unit, struct batch *batch, bool room)
 {
-    uint64_t deadline = piommu_host_deadline(unit->host, unit->config.timeout);
+    uint64_t deadline = piommu_host_deadline_(unit->host, unit->config.timeout);
     bool in_time = true;
 
     for (unsigned int looks = 1;; looks++) {
@@ -345,7 +345,7 @@ static int put_all(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ 
 int piommu_virtio_iommu_post_(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make,
                               void *source, struct piommu_completion *completion)
 {
-    uint64_t deadline = piommu_host_deadline(unit->host, unit->config.timeout);
+    uint64_t deadline = piommu_host_deadline_(unit->host, unit->config.timeout);
     unsigned long state = piommu_host_lock(unit->host, unit->lock);
     bool ring = false;
     int sent;

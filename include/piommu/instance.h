@@ -111,7 +111,8 @@ struct piommu_instance_info {
  *         was built without page tables, which this backend takes, or without the transport;
  *         -PIOMMU_EBADMSG: it says impossible things of itself; -PIOMMU_EIO, -PIOMMU_ETIMEDOUT: it
  *         did not start; -PIOMMU_EFAILED: its parent has failed; -PIOMMU_EBUSY: its parent is
- *         suspended; or an error of a callback of the shim. After an error the unit is stopped; if
+ *         suspended; or an error of a callback of the shim. After an error the unit is stopped,
+ *         unless it was not found, or the library was built without what it takes to reach it; if
  *         it does not obey, the memory that it was given is never reused, and a log line says so.
  *
  * Context: task; may wait. Registration.

@@ -13,7 +13,8 @@
  *  - 1: the change is complete already, and `done` is not called. That is always so with page
  *    tables (a post does what the call of the same name without _post does, and a sync waits for
  *    the hardware as that does), and where no hardware has to be told: in a domain without devices,
- *    or whose instances are suspended.
+ *    or whose instances are suspended. (A library that was built without posts posts nothing in
+ *    domains of backends that are told each mapping, whatever they have: -PIOMMU_EOPNOTSUPP.)
  *  - 0: it is under way. The completion (and the gather of a sync) belongs to the library until
  *    `done` is called, which happens exactly once, even before the post has returned, on another
  *    CPU.
@@ -82,9 +83,9 @@ struct piommu_completion {
  * @param completion its `done` is set.
  * @return 1, 0 (see above); -PIOMMU_EAGAIN: the unit has no room for a request now, or a device of
  *         the domain is being blocked because of its faults: the same post may succeed later, and
- *         piommu_domain_map would wait; -PIOMMU_EOPNOTSUPP: also if the backend cannot do this, or
- *         the library was built without posts and the call would have to wait; or another error of
- *         piommu_domain_map, for what is seen at once.
+ *         piommu_domain_map would wait; -PIOMMU_EOPNOTSUPP: also if the backend, or the library as
+ *         it was built, cannot do this; or another error of piommu_domain_map, for what is seen at
+ *         once.
  *
  * `done` is told 0: all devices in the domain can use the mapping; or an error of piommu_domain_map
  * for what the hardware has refused: it was removed again wherever it had been made.

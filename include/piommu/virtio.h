@@ -43,7 +43,7 @@ extern "C" {
  * Packed rings: one ring of descriptors that both sides write, where a split ring has three parts.
  * The calls are the same. A caller that wants split rings all the same leaves it out of what it
  * wants. It is never agreed on with a device that does not snoop the CPU's caches, as what either
- * side writes lies in the same cache lines.
+ * side writes lies in the same cache lines; nor by a library that was built without packed rings.
  */
 #define PIOMMU_VIRTIO_F_RING_PACKED (1ull << 34)
 /** The device needs barriers that order accesses of real hardware. */
@@ -193,7 +193,7 @@ int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout);
 
 /**
  * Acknowledges the device and agrees on features. RING_PACKED is never agreed on with a device that
- * does not snoop, and by a library that was built without packed rings.
+ * does not snoop, nor by a library that was built without packed rings.
  *
  * @param wanted   features that the caller implements.
  * @param required those among them that it cannot do without; VERSION_1 always is.

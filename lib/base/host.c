@@ -39,6 +39,37 @@ void piommu_host_free_(struct piommu_host host, void *memory, size_t size)
     }
 }
 
+uint64_t piommu_host_deadline_(struct piommu_host host, uint64_t timeout)
+{
+    uint64_t now = host.os->now(host.ctx);
+
+    return timeout < UINT64_MAX - now ? now + timeout : UINT64_MAX;
+}
+
+/* Lets the host pause, no longer than `most`. */
+static bool pause_at_most(struct piommu_host host, uint64_t deadline, uint64_t most)
+{
+    uint64_t now = host.os->now(host.ctx);
+
+    if (now >= deadline) {
+        return false;
+    }
+    if (host.os->wait != NULL) {
+        host.os->wait(host.ctx, deadline - now > most ? now + most : deadline);
+    }
+    return true;
+}
+
+bool piommu_host_wait_(struct piommu_host host, uint64_t deadline)
+{
+    return pause_at_most(host, deadline, UINT64_MAX);
+}
+
+bool piommu_host_poll_(struct piommu_host host, uint64_t deadline)
+{
+    return pause_at_most(host, deadline, 50000);
+}
+
 /*
  * The callbacks and what needs them. As data, with the names in place, this is half of what code
  * takes that asks for one member after the other.

@@ -35,42 +35,16 @@ static inline void piommu_host_unlock(struct piommu_host host, void *lock, unsig
 }
 
 /* When a wait of `timeout` nanoseconds that begins now has to end. */
-static inline uint64_t piommu_host_deadline(struct piommu_host host, uint64_t timeout)
-{
-    uint64_t now = host.os->now(host.ctx);
-
-    return timeout < UINT64_MAX - now ? now + timeout : UINT64_MAX;
-}
+uint64_t piommu_host_deadline_(struct piommu_host host, uint64_t timeout);
 
 /* One step of a wait: lets the host pause, and tells whether the deadline has passed. */
-static inline bool piommu_host_wait(struct piommu_host host, uint64_t deadline)
-{
-    if (host.os->now(host.ctx) >= deadline) {
-        return false;
-    }
-    if (host.os->wait != NULL) {
-        host.os->wait(host.ctx, deadline);
-    }
-    return true;
-}
+bool piommu_host_wait_(struct piommu_host host, uint64_t deadline);
 
 /*
  * The same for hardware that interrupts nobody when it is done: a port that sleeps until an
  * interrupt comes is woken soon enough to look again.
  */
-static inline bool piommu_host_poll(struct piommu_host host, uint64_t deadline)
-{
-    const uint64_t nap = 50000;
-    uint64_t now = host.os->now(host.ctx);
-
-    if (now >= deadline) {
-        return false;
-    }
-    if (host.os->wait != NULL) {
-        host.os->wait(host.ctx, deadline - now > nap ? now + nap : deadline);
-    }
-    return true;
-}
+bool piommu_host_poll_(struct piommu_host host, uint64_t deadline);
 
 /* Logs one line; the format is that of text.h. Longer lines are cut. */
 void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, const char *format,

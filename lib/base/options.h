@@ -16,7 +16,8 @@
 
 /*
  * Domains in page tables, owned or shared, and so backends that take tables. Without, the core
- * needs nothing of lib/io-pgtable once the compiler has dropped what is dead.
+ * calls nothing of lib/io-pgtable, though it takes a linker that drops unused sections to be rid of
+ * it.
  */
 #ifndef PIOMMU_CORE_WITH_TABLES
 #define PIOMMU_CORE_WITH_TABLES 1
@@ -60,13 +61,19 @@
  */
 #ifndef PIOMMU_DMA_PIECES
 #ifdef __OPTIMIZE_SIZE__
-#define PIOMMU_DMA_PIECES 4u
+#define PIOMMU_DMA_PIECES 4
 #else
-#define PIOMMU_DMA_PIECES 16u
+#define PIOMMU_DMA_PIECES 16
 #endif
+#endif
+#if PIOMMU_DMA_PIECES < 1
+#error "piommu: PIOMMU_DMA_PIECES is less than 1"
 #endif
 
-/* Transports of virtio, and packed rings. Split rings are always there: every device has them. */
+/*
+ * Of the driver's side of virtio: transports, and packed rings. Split rings are always there: every
+ * device has them.
+ */
 #ifndef PIOMMU_VIRTIO_WITH_PCI
 #define PIOMMU_VIRTIO_WITH_PCI 1
 #endif
@@ -75,10 +82,6 @@
 #endif
 #ifndef PIOMMU_VIRTIO_WITH_PACKED
 #define PIOMMU_VIRTIO_WITH_PACKED 1
-#endif
-
-#if !PIOMMU_VIRTIO_WITH_PCI && !PIOMMU_VIRTIO_WITH_MMIO
-#error "piommu: the PIOMMU_VIRTIO_WITH_* leave no transport"
 #endif
 
 #endif

@@ -262,7 +262,7 @@ struct mapping {
 static inline void pause_for_other(struct piommu_context *context)
 {
     if (context->host.os->wait != NULL) {
-        context->host.os->wait(context->host.ctx, piommu_host_deadline(context->host, 100000));
+        context->host.os->wait(context->host.ctx, piommu_host_deadline_(context->host, 100000));
     }
 }
 

@@ -356,8 +356,10 @@ static int wake(struct piommu_domain *domain)
     }
     if (error != 0) {
         piommu_bindings_drop_all_(domain);
-        piommu_pgtable_destroy(domain->table);
-        domain->table = NULL;
+        if (domain_has_table(domain)) {
+            piommu_pgtable_destroy(domain->table);
+            domain->table = NULL;
+        }
         domain->splits = host_tells(domain);
         return error;
     }

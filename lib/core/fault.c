@@ -472,14 +472,14 @@ int piommu_instance_take_fault(struct piommu_instance *instance, struct piommu_f
 static int wait_for_callback(struct piommu_instance *instance)
 {
     struct piommu_context *context = instance->context;
-    uint64_t deadline = piommu_host_deadline(instance->host, instance->config.timeout);
+    uint64_t deadline = piommu_host_deadline_(instance->host, instance->config.timeout);
     unsigned long state = piommu_context_lock_(context);
     uint32_t begun = instance->callbacks;
     uint32_t now = begun;
 
     piommu_context_unlock_(context, state);
     while ((begun & 1) != 0 && now == begun) {
-        if (!piommu_host_wait(instance->host, deadline)) {
+        if (!piommu_host_wait_(instance->host, deadline)) {
             return -PIOMMU_EBUSY;
         }
         state = piommu_context_lock_(context);

@@ -309,10 +309,10 @@ void piommu_direct_unmap_(struct piommu_domain *domain, const struct piommu_grou
 
 /*
  * Finds the first part of a range that no direct region covers, and that no other region of the
- * group that is to come has brought already. Not inlined; see next_unneeded.
+ * group that is to come has brought already.
  */
-static NEVER_INLINE bool next_unmapped(struct piommu_domain *domain, struct piommu_range *range,
-                                       struct piommu_range *part)
+static bool next_unmapped(struct piommu_domain *domain, struct piommu_range *range,
+                          struct piommu_range *part)
 {
     while (next_uncovered(domain, range, part)) {
         struct piommu_translation next;
@@ -393,7 +393,9 @@ int piommu_direct_map_(struct piommu_domain *domain, const struct piommu_group *
     return 0;
 }
 
-bool piommu_regions_conflict_(const struct piommu_group *group, struct piommu_domain *domain)
+/* Not inlined even by the linker; see next_unneeded. */
+NEVER_INLINE bool piommu_regions_conflict_(const struct piommu_group *group,
+                                           struct piommu_domain *domain)
 {
     struct region_cursor cursor = {.group = group};
     const struct piommu_reserved_region *region;

@@ -518,7 +518,7 @@ static bool is_ascending(const struct mapping *chain)
 
 /*
  * So that neighbours become one request in whatever order they were unmapped. A merge sort, whose
- * sorted[i] is empty or a chain of 2^i.
+ * sorted[i] is empty or a chain of 2^i. Not inlined even by the linker: that takes a lot of stack.
  */
 NEVER_INLINE void piommu_requests_sort_(struct piommu_gather *gather)
 {

@@ -234,7 +234,10 @@ int piommu_dma_take_back_(struct piommu_dma_device *device, uint64_t address, ui
 
 /* ---- map.c ---- */
 
-/* What is being mapped: pieces of memory, one after the other from some address on. */
+/*
+ * What is being mapped: pieces of memory, one after the other from some address on. Whoever opens
+ * it brings the room for PIOMMU_DMA_PIECES of them.
+ */
 struct builder {
     struct piommu_dma_device *device;
     uint64_t next; /* the address of the first that is not mapped */
@@ -246,12 +249,13 @@ struct builder {
     size_t count;
     size_t apart; /* so many of the first pieces must not be joined with those that follow */
     struct bounce_page *pages; /* of the whole mapping */
-    struct piommu_segment pieces[PIOMMU_DMA_PIECES];
+    struct piommu_segment *pieces;
+    size_t room;
 };
 
-void piommu_dma_builder_open_(struct builder *builder, struct piommu_dma_device *device,
-                              enum piommu_dma_direction direction, unsigned int flags,
-                              uint64_t iova);
+void piommu_dma_builder_open_(struct builder *builder, struct piommu_segment *pieces, size_t room,
+                              struct piommu_dma_device *device, enum piommu_dma_direction direction,
+                              unsigned int flags, uint64_t iova);
 /* Adds what is contiguous in memory; it takes whole granules of addresses. */
 int piommu_dma_builder_add_(struct builder *builder, uint64_t physical, uint64_t size);
 /* What was added so far is to be unmapped without what follows. */

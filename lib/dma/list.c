@@ -194,10 +194,12 @@ static NEVER_INLINE int map_carefully(struct piommu_dma_device *device,
                                       enum piommu_dma_direction direction, unsigned int flags,
                                       struct span all, const struct segments *segments)
 {
+    struct piommu_segment pieces[PIOMMU_DMA_PIECES];
     struct builder builder;
     int error;
 
-    piommu_dma_builder_open_(&builder, device, direction, flags, all.first);
+    piommu_dma_builder_open_(&builder, pieces, PIOMMU_DMA_PIECES, device, direction, flags,
+                             all.first);
     error = map_runs(&builder, list, count);
     if (error == 0 && device->space->debug) {
         error = record_list(device, segments, direction);

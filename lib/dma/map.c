@@ -7,12 +7,14 @@
 
 /* ---- The builder ---- */
 
-void piommu_dma_builder_open_(struct builder *builder, struct piommu_dma_device *device,
-                              enum piommu_dma_direction direction, unsigned int flags,
-                              uint64_t iova)
+void piommu_dma_builder_open_(struct builder *builder, struct piommu_segment *pieces, size_t room,
+                              struct piommu_dma_device *device, enum piommu_dma_direction direction,
+                              unsigned int flags, uint64_t iova)
 {
     bool synced = (flags & PIOMMU_DMA_NO_CPU_SYNC) == 0;
 
+    builder->pieces = pieces;
+    builder->room = room;
     builder->device = device;
     builder->next = iova;
     builder->prot = device->prot[direction];
@@ -68,7 +70,7 @@ static int add_piece(struct builder *builder, uint64_t physical, uint64_t size)
 {
     int error = 0;
 
-    if (builder->count == PIOMMU_DMA_PIECES ||
+    if (builder->count == builder->room ||
         (builder->count != 0 && would_be_joined(builder, physical))) {
         error = map_pieces(builder);
     }
@@ -174,10 +176,12 @@ static NEVER_INLINE int map_carefully(struct piommu_dma_device *device, uint64_t
                                       unsigned int flags, struct span all)
 {
     struct piommu_dma_space *space = device->space;
+    struct piommu_segment pieces[PIOMMU_DMA_PIECES];
     struct builder builder;
     int error;
 
-    piommu_dma_builder_open_(&builder, device, direction, flags, all.first);
+    piommu_dma_builder_open_(&builder, pieces, PIOMMU_DMA_PIECES, device, direction, flags,
+                             all.first);
     error = piommu_dma_builder_add_(&builder, physical, size);
     if (error == 0) {
         error = piommu_dma_builder_finish_(&builder);

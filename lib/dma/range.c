@@ -30,6 +30,7 @@ struct piommu_dma_range {
     uint64_t begin; /* where they begin, and where the next one would */
     uint64_t end;
     struct builder builder;
+    struct piommu_segment pieces[PIOMMU_DMA_PIECES]; /* the builder's */
 };
 
 static struct record record_of(const struct piommu_dma_range *range)
@@ -185,7 +186,8 @@ static struct span part_of(const struct piommu_dma_range *range, uint64_t offset
 static void begin_links(struct piommu_dma_range *range, uint64_t iova,
                         enum piommu_dma_direction direction, unsigned int flags)
 {
-    piommu_dma_builder_open_(&range->builder, range->device, direction, flags, iova);
+    piommu_dma_builder_open_(&range->builder, range->pieces, PIOMMU_DMA_PIECES, range->device,
+                             direction, flags, iova);
     range->direction = direction;
     range->flags = flags;
     range->begin = iova;

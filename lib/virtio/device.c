@@ -27,10 +27,10 @@ int piommu_virtio_reset(struct piommu_virtio_device *device, uint64_t timeout)
     if (device == NULL) {
         return -PIOMMU_EINVAL;
     }
-    deadline = piommu_host_deadline(device->host, timeout);
+    deadline = piommu_host_deadline_(device->host, timeout);
     virtio_transport_of(device)->set_status(device, 0);
     while (virtio_transport_of(device)->get_status(device) != 0) {
-        if (!piommu_host_poll(device->host, deadline)) {
+        if (!piommu_host_poll_(device->host, deadline)) {
             return -PIOMMU_ETIMEDOUT;
         }
     }

@@ -10,6 +10,10 @@
 #include "../base/host.h"
 #include "../base/options.h"
 
+#if !PIOMMU_VIRTIO_WITH_PCI && !PIOMMU_VIRTIO_WITH_MMIO
+#error "piommu: the PIOMMU_VIRTIO_WITH_* leave no transport"
+#endif
+
 /* Physical addresses of the three parts of a ring, by the names that both kinds have. */
 struct virtio_ring_addresses {
     uint64_t descriptors;

@@ -68,6 +68,18 @@ function add_edge(from, to)
     }
 }
 
+# Edges to functions of these titles.
+function add_targets(from, titles, name,    list, count, i)
+{
+    count = split(titles, list, " ")
+    for (i = 1; i <= count; i++) {
+        # What hands a callback of the host on, under the same name, does not call itself.
+        if (list[i] in size && !(list[i] == from && index(pointers[name] " ", " host "))) {
+            add_edge(from, list[i])
+        }
+    }
+}
+
 function add_pointer_edges(from, place,    name, targets, count, i)
 {
     name = name_of(place)
@@ -77,10 +89,7 @@ function add_pointer_edges(from, place,    name, targets, count, i)
     # What is not linked cannot be called: a backend without such a member, beside one that has it.
     count = split(functions[name] " " pointers[name], targets, " ")
     for (i = 1; i <= count; i++) {
-        # What hands a callback of the host on, under the same name, does not call itself.
-        if (targets[i] in size && !(targets[i] == from && index(pointers[name] " ", " host "))) {
-            add_edge(from, targets[i])
-        }
+        add_targets(from, targets[i] in size ? targets[i] : optimised[targets[i]], name)
     }
     used[name] = 1
     if (count == 0) {
@@ -160,6 +169,16 @@ file_number == 2 {
     size[title] = words[1] + 0
     split(parts[2], place, ":")
     home[title] = place[1]
+    # Link-time optimisation makes almost all functions static ones of an archive, under names with something behind.
+    name = title
+    if (title ~ /@.*:/ || title ~ /\.[a-z_]+\.[0-9]+$/) {
+        sub(/.*:/, "", name)
+        sub(/\..*/, "", name)
+        optimised[place[1] ":" name] = optimised[place[1] ":" name] " " title
+        if (name ~ /^piommu_/) {
+            optimised[name] = optimised[name] " " title
+        }
+    }
     next
 }
 

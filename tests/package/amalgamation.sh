@@ -120,14 +120,17 @@ for program in "${programs[@]}"; do
 done
 echo "${#programs[@]} programs of the tests"
 
-# Of less: page tables alone, with one format; then what a driver of devices takes.
+# Of less: page tables alone, with one format; then what a driver of devices takes;
+# then a virtio-iommu with as little as there can be.
 none=(-DPIOMMU_VIRTIO=OFF -DPIOMMU_VIOMMU=OFF -DPIOMMU_VIRTIO_IOMMU=OFF -DPIOMMU_NULL_IOMMU=OFF -DPIOMMU_IPMMU_VMSA=OFF)
 with_fdt=OFF
 make_files tables "${none[@]}" -DPIOMMU_IOVA=OFF -DPIOMMU_DMA=OFF -DPIOMMU_CORE=OFF \
     -DPIOMMU_PGTABLE_FORMATS=64-s2 -DPIOMMU_PGTABLE_GRANULES=4K
 make_files dma "${none[@]}" -DPIOMMU_IOVA=ON -DPIOMMU_DMA=ON -DPIOMMU_CORE=ON \
     '-DPIOMMU_PGTABLE_FORMATS=64-s1;64-s2;32-s1;32-s2' '-DPIOMMU_PGTABLE_GRANULES=4K;16K;64K'
-for set in tables dma; do
+make_files small "${none[@]}" -DPIOMMU_IOVA=OFF -DPIOMMU_DMA=OFF -DPIOMMU_CORE=ON -DPIOMMU_VIRTIO=ON \
+    -DPIOMMU_VIRTIO_IOMMU=ON -DPIOMMU_CORE_FEATURES= -DPIOMMU_VIRTIO_FEATURES=mmio
+for set in tables dma small; do
     cd "$folder/$set"
     [[ ! -e piommu-fdt.c ]] || fail "there is a device tree reader, which was left out"
     gcc "${strict[@]}" -ffreestanding -Os -c piommu.c

@@ -3,6 +3,7 @@
 
 #include "device_ids.h"
 #include "viommu_fixture.h"
+#include "without.h"
 
 #include <piommu/virtio.h>
 
@@ -300,14 +301,6 @@ void viommu_fixture_use(unsigned int number)
 unsigned int viommu_fixture_variant(void)
 {
     return variant_in_use;
-}
-
-/* Whether the library was built without something: a word in the environment. */
-static bool is_without(const char *what)
-{
-    const char *all = getenv("PIOMMU_WITHOUT");
-
-    return all != NULL && strstr(all, what) != NULL;
 }
 
 bool viommu_fixture_is_packed(const struct viommu_fixture_options *options)

@@ -192,6 +192,36 @@ static void test_posts_are_refused_if_there_are_none(void **state)
     viommu_fixture_destroy(fixture);
 }
 
+static void test_a_sync_is_not_posted_if_there_are_no_posts(void **state)
+{
+    struct viommu_fixture *fixture = started();
+    struct piommu_device *device = viommu_fixture_add_device(fixture, ID);
+    struct piommu_domain *domain = viommu_fixture_add_domain(fixture, PIOMMU_DOMAIN_PAGING);
+    struct post post = {.completion = {.done = on_done}};
+    struct piommu_gather gather;
+    int posted;
+
+    (void)state;
+    assert_int_equal(piommu_device_attach(device, domain), 0);
+    viommu_fixture_allow(fixture, ID, PAGE, fixture->memory, PAGE, RW);
+    assert_int_equal(piommu_domain_map(domain, PAGE, fixture->memory, PAGE, RW), 0);
+    piommu_gather_init(&gather);
+    assert_int_equal(piommu_domain_unmap(domain, PAGE, PAGE, &gather, NULL), 0);
+    posted = piommu_domain_sync_post(domain, &gather, &post.completion);
+    assert_int_equal(posted, IF_BUILT(PIOMMU_CORE_WITH_POSTS));
+    for (unsigned int i = 0; i < 100 && posted == 0 && !post.done; i++) {
+        viommu_fixture_wait(fixture);
+        assert_int_equal(piommu_instance_service(fixture->instance, 8), 0);
+    }
+    assert_int_equal(post.done, PIOMMU_CORE_WITH_POSTS);
+    /* What was refused has changed nothing: the gather is as it was, and can be synced. */
+    assert_int_equal(gather.pending, !PIOMMU_CORE_WITH_POSTS);
+    assert_int_equal(piommu_domain_sync(domain, &gather), 0);
+    viommu_fixture_forbid(fixture, ID, 0, 0);
+    viommu_fixture_probe(fixture);
+    viommu_fixture_destroy(fixture);
+}
+
 static void test_suspending_and_recovering_are_refused_if_they_are_not_built(void **state)
 {
     struct viommu_fixture *fixture = started();
@@ -216,6 +246,7 @@ int main(void)
         cmocka_unit_test(test_a_backend_that_takes_tables_is_refused_if_there_are_none),
         cmocka_unit_test(test_a_deferred_domain_is_refused_if_there_are_none),
         cmocka_unit_test(test_posts_are_refused_if_there_are_none),
+        cmocka_unit_test(test_a_sync_is_not_posted_if_there_are_no_posts),
         cmocka_unit_test(test_suspending_and_recovering_are_refused_if_they_are_not_built),
     };
 

@@ -22,9 +22,13 @@ set(PIOMMU_VIRTIO_FEATURES "${piommu_all_virtio_features}" CACHE STRING
   "Transports of virtio and kinds of rings besides split ones: a list of pci, mmio, packed")
 
 # piommu_choose(<result> <variable> <prefix> <name>...): appends to <result> the definition
-# <prefix>_WITH_*=0 of each of the names that the list in the variable leaves out.
+# <prefix>_WITH_*=0 of each of the names that the list in the variable leaves out. Of page tables it
+# may not leave out all.
 function(piommu_choose result variable prefix)
   list(JOIN ARGN ", " names)
+  if("${${variable}}" STREQUAL "" AND prefix STREQUAL "PIOMMU_PGTABLE")
+    message(FATAL_ERROR "piommu: ${variable} is empty. It must name at least one of ${names}.")
+  endif()
   foreach(name IN LISTS ${variable})
     if(NOT name IN_LIST ARGN)
       message(FATAL_ERROR
@@ -41,12 +45,6 @@ function(piommu_choose result variable prefix)
   endforeach()
   set(${result} "${definitions}" PARENT_SCOPE)
 endfunction()
-
-foreach(variable IN ITEMS PIOMMU_PGTABLE_FORMATS PIOMMU_PGTABLE_GRANULES)
-  if("${${variable}}" STREQUAL "")
-    message(FATAL_ERROR "piommu: ${variable} is empty. It must name at least one.")
-  endif()
-endforeach()
 
 set(PIOMMU_DEFINITIONS "")
 piommu_choose(PIOMMU_DEFINITIONS PIOMMU_PGTABLE_FORMATS PIOMMU_PGTABLE ${piommu_all_formats})

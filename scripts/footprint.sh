@@ -46,7 +46,7 @@ calls=(
 
 # What a small program is built without (lib/base/options.h). It is for a device behind virtio-mmio, and linked with
 # link-time optimisation, without frame pointers.
-small=(CORE_WITH_TABLES CORE_WITH_DEFERRED CORE_WITH_POSTS CORE_WITH_POWER CORE_WITH_TRACE VIRTIO_WITH_PCI VIRTIO_WITH_PACKED)
+small=(-DPIOMMU_CORE_WITH_{TABLES,DEFERRED,POSTS,POWER,TRACE}=0 -DPIOMMU_VIRTIO_WITH_{PCI,PACKED}=0)
 
 # Name, compiler and options of each processor.
 processors=(
@@ -144,9 +144,7 @@ link_small()
 
     rm -rf "$out"
     mkdir -p "$out"
-    for file in "${small[@]}"; do
-        options+=("-DPIOMMU_$file=0")
-    done
+    options+=("${small[@]}")
     for file in "${folders[@]}"; do
         mkdir -p "$out/$file"
         printf '%s\n' "$file"/*.c | xargs -P 2 -I '{}' "$compiler" "${options[@]}" -c '{}' -o "$out/{}.o"
@@ -303,8 +301,8 @@ granule, map, unmap and lookup take less than 8 KiB on AArch64, and a program th
 
 The second table is about a program that puts devices behind a virtio-iommu into domains, maps, unmaps, and takes in faults.
 Once it is linked from all features. The other one, small, needs no page tables, no PCI, no packed rings, and none of what
-else an option leaves out ([porting.md](porting.md#building)), and is linked with link-time optimisation and without frame
-pointers; the tables say what it takes. Its sum has what inline functions of headers leave behind, too. What counts as base is
+else an option leaves out ([porting.md](porting.md#building)), and is linked with link-time optimisation of the whole
+program, without frame pointers; the tables say what it takes. Its sum has what inline functions of headers leave behind, too. What counts as base is
 shared with all other parts.
 
 There is no writable data: everything hangs on objects for which the host gives the memory.

@@ -162,9 +162,9 @@ void piommu_virtio_iommu_forget_requests_(struct virtio_iommu *unit)
 static void watch_posts(struct virtio_iommu *unit)
 {
     /* What the device says it has answered, and then has not, must not keep us here. */
-    for (unsigned int looks = 0; PIOMMU_CORE_WITH_POSTS && unit->place.wait_sleeps &&
-                                 unit->posted != 0 && looks < MAX_REQUESTS;
-         looks++) {
+    unsigned int most = PIOMMU_CORE_WITH_POSTS && unit->place.wait_sleeps ? MAX_REQUESTS : 0;
+
+    for (unsigned int looks = 0; unit->posted != 0 && looks < most; looks++) {
         if (!piommu_virtqueue_want_interrupt(unit->requests)) {
             return;
         }

@@ -450,8 +450,9 @@ void piommu_posts_poll_(struct piommu_instance *instance, bool may_wait);
 /* Calls the completions of all posts that have come to their end. */
 void piommu_posts_complete_(struct piommu_context *context);
 
-/* How others call these: there is nothing to do where nothing can be posted. NULL is ignored. */
+/* How others call these: there is nothing to do where nothing can be posted. */
 
+/* NULL is ignored. */
 static inline void domain_finish_posts(struct piommu_domain *domain)
 {
     if (PIOMMU_CORE_WITH_POSTS && domain != NULL && !domain_takes_tables(domain)) {

@@ -42,15 +42,20 @@ static void pci_options(struct viommu_fixture_options *options)
 }
 
 /* With a transport that is built. */
+static void built_options(struct viommu_fixture_options *options)
+{
+    if (PIOMMU_VIRTIO_WITH_MMIO) {
+        mmio_options(options);
+    } else {
+        pci_options(options);
+    }
+}
+
 static struct viommu_fixture *started(void)
 {
     struct viommu_fixture_options options;
 
-    if (PIOMMU_VIRTIO_WITH_MMIO) {
-        mmio_options(&options);
-    } else {
-        pci_options(&options);
-    }
+    built_options(&options);
     return viommu_fixture_started(&options);
 }
 
@@ -83,11 +88,7 @@ static void test_packed_rings_are_agreed_on_only_if_they_are_built(void **state)
     struct piommu_device *device;
 
     (void)state;
-    if (PIOMMU_VIRTIO_WITH_MMIO) {
-        mmio_options(&options);
-    } else {
-        pci_options(&options);
-    }
+    built_options(&options);
     options.model.offered_features |= VIOMMU_MODEL_F_RING_PACKED;
     fixture = viommu_fixture_started(&options);
     assert_int_equal(
@@ -168,6 +169,17 @@ static void on_done(struct piommu_completion *completion, int error)
     post->done = true;
 }
 
+/* What a post has returned is right, and so is what becomes of it. */
+static void expect_post(struct viommu_fixture *fixture, const struct post *post, int returned)
+{
+    assert_int_equal(returned, IF_BUILT(PIOMMU_CORE_WITH_POSTS));
+    for (unsigned int i = 0; i < 100 && returned == 0 && !post->done; i++) {
+        viommu_fixture_wait(fixture);
+        assert_int_equal(piommu_instance_service(fixture->instance, 8), 0);
+    }
+    assert_int_equal(post->done, PIOMMU_CORE_WITH_POSTS);
+}
+
 static void test_posts_are_refused_if_there_are_none(void **state)
 {
     struct viommu_fixture *fixture = started();
@@ -181,12 +193,7 @@ static void test_posts_are_refused_if_there_are_none(void **state)
     assert_int_equal(piommu_device_attach(device, domain), 0);
     viommu_fixture_allow(fixture, ID, PAGE, fixture->memory, PAGE, RW);
     posted = piommu_domain_map_post(domain, PAGE, fixture->memory, PAGE, RW, &post.completion);
-    assert_int_equal(posted, IF_BUILT(PIOMMU_CORE_WITH_POSTS));
-    for (unsigned int i = 0; i < 100 && posted == 0 && !post.done; i++) {
-        viommu_fixture_wait(fixture);
-        assert_int_equal(piommu_instance_service(fixture->instance, 8), 0);
-    }
-    assert_int_equal(post.done, PIOMMU_CORE_WITH_POSTS);
+    expect_post(fixture, &post, posted);
     assert_int_equal(piommu_domain_lookup(domain, PAGE, &found),
                      PIOMMU_CORE_WITH_POSTS ? 0 : -PIOMMU_ENOENT);
     viommu_fixture_destroy(fixture);
@@ -208,12 +215,7 @@ static void test_a_sync_is_not_posted_if_there_are_no_posts(void **state)
     piommu_gather_init(&gather);
     assert_int_equal(piommu_domain_unmap(domain, PAGE, PAGE, &gather, NULL), 0);
     posted = piommu_domain_sync_post(domain, &gather, &post.completion);
-    assert_int_equal(posted, IF_BUILT(PIOMMU_CORE_WITH_POSTS));
-    for (unsigned int i = 0; i < 100 && posted == 0 && !post.done; i++) {
-        viommu_fixture_wait(fixture);
-        assert_int_equal(piommu_instance_service(fixture->instance, 8), 0);
-    }
-    assert_int_equal(post.done, PIOMMU_CORE_WITH_POSTS);
+    expect_post(fixture, &post, posted);
     /* What was refused has changed nothing: the gather is as it was, and can be synced. */
     assert_int_equal(gather.pending, !PIOMMU_CORE_WITH_POSTS);
     assert_int_equal(piommu_domain_sync(domain, &gather), 0);

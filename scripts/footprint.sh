@@ -46,7 +46,7 @@ calls=(
 
 # What a small program is built without (lib/base/options.h). It is for a device behind virtio-mmio, and linked with
 # link-time optimisation, without frame pointers.
-small=(-DPIOMMU_CORE_WITH_{TABLES,DEFERRED,POSTS,POWER,TRACE}=0 -DPIOMMU_VIRTIO_WITH_{PCI,PACKED}=0)
+small=(-DPIOMMU_CORE_WITH_{TABLES,DEFERRED,POSTS,POWER,TRACE}"=0" -DPIOMMU_VIRTIO_WITH_{PCI,PACKED}"=0")
 
 # Name, compiler and options of each processor.
 processors=(

@@ -56,18 +56,31 @@
 #endif
 
 /*
+ * Whether functions stay apart where their caller would keep their stack otherwise. It takes a few
+ * hundred bytes of code for some hundred bytes of stack, and time.
+ */
+#ifndef PIOMMU_WITH_SHALLOW_CALLS
+#ifdef __OPTIMIZE_SIZE__
+#define PIOMMU_WITH_SHALLOW_CALLS 1
+#else
+#define PIOMMU_WITH_SHALLOW_CALLS 0
+#endif
+#endif
+
+/*
  * How many pieces of memory the DMA API collects before it maps them by one call, where it has to
- * take care of a device. They are on the stack; who compiles for size has less of that, too.
+ * take care of a device. They are on the stack; who compiles for size has less of that, too, but
+ * the three that one buffer can need, whose ends are bounced.
  */
 #ifndef PIOMMU_DMA_PIECES
 #ifdef __OPTIMIZE_SIZE__
-#define PIOMMU_DMA_PIECES 4
+#define PIOMMU_DMA_PIECES 3
 #else
 #define PIOMMU_DMA_PIECES 16
 #endif
 #endif
-#if PIOMMU_DMA_PIECES < 1
-#error "piommu: PIOMMU_DMA_PIECES is less than 1"
+#if PIOMMU_DMA_PIECES < 1 || PIOMMU_DMA_PIECES > 65535
+#error "piommu: PIOMMU_DMA_PIECES is less than 1 or more than 65535"
 #endif
 
 /*

@@ -90,11 +90,18 @@ static inline void link_prepare(struct piommu_pgtable *table, descriptor_slot *l
 {
     if (pgtable_is_disjoint(table)) {
         if (!descriptor_links_in_use(descriptor)) {
-            piommu_disjoint_prepare_(table, link, descriptor);
+            (void)piommu_disjoint_prepare_(table, link, descriptor);
         }
     } else if (descriptor_links_empty(descriptor)) {
         empty_forget(table, pgtable_next(table, descriptor));
     }
+}
+
+/* Puts a table, zero but for its first words, in front of a chain. */
+static inline void tables_push(descriptor_slot **chain, descriptor_slot *slots, uint64_t physical)
+{
+    descriptor_write(&slots[CHAIN_PHYSICAL], physical);
+    chain_push(chain, slots);
 }
 
 #endif

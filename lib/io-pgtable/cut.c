@@ -16,10 +16,9 @@
 
 #include "../base/gather.h"
 
-/* What stays of a leaf. */
+/* What stays of a leaf, if something does. */
 struct remainder {
-    uint64_t iova;
-    struct piommu_segment segment; /* its size is 0 if nothing stays */
+    uint64_t physical;
     uint64_t attributes;
 };
 
@@ -50,16 +49,14 @@ static struct boundary examine(const struct piommu_pgtable *table, uint64_t iova
     return boundary;
 }
 
-/* The part of a leaf from `first` to `last`. */
+/* The part of a leaf from `first` on. */
 static void keep(const struct piommu_pgtable *table, const struct boundary *boundary,
-                 uint64_t first, uint64_t last, struct remainder *remainder)
+                 uint64_t first, struct remainder *remainder)
 {
     const uint64_t not_attributes =
         table->address_mask | table->address_fold | DESCRIPTOR_TYPE_MASK | DESCRIPTOR_CONTIGUOUS;
 
-    remainder->iova = first;
-    remainder->segment.physical = boundary->physical + (first - boundary->leaf.first);
-    remainder->segment.size = last - first + 1;
+    remainder->physical = boundary->physical + (first - boundary->leaf.first);
     remainder->attributes = boundary->descriptor & ~not_attributes;
     /* Hardware may have noted a write in another member of a group, or be about to. */
     if ((table->info.flags & PIOMMU_PGTABLE_DIRTY) != 0 &&
@@ -77,6 +74,17 @@ struct plan {
     uint64_t mapped;               /* bytes in the range */
 };
 
+/* Where a remainder lies, and what it is mapped to; false if nothing stays there. */
+static bool find_remainder(const struct plan *plan, unsigned int i, uint64_t *iova,
+                           struct piommu_segment *segment)
+{
+    *iova = i == 0 ? plan->whole.first : plan->range.last + 1;
+    segment->physical = plan->remainder[i].physical;
+    segment->size =
+        i == 0 ? plan->range.first - plan->whole.first : plan->whole.last - plan->range.last;
+    return segment->size != 0;
+}
+
 static NEVER_INLINE void make_plan(const struct piommu_pgtable *table, struct plan *plan)
 {
     uint64_t first = plan->range.first;
@@ -85,15 +93,13 @@ static NEVER_INLINE void make_plan(const struct piommu_pgtable *table, struct pl
     struct scan scan;
 
     plan->whole = plan->range;
-    plan->remainder[0].segment.size = 0;
-    plan->remainder[1].segment.size = 0;
     if (boundary.leaf.first < first) {
-        keep(table, &boundary, boundary.leaf.first, first - 1, &plan->remainder[0]);
+        keep(table, &boundary, boundary.leaf.first, &plan->remainder[0]);
         plan->whole.first = boundary.leaf.first;
     }
     boundary = examine(table, last);
     if (boundary.leaf.last > last) {
-        keep(table, &boundary, last + 1, boundary.leaf.last, &plan->remainder[1]);
+        keep(table, &boundary, last + 1, &plan->remainder[1]);
         plan->whole.last = boundary.leaf.last;
     }
     plan->mapped = 0;
@@ -119,11 +125,12 @@ static NEVER_INLINE uint64_t count_tables(const struct piommu_pgtable *table,
     piommu_probe_begin_(&probe, table);
     probe.replace = true;
     for (unsigned int i = 0; i < 2; i++) {
-        const struct remainder *remainder = &plan->remainder[i];
+        struct piommu_segment segment;
         struct source source;
+        uint64_t iova;
 
-        if (remainder->segment.size != 0) {
-            piommu_source_begin_(&source, remainder->iova, &remainder->segment, 1);
+        if (find_remainder(plan, i, &iova, &segment)) {
+            piommu_source_begin_(&source, iova, &segment, 1);
             piommu_probe_count_(&probe, source);
         }
     }
@@ -138,30 +145,29 @@ static NEVER_INLINE void store_remainders(struct piommu_pgtable *table, const st
     piommu_path_begin_(&path, table);
     path.replace = replace;
     for (unsigned int i = 0; i < 2; i++) {
-        const struct remainder *remainder = &plan->remainder[i];
+        struct piommu_segment segment;
         struct source source;
+        uint64_t iova;
 
-        if (remainder->segment.size != 0) {
-            piommu_source_begin_(&source, remainder->iova, &remainder->segment, 1);
-            piommu_store_leaves_(&path, &source, remainder->attributes, spare);
+        if (find_remainder(plan, i, &iova, &segment)) {
+            piommu_source_begin_(&source, iova, &segment, 1);
+            piommu_store_leaves_(&path, &source, plan->remainder[i].attributes, spare);
         }
     }
     piommu_path_end_(&path);
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
 }
 
-static NEVER_INLINE void remove_range(struct piommu_pgtable *table, struct piommu_range range,
-                                      struct piommu_gather *gather)
+/* Returns where there was something to remove. */
+static NEVER_INLINE struct piommu_range remove_range(struct piommu_pgtable *table,
+                                                     struct piommu_range range)
 {
-    struct removal removal = {.first = range.first,
-                              .last = range.last,
-                              .iova = range.first,
-                              .budget = UINT64_MAX,
-                              .gather = gather,
-                              .keeps_tables = true};
+    struct removal removal = {
+        .first = range.first, .last = range.last, .iova = range.first, .budget = UINT64_MAX};
 
     piommu_pgtable_remove_(table, &removal);
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
+    return removal.span;
 }
 
 int piommu_pgtable_unmap_cut(struct piommu_pgtable *table, uint64_t iova, uint64_t size,
@@ -170,7 +176,7 @@ int piommu_pgtable_unmap_cut(struct piommu_pgtable *table, uint64_t iova, uint64
 {
     bool replace = table->info.live_cut;
     struct plan plan = {.range = {.first = iova, .last = iova + (size - 1)}};
-    struct piommu_gather removed;
+    struct piommu_range removed;
     descriptor_slot *spare;
     int error;
 
@@ -187,17 +193,16 @@ int piommu_pgtable_unmap_cut(struct piommu_pgtable *table, uint64_t iova, uint64
     if (error != 0) {
         return error;
     }
-    piommu_gather_init(&removed);
     if (replace) {
         store_remainders(table, &plan, true, &spare);
-        remove_range(table, plan.range, &removed);
-        gather_add(&removed, plan.whole.first, plan.whole.last);
+        (void)remove_range(table, plan.range);
+        removed = plan.whole;
     } else {
-        remove_range(table, plan.whole, &removed);
+        removed = remove_range(table, plan.whole);
     }
-    error = invalidate(cookie, &removed.range);
+    error = invalidate(cookie, &removed);
     if (error != 0) {
-        gather_add(gather, removed.range.first, removed.range.last);
+        gather_add(gather, removed.first, removed.last);
         piommu_tables_give_(table, spare);
     } else if (!replace) {
         store_remainders(table, &plan, false, &spare);

@@ -30,12 +30,12 @@ bool piommu_disjoint_install_(struct piommu_pgtable *table, descriptor_slot *slo
         return false;
     }
     if (state == LINK_UNCLEAN) {
-        piommu_disjoint_prepare_(table, slot, descriptor);
+        return piommu_disjoint_prepare_(table, slot, descriptor);
     }
     return true;
 }
 
-void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot, uint64_t link)
+bool piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot, uint64_t link)
 {
     uint64_t ready = descriptor_with_count(link, LINK_IN_USE);
 
@@ -44,7 +44,7 @@ void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slo
         if (descriptor_exchange(slot, link, ready)) {
             counter_subtract(table, &table->tables_empty, 1);
         }
-        return;
+        return true;
     }
     /*
      * LINK_UNCLEAN: whoever has linked the table may not have come to cleaning the link yet, but
@@ -58,6 +58,7 @@ void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slo
     pgtable_clean(table, slot, 1);
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
     descriptor_write_link(slot, ready);
+    return true;
 }
 
 /* Counts one more empty table that stays linked, if the quota allows that. */
@@ -74,31 +75,29 @@ static bool keep_one(struct piommu_pgtable *table)
     return false;
 }
 
-/* Cuts the link to an empty table. */
-static void detach(struct piommu_pgtable *table, descriptor_slot *slot, uint64_t descriptor,
-                   struct piommu_range span, struct piommu_gather *gather)
+/* Cuts the link to an empty table; true. */
+static bool detach(struct piommu_pgtable *table, descriptor_slot *slot,
+                   const struct piommu_range *span, struct piommu_gather *gather)
 {
+    uint64_t descriptor = descriptor_read(slot);
     descriptor_slot *detached = gather->tables;
 
     descriptor_write(slot, 0);
     pgtable_clean(table, slot, 1);
-    piommu_tables_push_(&detached, pgtable_next(table, descriptor),
-                        pgtable_decode(table, descriptor));
+    tables_push(&detached, pgtable_next(table, descriptor), pgtable_decode(table, descriptor));
     gather->tables = detached;
-    gather_add(gather, span.first, span.last);
+    gather_add(gather, span->first, span->last);
+    return true;
 }
 
 bool piommu_disjoint_emptied_(struct piommu_pgtable *table, descriptor_slot *slot,
-                              struct piommu_range span, struct piommu_gather *gather)
+                              const struct piommu_range *span, struct piommu_gather *gather)
 {
-    uint64_t descriptor = descriptor_read(slot);
-
     if (keep_one(table)) {
-        descriptor_write_link(slot, descriptor_with_count(descriptor, LINK_IDLE));
+        descriptor_write_link(slot, descriptor_with_count(descriptor_read(slot), LINK_IDLE));
         return false;
     }
-    detach(table, slot, descriptor, span, gather);
-    return true;
+    return detach(table, slot, span, gather);
 }
 
 static bool is_all_zero(const struct piommu_pgtable *table, descriptor_slot *slots)
@@ -111,30 +110,29 @@ static bool is_all_zero(const struct piommu_pgtable *table, descriptor_slot *slo
     return i == pgtable_slots(table);
 }
 
-void piommu_disjoint_leave_(struct path *path)
+void piommu_disjoint_leave_(struct path *path, struct removal *removal)
 {
-    struct unmap_notes *unmap = path->unmap;
-    unsigned int height = path->height - 1;
-    bool kept = unmap->kept[height];
+    unsigned int height = path->height++;
+    const struct piommu_range span = path_span(path, height);
+    bool kept = removal->kept[height];
 
-    unmap->kept[height] = false;
+    removal->kept[height] = false;
     /* Where the range does not contain the table, it does not contain those above either. */
-    if (unmap->gather == NULL || !path_owns(path, height)) {
+    if (removal->gather == NULL || !path_owns(path, height)) {
         return;
     }
     /* What an earlier portion has left in it was not seen on this way. */
-    if (path_span(path, height).first < unmap->begin) {
+    if (span.first < removal->begin) {
         kept = kept || !is_all_zero(path->table, path->tables[height]);
     }
-    if (!kept && !unmap->found) {
-        unmap->passed = true;
+    if (!kept && !removal->found) {
+        removal->passed = true;
         kept = true;
     }
     if (!kept) {
-        kept = !piommu_disjoint_emptied_(path->table, path_slot(path), path_span(path, height),
-                                         unmap->gather);
+        kept = !piommu_disjoint_emptied_(path->table, path_slot(path), &span, removal->gather);
     }
-    unmap->kept[path->height] |= kept;
+    removal->kept[path->height] |= kept;
 }
 
 /* The slot at `height` for iova, or, where the way ends above, that one. */
@@ -175,7 +173,7 @@ static void trim_height(struct piommu_pgtable *table, unsigned int wanted,
             if (descriptor_links_empty(descriptor)) {
                 counter_subtract(table, &table->tables_empty, 1);
             }
-            detach(table, slot, descriptor, span, gather);
+            (void)detach(table, slot, &span, gather);
             piommu_empty_block_(table, span, gather);
         }
         if (span.last >= table->aperture.last) {

@@ -148,7 +148,7 @@ static NEVER_INLINE void detach(struct piommu_pgtable *table, uint32_t keep,
         if (table->recent.slots == slots) {
             pgtable_forget_recent(table);
         }
-        piommu_tables_push_(&detached, slots, cut_link(table, height, span.first));
+        tables_push(&detached, slots, cut_link(table, height, span.first));
         gather_add(gather, span.first, span.last);
         piommu_empty_block_(table, span, gather);
     }

@@ -250,7 +250,7 @@ static bool descend(struct path *path, unsigned int wanted, descriptor_slot **sp
 
     for (;;) {
         /* What is fresh is empty, though it may not look so yet. */
-        uint64_t descriptor = path_is_dirty(path) ? 0 : descriptor_read_link(path_slot(path));
+        uint64_t descriptor = path->dirty ? 0 : descriptor_read_link(path_slot(path));
 
         if (descriptor_is_table(descriptor, path->height)) {
             piommu_path_enter_to_fill_(path, descriptor);
@@ -367,7 +367,8 @@ static uint32_t fill_groups(descriptor_slot *slots, uint32_t index, uint64_t des
 }
 
 /* Stores leaves from the path's slot on; returns how many. */
-static uint32_t store_run(struct path *path, const struct source *source, uint64_t attributes)
+static NEVER_INLINE uint32_t store_run(struct path *path, const struct source *source,
+                                       uint64_t attributes)
 {
     struct piommu_pgtable *table = path->table;
     unsigned int height = path->height;
@@ -378,13 +379,13 @@ static uint32_t store_run(struct path *path, const struct source *source, uint64
     uint32_t limit = run_length(table, source, height);
     bool groups = forms_groups(table, source, height);
     /* Members of a group that is cut: in use before and after. */
-    bool replaces = path->replace && !path->fresh[height];
+    bool replaces = path->replace && !path_is_fresh(path);
     /* A new table that is filled as a whole need not be cleared before. */
-    bool fills_whole = path_is_dirty(path) && limit == pgtable_slots(table) && !groups;
+    bool fills_whole = path->dirty && limit == pgtable_slots(table) && !groups;
     uint32_t stored;
 
-    if (path_is_dirty(path)) {
-        path->dirty[height] = false;
+    if (path->dirty) {
+        path->dirty = false;
         if (!fills_whole) {
             piommu_tables_clear_(table, path->tables[height]);
         }
@@ -402,7 +403,7 @@ static uint32_t store_run(struct path *path, const struct source *source, uint64
         }
         path->change[height] += (int32_t)stored;
     }
-    if (!path->fresh[height]) {
+    if (!path_is_fresh(path)) {
         pgtable_clean(table, slots, stored);
     }
     return stored;
@@ -460,14 +461,21 @@ int piommu_map_check_(const struct piommu_pgtable *table, uint64_t iova,
     return !table->adopted && pgtable_leaf_attributes(table, prot) != 0 ? 0 : -PIOMMU_EOPNOTSUPP;
 }
 
+/* Tables that a call is going to use, or an error. */
+struct taken {
+    descriptor_slot *spare; /* a chain */
+    int error;
+};
+
 /*
  * Takes the tables that are missing for what is to be mapped; apart, since its stack is not needed
  * when they are filled. Pages are not looked at one by one but where it matters: if something is in
  * the way, nothing behind it is needed.
  */
-static NEVER_INLINE int take_missing(struct piommu_pgtable *table, const struct source *source,
-                                     descriptor_slot **spare)
+static NEVER_INLINE struct taken take_missing(struct piommu_pgtable *table,
+                                              const struct source *source)
 {
+    struct taken taken = {.spare = NULL, .error = -PIOMMU_EBUSY};
     struct probe probe;
 
     piommu_probe_begin_(&probe, table);
@@ -477,20 +485,20 @@ static NEVER_INLINE int take_missing(struct piommu_pgtable *table, const struct 
         probe.thorough = true;
         piommu_probe_count_(&probe, *source);
     }
-    return probe.blocked ? -PIOMMU_EBUSY : piommu_tables_take_(table, probe.missing, spare);
+    if (!probe.blocked) {
+        taken.error = piommu_tables_take_(table, probe.missing, &taken.spare);
+    }
+    return taken;
 }
 
-int piommu_map_part_(struct piommu_pgtable *table, struct source *source, struct piommu_range range,
-                     piommu_prot prot)
+/* Maps what the tables that were taken suffice for. */
+static APART_IF_SHALLOW int map_with(struct piommu_pgtable *table, struct source *source,
+                                     struct piommu_range range, piommu_prot prot,
+                                     descriptor_slot *spare)
 {
     uint64_t attributes = pgtable_leaf_attributes(table, prot);
     struct path path;
-    descriptor_slot *spare;
-    int error = take_missing(table, source, &spare);
 
-    if (error != 0) {
-        return error;
-    }
     if (table->tracking) {
         attributes = piommu_pgtable_tracked_(table, attributes);
     }
@@ -504,6 +512,14 @@ int piommu_map_part_(struct piommu_pgtable *table, struct source *source, struct
     /* In a disjoint table others may have linked what was missing here, too. */
     piommu_tables_give_(table, spare);
     return 0;
+}
+
+int piommu_map_part_(struct piommu_pgtable *table, struct source *source, struct piommu_range range,
+                     piommu_prot prot)
+{
+    struct taken taken = take_missing(table, source);
+
+    return taken.error != 0 ? taken.error : map_with(table, source, range, prot, taken.spare);
 }
 
 static NEVER_INLINE int map_list_slowly(struct piommu_pgtable *table, uint64_t iova,

@@ -11,57 +11,64 @@ void piommu_path_begin_(struct path *path, struct piommu_pgtable *table)
 {
     path->table = table;
     path->replace = false;
-    path->height = table->root_height;
+    path->height = (uint8_t)table->root_height;
+    path->fresh_heights = 0;
+    path->dirty = false;
     path->iova = table->aperture.first;
     path->tables[path->height] = table->root;
-    path->fresh[path->height] = false;
     path->change[path->height] = 0;
     path->own = (struct piommu_range){.first = 0, .last = UINT64_MAX};
-    path->unmap = NULL;
 }
 
 /*
- * Links the fresh table at `height`, to which `slot` of the table above will lead. Its content must
- * be visible before the link is; if the table above is not linked either, its own link does the
- * ordering. In a disjoint table nobody else is on the way to it, since it lies wholly inside the
- * range of this call.
+ * The link to a fresh table. In a disjoint table nobody else is on the way to it, since it lies
+ * wholly inside the range of this call.
  */
-static void link_fresh(struct path *path, unsigned int height, descriptor_slot *slot)
+static uint64_t link_to(const struct path *path, uint64_t physical, int32_t used)
 {
-    struct piommu_pgtable *table = path->table;
-    uint32_t count = pgtable_is_disjoint(table) ? LINK_IN_USE : (uint32_t)path->change[height];
-    uint64_t descriptor =
-        pgtable_encode(table, path->fresh_physical[height]) | table->link_attributes;
+    const struct piommu_pgtable *table = path->table;
+    uint32_t count = pgtable_is_disjoint(table) ? LINK_IN_USE : (uint32_t)used;
 
-    descriptor = descriptor_with_count(descriptor, count);
-    pgtable_clean(table, path->tables[height], pgtable_slots(table));
-    if (path->fresh[height + 1]) {
-        descriptor_write(slot, descriptor);
-        return;
-    }
+    return descriptor_with_count(pgtable_encode(table, physical) | table->link_attributes, count);
+}
+
+/*
+ * Links the highest fresh table, of which `used` slots are in use. What it leads to must be visible
+ * before the link is.
+ */
+static void link_fresh(struct path *path, descriptor_slot *slot, int32_t used)
+{
+    const struct piommu_pgtable *table = path->table;
+
+    path->fresh_heights = 0;
+    /* A link in the place of a leaf brings no further slot into use. */
+    path->change[path->height] += descriptor_read(slot) == 0;
     piommu_host_barrier(table->host, PIOMMU_BARRIER_WRITE);
-    descriptor_write(slot, descriptor);
+    descriptor_write(slot, link_to(path, path->fresh_physical, used));
     pgtable_clean(table, slot, 1);
 }
 
-static void leave(struct path *path)
+void piommu_path_leave_(struct path *path)
 {
+    const struct piommu_pgtable *table = path->table;
     unsigned int height = path->height;
+    int32_t change = path->change[height];
+    bool fresh = path_is_fresh(path);
     descriptor_slot *slot;
 
     path->height++;
+    path->dirty = false;
     slot = path_slot(path);
-    if (path->fresh[height]) {
-        /* A link in the place of a leaf brings no further slot into use. */
-        path->change[path->height] += descriptor_read(slot) == 0;
-        link_fresh(path, height, slot);
-    } else if (pgtable_is_disjoint(path->table)) {
-        if (path->unmap != NULL) {
-            piommu_disjoint_leave_(path);
+    if (fresh) {
+        pgtable_clean(table, path->tables[height], pgtable_slots(table));
+        if (!path_is_fresh(path)) {
+            link_fresh(path, slot, change);
+            return;
         }
-    } else if (path->change[height] != 0) {
+    }
+    if (!pgtable_is_disjoint(table) && change != 0) {
         uint64_t descriptor = descriptor_read(slot);
-        uint32_t count = descriptor_count(descriptor) + (uint32_t)path->change[height];
+        uint32_t count = descriptor_count(descriptor) + (uint32_t)change;
 
         /* Not cleaned: hardware ignores the count, so a walker may see the old one for ever. */
         descriptor_write(slot, descriptor_with_count(descriptor, count));
@@ -73,11 +80,8 @@ static void leave(struct path *path)
 
 void piommu_path_move_(struct path *path, uint64_t iova)
 {
-    const struct piommu_pgtable *table = path->table;
-
-    while (path->height < table->root_height &&
-           ((iova ^ path->iova) >> table->shift[path->height + 1]) != 0) {
-        leave(path);
+    while (path_ends_before(path, iova)) {
+        piommu_path_leave_(path);
     }
     path->iova = iova;
 }
@@ -85,7 +89,7 @@ void piommu_path_move_(struct path *path, uint64_t iova)
 void piommu_path_end_(struct path *path)
 {
     while (path->height < path->table->root_height) {
-        leave(path);
+        piommu_path_leave_(path);
     }
 }
 
@@ -98,7 +102,7 @@ void piommu_path_enter_to_fill_(struct path *path, uint64_t descriptor)
 void piommu_path_enter_new_(struct path *path, descriptor_slot **spare)
 {
     struct piommu_pgtable *table = path->table;
-    unsigned int height = path->height - 1;
+    unsigned int height = path->height - 1u;
     uint64_t physical;
     bool dirty;
     descriptor_slot *slots = piommu_tables_pop_(spare, &physical, &dirty);
@@ -112,18 +116,23 @@ void piommu_path_enter_new_(struct path *path, descriptor_slot **spare)
             piommu_tables_clear_(table, slots);
         }
         if (!piommu_disjoint_install_(table, path_slot(path), slots, physical)) {
-            piommu_tables_push_(spare, slots, physical);
+            tables_push(spare, slots, physical);
         }
         return;
     }
-    if (path_is_dirty(path)) {
+    if (path->dirty) {
         piommu_tables_clear_(table, path->tables[path->height]);
-        path->dirty[path->height] = false;
     }
-    path->height = height;
+    if (path_is_fresh(path)) {
+        /* Nobody sees this link before that to the highest fresh table. */
+        descriptor_write(path_slot(path), link_to(path, physical, 0));
+        path->change[path->height]++;
+    } else {
+        path->fresh_physical = physical;
+        path->fresh_heights = path->height;
+    }
+    path->height = (uint8_t)height;
     path->tables[height] = slots;
-    path->fresh[height] = true;
-    path->dirty[height] = dirty;
-    path->fresh_physical[height] = physical;
+    path->dirty = dirty;
     path->change[height] = 0;
 }

@@ -326,21 +326,21 @@ static inline void pgtable_clean(const struct piommu_pgtable *table, descriptor_
 struct path {
     struct piommu_pgtable *table;
     descriptor_slot *tables[HEIGHTS];
-    uint64_t fresh_physical[HEIGHTS]; /* valid where fresh */
     /* How many slots of each table came into use, less those that went out of it. */
     int32_t change[HEIGHTS];
-    bool fresh[HEIGHTS];
-    bool dirty[HEIGHTS]; /* fresh, and not cleared yet; only the lowest one can be */
+    uint8_t height;
+    uint8_t fresh_heights; /* below this all are fresh */
+    bool dirty;            /* the table on top is fresh, and not cleared yet */
     /* Leaves that are there are replaced, which only a walker with BBM level 2 bears. */
     bool replace;
-    unsigned int height;
+    uint64_t
+        fresh_physical; /* of the highest fresh table; those below it are linked in each other */
     uint64_t iova;
     /*
      * Asked for in a disjoint table only: no other call has to do with what lies wholly inside this
      * range.
      */
     struct piommu_range own;
-    struct unmap_notes *unmap; /* NULL: this is no unmap */
 };
 
 /* path.c */
@@ -349,6 +349,8 @@ void piommu_path_begin_(struct path *path, struct piommu_pgtable *table);
  * Climbs until the table on top covers iova; on the way up links fresh tables and updates counts.
  */
 void piommu_path_move_(struct path *path, uint64_t iova);
+/* One step of this. */
+void piommu_path_leave_(struct path *path);
 /* Climbs to the root. */
 void piommu_path_end_(struct path *path);
 /*
@@ -368,7 +370,6 @@ static inline void path_enter(struct path *path, uint64_t descriptor)
 
     path->height--;
     path->tables[path->height] = next;
-    path->fresh[path->height] = false;
     path->change[path->height] = 0;
 }
 
@@ -377,10 +378,16 @@ static inline descriptor_slot *path_slot(const struct path *path)
     return &path->tables[path->height][pgtable_index(path->table, path->height, path->iova)];
 }
 
-/* The table on top was taken, and not cleared yet. */
-static inline bool path_is_dirty(const struct path *path)
+static inline bool path_is_fresh(const struct path *path)
 {
-    return path->fresh[path->height] && path->dirty[path->height];
+    return path->height < path->fresh_heights;
+}
+
+/* The table on top does not cover an address. */
+static inline bool path_ends_before(const struct path *path, uint64_t iova)
+{
+    return path->height < path->table->root_height &&
+           ((iova ^ path->iova) >> path->table->shift[path->height + 1]) != 0;
 }
 
 /* What the table at `height` on the path spans. */
@@ -411,8 +418,6 @@ int piommu_tables_take_(struct piommu_pgtable *table, uint64_t count, descriptor
  */
 descriptor_slot *piommu_tables_pop_(descriptor_slot **chain, uint64_t *physical, bool *dirty);
 void piommu_tables_clear_(const struct piommu_pgtable *table, descriptor_slot *slots);
-/* Puts a table, zero but for its first words, in front of a chain. */
-void piommu_tables_push_(descriptor_slot **chain, descriptor_slot *slots, uint64_t physical);
 /* Gives all tables of a chain to the reserve or back to the shim. */
 void piommu_tables_give_(struct piommu_pgtable *table, descriptor_slot *chain);
 /* Gives one table back to the shim that nothing links to. */
@@ -450,16 +455,26 @@ static inline bool pgtable_is_blocked(const struct piommu_pgtable *table, uint64
 /* disjoint.c: what disjoint tables do otherwise. */
 
 /*
- * What the path of an unmap notes for disjoint tables, where leaving a table means to detach it if
- * it is empty. An unmap that finds nothing returns -ENOENT and must change nothing, so empty tables
- * are passed by until something was found; if any were, the unmap goes through its range once more.
+ * A removal of all leaves of a range that cuts none.
+ *
+ * In disjoint tables leaving a table means to detach it if it is empty. An unmap that finds nothing
+ * returns -ENOENT and must change nothing, so empty tables are passed by until something was found;
+ * if any were, the unmap goes through its range once more.
  */
-struct unmap_notes {
-    struct piommu_gather *gather; /* takes the tables that are detached; NULL: all stay */
-    uint64_t begin;               /* of this portion: what is in front of it was not looked at */
-    bool found;                   /* something was removed */
-    bool passed;                  /* an empty table was left alone, as nothing was found yet */
-    bool kept[HEIGHTS];           /* the table on the path has a child that stays */
+struct removal {
+    uint64_t first; /* of the whole series, if this is a portion */
+    uint64_t last;
+    uint64_t iova;                /* where to go on */
+    uint64_t budget;              /* how many more slots may be looked at */
+    uint64_t removed;             /* bytes */
+    struct piommu_gather *gather; /* takes tables that are detached, too; NULL: all stay */
+    /* Of the call, which begins with zeros. */
+    struct piommu_range
+        span;       /* from the first leaf that was removed to the last; if that is 0, none was */
+    uint64_t begin; /* what is in front of it was not looked at */
+    bool found;     /* something was removed, now or in an earlier portion */
+    bool passed;    /* an empty table was left alone, as nothing was found yet */
+    bool kept[HEIGHTS]; /* the table on the path has a child that stays */
 };
 
 #if HAS_DISJOINT
@@ -471,15 +486,15 @@ struct unmap_notes {
 bool piommu_disjoint_install_(struct piommu_pgtable *table, descriptor_slot *slot,
                               descriptor_slot *slots, uint64_t physical);
 /* Makes a link, of which LINK_IN_USE is not true, fit for filling the table below. */
-void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot, uint64_t link);
+bool piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot, uint64_t link);
 /*
  * Keeps or detaches the table that the slot links: it is empty, and wholly inside an unmap's range.
  * Returns whether it was detached.
  */
 bool piommu_disjoint_emptied_(struct piommu_pgtable *table, descriptor_slot *slot,
-                              struct piommu_range span, struct piommu_gather *gather);
+                              const struct piommu_range *span, struct piommu_gather *gather);
 /* Does that after an unmap has dealt with the table below the path's slot, if it is so. */
-void piommu_disjoint_leave_(struct path *path);
+void piommu_disjoint_leave_(struct path *path, struct removal *removal);
 /* Detaches every empty table. */
 void piommu_disjoint_trim_(struct piommu_pgtable *table, struct piommu_gather *gather);
 
@@ -497,16 +512,18 @@ static inline bool piommu_disjoint_install_(struct piommu_pgtable *table, descri
     return false;
 }
 
-static inline void piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot,
+static inline bool piommu_disjoint_prepare_(struct piommu_pgtable *table, descriptor_slot *slot,
                                             uint64_t link)
 {
     (void)table;
     (void)slot;
     (void)link;
+    return true;
 }
 
 static inline bool piommu_disjoint_emptied_(struct piommu_pgtable *table, descriptor_slot *slot,
-                                            struct piommu_range span, struct piommu_gather *gather)
+                                            const struct piommu_range *span,
+                                            struct piommu_gather *gather)
 {
     (void)table;
     (void)slot;
@@ -515,9 +532,10 @@ static inline bool piommu_disjoint_emptied_(struct piommu_pgtable *table, descri
     return false;
 }
 
-static inline void piommu_disjoint_leave_(struct path *path)
+static inline void piommu_disjoint_leave_(struct path *path, struct removal *removal)
 {
     (void)path;
+    (void)removal;
 }
 
 static inline void piommu_disjoint_trim_(struct piommu_pgtable *table, struct piommu_gather *gather)
@@ -619,18 +637,10 @@ int piommu_pgtable_check_range_(const struct piommu_pgtable *table, uint64_t iov
 int piommu_pgtable_check_change_(const struct piommu_pgtable *table, uint64_t iova, uint64_t size);
 /* Tells whether the range would cut a leaf at either end. */
 bool piommu_pgtable_cuts_(const struct piommu_pgtable *table, uint64_t iova, uint64_t last);
-/* A removal of all leaves of a range that cuts none. */
-struct removal {
-    uint64_t first; /* of the whole series, if this is a portion */
-    uint64_t last;
-    uint64_t iova;    /* where to go on */
-    uint64_t budget;  /* how many more slots may be looked at */
-    uint64_t removed; /* bytes */
-    struct piommu_gather *gather;
-    bool keeps_tables; /* a disjoint table detaches nothing */
-};
-
-/* Goes on until the budget or the range ends; returns whether it was the range. */
+/*
+ * Goes on until the budget or the range ends; returns whether it was the range. The gather learns
+ * what was removed.
+ */
 bool piommu_pgtable_remove_(struct piommu_pgtable *table, struct removal *removal);
 
 #endif

@@ -120,12 +120,6 @@ descriptor_slot *piommu_tables_pop_(descriptor_slot **chain, uint64_t *physical,
     return slots;
 }
 
-void piommu_tables_push_(descriptor_slot **chain, descriptor_slot *slots, uint64_t physical)
-{
-    descriptor_write(&slots[CHAIN_PHYSICAL], physical);
-    chain_push(chain, slots);
-}
-
 void piommu_tables_give_(struct piommu_pgtable *table, descriptor_slot *chain)
 {
     while (chain != NULL) {

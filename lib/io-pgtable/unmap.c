@@ -127,9 +127,18 @@ static uint32_t clear_run(struct path *path, uint64_t last, uint64_t budget)
     return cleared;
 }
 
+/* Leaves the table on top. In a disjoint table what is empty may go. */
+static void leave(struct path *path, struct removal *removal)
+{
+    if (pgtable_is_disjoint(path->table)) {
+        piommu_disjoint_leave_(path, removal);
+    } else {
+        piommu_path_leave_(path);
+    }
+}
+
 /* One way through the range. Returns whether all of it is done. */
-static bool remove_once(struct piommu_pgtable *table, struct removal *removal,
-                        struct unmap_notes *unmap)
+static bool remove_once(struct piommu_pgtable *table, struct removal *removal)
 {
     struct path path;
     uint64_t end; /* last address of what is dealt with in this turn */
@@ -137,12 +146,14 @@ static bool remove_once(struct piommu_pgtable *table, struct removal *removal,
 
     piommu_path_begin_(&path, table);
     path.own = (struct piommu_range){.first = removal->first, .last = removal->last};
-    path.unmap = unmap;
     do {
         uint64_t descriptor;
         uint32_t cleared;
 
-        piommu_path_move_(&path, removal->iova);
+        while (path_ends_before(&path, removal->iova)) {
+            leave(&path, removal);
+        }
+        path.iova = removal->iova;
         descriptor = descriptor_read_link(path_slot(&path));
         while (descriptor_is_table(descriptor, path.height) &&
                !descriptor_links_empty(descriptor)) {
@@ -154,13 +165,16 @@ static bool remove_once(struct piommu_pgtable *table, struct removal *removal,
             uint64_t size = (uint64_t)cleared << table->shift[path.height];
 
             end = removal->iova + (size - 1);
-            gather_add(removal->gather, removal->iova, end);
+            if (removal->span.last == 0) {
+                removal->span.first = removal->iova;
+            }
+            removal->span.last = end;
             removal->removed += size;
             removal->budget -= removal->budget < cleared ? removal->budget : cleared;
-            unmap->found = true;
+            removal->found = true;
         } else {
             /* A hole, or an empty table, which is as good as one; but it stays linked. */
-            unmap->kept[path.height] |= descriptor != 0;
+            removal->kept[path.height] |= descriptor != 0;
             end = removal->iova | (pgtable_span(table, path.height) - 1);
             removal->budget--;
         }
@@ -172,24 +186,27 @@ static bool remove_once(struct piommu_pgtable *table, struct removal *removal,
     if (!done) {
         path.own.last = end;
     }
-    piommu_path_end_(&path);
+    while (path.height < table->root_height) {
+        leave(&path, removal);
+    }
     return done;
 }
 
 bool piommu_pgtable_remove_(struct piommu_pgtable *table, struct removal *removal)
 {
-    struct unmap_notes unmap = {
-        .gather = removal->keeps_tables ? NULL : removal->gather,
-        .begin = removal->iova,
-        .found = removal->removed != 0,
-    };
     bool whole = removal->iova == removal->first && removal->budget == UINT64_MAX;
-    bool done = remove_once(table, removal, &unmap);
+    bool done;
 
-    if (pgtable_is_disjoint(table) && whole && unmap.passed && unmap.found) {
+    removal->begin = removal->iova;
+    removal->found = removal->removed != 0;
+    done = remove_once(table, removal);
+    if (pgtable_is_disjoint(table) && whole && removal->passed && removal->found) {
         removal->iova = removal->first;
         removal->budget = UINT64_MAX;
-        (void)remove_once(table, removal, &unmap);
+        (void)remove_once(table, removal);
+    }
+    if (removal->gather != NULL && removal->span.last != 0) {
+        gather_add(removal->gather, removal->span.first, removal->span.last);
     }
     return done;
 }
@@ -292,7 +309,7 @@ static NEVER_INLINE int unmap_run(struct piommu_pgtable *table, uint64_t iova, u
     } else if (cleared == pgtable_slots(table)) {
         struct piommu_range whole = {.first = iova, .last = iova + (*unmapped - 1)};
 
-        (void)piommu_disjoint_emptied_(table, descent.link, whole, gather);
+        (void)piommu_disjoint_emptied_(table, descent.link, &whole, gather);
     }
     if (cleared != count) {
         struct removal removal = {.first = iova,

@@ -465,10 +465,6 @@ static int alloc_slowly(struct piommu_iova_space *space, const struct wanted *wa
     if (error == -PIOMMU_ENOSPC) {
         error = alloc_below(space, wanted, place);
     }
-    if (error == -PIOMMU_ENOSPC && space->store_count != 0) {
-        piommu_iova_drain(space);
-        error = alloc_below(space, wanted, place);
-    }
     return error;
 }
 
@@ -501,8 +497,9 @@ static bool take_stored(struct piommu_iova_space *space, const struct wanted *wa
     return false;
 }
 
-static NEVER_INLINE int alloc(struct piommu_iova_space *space,
-                              const struct piommu_iova_request *request, uint64_t *address)
+/* -PIOMMU_EAGAIN: there is no place, unless it is in the stores. */
+static NEVER_INLINE int try_to_alloc(struct piommu_iova_space *space,
+                                     const struct piommu_iova_request *request, uint64_t *address)
 {
     struct wanted wanted;
     uint64_t preferred;
@@ -515,11 +512,24 @@ static NEVER_INLINE int alloc(struct piommu_iova_space *space,
     preferred = request->preferred != 0 ? whole_granules(space, request->preferred) : UINT64_MAX;
     if (!take_stored(space, &wanted, preferred < wanted.limit ? preferred : wanted.limit, &place)) {
         error = alloc_slowly(space, &wanted, preferred, &place);
+        error = error == -PIOMMU_ENOSPC ? -PIOMMU_EAGAIN : error;
     }
     if (error == 0) {
         *address = place << space->granule_shift;
     }
     return error;
+}
+
+static NEVER_INLINE int alloc(struct piommu_iova_space *space,
+                              const struct piommu_iova_request *request, uint64_t *address)
+{
+    int error = try_to_alloc(space, request, address);
+
+    if (error == -PIOMMU_EAGAIN && space->store_count != 0) {
+        piommu_iova_drain(space);
+        error = try_to_alloc(space, request, address);
+    }
+    return error == -PIOMMU_EAGAIN ? -PIOMMU_ENOSPC : error;
 }
 
 /* Takes what a store has, if any place below the limit will do. */

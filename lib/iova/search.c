@@ -31,8 +31,8 @@ static bool child_has_room(const struct wish *wish, const struct node *link)
 }
 
 /* Finds the highest place in a node that has room. */
-static bool highest_in(struct tree *tree, const struct wish *wish, const struct node *node,
-                       uint64_t *place)
+static APART_IF_SHALLOW bool highest_in(struct tree *tree, const struct wish *wish,
+                                        const struct node *node, uint64_t *place)
 {
     unsigned int at = 0;
 
@@ -60,8 +60,8 @@ static bool highest_in(struct tree *tree, const struct wish *wish, const struct 
 }
 
 /* Finds the lowest place in a node that has room. */
-static bool lowest_in(struct tree *tree, const struct wish *wish, const struct node *node,
-                      uint64_t *place)
+static APART_IF_SHALLOW bool lowest_in(struct tree *tree, const struct wish *wish,
+                                       const struct node *node, uint64_t *place)
 {
     unsigned int at = 0;
 
@@ -108,8 +108,9 @@ static bool is_below(const struct wish *wish, const struct node *link)
 }
 
 /* Finds the highest place up to the limit in a node, but for what is in the child `done`. */
-static bool highest_beside(struct tree *tree, const struct wish *wish, const struct node *node,
-                           const struct node *done, uint64_t *place)
+static APART_IF_SHALLOW bool highest_beside(struct tree *tree, const struct wish *wish,
+                                            const struct node *node, const struct node *done,
+                                            uint64_t *place)
 {
     struct runs runs = runs_of(node);
 
@@ -132,7 +133,8 @@ static bool highest_beside(struct tree *tree, const struct wish *wish, const str
 }
 
 /* The highest place: first where the limit lies, then, on the way up, in what is below it. */
-static bool search_highest(struct tree *tree, const struct wish *wish, uint64_t *place)
+static APART_IF_SHALLOW bool search_highest(struct tree *tree, const struct wish *wish,
+                                            uint64_t *place)
 {
     const struct node *node = tree->root;
     const struct node *done = NULL;
@@ -162,7 +164,8 @@ static bool search_highest(struct tree *tree, const struct wish *wish, uint64_t 
 }
 
 /* The lowest place: on the way down to where the limit lies, in what is below it. */
-static bool search_lowest(struct tree *tree, const struct wish *wish, uint64_t *place)
+static APART_IF_SHALLOW bool search_lowest(struct tree *tree, const struct wish *wish,
+                                           uint64_t *place)
 {
     const struct node *node = tree->root;
     unsigned int at;

@@ -5,6 +5,7 @@
 
 /* What nodes know of the free runs in them. */
 
+#include "../base/compiler.h"
 #include "leaf.h"
 
 static inline uint32_t run_length(uint64_t length)
@@ -46,7 +47,7 @@ struct runs {
     struct run tail; /* from the right child on; empty if that has no node */
 };
 
-static inline struct runs runs_of(const struct node *node)
+static OUTLINE_IF_SHALLOW struct runs runs_of(const struct node *node)
 {
     uint64_t middle = node->first + (1ull << (own_shift(node) - 1));
     uint64_t end = last_of(node) + 1;
@@ -81,7 +82,7 @@ static inline int16_t short_length_before(uint64_t length)
  * The longest short runs of a node whose prefix is known. The first run begins at a multiple of
  * all; the middle of the node and its end are multiples of all but its own size.
  */
-static inline unsigned int update_short_runs(struct node *node, const struct runs *runs)
+static OUTLINE_IF_SHALLOW unsigned int update_short_runs(struct node *node, const struct runs *runs)
 {
     static const int16_t none[SHORT_LANES] = {0};
     const int16_t *left = is_node(runs->left) ? runs->left->short_run : none;
@@ -122,7 +123,7 @@ static inline uint32_t aligned_length(const struct run *run, unsigned int shift)
     return start < run->to ? run_length(run->to - start) : 0;
 }
 
-static inline unsigned int update_long_runs(struct node *node, const struct runs *runs)
+static OUTLINE_IF_SHALLOW unsigned int update_long_runs(struct node *node, const struct runs *runs)
 {
     bool changed = false;
 

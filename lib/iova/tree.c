@@ -262,7 +262,7 @@ static void change_link(struct tree *tree, uint64_t at, unsigned int level, stru
     propagate(tree, parent, CHANGED_ALL);
 }
 
-static void change(struct tree *tree, uint64_t first, uint64_t last, bool take)
+static bool change(struct tree *tree, uint64_t first, uint64_t last, bool take)
 {
     for (uint64_t at = first, end;; at = end + 1) {
         int level = level_of_piece(tree, at, last);
@@ -274,14 +274,14 @@ static void change(struct tree *tree, uint64_t first, uint64_t last, bool take)
             change_link(tree, at, (unsigned int)level, !take ? FREE : at == first ? START : REST);
         }
         if (end == last) {
-            return;
+            return true;
         }
     }
 }
 
 void piommu_iova_tree_take_(struct tree *tree, uint64_t first, uint64_t last)
 {
-    change(tree, first, last, true);
+    (void)change(tree, first, last, true);
 }
 
 /* Where the range begins in which a granule lies. */
@@ -347,31 +347,44 @@ bool piommu_iova_tree_find_(struct tree *tree, uint64_t granule, uint64_t *first
     return true;
 }
 
-bool piommu_iova_tree_give_(struct tree *tree, uint64_t first, uint64_t last)
+enum given { GIVEN_NOT, GIVEN, GIVEN_ELSEWHERE };
+
+/* Nearly always a range lies in one leaf, and ends where another or something free begins. */
+static APART_IF_SHALLOW enum given give_in_leaf(struct tree *tree, uint64_t first, uint64_t last)
 {
     struct part part = locate(tree, first);
+    unsigned int from = (unsigned int)(first - part.first);
+    unsigned int to = (unsigned int)(last - part.first);
+    unsigned int next;
+    unsigned int clear;
+
+    if (!is_node(part.link) || last >= part.last) {
+        return GIVEN_ELSEWHERE;
+    }
+    next = next_set(part.link->u.leaf.starts, from + 1);
+    clear = next_clear(part.link->u.leaf.taken, from);
+    if (!is_set(part.link->u.leaf.starts, from) || (next < clear ? next : clear) != to + 1) {
+        return GIVEN_NOT;
+    }
+    change_leaf(tree, part.link, first, last, true, false);
+    return GIVEN;
+}
+
+static APART_IF_SHALLOW bool is_one_range(struct tree *tree, uint64_t first, uint64_t last)
+{
     uint64_t found_first;
     uint64_t found_last;
 
-    if (is_node(part.link) && last < part.last) {
-        /*
-         * Nearly always it lies in one leaf, and ends where another range or something free begins.
-         */
-        unsigned int from = (unsigned int)(first - part.first);
-        unsigned int to = (unsigned int)(last - part.first);
-        unsigned int next = next_set(part.link->u.leaf.starts, from + 1);
-        unsigned int clear = next_clear(part.link->u.leaf.taken, from);
+    return piommu_iova_tree_find_(tree, first, &found_first, &found_last) && found_first == first &&
+           found_last == last;
+}
 
-        if (!is_set(part.link->u.leaf.starts, from) || (next < clear ? next : clear) != to + 1) {
-            return false;
-        }
-        change_leaf(tree, part.link, first, last, true, false);
-        return true;
+bool piommu_iova_tree_give_(struct tree *tree, uint64_t first, uint64_t last)
+{
+    enum given given = give_in_leaf(tree, first, last);
+
+    if (given != GIVEN_ELSEWHERE) {
+        return given == GIVEN;
     }
-    if (!piommu_iova_tree_find_(tree, first, &found_first, &found_last) || found_first != first ||
-        found_last != last) {
-        return false;
-    }
-    change(tree, first, last, false);
-    return true;
+    return is_one_range(tree, first, last) && change(tree, first, last, false);
 }

@@ -98,146 +98,193 @@ int piommu_ipmmu_wait_(struct ipmmu_unit *unit, unsigned int number)
     return 0;
 }
 
+/* The unit behind one in the root's list, which may become longer meanwhile. */
+static struct ipmmu_unit *next_unit(const struct ipmmu_unit *unit)
+{
+    unsigned long state = piommu_host_lock(unit->host, unit->root->lock);
+    struct ipmmu_unit *next = unit->next;
+
+    piommu_host_unlock(unit->host, unit->root->lock, state);
+    return next;
+}
+
+static bool takes_part_now(const struct ipmmu_unit *unit, const struct ipmmu_context *context)
+{
+    unsigned long state = piommu_host_lock(unit->host, unit->root->lock);
+    bool has = takes_part(unit, context);
+
+    piommu_host_unlock(unit->host, unit->root->lock, state);
+    return has;
+}
+
 /*
  * Waits for the ends of the flushes of all cache units that have a context. One that does not
  * answer is out of the game when it is stopped: its micro-TLBs are blocked then. The list may
  * become longer meanwhile, by units that have nothing to forget; a unit leaves it only when no
  * domain is on it any more.
  */
-static void wait_for_caches(struct ipmmu_unit *asked, const struct ipmmu_context *context)
+static void wait_for_caches(const struct ipmmu_context *context)
 {
-    struct ipmmu_unit *unit = context->root->units;
-
-    while (unit != NULL) {
-        unsigned long state = piommu_host_lock(asked->host, context->root->lock);
-        struct ipmmu_unit *next = unit->next;
-        bool has = takes_part(unit, context);
-        int error;
-
-        piommu_host_unlock(asked->host, context->root->lock, state);
-        error = has ? piommu_ipmmu_wait_(unit, context->number) : 0;
-        if (error != 0 && unit != asked) {
-            piommu_backend_report_failure(unit->instance, error);
+    for (struct ipmmu_unit *unit = context->root->units; unit != NULL; unit = next_unit(unit)) {
+        if (takes_part_now(unit, context)) {
+            (void)piommu_ipmmu_wait_(unit, context->number);
         }
-        unit = next;
     }
-}
-
-/* Without the root nobody forgets anything: who has the context is blocked, but for who asked. */
-static void fail_all(struct ipmmu_unit *asked, const struct ipmmu_context *context, int error)
-{
-    struct ipmmu_unit *unit = context->root->units;
-
-    while (unit != NULL) {
-        unsigned long state = piommu_host_lock(asked->host, context->root->lock);
-        struct ipmmu_unit *next = unit->next;
-        bool fails = unit != asked && (is_root(unit) || takes_part(unit, context));
-
-        piommu_host_unlock(asked->host, context->root->lock, state);
-        if (fails) {
-            piommu_backend_report_failure(unit->instance, error);
-        }
-        unit = next;
-    }
-}
-
-/* Waits for all flushes of a context. An error is that of the root or the unit that was asked. */
-static int wait_for_all(struct ipmmu_unit *asked, const struct ipmmu_context *context)
-{
-    int error = piommu_ipmmu_wait_(context->root->unit, context->number);
-
-    if (error != 0) {
-        fail_all(asked, context, error);
-        return error;
-    }
-    wait_for_caches(asked, context);
-    return is_dead(asked) ? -PIOMMU_ETIMEDOUT : 0;
-}
-
-static int settle(struct ipmmu_unit *unit, struct ipmmu_context *context)
-{
-    struct ipmmu_root *root = context->root;
-    unsigned long state = piommu_host_lock(unit->host, root->lock);
-    uint32_t enabled = context->enabled;
-    bool settled = context->settled == enabled;
-    int error;
-
-    piommu_host_unlock(unit->host, root->lock, state);
-    if (settled) {
-        return 0;
-    }
-    error = wait_for_all(unit, context);
-    state = piommu_host_lock(unit->host, root->lock);
-    if (!is_dead(root->unit) && (int32_t)(enabled - context->settled) > 0) {
-        context->settled = enabled;
-    }
-    piommu_host_unlock(unit->host, root->lock, state);
-    return error;
 }
 
 /*
- * One flush. A cache unit that was flushed can fetch again what the root has not forgotten yet, and
- * nobody says whether the root's flush reaches that: so the caches are flushed before it and once
- * more after it. No source says either that a cache's flush ends with the root's, or what a second
- * one does during a first, so each is waited for, and so is the one with which a context began. (A
- * cache unit that begins to use the context after that is covered by the second flush.)
+ * Reports the units that did not answer, but for who asked, which says so itself. They are stopped
+ * when this returns, unless they do not obey, or another CPU is at it: then they go on taking part,
+ * and are waited for again. Without the root nobody forgets anything: all that have the context go.
+ *
+ * It is called where little of the stack is in use: what follows a failure needs more than a flush.
  */
-static void flush_now(struct ipmmu_unit *asked, struct ipmmu_context *context)
+static ALWAYS_INLINE void report_lost(struct ipmmu_unit *asked, const struct ipmmu_context *context)
+{
+    bool all = is_dead(context->root->unit);
+
+    for (struct ipmmu_unit *unit = context->root->units; unit != NULL; unit = next_unit(unit)) {
+        if (unit != asked && (is_dead(unit) || all) &&
+            (is_root(unit) || takes_part_now(unit, context))) {
+            piommu_backend_report_failure(unit->instance, -PIOMMU_ETIMEDOUT);
+        }
+    }
+}
+
+/* Waits for all flushes of a context. */
+static void wait_for_all(const struct ipmmu_context *context)
+{
+    if (piommu_ipmmu_wait_(context->root->unit, context->number) == 0) {
+        wait_for_caches(context);
+    }
+}
+
+/* Waits for the flushes with which a context began; false if that was done before. */
+static bool settle(struct ipmmu_context *context)
+{
+    struct ipmmu_unit *root = context->root->unit;
+    unsigned long state = piommu_host_lock(root->host, context->root->lock);
+    uint32_t enabled = context->enabled;
+    bool settled = context->settled == enabled;
+
+    piommu_host_unlock(root->host, context->root->lock, state);
+    if (settled) {
+        return false;
+    }
+    wait_for_all(context);
+    state = piommu_host_lock(root->host, context->root->lock);
+    if (!is_dead(root) && (int32_t)(enabled - context->settled) > 0) {
+        context->settled = enabled;
+    }
+    piommu_host_unlock(root->host, context->root->lock, state);
+    return true;
+}
+
+/*
+ * One flush, in stages. A cache unit that was flushed can fetch again what the root has not
+ * forgotten yet, and nobody says whether the root's flush reaches that: so the caches are flushed
+ * before it and once more after it. No source says either that a cache's flush ends with the
+ * root's, or what a second one does during a first, so each is waited for, and so is the one with
+ * which a context began. (A cache unit that begins to use the context after that is covered by the
+ * second flush.)
+ */
+enum stage { STAGE_NONE, STAGE_SETTLE, STAGE_FLUSH, STAGE_CACHES, STAGE_LAST = STAGE_CACHES };
+
+static NEVER_INLINE void flush_now(struct ipmmu_context *context, enum stage stage)
 {
     struct ipmmu_unit *root = context->root->unit;
     unsigned long state;
 
-    (void)settle(asked, context);
     if (is_dead(root)) {
+        return;
+    }
+    if (stage == STAGE_SETTLE) {
+        (void)settle(context);
         return;
     }
     state = piommu_host_lock(root->host, context->root->lock);
     flush_caches(context);
-    piommu_ipmmu_write_context_(root, context->number, IMCTR, context->control | IMCTR_FLUSH);
-    piommu_host_unlock(root->host, context->root->lock, state);
-    piommu_host_barrier(root->host, PIOMMU_BARRIER_FULL);
-    (void)wait_for_all(asked, context);
-    if (is_dead(root)) {
-        return;
+    if (stage == STAGE_FLUSH) {
+        piommu_ipmmu_write_context_(root, context->number, IMCTR, context->control | IMCTR_FLUSH);
     }
-    state = piommu_host_lock(root->host, context->root->lock);
-    flush_caches(context);
     piommu_host_unlock(root->host, context->root->lock, state);
     piommu_host_barrier(root->host, PIOMMU_BARRIER_FULL);
-    wait_for_caches(asked, context);
+    if (stage == STAGE_FLUSH) {
+        wait_for_all(context);
+    } else {
+        wait_for_caches(context);
+    }
+}
+
+/*
+ * Ends the flush that this CPU has run, if it has, and begins with another, if one is needed and
+ * nobody is at it. Tells whether there is nothing left to wait for.
+ */
+static NEVER_INLINE bool take_turn(struct ipmmu_unit *unit, struct ipmmu_context *context,
+                                   uint32_t needed, enum stage *stage)
+{
+    unsigned long state = piommu_host_lock(unit->host, unit->root->lock);
+    bool over;
+
+    if (*stage != STAGE_NONE) {
+        context->flushing = false;
+        context->done = is_dead(unit->root->unit) ? context->done : context->started;
+    }
+    over = (int32_t)(context->done - needed) >= 0 || !is_usable(unit);
+    *stage = STAGE_NONE;
+    if (!over && !context->flushing) {
+        context->flushing = true;
+        context->started++;
+        *stage = STAGE_SETTLE;
+    }
+    piommu_host_unlock(unit->host, unit->root->lock, state);
+    return over;
+}
+
+/*
+ * Does what is next for somebody who waits for the end of a flush: a stage of it, or a look at that
+ * of another CPU. Tells whether the end has come.
+ */
+static NEVER_INLINE bool flush_step(struct ipmmu_unit *unit, struct ipmmu_context *context,
+                                    uint32_t needed, enum stage *stage)
+{
+    if (*stage != STAGE_NONE && *stage != STAGE_LAST) {
+        ++*stage;
+    } else if (take_turn(unit, context, needed, stage)) {
+        return true;
+    }
+    if (*stage != STAGE_NONE) {
+        flush_now(context, *stage);
+    } else {
+        /* Whoever runs it has a deadline. */
+        (void)piommu_host_poll_(unit->host, UINT64_MAX);
+    }
+    return false;
+}
+
+/* A flush that runs already does not cover what was made visible since it began. */
+static NEVER_INLINE uint32_t needed_flush(const struct ipmmu_context *context)
+{
+    struct ipmmu_root *root = context->root;
+    unsigned long state = piommu_host_lock(root->unit->host, root->lock);
+    uint32_t needed = context->started + 1;
+
+    piommu_host_unlock(root->unit->host, root->lock, state);
+    return needed;
 }
 
 int piommu_ipmmu_flush_(struct ipmmu_unit *unit, struct ipmmu_context *context)
 {
-    struct ipmmu_root *root = context->root;
-    struct piommu_host host = root->unit->host;
-    unsigned long state = piommu_host_lock(host, root->lock);
-    /* A flush that runs already does not cover what was made visible since it began. */
-    uint32_t needed = context->started + 1;
+    uint32_t needed = needed_flush(context);
     int error = is_usable(unit) ? -PIOMMU_ETIMEDOUT : -PIOMMU_EFAILED;
+    enum stage stage = STAGE_NONE;
 
-    while ((int32_t)(context->done - needed) < 0 && is_usable(unit)) {
-        bool mine = !context->flushing;
-        uint32_t number = 0;
-
-        if (mine) {
-            context->flushing = true;
-            number = ++context->started;
-        }
-        piommu_host_unlock(host, root->lock, state);
-        if (mine) {
-            flush_now(unit, context);
-        } else {
-            /* Whoever runs it has a deadline. */
-            (void)piommu_host_poll_(host, UINT64_MAX);
-        }
-        state = piommu_host_lock(host, root->lock);
-        if (mine) {
-            context->flushing = false;
-            context->done = is_dead(root->unit) ? context->done : number;
+    while (!flush_step(unit, context, needed, &stage)) {
+        if (stage != STAGE_NONE) {
+            /* Before the next stage, and before the flush counts as done for others. */
+            report_lost(unit, context);
         }
     }
-    piommu_host_unlock(host, root->lock, state);
     return is_usable(unit) ? 0 : error;
 }
 
@@ -247,7 +294,13 @@ int piommu_ipmmu_settle_(struct ipmmu_unit *unit, struct ipmmu_context *context)
     bool owed = (int32_t)(context->done - context->owed) < 0;
 
     piommu_host_unlock(unit->host, context->root->lock, state);
-    return owed ? piommu_ipmmu_flush_(unit, context) : settle(unit, context);
+    if (owed) {
+        return piommu_ipmmu_flush_(unit, context);
+    }
+    if (settle(context)) {
+        report_lost(unit, context);
+    }
+    return is_usable(unit) ? 0 : -PIOMMU_ETIMEDOUT;
 }
 
 int piommu_ipmmu_invalidate_(void *handle, void *domain, struct piommu_range range, bool tables)

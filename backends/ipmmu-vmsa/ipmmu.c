@@ -304,7 +304,7 @@ static int check_root(const struct ipmmu_unit *unit, uint32_t product)
     }
     if ((stage2 || place->mixed_stages) && !piommu_ipmmu_can_stage2_(unit->part, product)) {
         piommu_host_log_(unit->host, PIOMMU_LOG_ERROR, "%s: product %x has no stage 2",
-                         unit->config.name, (uint64_t)product);
+                         text_value(unit->config.name), product, 0);
         return -PIOMMU_EOPNOTSUPP;
     }
     return 0;
@@ -318,7 +318,7 @@ static int find_root(struct ipmmu_unit *unit, const struct ipmmu_unit *parent)
 
     if (unit->part == NULL) {
         piommu_host_log_(unit->host, PIOMMU_LOG_ERROR, "%s: not a known IPMMU: %s",
-                         unit->config.name, unit->place.compatible);
+                         text_value(unit->config.name), text_value(unit->place.compatible), 0);
         return -PIOMMU_ENODEV;
     }
     if (parent != NULL) {
@@ -349,7 +349,7 @@ static int bring_up(struct ipmmu_unit *unit)
         if (error != 0 && shut(unit) != 0) {
             piommu_host_log_(unit->host, PIOMMU_LOG_ERROR,
                              "%s: does not stop; a table of it is never used again",
-                             unit->config.name);
+                             text_value(unit->config.name), 0, 0);
             unit->root->empty_table = NULL;
         }
         if (error != 0) {

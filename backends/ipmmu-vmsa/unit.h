@@ -9,6 +9,7 @@
 
 #include <stdatomic.h>
 
+#include "../../lib/base/compiler.h"
 #include "../../lib/base/host.h"
 #include "registers.h"
 

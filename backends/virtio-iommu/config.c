@@ -11,14 +11,6 @@
 #define MIN_GRANULE 0x1000ull
 #define MAX_GRANULE 0x40000000ull
 
-int piommu_virtio_iommu_read_field_(struct virtio_iommu *unit, uint32_t offset, uint32_t width,
-                                    uint64_t *value)
-{
-    struct piommu_virtio_field field = {.offset = offset, .width = width};
-
-    return piommu_virtio_read_config(unit->device, &field, 1, value);
-}
-
 /* What can be mapped: the device's sizes, and its input range cut down to whole granules. */
 static int read_aperture(struct virtio_iommu *unit)
 {
@@ -81,11 +73,12 @@ static int read_domain_range(struct virtio_iommu *unit)
 
 static int read_probe_size(struct virtio_iommu *unit)
 {
+    static const struct piommu_virtio_field field = {CONFIG_PROBE_SIZE, 4};
     uint64_t size = 0;
     int error = 0;
 
     if ((unit->features & F_PROBE) != 0) {
-        error = piommu_virtio_iommu_read_field_(unit, CONFIG_PROBE_SIZE, 4, &size);
+        error = piommu_virtio_read_config(unit->device, &field, 1, &size);
     }
     if (error == 0 && size > MAX_PROBE_SIZE) {
         error = -PIOMMU_EBADMSG;
@@ -106,11 +99,11 @@ int piommu_virtio_iommu_read_config_(struct virtio_iommu *unit)
 
 int piommu_virtio_iommu_write_bypass_(struct virtio_iommu *unit, uint8_t bypass)
 {
-    uint64_t value;
+    uint8_t value = 0;
     int error = piommu_virtio_write_config_byte(unit->device, CONFIG_BYPASS, bypass);
 
     if (error == 0) {
-        error = piommu_virtio_iommu_read_field_(unit, CONFIG_BYPASS, 1, &value);
+        error = piommu_virtio_read_config_byte(unit->device, CONFIG_BYPASS, &value);
     }
     return error == 0 && (value & 1) != bypass ? -PIOMMU_EIO : error;
 }

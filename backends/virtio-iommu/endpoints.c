@@ -74,8 +74,8 @@ static int send_detach(struct virtio_iommu *unit, struct virtio_endpoint *endpoi
  * Takes an endpoint, which was in no domain, out of one that the device may have put it into though
  * it did not say so.
  */
-static int undo_attach(struct virtio_iommu *unit, const struct virtio_endpoint *endpoint,
-                       uint32_t domain)
+static APART_IF_SHALLOW int undo_attach(struct virtio_iommu *unit,
+                                        const struct virtio_endpoint *endpoint, uint32_t domain)
 {
     struct virtio_endpoint doubtful = {.id = endpoint->id, .attached = true, .domain = domain};
     int error = send_detach(unit, &doubtful);
@@ -307,8 +307,9 @@ static int keep_reserved(struct virtio_iommu *unit, struct virtio_endpoint *endp
     return error;
 }
 
-static int probe_endpoint(struct virtio_iommu *unit, struct virtio_endpoint *endpoint,
-                          struct piommu_endpoint_facts *facts)
+static APART_IF_SHALLOW int probe_endpoint(struct virtio_iommu *unit,
+                                           struct virtio_endpoint *endpoint,
+                                           struct piommu_endpoint_facts *facts)
 {
     struct request request = {.size = PROBE_SIZE};
     struct region_taker taker = {.facts = facts};

@@ -43,17 +43,13 @@ static void set_answer(struct virtio_iommu *unit, uint32_t number, uint8_t type,
     }
 }
 
-/* Puts one request into the queue; NULL if there is no room. The lock is held. */
-static struct slot *put(struct virtio_iommu *unit, const struct request *request)
+/* Writes a request into the free slot `number`, with its buffers. */
+static APART_IF_SHALLOW void write_slot(struct virtio_iommu *unit, uint16_t number,
+                                        const struct request *request,
+                                        struct piommu_virtio_buffer *buffers)
 {
-    struct piommu_virtio_buffer buffers[REQUEST_PIECES];
-    uint16_t number = unit->free_slot;
     uint8_t *memory = unit->slot_memory + (size_t)number * SLOT_SIZE;
-    uint16_t head;
 
-    if (number == NO_SLOT) {
-        return NULL;
-    }
     memcpy(memory, request->bytes, sizeof(request->bytes));
     if (request->size > sizeof(request->bytes)) {
         memset(memory + sizeof(request->bytes), 0, request->size - sizeof(request->bytes));
@@ -63,6 +59,19 @@ static struct slot *put(struct virtio_iommu *unit, const struct request *request
     buffers[0].writable = false;
     set_answer(unit, number, request->bytes[AT_TYPE], &buffers[1]);
     piommu_virtio_to_device(unit->device, memory, SLOT_SIZE);
+}
+
+/* Puts one request into the queue; NULL if there is no room. The lock is held. */
+static struct slot *put(struct virtio_iommu *unit, const struct request *request)
+{
+    struct piommu_virtio_buffer buffers[REQUEST_PIECES];
+    uint16_t number = unit->free_slot;
+    uint16_t head;
+
+    if (number == NO_SLOT) {
+        return NULL;
+    }
+    write_slot(unit, number, request, buffers);
     if (piommu_virtqueue_add(unit->requests, buffers, REQUEST_PIECES, &head) != 0) {
         return NULL;
     }
@@ -159,7 +168,7 @@ void piommu_virtio_iommu_forget_requests_(struct virtio_iommu *unit)
  * the next of them. To be done after a look at the queue, or before something is added to it. The
  * lock is held.
  */
-static void watch_posts(struct virtio_iommu *unit)
+static ALWAYS_INLINE void watch_posts(struct virtio_iommu *unit)
 {
     /* What the device says it has answered, and then has not, must not keep us here. */
     unsigned int most = PIOMMU_CORE_WITH_POSTS && unit->place.wait_sleeps ? MAX_REQUESTS : 0;
@@ -313,7 +322,7 @@ int piommu_virtio_iommu_send_one_(struct virtio_iommu *unit, const struct reques
 static int put_all(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ *make, void *source,
                    struct piommu_completion *completion)
 {
-    struct request request;
+    struct request *request = &unit->post;
 
     if (unit->free_slot == NO_SLOT && !unit_dead(unit)) {
         take_answers(unit);
@@ -324,8 +333,8 @@ static int put_all(struct virtio_iommu *unit, piommu_virtio_iommu_make_request_ 
     if (unit->free_slot == NO_SLOT) {
         return -PIOMMU_EAGAIN;
     }
-    while (unit->free_slot != NO_SLOT && make(source, &request)) {
-        struct slot *slot = put(unit, &request);
+    while (unit->free_slot != NO_SLOT && make(source, request)) {
+        struct slot *slot = put(unit, request);
 
         if (slot == NULL) {
             /* The ring has fewer entries than slots: the device has corrupted it. */

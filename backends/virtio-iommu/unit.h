@@ -61,6 +61,12 @@ struct virtio_iommu_facts {
     uint32_t probe_size;
 };
 
+/* One request to be sent. What follows the bytes, up to its size, is 0. */
+struct request {
+    uint8_t bytes[MAP_SIZE];
+    uint32_t size;
+};
+
 struct virtio_iommu {
     struct piommu_host host;
     struct piommu_instance *instance;
@@ -86,6 +92,7 @@ struct virtio_iommu {
     uint16_t slot_count;
     uint16_t free_slot;
     uint16_t posted;                  /* slots with a completion */
+    struct request post;              /* what is being posted */
     struct completion_queue answered; /* those that have no slot any more */
 
     /* Memory that the device reads and writes. */
@@ -165,12 +172,6 @@ static inline bool unit_dead(struct virtio_iommu *unit)
 
 /* requests.c */
 
-/* One request to be sent. What follows the bytes, up to its size, is 0. */
-struct request {
-    uint8_t bytes[MAP_SIZE];
-    uint32_t size;
-};
-
 /* Makes the next request; false if there are no more. */
 typedef bool piommu_virtio_iommu_make_request_(void *source, struct request *request);
 
@@ -199,8 +200,6 @@ void piommu_virtio_iommu_forget_requests_(struct virtio_iommu *unit);
 
 /* Reads the device's configuration into the unit. */
 int piommu_virtio_iommu_read_config_(struct virtio_iommu *unit);
-int piommu_virtio_iommu_read_field_(struct virtio_iommu *unit, uint32_t offset, uint32_t width,
-                                    uint64_t *value);
 /* Writes the bypass field, always, and makes sure that the device has taken it. */
 int piommu_virtio_iommu_write_bypass_(struct virtio_iommu *unit, uint8_t bypass);
 

@@ -107,7 +107,7 @@ static int run(struct virtio_iommu *unit)
 
 static int start(struct virtio_iommu *unit)
 {
-    uint64_t bypass = 0;
+    uint8_t bypass = 0;
     int error = piommu_virtio_reset(unit->device, unit->config.timeout);
 
     if (error == 0) {
@@ -118,7 +118,7 @@ static int start(struct virtio_iommu *unit)
         error = piommu_virtio_iommu_read_config_(unit);
     }
     if (error == 0 && passes_by_domain(unit)) {
-        error = piommu_virtio_iommu_read_field_(unit, CONFIG_BYPASS, 1, &bypass);
+        error = piommu_virtio_read_config_byte(unit->device, CONFIG_BYPASS, &bypass);
     }
     if (error == 0) {
         error = create_queues(unit);
@@ -174,7 +174,7 @@ static void abandon_start(struct virtio_iommu *unit)
     }
     piommu_host_log_(unit->host, PIOMMU_LOG_ERROR,
                      "%s: the device does not stop; the memory of its queues is lost",
-                     unit->config.name);
+                     text_value(unit->config.name), 0, 0);
 }
 
 static int open_device(struct virtio_iommu *unit)

@@ -223,6 +223,15 @@ int piommu_virtio_read_config(struct piommu_virtio_device *device,
                               uint64_t *values);
 
 /**
+ * Reads a one-byte field of the configuration, which no generation is needed for.
+ *
+ * @param value set on success.
+ * @return 0; -PIOMMU_EINVAL; -PIOMMU_EBADMSG: it lies outside the configuration. Context: any.
+ */
+int piommu_virtio_read_config_byte(struct piommu_virtio_device *device, uint32_t offset,
+                                   uint8_t *value);
+
+/**
  * Writes a one-byte field of the configuration.
  *
  * @return 0; -PIOMMU_EINVAL; -PIOMMU_EBADMSG: it lies outside the configuration. Context: any.

@@ -3,22 +3,19 @@
 
 #include "host.h"
 
-#include <stdarg.h>
+#include "compiler.h"
 
-#include "text.h"
-
-void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, const char *format, ...)
+void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, const char *format,
+                      uint64_t first, uint64_t second, uint64_t third)
 {
+    const uint64_t values[] = {first, second, third};
     struct piommu_text text;
-    va_list arguments;
 
     if (host.os->log == NULL) {
         return;
     }
     piommu_text_begin(&text);
-    va_start(arguments, format);
-    piommu_text_put_arguments_(&text, format, &arguments);
-    va_end(arguments);
+    piommu_text_put_values_(&text, format, values, 3);
     host.os->log(host.ctx, level, text.line);
 }
 
@@ -120,12 +117,17 @@ static const char *find_missing(const struct piommu_os *os, unsigned int needs)
     return NULL;
 }
 
+static bool is_whole(struct piommu_host host)
+{
+    return host.os != NULL && host.os->size >= sizeof(struct piommu_os);
+}
+
 int piommu_os_check(struct piommu_host host, unsigned int needs, const char **missing)
 {
-    const char *name = "os";
+    const char *name = host.os != NULL ? "size" : "os";
 
-    if (host.os != NULL) {
-        name = host.os->size < sizeof(struct piommu_os) ? "size" : find_missing(host.os, needs);
+    if (is_whole(host)) {
+        name = find_missing(host.os, needs);
     }
     if (missing != NULL) {
         *missing = name;
@@ -133,13 +135,21 @@ int piommu_os_check(struct piommu_host host, unsigned int needs, const char **mi
     return name == NULL ? 0 : -PIOMMU_EINVAL;
 }
 
+static APART_IF_SHALLOW int log_missing(struct piommu_host host, const char *missing)
+{
+    piommu_host_log_(host, PIOMMU_LOG_ERROR, "the ops shim lacks the callback %s",
+                     text_value(missing), 0, 0);
+    return -PIOMMU_EINVAL;
+}
+
 int piommu_host_check_(struct piommu_host host, unsigned int needs)
 {
     const char *missing;
-    int error = piommu_os_check(host, needs, &missing);
 
-    if (error != 0 && host.os != NULL && host.os->size >= sizeof(struct piommu_os)) {
-        piommu_host_log_(host, PIOMMU_LOG_ERROR, "the ops shim lacks the callback %s", missing);
+    if (!is_whole(host)) {
+        return -PIOMMU_EINVAL;
     }
-    return error;
+    missing = find_missing(host.os, needs);
+    /* By a jump: what logs needs much of the stack. */
+    return missing == NULL ? 0 : log_missing(host, missing);
 }

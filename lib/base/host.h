@@ -9,6 +9,7 @@
 #include <piommu/os.h>
 
 #include "memory.h"
+#include "text.h"
 
 /* Checks the shim as piommu_os_check does and logs the name of what is missing. */
 int piommu_host_check_(struct piommu_host host, unsigned int needs);
@@ -46,8 +47,12 @@ bool piommu_host_wait_(struct piommu_host host, uint64_t deadline);
  */
 bool piommu_host_poll_(struct piommu_host host, uint64_t deadline);
 
-/* Logs one line; the format is that of text.h. Longer lines are cut. */
+/*
+ * Logs one line; the format and what goes into it are those of text.h (piommu_text_put_values_).
+ * Longer lines are cut. Not variadic: this is what comes last where a unit fails, at the end of the
+ * longest chains of calls, and the arguments would take a third more of the stack.
+ */
 void piommu_host_log_(struct piommu_host host, enum piommu_log_level level, const char *format,
-                      ...);
+                      uint64_t first, uint64_t second, uint64_t third);
 
 #endif

@@ -3,7 +3,7 @@
 
 #include "text.h"
 
-#include <stdint.h>
+#include <stdarg.h>
 
 static void put_char(struct piommu_text *text, char character)
 {
@@ -47,34 +47,52 @@ static void put_decimal(struct piommu_text *text, uint32_t value)
     }
 }
 
-void piommu_text_put_arguments_(struct piommu_text *text, const char *format, va_list *arguments)
+void piommu_text_put_values_(struct piommu_text *text, const char *format, const uint64_t *values,
+                             unsigned int count)
 {
     for (; *format != '\0'; format++) {
         if (*format != '%') {
             put_char(text, *format);
             continue;
         }
+        if (count-- == 0) {
+            break;
+        }
         format++;
         if (*format == 's') {
-            const char *string = va_arg(*arguments, const char *);
+            const char *string = (const char *)(uintptr_t)*values;
 
             put_string(text, string != NULL ? string : "(none)");
         } else if (*format == 'u') {
-            put_decimal(text, va_arg(*arguments, uint32_t));
+            put_decimal(text, (uint32_t)*values);
         } else if (*format == 'x') {
-            put_hexadecimal(text, va_arg(*arguments, uint64_t));
+            put_hexadecimal(text, *values);
         } else {
             break;
         }
+        values++;
     }
     text->line[text->length] = '\0';
 }
 
 void piommu_text_put_(struct piommu_text *text, const char *format, ...)
 {
+    uint64_t values[TEXT_VALUES];
+    unsigned int count = 0;
     va_list arguments;
 
     va_start(arguments, format);
-    piommu_text_put_arguments_(text, format, &arguments);
+    for (const char *at = format; *at != '\0' && count < TEXT_VALUES; at++) {
+        if (at[0] != '%') {
+            continue;
+        }
+        if (at[1] == 's') {
+            values[count++] = text_value(va_arg(arguments, const char *));
+        } else {
+            values[count++] =
+                at[1] == 'u' ? va_arg(arguments, uint32_t) : va_arg(arguments, uint64_t);
+        }
+    }
     va_end(arguments);
+    piommu_text_put_values_(text, format, values, count);
 }

@@ -398,27 +398,30 @@ static void set_domain(struct piommu_group *group, struct piommu_domain *domain)
     piommu_context_unlock_(group->context, state);
 }
 
-/* Takes the group out of its domain, in which it is not any more, and cleans up there. */
-static void set_domain_and_clean(struct piommu_group *group, struct piommu_domain *domain)
+/* Cleans up in a domain behind a group. */
+static APART_IF_SHALLOW int clean_behind(const struct piommu_group *group,
+                                         struct piommu_domain *domain, int error)
+{
+    piommu_direct_unmap_(domain, group);
+    piommu_bindings_drop_unused_(domain);
+    return error;
+}
+
+/*
+ * Takes the group out of its domain, in which it is not any more, and cleans up there. Returns the
+ * error that it is given, so that nothing of the caller is left on the stack.
+ */
+static int set_domain_and_clean(struct piommu_group *group, struct piommu_domain *domain, int error)
 {
     struct piommu_domain *old = group->domain;
 
     set_domain(group, domain);
-    if (old != NULL && old != domain) {
-        piommu_direct_unmap_(old, group);
-        piommu_bindings_drop_unused_(old);
-    }
-}
-
-static void unprepare(const struct piommu_group *group, struct piommu_domain *domain)
-{
-    piommu_direct_unmap_(domain, group);
-    piommu_bindings_drop_unused_(domain);
+    return old != NULL && old != domain ? clean_behind(group, old, error) : error;
 }
 
 /*
  * Makes the domain ready for a group: bindings and, if the group is not in it, direct regions.
- * Undone by `unprepare`.
+ * Undone by `clean_behind`.
  */
 static int prepare(const struct piommu_group *group, struct piommu_domain *domain)
 {
@@ -435,7 +438,7 @@ static int prepare(const struct piommu_group *group, struct piommu_domain *domai
         if (!piommu_regions_conflict_(group, domain)) {
             error = piommu_direct_map_(domain, group);
             if (error != 0) {
-                unprepare(group, domain);
+                (void)clean_behind(group, domain, 0);
                 return error;
             }
         }
@@ -484,10 +487,7 @@ static int give_up(struct piommu_group *group)
     begin_moving(domain);
     error = leave_all(group);
     end_moving(domain);
-    if (error == 0) {
-        set_domain_and_clean(group, NULL);
-    }
-    return -PIOMMU_EFAILED;
+    return error == 0 ? set_domain_and_clean(group, NULL, -PIOMMU_EFAILED) : -PIOMMU_EFAILED;
 }
 
 /*
@@ -524,14 +524,14 @@ static int attach(struct piommu_group *group, struct piommu_domain *domain)
     }
     end_moving(old);
     if (error == 0) {
-        set_domain_and_clean(group, domain);
+        (void)set_domain_and_clean(group, domain, 0);
     } else if (error == -PIOMMU_EFAILED) {
         (void)give_up(group);
     } else if (error == -PIOMMU_EBLOCKED) {
-        set_domain_and_clean(group, NULL);
+        (void)set_domain_and_clean(group, NULL, 0);
     }
     if (error != 0 && old != domain) {
-        unprepare(group, domain);
+        (void)clean_behind(group, domain, 0);
     }
     /* Cleaning up speaks to the hardware, too. */
     return error != -PIOMMU_EFAILED && any_failed(group) ? give_up(group) : error;
@@ -598,7 +598,7 @@ int piommu_group_detach(struct piommu_group *group)
     end_moving(was);
     if (was != NULL) {
         if (error == 0) {
-            set_domain_and_clean(group, NULL);
+            (void)set_domain_and_clean(group, NULL, 0);
         }
         piommu_trace_device_(group->devices, was, PIOMMU_EVENT_DETACH, error);
     }

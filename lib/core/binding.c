@@ -275,7 +275,7 @@ void piommu_bindings_drop_all_(struct piommu_domain *domain)
     if (domain->tables_lost && domain_has_table(domain)) {
         piommu_host_log_(domain->context->host, PIOMMU_LOG_ERROR,
                          "domain %s: hardware may still read its tables; they are never used again",
-                         domain->config.name);
+                         text_value(domain->config.name), 0, 0);
         domain->table = NULL;
     }
 }

@@ -84,8 +84,8 @@ static int invalidate(void *cookie, const struct piommu_range *range)
     return piommu_domain_invalidate_(cookie, *range, true);
 }
 
-static int cut_in_tables(struct piommu_domain *domain, struct piommu_range range,
-                         uint64_t *unmapped, uint64_t *lost)
+static APART_IF_SHALLOW int cut_in_tables(struct piommu_domain *domain, struct piommu_range range,
+                                          uint64_t *unmapped, uint64_t *lost)
 {
     struct piommu_range whole = widen_to_leaves(domain, range);
     struct piommu_gather gather;
@@ -114,43 +114,30 @@ static bool opens_hole(const struct piommu_domain *domain, struct piommu_range r
     return range.first != whole.first || range.last != whole.last;
 }
 
-/* Cuts in one of the places where a domain has mappings; nothing there is fine. */
-static int cut_part(struct piommu_domain *domain, struct piommu_range range, bool in_table,
-                    uint64_t *unmapped)
+/* Counts what a cut has removed; nothing there is fine. */
+static int count_cut(struct piommu_domain *domain, int error, uint64_t bytes, uint64_t lost,
+                     uint64_t *unmapped)
 {
-    uint64_t bytes = 0;
-    uint64_t lost = 0;
-    int error;
-
-    if (in_table) {
-        error = cut_in_tables(domain, range, &bytes, &lost);
-        error = error == -PIOMMU_ENOENT ? 0 : error;
-    } else {
-        error = piommu_requests_cut_(domain, range, piommu_requests_widen_(domain, range), &bytes,
-                                     &lost);
-    }
     *unmapped += bytes;
     if (bytes != 0) {
         piommu_domain_count_unmap_(domain, bytes + lost);
     }
-    return error;
+    return error == -PIOMMU_ENOENT ? 0 : error;
 }
 
-int piommu_domain_cut_checked_(struct piommu_domain *domain, struct piommu_range range,
-                               uint64_t *unmapped)
+/* Cuts on both sides of the point up to which a domain is populated. */
+static APART_IF_SHALLOW int cut_split(struct piommu_domain *domain, struct piommu_range range,
+                                      uint64_t *unmapped)
 {
     struct piommu_range below = range;
     struct piommu_range above = range;
-    bool recorded;
-    bool populated;
+    bool recorded = piommu_deferred_above_(domain, &above) && domain->config.next_frames == NULL;
+    bool populated = piommu_deferred_below_(domain, &below);
     uint64_t tables = 0;
+    uint64_t bytes = 0;
+    uint64_t lost = 0;
     int error = 0;
 
-    if (!domain_splits(domain)) {
-        return cut_part(domain, range, domain_has_table(domain), unmapped);
-    }
-    recorded = piommu_deferred_above_(domain, &above) && domain->config.next_frames == NULL;
-    populated = piommu_deferred_below_(domain, &below);
     /* Either side can run out of memory: that of the second is taken before the first is cut. */
     if (recorded && populated && domain_has_table(domain)) {
         error = piommu_pgtable_plan(domain->table, below.first, range_size(below),
@@ -159,15 +146,38 @@ int piommu_domain_cut_checked_(struct piommu_domain *domain, struct piommu_range
         tables = error == 0 ? tables : 0;
     }
     if (error == 0 && recorded) {
-        error = cut_part(domain, above, false, unmapped);
+        error = piommu_requests_cut_(domain, above, &bytes, &lost);
+        error = count_cut(domain, error, bytes, lost, unmapped);
     }
     if (error == 0 && populated) {
-        error = cut_part(domain, below, domain_has_table(domain), unmapped);
+        bytes = 0;
+        lost = 0;
+        error = domain_has_table(domain) ? cut_in_tables(domain, below, &bytes, &lost)
+                                         : piommu_requests_cut_(domain, below, &bytes, &lost);
+        error = count_cut(domain, error, bytes, lost, unmapped);
     }
     if (tables != 0) {
         piommu_pgtable_unreserve(domain->table, (uint32_t)tables);
     }
     return error;
+}
+
+static APART_IF_SHALLOW int cut_whole(struct piommu_domain *domain, struct piommu_range range,
+                                      uint64_t *unmapped)
+{
+    uint64_t bytes = 0;
+    uint64_t lost = 0;
+    int error = domain_has_table(domain) ? cut_in_tables(domain, range, &bytes, &lost)
+                                         : piommu_requests_cut_(domain, range, &bytes, &lost);
+
+    return count_cut(domain, error, bytes, lost, unmapped);
+}
+
+int piommu_domain_cut_checked_(struct piommu_domain *domain, struct piommu_range range,
+                               uint64_t *unmapped)
+{
+    return domain_splits(domain) ? cut_split(domain, range, unmapped)
+                                 : cut_whole(domain, range, unmapped);
 }
 
 int piommu_domain_unmap_cut(struct piommu_domain *domain, uint64_t iova, uint64_t size,
@@ -212,8 +222,9 @@ int piommu_domain_unmap_cut(struct piommu_domain *domain, uint64_t iova, uint64_
     return error;
 }
 
-static int protect_in_tables(struct piommu_domain *domain, struct piommu_range range,
-                             piommu_prot prot, uint64_t *changed)
+static APART_IF_SHALLOW int protect_in_tables(struct piommu_domain *domain,
+                                              struct piommu_range range, piommu_prot prot,
+                                              uint64_t *changed)
 {
     struct piommu_gather gather;
     int error;
@@ -244,8 +255,8 @@ static int protect_part(struct piommu_domain *domain, struct piommu_range range,
 }
 
 /* Protects on both sides of the point up to which a domain is populated. */
-static int protect_split(struct piommu_domain *domain, struct piommu_range range, piommu_prot prot,
-                         bool hole, uint64_t *changed)
+static APART_IF_SHALLOW int protect_split(struct piommu_domain *domain, struct piommu_range range,
+                                          piommu_prot prot, bool hole, uint64_t *changed)
 {
     struct piommu_range below = range;
     struct piommu_range above = range;
@@ -268,8 +279,9 @@ static int protect_split(struct piommu_domain *domain, struct piommu_range range
 }
 
 /* Checks the arguments of a call that protects. */
-static int check_protect(const struct piommu_domain *domain, struct piommu_range range,
-                         piommu_prot prot, unsigned int flags)
+static APART_IF_SHALLOW int check_protect(const struct piommu_domain *domain,
+                                          struct piommu_range range, piommu_prot prot,
+                                          unsigned int flags)
 {
     int error;
 
@@ -287,8 +299,8 @@ static int check_protect(const struct piommu_domain *domain, struct piommu_range
     return error == 0 && domain_failed(domain) ? -PIOMMU_EFAILED : error;
 }
 
-static void trace_protect(const struct piommu_domain *domain, struct piommu_range range,
-                          piommu_prot prot, int error)
+static APART_IF_SHALLOW void trace_protect(const struct piommu_domain *domain,
+                                           struct piommu_range range, piommu_prot prot, int error)
 {
     struct piommu_event event = {.kind = PIOMMU_EVENT_PROTECT,
                                  .error = error,
@@ -326,9 +338,10 @@ int piommu_domain_protect(struct piommu_domain *domain, uint64_t iova, uint64_t 
 }
 
 /* Protects a first portion in the tables; sets the last address that is behind. */
-static int protect_some_in_tables(struct piommu_domain *domain, struct piommu_range range,
-                                  piommu_prot prot, uint32_t budget, uint64_t *last,
-                                  uint64_t *changed)
+static APART_IF_SHALLOW int protect_some_in_tables(struct piommu_domain *domain,
+                                                   struct piommu_range range, piommu_prot prot,
+                                                   uint32_t budget, uint64_t *last,
+                                                   uint64_t *changed)
 {
     struct piommu_pgtable_cursor cursor = {.done = 0};
     struct piommu_gather gather;
@@ -346,9 +359,10 @@ static int protect_some_in_tables(struct piommu_domain *domain, struct piommu_ra
 }
 
 /* Protects a first portion on one side of the point of population. */
-static int protect_some_on_side(struct piommu_domain *domain, struct piommu_range range,
-                                bool in_table, piommu_prot prot, bool hole, uint32_t budget,
-                                uint64_t *last, uint64_t *changed)
+static APART_IF_SHALLOW int protect_some_on_side(struct piommu_domain *domain,
+                                                 struct piommu_range range, bool in_table,
+                                                 piommu_prot prot, bool hole, uint32_t budget,
+                                                 uint64_t *last, uint64_t *changed)
 {
     if (in_table) {
         return protect_some_in_tables(domain, range, prot, budget, last, changed);

@@ -694,6 +694,10 @@ void piommu_requests_begin_(struct piommu_domain *domain);
 void piommu_requests_end_(struct piommu_domain *domain);
 int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
                          const struct piommu_segment *segments, size_t count, piommu_prot prot);
+/* The same in a domain that no device has ever been in: there is nobody to be told. */
+int piommu_requests_record_only_(struct piommu_domain *domain, uint64_t iova,
+                                 const struct piommu_segment *segments, size_t count,
+                                 piommu_prot prot);
 /* At most `budget` records; `done` is the last address that is behind. */
 int piommu_requests_unmap_(struct piommu_domain *domain, struct piommu_range range, uint32_t budget,
                            struct piommu_gather *gather, uint64_t *done, uint64_t *unmapped);
@@ -724,11 +728,11 @@ bool piommu_requests_pending_(const struct piommu_domain *domain, struct piommu_
 /* Whether a live mapping lies across an edge of the range. */
 bool piommu_requests_cuts_(const struct piommu_domain *domain, struct piommu_range range);
 /*
- * Removes a range exactly; `whole` is it, widened. Tells the bytes removed, and in `lost` those
- * besides that the hardware did not take again (-PIOMMU_EIO).
+ * Removes a range exactly. Tells the bytes removed, and in `lost` those besides that the hardware
+ * did not take again (-PIOMMU_EIO).
  */
 int piommu_requests_cut_(struct piommu_domain *domain, struct piommu_range range,
-                         struct piommu_range whole, uint64_t *unmapped, uint64_t *lost);
+                         uint64_t *unmapped, uint64_t *lost);
 /* Changes the access flags of a range that cuts nothing; see piommu_domain_protect. */
 int piommu_requests_protect_(struct piommu_domain *domain, struct piommu_range range,
                              piommu_prot prot, bool hole, uint64_t *changed, uint64_t *lost);
@@ -767,10 +771,20 @@ int piommu_domain_map_checked_(struct piommu_domain *domain, uint64_t iova,
 int piommu_tables_map_(struct piommu_domain *domain, uint64_t iova,
                        const struct piommu_segment *segments, size_t count, piommu_prot prot);
 /*
- * Removes what a failed map call has left in the tables, and waits until the hardware has forgotten
- * it.
+ * The same in a domain that no device has ever been in: hardware has not walked its tables, and has
+ * nothing to forget.
  */
-int piommu_tables_undo_map_(struct piommu_domain *domain, uint64_t iova, uint64_t size);
+int piommu_tables_map_unseen_(struct piommu_domain *domain, uint64_t iova,
+                              const struct piommu_segment *segments, size_t count,
+                              piommu_prot prot);
+/* Returns the error that it is given. */
+int piommu_tables_unmap_unseen_(struct piommu_domain *domain, uint64_t iova, uint64_t size,
+                                int error);
+/*
+ * Removes what a failed map call has left in the tables, and waits until the hardware has forgotten
+ * it. Returns that call's error, or -PIOMMU_EFAILED.
+ */
+int piommu_tables_undo_map_(struct piommu_domain *domain, uint64_t iova, uint64_t size, int error);
 /* Unmaps what was checked, and counts nothing. */
 int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_range range,
                                  struct piommu_gather *gather, uint64_t *unmapped);

@@ -41,81 +41,116 @@ bool piommu_deferred_unknown_(const struct piommu_domain *domain, struct piommu_
     return domain_splits(domain) && host_tells(domain) && piommu_deferred_above_(domain, &range);
 }
 
-/* Takes back what a call has mapped on either side; no device is in the domain. */
-static NEVER_INLINE void undo(struct piommu_domain *domain, struct piommu_range range)
+/* Maps what lies below the cursor. */
+static int map_below(struct piommu_domain *domain, uint64_t iova,
+                     const struct piommu_segment *segments, size_t count, piommu_prot prot)
 {
-    struct piommu_range below = range;
+    return domain_has_table(domain)
+               ? piommu_tables_map_unseen_(domain, iova, segments, count, prot)
+               : piommu_requests_record_only_(domain, iova, segments, count, prot);
+}
 
-    if (piommu_deferred_below_(domain, &below) && domain_has_table(domain)) {
-        struct piommu_gather gather;
-        uint64_t unmapped;
-
-        piommu_gather_init(&gather);
-        if (piommu_pgtable_unmap(domain->table, below.first, range_size(below), &gather,
-                                 &unmapped) == 0) {
-            (void)piommu_tables_sync_(domain, &gather);
-        }
-    } else if (below.last < domain->cursor) {
-        piommu_requests_discard_(domain, below);
-    }
-    if (piommu_deferred_above_(domain, &range) && !host_tells(domain)) {
+/* Takes back what a call has mapped below the cursor. */
+static void undo_below(struct piommu_domain *domain, struct piommu_range range)
+{
+    if (domain_has_table(domain)) {
+        (void)piommu_tables_unmap_unseen_(domain, range.first, range_size(range), 0);
+    } else {
         piommu_requests_discard_(domain, range);
     }
 }
 
-/* Maps one segment, on whichever sides it lies: all of it, or nothing. */
-static int map_segment(struct piommu_domain *domain, struct piommu_range range, uint64_t physical,
-                       piommu_prot prot)
+/*
+ * Maps segments that end below the cursor, and of the one behind them `left` bytes, up to it. If
+ * that fails, what was recorded, from the cursor to `recorded`, goes, too.
+ */
+static NEVER_INLINE int map_up_to_cursor(struct piommu_domain *domain,
+                                         const struct piommu_segment *segments, size_t count,
+                                         uint64_t left, piommu_prot prot, uint64_t recorded)
 {
-    struct piommu_range below = range;
-    struct piommu_range above = range;
-    struct piommu_segment segment;
+    struct piommu_segment last = {.physical = segments[count].physical, .size = left};
+    uint64_t size = count != 0 ? segments_size(segments, count) : 0;
+    struct piommu_range whole = {.first = domain->cursor - left - size,
+                                 .last = domain->cursor - left - 1};
     int error = 0;
 
-    if (piommu_deferred_above_(domain, &above) && !host_tells(domain)) {
-        segment.physical = physical + (above.first - range.first);
-        segment.size = range_size(above);
-        error = piommu_requests_map_(domain, above.first, &segment, 1, prot);
+    if (count != 0) {
+        error = map_below(domain, whole.first, segments, count, prot);
     }
-    if (error == 0 && piommu_deferred_below_(domain, &below)) {
-        segment.physical = physical;
-        segment.size = range_size(below);
-        error = domain_has_table(domain)
-                    ? piommu_tables_map_(domain, below.first, &segment, 1, prot)
-                    : piommu_requests_map_(domain, below.first, &segment, 1, prot);
-        if (error != 0 && !host_tells(domain) && above.first <= above.last &&
-            above.first >= domain->cursor) {
-            piommu_requests_discard_(domain, above);
+    if (error == 0 && left != 0) {
+        error = map_below(domain, domain->cursor - left, &last, 1, prot);
+        if (error != 0 && count != 0) {
+            undo_below(domain, whole);
+        }
+    }
+    if (error != 0 && !host_tells(domain)) {
+        whole = (struct piommu_range){.first = domain->cursor, .last = recorded};
+        piommu_requests_discard_(domain, whole);
+    }
+    return error;
+}
+
+/* Records what lies from the cursor on: all segments, without the first `left` bytes. */
+static NEVER_INLINE int record_from_cursor(struct piommu_domain *domain,
+                                           const struct piommu_segment *segments, size_t count,
+                                           uint64_t left, piommu_prot prot)
+{
+    struct piommu_segment first = {.physical = segments->physical + left,
+                                   .size = segments->size - left};
+    struct piommu_range range = {.first = domain->cursor,
+                                 .last = domain->cursor + (first.size - 1)};
+    int error = piommu_requests_record_only_(domain, range.first, &first, 1, prot);
+
+    if (error == 0 && count > 1) {
+        error = piommu_requests_record_only_(domain, range.last + 1, segments + 1, count - 1, prot);
+        if (error != 0) {
+            piommu_requests_discard_(domain, range);
         }
     }
     return error;
 }
 
+/* Maps a range with the cursor in it. */
+static NEVER_INLINE int map_across(struct piommu_domain *domain, uint64_t iova,
+                                   const struct piommu_segment *segments, size_t count,
+                                   piommu_prot prot)
+{
+    uint64_t left = domain->cursor - iova;
+    size_t below = 0; /* segments that end below the cursor */
+    int error = 0;
+
+    while (segments[below].size <= left) {
+        left -= segments[below].size;
+        below++;
+    }
+    if (!host_tells(domain)) {
+        error = record_from_cursor(domain, segments + below, count - below, left, prot);
+        if (error != 0) {
+            return error;
+        }
+    }
+    return map_up_to_cursor(domain, segments, below, left, prot,
+                            iova + (segments_size(segments, count) - 1));
+}
+
 int piommu_deferred_map_(struct piommu_domain *domain, uint64_t iova,
                          const struct piommu_segment *segments, size_t count, piommu_prot prot)
 {
-    uint64_t at = iova;
+    uint64_t last = iova + (segments_size(segments, count) - 1);
 
-    for (size_t i = 0; i < count; i++) {
-        struct piommu_range range = {.first = at, .last = at + (segments[i].size - 1)};
-        int error = map_segment(domain, range, segments[i].physical, prot);
-
-        if (error != 0) {
-            struct piommu_range mapped = {.first = iova, .last = at - 1};
-
-            if (at != iova) {
-                undo(domain, mapped);
-            }
-            return error;
-        }
-        at = range.last + 1;
+    if (last < domain->cursor) {
+        return map_below(domain, iova, segments, count, prot);
     }
-    return 0;
+    if (iova < domain->cursor) {
+        return map_across(domain, iova, segments, count, prot);
+    }
+    return host_tells(domain) ? 0
+                              : piommu_requests_record_only_(domain, iova, segments, count, prot);
 }
 
 /* Unmaps in the part that is populated; nothing there is fine. */
-static int unmap_below(struct piommu_domain *domain, struct piommu_range range,
-                       struct piommu_gather *gather, uint64_t *unmapped)
+static ALWAYS_INLINE int unmap_below(struct piommu_domain *domain, struct piommu_range range,
+                                     struct piommu_gather *gather, uint64_t *unmapped)
 {
     uint64_t bytes = 0;
     uint64_t done;
@@ -128,8 +163,8 @@ static int unmap_below(struct piommu_domain *domain, struct piommu_range range,
     return error == -PIOMMU_ENOENT ? 0 : error;
 }
 
-static int unmap_above(struct piommu_domain *domain, struct piommu_range range,
-                       struct piommu_gather *gather, uint64_t *unmapped)
+static ALWAYS_INLINE int unmap_above(struct piommu_domain *domain, struct piommu_range range,
+                                     struct piommu_gather *gather, uint64_t *unmapped)
 {
     uint64_t bytes = 0;
     uint64_t done;
@@ -326,7 +361,7 @@ static int step(struct piommu_domain *domain, uint32_t *budget)
     } else {
         struct piommu_segment segment = {.physical = frames.physical, .size = frames.size};
 
-        error = piommu_requests_map_(domain, frames.iova, &segment, 1, frames.prot);
+        error = piommu_requests_record_only_(domain, frames.iova, &segment, 1, frames.prot);
         filled = frames.size;
         (*budget)--;
     }

@@ -446,17 +446,15 @@ static NEVER_INLINE int add(struct piommu_device *device)
     return 0;
 }
 
-int piommu_device_add(struct piommu_context *context, const struct piommu_device_config *config,
-                      struct piommu_device **result)
+/* Makes a device and adds it; what domain it comes into is still to be settled. */
+static APART_IF_SHALLOW int make_and_add(struct piommu_context *context,
+                                         const struct piommu_device_config *config,
+                                         struct piommu_device **result)
 {
     struct piommu_device *device;
     struct piommu_group *group;
-    int error;
+    int error = check_config(context, config);
 
-    if (config == NULL || result == NULL) {
-        return -PIOMMU_EINVAL;
-    }
-    error = check_config(context, config);
     if (error == 0) {
         error = make_device(context, config, &device);
     }
@@ -475,6 +473,20 @@ int piommu_device_add(struct piommu_context *context, const struct piommu_device
         piommu_trace_device_(device, NULL, PIOMMU_EVENT_DEVICE_ADD, error);
         piommu_host_free_(context->host, group, sizeof(*group));
         free_device(device);
+        return error;
+    }
+    *result = device;
+    return 0;
+}
+
+int piommu_device_add(struct piommu_context *context, const struct piommu_device_config *config,
+                      struct piommu_device **result)
+{
+    struct piommu_device *device;
+    int error =
+        config != NULL && result != NULL ? make_and_add(context, config, &device) : -PIOMMU_EINVAL;
+
+    if (error != 0) {
         return error;
     }
     error = settle(device, false);

@@ -77,11 +77,10 @@ static bool free_parts(struct piommu_domain *domain, uint32_t *budget)
     return true;
 }
 
-/* What a paging domain can be, and be made of. */
-static int plan_paging(struct piommu_domain *domain)
+/* What all instances of a paging domain can do. */
+static APART_IF_SHALLOW int find_geometry(struct piommu_domain *domain)
 {
     const struct piommu_domain_config *config = &domain->config;
-    const struct piommu_range *window = &config->msi_window;
     struct geometry *base = &domain->base;
     struct piommu_requirements all;
     int error = piommu_intersect_(config->instances, config->instance_count, &all,
@@ -98,12 +97,23 @@ static int plan_paging(struct piommu_domain *domain)
     base->write_only = all.write_only;
     domain->geometry = *base;
     domain->table_config.owner = config->instances[0]->config.owner;
-    if (domain_takes_tables(domain)) {
+    return 0;
+}
+
+/* What a paging domain can be, and be made of. */
+static int plan_paging(struct piommu_domain *domain)
+{
+    const struct piommu_domain_config *config = &domain->config;
+    const struct piommu_range *window = &config->msi_window;
+    const struct geometry *base = &domain->base;
+    int error = find_geometry(domain);
+
+    if (error == 0 && domain_takes_tables(domain)) {
         error = piommu_pgtable_describe(domain->context->host, &domain->table_config, 0,
                                         &domain->table_info);
-        if (error != 0) {
-            return error;
-        }
+    }
+    if (error != 0) {
+        return error;
     }
     if (config->disjoint) {
         if (!domain_takes_tables(domain)) {
@@ -537,33 +547,77 @@ int piommu_tables_sync_(struct piommu_domain *domain, struct piommu_gather *gath
     return tables_sync(domain, gather);
 }
 
-int piommu_tables_undo_map_(struct piommu_domain *domain, uint64_t iova, uint64_t size)
+int piommu_tables_undo_map_(struct piommu_domain *domain, uint64_t iova, uint64_t size, int error)
 {
     struct piommu_gather gather;
     uint64_t unmapped;
 
     if (size == 0) {
-        return 0;
+        return error;
     }
     piommu_gather_init(&gather);
-    (void)piommu_pgtable_unmap(domain->table, iova, size, &gather, &unmapped);
-    return piommu_tables_sync_(domain, &gather);
+    return piommu_pgtable_unmap(domain->table, iova, size, &gather, &unmapped) == 0 &&
+                   tables_sync(domain, &gather) != 0
+               ? -PIOMMU_EFAILED
+               : error;
+}
+
+/* What came of a map call: 0 or an error, and what was mapped even so. */
+struct outcome {
+    uint64_t mapped;
+    int error;
+};
+
+/* Apart, so that its caller keeps nothing on the stack. */
+static APART_IF_SHALLOW struct outcome map_in_table(struct piommu_domain *domain, uint64_t iova,
+                                                    const struct piommu_segment *segments,
+                                                    size_t count, piommu_prot prot)
+{
+    struct outcome outcome;
+
+    /* One segment is what is mapped most, and has a shorter way. */
+    outcome.error =
+        count == 1 && !PIOMMU_WITH_SHALLOW_CALLS
+            ? piommu_pgtable_map(domain->table, iova, segments->physical, segments->size, prot,
+                                 &outcome.mapped)
+            : piommu_pgtable_map_list(domain->table, iova, segments, count, prot, &outcome.mapped);
+    return outcome;
 }
 
 int piommu_tables_map_(struct piommu_domain *domain, uint64_t iova,
                        const struct piommu_segment *segments, size_t count, piommu_prot prot)
 {
-    uint64_t mapped;
-    /* One segment is what is mapped most, and has a shorter way. */
-    int error = count == 1
-                    ? piommu_pgtable_map(domain->table, iova, segments->physical, segments->size,
-                                         prot, &mapped)
-                    : piommu_pgtable_map_list(domain->table, iova, segments, count, prot, &mapped);
+    struct outcome outcome = map_in_table(domain, iova, segments, count, prot);
 
-    if (error != 0 && piommu_tables_undo_map_(domain, iova, mapped) != 0) {
-        return -PIOMMU_EFAILED;
+    return outcome.error == 0
+               ? 0
+               : piommu_tables_undo_map_(domain, iova, outcome.mapped, outcome.error);
+}
+
+int piommu_tables_unmap_unseen_(struct piommu_domain *domain, uint64_t iova, uint64_t size,
+                                int error)
+{
+    struct piommu_gather gather;
+    uint64_t unmapped;
+
+    if (size == 0) {
+        return error;
     }
+    piommu_gather_init(&gather);
+    (void)piommu_pgtable_unmap(domain->table, iova, size, &gather, &unmapped);
+    piommu_pgtable_detach_empty(domain->table, &gather);
+    piommu_pgtable_release(domain->table, &gather);
     return error;
+}
+
+int piommu_tables_map_unseen_(struct piommu_domain *domain, uint64_t iova,
+                              const struct piommu_segment *segments, size_t count, piommu_prot prot)
+{
+    struct outcome outcome = map_in_table(domain, iova, segments, count, prot);
+
+    return outcome.error == 0
+               ? 0
+               : piommu_tables_unmap_unseen_(domain, iova, outcome.mapped, outcome.error);
 }
 
 int piommu_domain_check_prot_(const struct piommu_domain *domain, piommu_prot prot)
@@ -725,7 +779,7 @@ int piommu_domain_map_list(struct piommu_domain *domain, uint64_t iova,
     if (mapped == 0) {
         return map_list(domain, iova, segments, count, prot);
     }
-    return piommu_tables_undo_map_(domain, iova, mapped) != 0 ? -PIOMMU_EFAILED : error;
+    return piommu_tables_undo_map_(domain, iova, mapped, error);
 }
 
 /*
@@ -753,7 +807,7 @@ int piommu_domain_map(struct piommu_domain *domain, uint64_t iova, uint64_t phys
     if (mapped == 0) {
         return map_one(domain, iova, physical, size, prot);
     }
-    return piommu_tables_undo_map_(domain, iova, mapped) != 0 ? -PIOMMU_EFAILED : error;
+    return piommu_tables_undo_map_(domain, iova, mapped, error);
 }
 
 int piommu_domain_unmap_checked_(struct piommu_domain *domain, struct piommu_range range,
@@ -824,7 +878,7 @@ int piommu_domain_unmap(struct piommu_domain *domain, uint64_t iova, uint64_t si
     return error;
 }
 
-int piommu_domain_sync_checked_(struct piommu_domain *domain, struct piommu_gather *gather)
+static ALWAYS_INLINE int sync_checked(struct piommu_domain *domain, struct piommu_gather *gather)
 {
     int error = 0;
 
@@ -836,6 +890,11 @@ int piommu_domain_sync_checked_(struct piommu_domain *domain, struct piommu_gath
         error = piommu_tables_sync_(domain, gather);
     }
     return error;
+}
+
+int piommu_domain_sync_checked_(struct piommu_domain *domain, struct piommu_gather *gather)
+{
+    return sync_checked(domain, gather);
 }
 
 static NEVER_INLINE int sync(struct piommu_domain *domain, struct piommu_gather *gather)
@@ -850,7 +909,7 @@ static NEVER_INLINE int sync(struct piommu_domain *domain, struct piommu_gather 
         return 0;
     }
     range = gather->range;
-    error = piommu_domain_sync_checked_(domain, gather);
+    error = sync_checked(domain, gather);
     if (error == 0) {
         piommu_domain_count_sync_(domain);
     }

@@ -252,19 +252,14 @@ static struct piommu_group *take_guilty(const struct piommu_instance *instance,
     return taken;
 }
 
-/* Blocks all whom a fault is about, at once where that is possible, and notes the rest. */
-static void block_guilty(struct piommu_instance *instance, const struct fault_record *record)
+/* Blocks groups that were taken, as far as that is possible at once. */
+static void block_taken(struct piommu_context *context, struct piommu_group *taken)
 {
-    struct piommu_context *context = instance->context;
-    unsigned long state = piommu_context_lock_(context);
-    struct piommu_group *taken = take_guilty(instance, record);
-
-    piommu_context_unlock_(context, state);
     while (taken != NULL) {
         struct piommu_group *next = taken->next_taken;
         bool blocked = block_at_once(taken);
+        unsigned long state = piommu_context_lock_(context);
 
-        state = piommu_context_lock_(context);
         taken->fault_blocked = taken->fault_blocked || blocked;
         taken->busy = false;
         piommu_context_unlock_(context, state);
@@ -272,30 +267,18 @@ static void block_guilty(struct piommu_instance *instance, const struct fault_re
     }
 }
 
-/* Does what the host wants to be done about a fault. */
-static void act(struct piommu_instance *instance, enum piommu_fault_answer answer,
-                const struct fault_record *record)
-{
-    unsigned long state;
-
-    if (answer == PIOMMU_FAULT_BLOCK && record->domain != NULL) {
-        block_guilty(instance, record);
-    }
-    /* Up to here who takes away what the record names has waited. */
-    state = piommu_context_lock_(instance->context);
-    instance->callbacks++;
-    if (answer != PIOMMU_FAULT_IGNORE) {
-        keep(instance, record);
-    }
-    piommu_context_unlock_(instance->context, state);
-}
-
-void piommu_backend_report_fault(struct piommu_instance *instance,
-                                 const struct piommu_backend_fault *raw)
+/*
+ * Tells the host of a fault, keeps it, and finds whom to block for it: a chain. Not inlined, since
+ * who blocks needs the stack. `noticed`: who takes away what the report names waits.
+ */
+static APART_IF_SHALLOW struct piommu_group *notice(struct piommu_instance *instance,
+                                                    const struct piommu_backend_fault *raw,
+                                                    bool *noticed)
 {
     struct piommu_context *context = instance->context;
     const struct piommu_context_config *config = &context->config;
     enum piommu_fault_answer answer = PIOMMU_FAULT_NOTE;
+    struct piommu_group *taken = NULL;
     struct fault_record record = {.fault = {.instance_owner = instance->config.owner,
                                             .instance_name = instance->config.name,
                                             .time = context->host.os->now(context->host.ctx),
@@ -308,18 +291,43 @@ void piommu_backend_report_fault(struct piommu_instance *instance,
                                             .iova = raw->iova,
                                             .raw = raw->raw}};
     unsigned long state = piommu_context_lock_(context);
-    bool noticed = identify(instance, raw, &record);
 
-    instance->callbacks += noticed ? 1 : 0;
+    *noticed = identify(instance, raw, &record);
+    instance->callbacks += *noticed ? 1 : 0;
     piommu_context_unlock_(context, state);
-    if (!noticed) {
-        return;
+    if (!*noticed) {
+        return NULL;
     }
     trace_fault(instance, &record.fault);
     if (config->fault != NULL) {
         answer = config->fault(config->cookie, &record.fault);
     }
-    act(instance, answer, &record);
+    state = piommu_context_lock_(context);
+    if (answer == PIOMMU_FAULT_BLOCK && record.domain != NULL) {
+        taken = take_guilty(instance, &record);
+    }
+    if (answer != PIOMMU_FAULT_IGNORE) {
+        keep(instance, &record);
+    }
+    piommu_context_unlock_(context, state);
+    return taken;
+}
+
+void piommu_backend_report_fault(struct piommu_instance *instance,
+                                 const struct piommu_backend_fault *raw)
+{
+    bool noticed;
+    struct piommu_group *taken = notice(instance, raw, &noticed);
+
+    if (noticed) {
+        unsigned long state;
+
+        block_taken(instance->context, taken);
+        /* Up to here who takes away what the record names has waited. */
+        state = piommu_context_lock_(instance->context);
+        instance->callbacks++;
+        piommu_context_unlock_(instance->context, state);
+    }
 }
 
 /*

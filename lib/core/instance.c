@@ -63,7 +63,7 @@ static int start(struct piommu_instance *instance, struct piommu_instance *paren
         if (backend->remove(instance->unit) != 0) {
             piommu_host_log_(instance->host, PIOMMU_LOG_ERROR,
                              "%s: the unit does not stop; its memory is lost",
-                             instance->config.name);
+                             text_value(instance->config.name), 0, 0);
         }
     }
     /* It was lost before it was anybody's. */
@@ -71,7 +71,7 @@ static int start(struct piommu_instance *instance, struct piommu_instance *paren
     if (error != 0) {
         instance->unit = NULL;
         piommu_host_log_(instance->host, PIOMMU_LOG_ERROR, "%s: not started: %s",
-                         instance->config.name, piommu_strerror(error));
+                         text_value(instance->config.name), text_value(piommu_strerror(error)), 0);
         return error;
     }
     if (parent != NULL) {
@@ -167,9 +167,11 @@ static struct piommu_instance *make_object(struct piommu_context *context,
     return instance;
 }
 
-int piommu_instance_create(struct piommu_context *context, const struct piommu_backend *backend,
-                           const void *backend_config, const struct piommu_instance_config *config,
-                           struct piommu_instance **result)
+/* Checks the arguments, makes the object, and starts its unit, unless it waits for its parent. */
+static APART_IF_SHALLOW int create(struct piommu_context *context,
+                                   const struct piommu_backend *backend, const void *backend_config,
+                                   const struct piommu_instance_config *config,
+                                   struct piommu_instance **result)
 {
     struct piommu_instance *instance;
     struct piommu_instance *parent;
@@ -206,11 +208,20 @@ int piommu_instance_create(struct piommu_context *context, const struct piommu_b
     }
     LIST_APPEND(context->instances, instance);
     *result = instance;
-    if (!instance->waiting) {
+    return 0;
+}
+
+int piommu_instance_create(struct piommu_context *context, const struct piommu_backend *backend,
+                           const void *backend_config, const struct piommu_instance_config *config,
+                           struct piommu_instance **result)
+{
+    int error = create(context, backend, backend_config, config, result);
+
+    if (error == 0 && !(*result)->waiting) {
         start_waiting(context);
         piommu_devices_complete_(context);
     }
-    return 0;
+    return error;
 }
 
 int piommu_instance_destroy(struct piommu_instance *instance)
@@ -278,83 +289,86 @@ void piommu_instance_get_info(struct piommu_instance *instance, struct piommu_in
     info->atomic_switch = hardware->atomic_switch;
 }
 
-/* Names the devices of a unit that does not stop: nobody can say what they reach. */
-static void log_unblocked(struct piommu_instance *instance)
+/* The lowest ID from `id` on that an endpoint of the instance has, and its device's name. */
+static APART_IF_SHALLOW const char *find_endpoint(struct piommu_instance *instance, uint64_t *id)
 {
-    uint64_t id = 0;
+    unsigned long state = piommu_context_lock_(instance->context);
+    const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, *id);
+    const char *name = NULL;
 
-    for (;;) {
-        unsigned long state = piommu_context_lock_(instance->context);
-        const struct range_node *node = piommu_range_tree_from_(&instance->endpoints, id);
-        bool found = node != NULL;
-        const char *name = NULL;
-
-        if (found) {
-            id = node->first;
-            name = RANGE_TREE_ENTRY(node, struct endpoint, node)->group->devices->name;
-        }
-        piommu_context_unlock_(instance->context, state);
-        if (!found) {
-            return;
-        }
-        piommu_host_log_(instance->host, PIOMMU_LOG_ERROR,
-                         "%s: device %s, ID %x may not be blocked", instance->config.name, name,
-                         id);
-        id++;
+    if (node != NULL) {
+        *id = node->first;
+        name = RANGE_TREE_ENTRY(node, struct endpoint, node)->group->devices->name;
+        name = name != NULL ? name : "(none)";
     }
+    piommu_context_unlock_(instance->context, state);
+    return name;
+}
+
+/*
+ * Names the devices of a unit that does not stop: nobody can say what they reach. Returns what it
+ * is given, so that nothing of the caller is left on the stack.
+ */
+static APART_IF_SHALLOW int log_unblocked(struct piommu_instance *instance, int result)
+{
+    const char *name;
+
+    for (uint64_t id = 0; (name = find_endpoint(instance, &id)) != NULL; id++) {
+        piommu_host_log_(instance->host, PIOMMU_LOG_ERROR,
+                         "%s: device %s, ID %x may not be blocked",
+                         text_value(instance->config.name), text_value(name), id);
+    }
+    return result;
+}
+
+/* Stops the unit, if nobody else is at it. Returns what it is given, as log_unblocked does. */
+static NEVER_INLINE int try_to_stop(struct piommu_instance *instance, int result)
+{
+    bool fails;
+
+    atomic_store_explicit(&instance->tried, 1, memory_order_release);
+    /* One at a time; who comes second learns that it is not confirmed yet. */
+    if (atomic_exchange_explicit(&instance->stopping, 1, memory_order_acq_rel) != 0) {
+        return result;
+    }
+    fails = !instance_stopped(instance) && instance->backend->stop(instance->unit) != 0;
+    if (!fails) {
+        atomic_store_explicit(&instance->stopped, 1, memory_order_release);
+    }
+    atomic_store_explicit(&instance->stopping, 0, memory_order_release);
+    return fails ? log_unblocked(instance, result) : result;
 }
 
 bool piommu_instance_stopped_(struct piommu_instance *instance)
 {
-    if (atomic_load_explicit(&instance->stopped, memory_order_acquire) != 0) {
-        return true;
+    if (!instance_stopped(instance)) {
+        (void)try_to_stop(instance, 0);
     }
-    atomic_store_explicit(&instance->tried, 1, memory_order_release);
-    /* One at a time; who comes second learns that it is not confirmed yet. */
-    if (atomic_exchange_explicit(&instance->stopping, 1, memory_order_acq_rel) != 0) {
-        return false;
-    }
-    if (atomic_load_explicit(&instance->stopped, memory_order_acquire) == 0 &&
-        instance->backend->stop(instance->unit) == 0) {
-        atomic_store_explicit(&instance->stopped, 1, memory_order_release);
-    } else if (atomic_load_explicit(&instance->stopped, memory_order_acquire) == 0) {
-        log_unblocked(instance);
-    }
-    atomic_store_explicit(&instance->stopping, 0, memory_order_release);
-    return atomic_load_explicit(&instance->stopped, memory_order_acquire) != 0;
+    return instance_stopped(instance);
 }
 
-/* Marks the instance as failed; true for the one call that does. */
-static bool note_failure(struct piommu_instance *instance, int error)
+static APART_IF_SHALLOW int log_failure(struct piommu_instance *instance, int error)
 {
-    if (atomic_exchange_explicit(&instance->failed, 1, memory_order_acq_rel) != 0) {
-        return false;
-    }
     piommu_host_log_(instance->host, PIOMMU_LOG_ERROR, "%s: failed: %s; stopping it",
-                     instance->config.name, piommu_strerror(error));
-    return true;
+                     text_value(instance->config.name), text_value(piommu_strerror(error)), 0);
+    return -PIOMMU_EFAILED;
 }
 
 int piommu_instance_note_failure_(struct piommu_instance *instance, int error)
 {
-    if (note_failure(instance, error)) {
-        piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_FAIL, error);
+    /* The one call that does this tells the host, before anything that may take long. */
+    if (atomic_exchange_explicit(&instance->failed, 1, memory_order_acq_rel) != 0) {
+        return -PIOMMU_EFAILED;
     }
-    return -PIOMMU_EFAILED;
+    piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_FAIL, error);
+    return log_failure(instance, error);
 }
 
 int piommu_instance_fail_(struct piommu_instance *instance, int error)
 {
-    bool first = note_failure(instance, error);
-
+    (void)piommu_instance_note_failure_(instance, error);
     /* Who was first may not have been allowed to wait. */
-    if (first || instance_untouched(instance)) {
-        (void)piommu_instance_stopped_(instance);
-    }
-    if (first) {
-        piommu_trace_instance_(instance, PIOMMU_EVENT_INSTANCE_FAIL, error);
-    }
-    return -PIOMMU_EFAILED;
+    return instance_untouched(instance) ? try_to_stop(instance, -PIOMMU_EFAILED) : -PIOMMU_EFAILED;
 }
 
 void piommu_backend_report_failure(struct piommu_instance *instance, int error)

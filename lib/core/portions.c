@@ -5,22 +5,16 @@
 
 #include "core.h"
 
-/* Maps a first portion in the tables. */
-static NEVER_INLINE int map_tables(struct piommu_domain *domain, struct piommu_range range,
-                                   uint64_t physical, piommu_prot prot, uint32_t budget,
+/* Maps a first portion in the tables; sets how much. -PIOMMU_EAGAIN counts as success. */
+static NEVER_INLINE int map_tables(struct piommu_domain *domain, uint64_t iova,
+                                   struct piommu_segment segment, piommu_prot prot, uint32_t budget,
                                    uint64_t *mapped)
 {
-    struct piommu_segment segment = {.physical = physical, .size = range_size(range)};
     struct piommu_pgtable_cursor cursor = {.done = 0};
-    int error =
-        piommu_pgtable_map_some(domain->table, range.first, &segment, 1, prot, budget, &cursor);
+    int error = piommu_pgtable_map_some(domain->table, iova, &segment, 1, prot, budget, &cursor);
 
-    if (error == 0 || error == -PIOMMU_EAGAIN) {
-        *mapped = cursor.changed;
-        return 0;
-    }
-    return piommu_tables_undo_map_(domain, range.first, cursor.changed) != 0 ? -PIOMMU_EFAILED
-                                                                             : error;
+    *mapped = cursor.changed;
+    return error == -PIOMMU_EAGAIN ? 0 : error;
 }
 
 /* The part of a range that one portion can deal with: one side of the point of population. */
@@ -32,30 +26,33 @@ static bool first_side(const struct piommu_domain *domain, struct piommu_range *
 int piommu_domain_map_some(struct piommu_domain *domain, uint64_t iova, uint64_t physical,
                            uint64_t size, piommu_prot prot, uint32_t budget, uint64_t *mapped)
 {
-    struct piommu_segment segment = {.physical = physical, .size = size};
+    const struct piommu_segment segment = {.physical = physical, .size = size};
     struct piommu_range range = {.first = iova};
-    uint64_t done = 0;
     int error;
 
     if (!enter_mapping(domain) || mapped == NULL) {
         return -PIOMMU_EINVAL;
     }
-    error = piommu_domain_check_map_(domain, iova, &segment, 1, prot, &range.last);
-    if (error == 0) {
-        if (first_side(domain, &range) && domain_has_table(domain)) {
-            error = map_tables(domain, range, physical, prot, budget, &done);
-        } else {
-            error = piommu_domain_map_checked_(domain, iova, &segment, 1, prot);
-            done = error == 0 ? size : 0;
+    *mapped = 0;
+    error = piommu_domain_check_map_(domain, range.first, &segment, 1, prot, &range.last);
+    if (error == 0 && first_side(domain, &range) && domain_has_table(domain)) {
+        struct piommu_segment side = {.physical = segment.physical, .size = range_size(range)};
+
+        error = map_tables(domain, range.first, side, prot, budget, mapped);
+        if (error != 0) {
+            error = piommu_tables_undo_map_(domain, range.first, *mapped, error);
+            *mapped = 0;
         }
+    } else if (error == 0) {
+        error = piommu_domain_map_checked_(domain, range.first, &segment, 1, prot);
+        *mapped = error == 0 ? segment.size : 0;
     }
-    *mapped = done;
     if (error == 0) {
-        piommu_domain_count_map_(domain, iova, done);
-        error = done == size ? 0 : -PIOMMU_EAGAIN;
+        piommu_domain_count_map_(domain, range.first, *mapped);
+        error = *mapped == segment.size ? 0 : -PIOMMU_EAGAIN;
     }
     if (domain_is_traced(domain)) {
-        piommu_trace_map_(domain, iova, &segment, 1, prot, error);
+        piommu_trace_map_(domain, range.first, &segment, 1, prot, error);
     }
     return error;
 }

@@ -254,7 +254,7 @@ static NEVER_INLINE void trace(const struct piommu_completion *completion)
 }
 
 /* All that was to be done is done; what is left is to say so. */
-static void finish(struct piommu_completion *completion)
+static APART_IF_SHALLOW void finish(struct piommu_completion *completion)
 {
     struct piommu_domain *domain = completion->domain;
     struct piommu_gather *gather = completion->gather;
@@ -343,7 +343,7 @@ static void advance(struct piommu_completion *completion)
 }
 
 /* Goes on with what was answered, and tries again to send what a unit has had no room for. */
-static void go_on(struct piommu_context *context)
+static APART_IF_SHALLOW void go_on(struct piommu_context *context)
 {
     unsigned long state = piommu_context_lock_(context);
     struct piommu_completion *chain = completions_take(&context->stalled);
@@ -358,7 +358,7 @@ static void go_on(struct piommu_context *context)
 }
 
 /* Takes in the answers of a unit that has failed, or fails now; stops it if nobody has tried to. */
-static void poll_lost(struct piommu_instance *instance, int error)
+static APART_IF_SHALLOW void poll_lost(struct piommu_instance *instance, int error)
 {
     if (!instance_failed(instance)) {
         (void)piommu_instance_fail_(instance, error);

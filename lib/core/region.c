@@ -186,21 +186,16 @@ static bool next_uncovered(const struct piommu_domain *domain, struct piommu_ran
     return true;
 }
 
-/* Unmaps what the library has mapped in a range. */
-static NEVER_INLINE void unmap_direct(struct piommu_domain *domain, struct piommu_range part)
+/* Unmaps what the library has mapped in a range, with a backend that takes requests. */
+static NEVER_INLINE void unmap_records(struct piommu_domain *domain, struct piommu_range part)
 {
     struct piommu_gather gather;
     uint64_t unmapped = 0;
     uint64_t done;
 
     piommu_gather_init(&gather);
-    if (domain_has_table(domain)) {
-        if (piommu_pgtable_unmap(domain->table, part.first, range_size(part), &gather, &unmapped) ==
-            0) {
-            (void)piommu_tables_sync_(domain, &gather);
-        }
-    } else if (piommu_requests_unmap_(domain, part, UINT32_MAX, &gather, &done, &unmapped) == 0 &&
-               piommu_requests_sync_(domain, &gather) != 0) {
+    if (piommu_requests_unmap_(domain, part, UINT32_MAX, &gather, &done, &unmapped) == 0 &&
+        piommu_requests_sync_(domain, &gather) != 0) {
         /* A unit has failed, which may go on to reach what was its device's own; nobody else's. */
         piommu_requests_forget_(domain, &gather);
     }
@@ -209,9 +204,8 @@ static NEVER_INLINE void unmap_direct(struct piommu_domain *domain, struct piomm
 /* Maps a part of a direct region: in tables page by page, so that any page can go alone. */
 static int map_direct(struct piommu_domain *domain, struct piommu_range part)
 {
-    struct piommu_segment segment = {.physical = part.first, .size = range_size(part)};
-    uint64_t mapped = 0;
-    int error = 0;
+    struct piommu_segment segment = {.physical = part.first,
+                                     .size = domain->geometry.granule_mask + 1};
 
     if (domain_failed(domain)) {
         return -PIOMMU_EFAILED;
@@ -219,20 +213,16 @@ static int map_direct(struct piommu_domain *domain, struct piommu_range part)
     if (!domain_has_table(domain)) {
         return piommu_requests_map_direct_(domain, part, DIRECT_PROT);
     }
-    segment.size = domain->geometry.granule_mask + 1;
-    while (mapped != range_size(part)) {
-        segment.physical = part.first + mapped;
-        error = piommu_tables_map_(domain, segment.physical, &segment, 1, DIRECT_PROT);
+    while (segment.physical - 1 != part.last) {
+        int error = piommu_tables_map_(domain, segment.physical, &segment, 1, DIRECT_PROT);
+
         if (error != 0) {
-            break;
+            return piommu_tables_undo_map_(domain, part.first, segment.physical - part.first,
+                                           error);
         }
-        mapped += segment.size;
+        segment.physical += segment.size;
     }
-    if (error != 0 && mapped != 0) {
-        part.last = part.first + (mapped - 1);
-        unmap_direct(domain, part);
-    }
-    return error;
+    return 0;
 }
 
 /*
@@ -268,7 +258,7 @@ static NEVER_INLINE void sweep_requests(struct piommu_domain *domain, struct pio
     struct piommu_range record;
 
     while (next_unneeded(domain, range, &record)) {
-        unmap_direct(domain, record);
+        unmap_records(domain, record);
         if (record.last >= range.last) {
             return;
         }
@@ -276,24 +266,28 @@ static NEVER_INLINE void sweep_requests(struct piommu_domain *domain, struct pio
     }
 }
 
-void piommu_direct_sweep_(struct piommu_domain *domain, const struct piommu_reserved_region *region)
+static APART_IF_SHALLOW void sweep_tables(struct piommu_domain *domain, struct piommu_range range)
 {
-    struct piommu_range range = extent(domain, region);
     struct piommu_range part;
 
-    if (!domain_is_paging(domain) || !is_direct(domain, region)) {
-        return;
-    }
-    if (!domain_has_table(domain)) {
-        sweep_requests(domain, range);
-        return;
-    }
     while (next_uncovered(domain, &range, &part)) {
-        unmap_direct(domain, part);
+        (void)piommu_tables_undo_map_(domain, part.first, range_size(part), 0);
         if (part.last >= range.last) {
             break;
         }
         range.first = part.last + 1;
+    }
+}
+
+void piommu_direct_sweep_(struct piommu_domain *domain, const struct piommu_reserved_region *region)
+{
+    if (!domain_is_paging(domain) || !is_direct(domain, region)) {
+        return;
+    }
+    if (domain_has_table(domain)) {
+        sweep_tables(domain, extent(domain, region));
+    } else {
+        sweep_requests(domain, extent(domain, region));
     }
 }
 
@@ -311,8 +305,8 @@ void piommu_direct_unmap_(struct piommu_domain *domain, const struct piommu_grou
  * Finds the first part of a range that no direct region covers, and that no other region of the
  * group that is to come has brought already.
  */
-static bool next_unmapped(struct piommu_domain *domain, struct piommu_range *range,
-                          struct piommu_range *part)
+static APART_IF_SHALLOW bool next_unmapped(struct piommu_domain *domain, struct piommu_range *range,
+                                           struct piommu_range *part)
 {
     while (next_uncovered(domain, range, part)) {
         struct piommu_translation next;

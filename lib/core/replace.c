@@ -28,8 +28,8 @@ static piommu_prot plain(piommu_prot prot)
  * Finds the next part of the wish's range, from `at` on, that is mapped as one or not mapped at
  * all.
  */
-static struct piommu_range next_part(const struct wish *wish, uint64_t at, bool *mapped,
-                                     bool *as_wished)
+static APART_IF_SHALLOW struct piommu_range next_part(const struct wish *wish, uint64_t at,
+                                                      bool *mapped, bool *as_wished)
 {
     struct piommu_range part = {.first = at, .last = wish->range.last};
     struct piommu_translation found;
@@ -84,7 +84,8 @@ static int map_part(const struct wish *wish, struct piommu_range part)
 }
 
 /* Unmaps parts that were mapped by this call. */
-static int undo(const struct wish *wish, const struct piommu_range *parts, uint64_t count)
+static APART_IF_SHALLOW int undo(const struct wish *wish, const struct piommu_range *parts,
+                                 uint64_t count)
 {
     struct piommu_gather gather;
     uint64_t unmapped = 0;
@@ -111,7 +112,7 @@ static void count_fill(struct piommu_domain *domain, const struct piommu_range *
 }
 
 /* Maps all gaps, or none. */
-static int fill(const struct wish *wish)
+static APART_IF_SHALLOW int fill(const struct wish *wish)
 {
     struct piommu_host host = wish->domain->context->host;
     struct piommu_range *gaps;
@@ -151,50 +152,56 @@ static int fill(const struct wish *wish)
     return error;
 }
 
-static int begin(struct wish *wish, struct piommu_domain *domain, uint64_t iova, uint64_t physical,
-                 uint64_t size, piommu_prot prot)
+/* What the arguments of a call say; nothing is checked yet. */
+static struct wish wish_of(struct piommu_domain *domain, uint64_t iova, uint64_t physical,
+                           uint64_t size, piommu_prot prot)
 {
-    struct piommu_segment segment = {.physical = physical, .size = size};
+    return (struct wish){.domain = domain,
+                         .range = {.first = iova, .last = iova + (size - 1)},
+                         .physical = physical,
+                         .prot = prot};
+}
+
+/* Checks a wish, and looks at what is there. */
+static APART_IF_SHALLOW int begin(struct wish *wish)
+{
+    struct piommu_segment segment = {.physical = wish->physical, .size = range_size(wish->range)};
     uint64_t last;
-    int error = piommu_domain_check_map_(domain, iova, &segment, 1, prot, &last);
+    int error =
+        piommu_domain_check_map_(wish->domain, wish->range.first, &segment, 1, wish->prot, &last);
 
     if (error == 0) {
-        *wish = (struct wish){.domain = domain,
-                              .range = {.first = iova, .last = last},
-                              .physical = physical,
-                              .prot = prot};
         survey(wish);
     }
     return error;
 }
 
-static void trace(const struct piommu_domain *domain, uint64_t iova, uint64_t physical,
-                  uint64_t size, piommu_prot prot, int error)
+static APART_IF_SHALLOW void trace(const struct wish *wish, int error)
 {
-    struct piommu_segment segment = {.physical = physical, .size = size};
+    struct piommu_segment segment = {.physical = wish->physical, .size = range_size(wish->range)};
 
-    if (domain_is_traced(domain)) {
-        piommu_trace_map_(domain, iova, &segment, 1, prot, error);
+    if (domain_is_traced(wish->domain)) {
+        piommu_trace_map_(wish->domain, wish->range.first, &segment, 1, wish->prot, error);
     }
 }
 
 int piommu_domain_map_again(struct piommu_domain *domain, uint64_t iova, uint64_t physical,
                             uint64_t size, piommu_prot prot)
 {
-    struct wish wish;
+    struct wish wish = wish_of(domain, iova, physical, size, prot);
     int error;
 
     if (!enter_mapping(domain)) {
         return -PIOMMU_EINVAL;
     }
-    error = begin(&wish, domain, iova, physical, size, prot);
+    error = begin(&wish);
     if (error == 0 && wish.other != 0) {
         error = -PIOMMU_EEXIST;
     }
     if (error == 0 && wish.gaps != 0) {
         error = fill(&wish);
     }
-    trace(domain, iova, physical, size, prot, error);
+    trace(&wish, error);
     return error;
 }
 
@@ -202,7 +209,8 @@ int piommu_domain_map_again(struct piommu_domain *domain, uint64_t iova, uint64_
  * Takes the memory that a replacement can need, so that it cannot run out of it between removing
  * the old and mapping the new.
  */
-static int reserve(struct piommu_domain *domain, struct piommu_range range, uint32_t *tables)
+static APART_IF_SHALLOW int reserve(struct piommu_domain *domain, struct piommu_range range,
+                                    uint32_t *tables)
 {
     *tables = 0;
     if (domain_has_table(domain)) {
@@ -288,13 +296,13 @@ static int replace(struct wish *wish, bool hole)
 int piommu_domain_replace(struct piommu_domain *domain, uint64_t iova, uint64_t physical,
                           uint64_t size, piommu_prot prot, unsigned int flags, uint64_t *replaced)
 {
-    struct wish wish = {.other = 0};
+    struct wish wish = wish_of(domain, iova, physical, size, prot);
     int error;
 
     if (!enter_mapping(domain) || (flags & ~PIOMMU_ALLOW_HOLE) != 0) {
         return -PIOMMU_EINVAL;
     }
-    error = begin(&wish, domain, iova, physical, size, prot);
+    error = begin(&wish);
     if (error == 0 && wish.other != 0) {
         error = replace(&wish, (flags & PIOMMU_ALLOW_HOLE) != 0);
     } else if (error == 0 && wish.gaps != 0) {
@@ -303,6 +311,6 @@ int piommu_domain_replace(struct piommu_domain *domain, uint64_t iova, uint64_t 
     if (error == 0 && replaced != NULL) {
         *replaced = wish.other;
     }
-    trace(domain, iova, physical, size, prot, error);
+    trace(&wish, error);
     return error;
 }

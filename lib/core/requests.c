@@ -255,8 +255,8 @@ static bool next_chain_range(struct piommu_range_source *source, struct piommu_r
  * Makes all hardware forget ranges, up to and without the binding `end`. A unit that does not obey
  * fails; the others go on.
  */
-static int forget_all(const struct piommu_domain *domain, const struct binding *end,
-                      struct ranges *ranges)
+static INLINE_IF_SHALLOW int forget_all(const struct piommu_domain *domain,
+                                        const struct binding *end, struct ranges *ranges)
 {
     const struct mapping *first = ranges->next;
     int result = 0;
@@ -285,8 +285,8 @@ static int forget_all(const struct piommu_domain *domain, const struct binding *
  * Tells new mappings to all hardware. After an error it may be in force up to and without the
  * binding `end`: a unit has refused it, or has failed since this call began.
  */
-static int tell_all(const struct piommu_domain *domain, const struct mapping *chain,
-                    const struct binding **end)
+static ALWAYS_INLINE int tell_all(const struct piommu_domain *domain, const struct mapping *chain,
+                                  const struct binding **end)
 {
     int result = 0;
 
@@ -310,20 +310,25 @@ static int tell_all(const struct piommu_domain *domain, const struct mapping *ch
     return result;
 }
 
-/* The same, but if not all take it, none has it after that. Nothing else lies in its range. */
-static int send_new(const struct piommu_domain *domain, const struct mapping *chain,
-                    struct piommu_range range)
+/* Takes back what not all have taken. Nothing else lies in its range. */
+static APART_IF_SHALLOW int forget_new(const struct piommu_domain *domain,
+                                       const struct binding *end, struct piommu_range range,
+                                       int error)
+{
+    /* One request for the whole range will do. */
+    struct ranges all = {.source = {.next = next_single}, .range = range};
+
+    return forget_all(domain, end, &all) != 0 ? -PIOMMU_EFAILED : error;
+}
+
+/* As tell_all, but if not all take it, none has it after that. */
+static APART_IF_SHALLOW int send_new(const struct piommu_domain *domain,
+                                     const struct mapping *chain, struct piommu_range range)
 {
     const struct binding *end;
     int error = tell_all(domain, chain, &end);
 
-    if (error != 0) {
-        /* One request for the whole range will do. */
-        struct ranges all = {.source = {.next = next_single}, .range = range};
-
-        error = forget_all(domain, end, &all) != 0 ? -PIOMMU_EFAILED : error;
-    }
-    return error;
+    return error != 0 ? forget_new(domain, end, range, error) : 0;
 }
 
 static void insert_chain(struct piommu_domain *domain, struct mapping *chain)
@@ -337,18 +342,38 @@ static void insert_chain(struct piommu_domain *domain, struct mapping *chain)
     }
 }
 
+/* The records of a map call where nothing is mapped yet; see piommu_requests_make_. */
+static int make_records(struct piommu_domain *domain, uint64_t iova,
+                        const struct piommu_segment *segments, size_t count, piommu_prot prot,
+                        struct mapping **chain)
+{
+    if (range_tree_overlaps(&domain->mappings, iova, iova + (segments_size(segments, count) - 1))) {
+        return -PIOMMU_EEXIST;
+    }
+    return piommu_requests_make_(domain, iova, segments, count, prot, chain);
+}
+
+int piommu_requests_record_only_(struct piommu_domain *domain, uint64_t iova,
+                                 const struct piommu_segment *segments, size_t count,
+                                 piommu_prot prot)
+{
+    struct mapping *chain;
+    int error = make_records(domain, iova, segments, count, prot, &chain);
+
+    if (error == 0) {
+        insert_chain(domain, chain);
+    }
+    return error;
+}
+
 int piommu_requests_map_(struct piommu_domain *domain, uint64_t iova,
                          const struct piommu_segment *segments, size_t count, piommu_prot prot)
 {
     struct piommu_range range = {.first = iova,
                                  .last = iova + (segments_size(segments, count) - 1)};
     struct mapping *chain;
-    int error;
+    int error = make_records(domain, iova, segments, count, prot, &chain);
 
-    if (range_tree_overlaps(&domain->mappings, range.first, range.last)) {
-        return -PIOMMU_EEXIST;
-    }
-    error = piommu_requests_make_(domain, iova, segments, count, prot, &chain);
     if (error != 0) {
         return error;
     }
@@ -574,18 +599,23 @@ static bool next_of_gather(struct piommu_range_source *source, struct piommu_ran
     return true;
 }
 
+static APART_IF_SHALLOW int forget_gather(const struct piommu_domain *domain,
+                                          const struct piommu_gather *gather)
+{
+    struct ranges ranges = {.source = {.next = next_of_gather}, .next = gather->first_record};
+
+    return forget_all(domain, NULL, &ranges);
+}
+
 int piommu_requests_sync_(struct piommu_domain *domain, struct piommu_gather *gather)
 {
     int error = 0;
 
     if (domain->bindings != NULL && !domain_takes_tables(domain)) {
-        struct ranges ranges = {.source = {.next = next_of_gather}};
-
         piommu_requests_sort_(gather);
-        ranges.next = gather->first_record;
         piommu_requests_free_gone_(domain);
         piommu_requests_begin_(domain);
-        error = forget_all(domain, NULL, &ranges);
+        error = forget_gather(domain, gather);
         piommu_requests_end_(domain);
     }
     if (error == 0) {
@@ -742,9 +772,19 @@ static int make_remainder(const struct piommu_domain *domain, uint64_t first, ui
     return 0;
 }
 
+/* Takes back mappings that not all have taken. */
+static APART_IF_SHALLOW int forget_chain(const struct piommu_domain *domain,
+                                         const struct binding *end, const struct mapping *chain,
+                                         int error)
+{
+    struct ranges ranges = {.source = {.next = next_chain_range}, .next = chain};
+
+    return forget_all(domain, end, &ranges) != 0 ? -PIOMMU_EFAILED : error;
+}
+
 /* The hardware's part of a cut: everything goes, and what stays comes again. */
-static int resend(struct piommu_domain *domain, struct piommu_range whole,
-                  const struct mapping *chain, uint64_t *dropped)
+static APART_IF_SHALLOW int resend(struct piommu_domain *domain, struct piommu_range whole,
+                                   const struct mapping *chain, uint64_t *dropped)
 {
     const struct binding *end;
     int error = forget(domain, whole);
@@ -753,17 +793,16 @@ static int resend(struct piommu_domain *domain, struct piommu_range whole,
     if (error == 0 && chain != NULL) {
         error = tell_all(domain, chain, &end);
         if (error != 0) {
-            struct ranges ranges = {.source = {.next = next_chain_range}, .next = chain};
-
-            error = forget_all(domain, end, &ranges) != 0 ? -PIOMMU_EFAILED : error;
+            error = forget_chain(domain, end, chain, error);
         }
     }
     return error;
 }
 
 int piommu_requests_cut_(struct piommu_domain *domain, struct piommu_range range,
-                         struct piommu_range whole, uint64_t *unmapped, uint64_t *lost)
+                         uint64_t *unmapped, uint64_t *lost)
 {
+    const struct piommu_range whole = piommu_requests_widen_(domain, range);
     struct mapping *lower;
     struct mapping *upper;
     struct mapping *chain;

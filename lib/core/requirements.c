@@ -321,6 +321,6 @@ int piommu_check_shared_(struct piommu_instance *instance, const struct piommu_p
         return 0;
     }
     piommu_host_log_(instance->host, PIOMMU_LOG_WARNING, "%s: cannot share a table: %s",
-                     instance->config.name, piommu_limit_name(limit));
+                     text_value(instance->config.name), text_value(piommu_limit_name(limit)), 0);
     return -PIOMMU_EOPNOTSUPP;
 }

@@ -30,7 +30,8 @@ static void free_pieces(struct piommu_host host, struct buffer_piece *pieces)
 }
 
 /* A piece of memory, or NULL. */
-static struct buffer_piece *alloc_piece(struct piommu_dma_device *device, uint64_t size)
+static APART_IF_SHALLOW struct buffer_piece *alloc_piece(struct piommu_dma_device *device,
+                                                         uint64_t size)
 {
     struct piommu_dma_space *space = device->space;
     const struct piommu_host host = space->host;
@@ -66,8 +67,8 @@ static uint64_t half_of(uint64_t size, uint64_t granule_mask)
 }
 
 /* As few pieces as the host has, the largest first; NULL: there is not memory enough. */
-static struct buffer_piece *alloc_pieces(struct piommu_dma_device *device, uint64_t size,
-                                         size_t *count)
+static APART_IF_SHALLOW struct buffer_piece *alloc_pieces(struct piommu_dma_device *device,
+                                                          uint64_t size, size_t *count)
 {
     const struct piommu_dma_space *space = device->space;
     struct buffer_piece *pieces = NULL;
@@ -95,7 +96,8 @@ static struct buffer_piece *alloc_pieces(struct piommu_dma_device *device, uint6
 }
 
 /* Makes the pieces contiguous for the CPU, if there are several. */
-static void *join(struct piommu_dma_device *device, const struct buffer_piece *pieces, size_t count)
+static APART_IF_SHALLOW void *join(struct piommu_dma_device *device,
+                                   const struct buffer_piece *pieces, size_t count)
 {
     const struct piommu_host host = device->space->host;
     size_t bytes = count * sizeof(struct piommu_segment);
@@ -140,23 +142,12 @@ static int map_pieces(struct piommu_dma_device *device, const struct buffer_piec
     return error != 0 ? piommu_dma_undo_(device->space, all, next - all.first, NULL, error) : 0;
 }
 
-static struct record record_of(struct piommu_dma_device *device,
-                               const struct piommu_dma_buffer *buffer)
-{
-    return (struct record){.device = device,
-                           .address = buffer->address,
-                           .size = buffer->size,
-                           .direction = PIOMMU_DMA_BIDIRECTIONAL,
-                           .kind = RECORD_BUFFER};
-}
-
 /* Finds addresses, and maps memory that the device may see. */
-static int map_buffer(struct piommu_dma_device *device, struct piommu_dma_buffer *buffer,
-                      uint64_t size)
+static APART_IF_SHALLOW int map_buffer(struct piommu_dma_device *device,
+                                       struct piommu_dma_buffer *buffer, uint64_t size)
 {
     const struct buffer_piece *pieces = buffer->pieces;
     struct span all = {.size = size};
-    struct record record;
     int error = piommu_dma_find_addresses_(device, pieces->physical, size, device->coherent_mask, 0,
                                            &all.first);
 
@@ -168,8 +159,8 @@ static int map_buffer(struct piommu_dma_device *device, struct piommu_dma_buffer
         return error;
     }
     buffer->address = all.first;
-    record = record_of(device, buffer);
-    error = piommu_dma_record_(device, &record);
+    error = piommu_dma_record_(device, buffer->address, buffer->size, PIOMMU_DMA_BIDIRECTIONAL,
+                               RECORD_BUFFER);
     return error != 0 ? piommu_dma_undo_(device->space, all, all.size, NULL, error) : 0;
 }
 
@@ -212,7 +203,6 @@ int piommu_dma_alloc(struct piommu_dma_device *device, uint64_t size,
 int piommu_dma_free(struct piommu_dma_device *device, struct piommu_dma_buffer *buffer)
 {
     struct piommu_dma_space *space;
-    struct record record;
     struct span span;
     int error;
 
@@ -221,13 +211,13 @@ int piommu_dma_free(struct piommu_dma_device *device, struct piommu_dma_buffer *
     }
     space = device->space;
     span = span_of(space, buffer->address, buffer->size);
-    record = record_of(device, buffer);
     if (buffer->unmapped) {
         error = piommu_dma_space_flush(space);
     } else {
-        error = piommu_dma_check_record_(device, &record);
+        error = piommu_dma_check_record_(device, buffer->address, buffer->size,
+                                         PIOMMU_DMA_BIDIRECTIONAL, RECORD_BUFFER);
         if (error == 0) {
-            piommu_dma_drop_record_(device, &record);
+            piommu_dma_drop_record_(device, buffer->address);
             error = piommu_dma_release_(space, span.first, span.size, false, NULL);
         }
         buffer->unmapped = error == -PIOMMU_EFAILED;

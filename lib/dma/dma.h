@@ -235,8 +235,7 @@ int piommu_dma_take_back_(struct piommu_dma_device *device, uint64_t address, ui
 /* ---- map.c ---- */
 
 /*
- * What is being mapped: pieces of memory, one after the other from some address on. Whoever opens
- * it brings the room for PIOMMU_DMA_PIECES of them.
+ * What is being mapped: pieces of memory, one after the other from some address on.
  */
 struct builder {
     struct piommu_dma_device *device;
@@ -246,16 +245,29 @@ struct builder {
     bool bounces_lines;    /* ends off the cache line */
     bool copies;
     bool cleans;
-    size_t count;
-    size_t apart; /* so many of the first pieces must not be joined with those that follow */
+    uint16_t count;
+    uint16_t apart; /* so many of the first pieces must not be joined with those that follow */
+    uint64_t sent;  /* bytes that were given to the domain last */
     struct bounce_page *pages; /* of the whole mapping */
-    struct piommu_segment *pieces;
-    size_t room;
+    uint64_t physical;         /* what is still to be added of memory that is contiguous */
+    uint64_t left;
+    struct piommu_segment pieces[PIOMMU_DMA_PIECES];
 };
 
-void piommu_dma_builder_open_(struct builder *builder, struct piommu_segment *pieces, size_t room,
-                              struct piommu_dma_device *device, enum piommu_dma_direction direction,
-                              unsigned int flags, uint64_t iova);
+/* What a failed call leaves behind, to be undone where the builder is not on the stack any more. */
+struct leftover {
+    uint64_t mapped; /* bytes, from the first address on */
+    struct bounce_page *pages;
+};
+
+static inline struct leftover leftover_of(const struct builder *builder, uint64_t first)
+{
+    return (struct leftover){.mapped = builder->next - first, .pages = builder->pages};
+}
+
+void piommu_dma_builder_open_(struct builder *builder, struct piommu_dma_device *device,
+                              enum piommu_dma_direction direction, unsigned int flags,
+                              uint64_t iova);
 /* Adds what is contiguous in memory; it takes whole granules of addresses. */
 int piommu_dma_builder_add_(struct builder *builder, uint64_t physical, uint64_t size);
 /* What was added so far is to be unmapped without what follows. */
@@ -282,10 +294,12 @@ struct record {
 };
 
 /* All of these do nothing in a space that is not debugged. */
-int piommu_dma_record_(struct piommu_dma_device *device, const struct record *record);
+int piommu_dma_record_(struct piommu_dma_device *device, uint64_t address, uint64_t size,
+                       enum piommu_dma_direction direction, enum record_kind kind);
 /* Logs and refuses what is not as it was mapped. */
-int piommu_dma_check_record_(struct piommu_dma_device *device, const struct record *record);
-void piommu_dma_drop_record_(struct piommu_dma_device *device, const struct record *record);
+int piommu_dma_check_record_(struct piommu_dma_device *device, uint64_t address, uint64_t size,
+                             enum piommu_dma_direction direction, enum record_kind kind);
+void piommu_dma_drop_record_(struct piommu_dma_device *device, uint64_t address);
 /* The same for a part of a mapping. */
 int piommu_dma_check_part_(struct piommu_dma_device *device, uint64_t address, uint64_t size,
                            enum piommu_dma_direction direction);

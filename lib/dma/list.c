@@ -10,84 +10,87 @@
 
 /* A list, read run by run. */
 struct runs {
-    const struct piommu_segment *list;
-    size_t count;
-    size_t next;
-    uint64_t physical; /* the run */
-    uint64_t size;
+    const struct piommu_segment *next;
+    const struct piommu_segment *end;
 };
 
 static struct runs runs_of(const struct piommu_segment *list, size_t count)
 {
-    return (struct runs){.list = list, .count = count};
+    return (struct runs){.next = list, .end = list + count};
 }
 
 /* The list has been checked. */
-static bool next_run(struct runs *runs)
+static bool next_run(struct runs *runs, struct piommu_segment *run)
 {
-    if (runs->next == runs->count) {
+    if (runs->next == runs->end) {
         return false;
     }
-    runs->physical = runs->list[runs->next].physical;
-    runs->size = runs->list[runs->next].size;
-    runs->next++;
-    while (runs->next < runs->count &&
-           runs->list[runs->next].physical == runs->physical + runs->size) {
-        runs->size += runs->list[runs->next].size;
+    *run = *runs->next++;
+    while (runs->next != runs->end && runs->next->physical == run->physical + run->size) {
+        run->size += runs->next->size;
         runs->next++;
     }
     return true;
 }
 
-/* What a list looks like. */
-struct survey {
-    uint64_t size;  /* of the addresses */
-    uint64_t edges; /* bits in which a start or an end is off a multiple */
-    bool adjoins;   /* buffers adjoin each other */
+/* What is known of a list before anything is mapped. */
+struct plan {
+    struct span all; /* its addresses */
+    uint64_t edges;  /* bits in which a start or an end is off a multiple */
+    bool adjoins;    /* buffers adjoin each other */
+    size_t used;     /* segments */
+    struct leftover leftover;
 };
 
 /* Whether each buffer is a run of its own, and of whole granules. */
-static bool list_is_pages(const struct piommu_dma_space *space, const struct survey *survey)
+static bool list_is_pages(const struct piommu_dma_space *space, const struct plan *plan)
 {
-    return !survey->adjoins && (survey->edges & space->granule_mask) == 0;
+    return !plan->adjoins && (plan->edges & space->granule_mask) == 0;
 }
 
-static int survey_list(const struct piommu_dma_space *space, const struct piommu_segment *list,
-                       size_t count, struct survey *survey)
+/* Checks a list, and finds out what it looks like. */
+static APART_IF_SHALLOW int survey_list(const struct piommu_dma_space *space,
+                                        const struct piommu_segment *list, size_t count,
+                                        struct plan *plan)
 {
     struct runs runs = runs_of(list, count);
+    struct piommu_segment run;
     uint64_t end = list->physical + 1; /* of the buffer before: it is none that the first adjoins */
+    uint64_t edges = 0;
+    uint64_t sum = 0;
+    bool adjoins = false;
     bool has_empty = false;
     bool wraps = false;
 
-    *survey = (struct survey){0};
     for (size_t i = 0; i < count; i++) {
         uint64_t physical = list[i].physical;
         uint64_t size = list[i].size;
 
         has_empty |= size == 0;
         wraps |= size - 1 > UINT64_MAX - physical;
-        survey->edges |= physical | size;
-        survey->adjoins |= physical == end;
-        survey->size += size;
-        wraps |= survey->size < size;
+        edges |= physical | size;
+        adjoins |= physical == end;
+        sum += size;
+        wraps |= sum < size;
         end = physical + size;
     }
+    *plan = (struct plan){.all = {.size = sum}, .edges = edges, .adjoins = adjoins};
     if (has_empty || wraps) {
         return has_empty ? -PIOMMU_EINVAL : -PIOMMU_ERANGE;
     }
-    if (list_is_pages(space, survey)) {
+    if (list_is_pages(space, plan)) {
         return 0;
     }
-    survey->size = 0;
-    while (next_run(&runs)) {
-        struct span span = span_of(space, runs.physical, runs.size);
+    sum = 0;
+    while (next_run(&runs, &run)) {
+        struct span span = span_of(space, run.physical, run.size);
 
-        if (span.size == 0 || survey->size + span.size < survey->size) {
+        if (span.size == 0 || sum + span.size < sum) {
             return -PIOMMU_ERANGE;
         }
-        survey->size += span.size;
+        sum += span.size;
     }
+    plan->all.size = sum;
     return 0;
 }
 
@@ -137,148 +140,147 @@ static int add_range(struct segments *segments, uint64_t address, uint64_t size)
     return 0;
 }
 
-static int make_segments(struct segments *segments, const struct piommu_segment *list, size_t count,
-                         uint64_t iova, const struct survey *survey)
+static APART_IF_SHALLOW int make_segments(const struct piommu_dma_device *device,
+                                          const struct piommu_segment *list, size_t count,
+                                          struct piommu_dma_segment *result, size_t room,
+                                          struct plan *plan)
 {
-    uint64_t mask = segments->device->space->granule_mask;
+    struct segments segments = {.device = device, .result = result, .room = room};
     struct runs runs = runs_of(list, count);
+    struct piommu_segment run;
+    uint64_t mask = device->space->granule_mask;
+    uint64_t iova = plan->all.first;
     int error = 0;
 
-    if ((survey->edges & mask) == 0) {
-        return add_range(segments, iova, survey->size);
+    if ((plan->edges & mask) == 0) {
+        error = add_range(&segments, iova, plan->all.size);
+        runs.next = runs.end;
     }
-    while (error == 0 && next_run(&runs)) {
-        error = add_range(segments, iova | (runs.physical & mask), runs.size);
-        iova += span_of(segments->device->space, runs.physical, runs.size).size;
+    while (error == 0 && next_run(&runs, &run)) {
+        error = add_range(&segments, iova | (run.physical & mask), run.size);
+        iova += span_of(device->space, run.physical, run.size).size;
     }
+    plan->used = segments.used;
     return error;
 }
 
-static int map_runs(struct builder *builder, const struct piommu_segment *list, size_t count)
-{
-    struct runs runs = runs_of(list, count);
-    int error = 0;
-
-    while (error == 0 && next_run(&runs)) {
-        error = piommu_dma_builder_add_(builder, runs.physical, runs.size);
-    }
-    return error == 0 ? piommu_dma_builder_finish_(builder) : error;
-}
-
 /* From the first byte of a mapped list to the last. */
-static struct record record_of(struct piommu_dma_device *device,
-                               const struct piommu_dma_segment *segments, size_t count,
-                               enum piommu_dma_direction direction)
+static uint64_t size_of(const struct piommu_dma_segment *segments, size_t count)
 {
     const struct piommu_dma_segment *last = &segments[count - 1];
 
-    return (struct record){.device = device,
-                           .address = segments->address,
-                           .size = last->address + last->size - segments->address,
-                           .direction = direction,
-                           .kind = RECORD_LIST};
+    return last->address + last->size - segments->address;
 }
 
-static NEVER_INLINE int record_list(struct piommu_dma_device *device,
-                                    const struct segments *segments,
-                                    enum piommu_dma_direction direction)
-{
-    struct record record = record_of(device, segments->result, segments->used, direction);
-
-    return piommu_dma_record_(device, &record);
-}
-
-/* Apart, so that the short way does not need its stack. */
-static NEVER_INLINE int map_carefully(struct piommu_dma_device *device,
-                                      const struct piommu_segment *list, size_t count,
-                                      enum piommu_dma_direction direction, unsigned int flags,
-                                      struct span all, const struct segments *segments)
-{
-    struct piommu_segment pieces[PIOMMU_DMA_PIECES];
-    struct builder builder;
-    int error;
-
-    piommu_dma_builder_open_(&builder, pieces, PIOMMU_DMA_PIECES, device, direction, flags,
-                             all.first);
-    error = map_runs(&builder, list, count);
-    if (error == 0 && device->space->debug) {
-        error = record_list(device, segments, direction);
-    }
-    return error != 0 ? piommu_dma_undo_(device->space, all, builder.next - all.first,
-                                         builder.pages, error)
-                      : 0;
-}
-
-static int map_addresses(struct piommu_dma_device *device, const struct piommu_segment *list,
-                         size_t count, enum piommu_dma_direction direction, unsigned int flags,
-                         const struct survey *survey, struct span all,
-                         const struct segments *segments)
-{
-    struct piommu_dma_space *space = device->space;
-
-    /* As it is, if it can be. */
-    if (LIKELY(!device->careful && list_is_pages(space, survey))) {
-        int error =
-            piommu_domain_map_list(space->domain, all.first, list, count, device->prot[direction]);
-
-        return error != 0 ? piommu_dma_undo_(space, all, 0, NULL, error) : 0;
-    }
-    return map_carefully(device, list, count, direction, flags, all, segments);
-}
-
-/*
- * Addresses that need no cut at a boundary, if there are such. What most lists need does not cross
- * one even where nobody takes care.
- */
-static int find_addresses(struct piommu_dma_device *device, const struct piommu_segment *list,
-                          uint64_t size, uint64_t *iova)
+/* What most lists need does not cross a boundary even where nobody takes care. */
+static APART_IF_SHALLOW bool take_addresses(struct piommu_dma_device *device, uint64_t size,
+                                            uint64_t *iova)
 {
     struct piommu_dma_space *space = device->space;
     const struct piommu_iova_request request = {
         .size = size, .limit = device->mask, .preferred = device->preferred};
-    uint64_t boundary = device->boundary_mask + 1;
 
     if (LIKELY(size < space->large && piommu_iova_alloc(space->iova, &request, iova) == 0)) {
-        if (size > boundary || ((*iova ^ (*iova + (size - 1))) & ~device->boundary_mask) == 0) {
-            return 0;
+        if (size > device->boundary_mask + 1 ||
+            ((*iova ^ (*iova + (size - 1))) & ~device->boundary_mask) == 0) {
+            return true;
         }
         (void)piommu_iova_free(space->iova, *iova, size);
     }
-    return piommu_dma_find_addresses_(device, list->physical & ~space->granule_mask, size,
+    return false;
+}
+
+/* Addresses that need no cut at a boundary, if there are such. */
+static int find_addresses(struct piommu_dma_device *device, uint64_t hint, uint64_t size,
+                          uint64_t *iova)
+{
+    uint64_t boundary = device->boundary_mask + 1;
+
+    if (LIKELY(take_addresses(device, size, iova))) {
+        return 0;
+    }
+    return piommu_dma_find_addresses_(device, hint & ~device->space->granule_mask, size,
                                       device->mask, size <= boundary ? boundary : 0, iova);
+}
+
+/* Finds addresses for a list, and makes its segments. */
+static APART_IF_SHALLOW int make_plan(struct piommu_dma_device *device,
+                                      const struct piommu_segment *list, size_t count,
+                                      struct piommu_dma_segment *result, size_t room,
+                                      struct plan *plan)
+{
+    int error = survey_list(device->space, list, count, plan);
+
+    if (error == 0) {
+        error = find_addresses(device, list->physical, plan->all.size, &plan->all.first);
+    }
+    if (error != 0) {
+        return error;
+    }
+    error = make_segments(device, list, count, result, room, plan);
+    if (error != 0) {
+        (void)piommu_iova_free(device->space->iova, plan->all.first, plan->all.size);
+    }
+    return error;
+}
+
+static int map_runs(struct builder *builder, struct runs runs)
+{
+    struct piommu_segment run;
+    int error = 0;
+
+    while (error == 0 && next_run(&runs, &run)) {
+        error = piommu_dma_builder_add_(builder, run.physical, run.size);
+    }
+    return error == 0 ? piommu_dma_builder_finish_(builder) : error;
+}
+
+/* Apart, so that the short way does not need its stack. */
+static NEVER_INLINE int map_carefully(struct piommu_dma_device *device, struct runs runs,
+                                      enum piommu_dma_direction direction, unsigned int flags,
+                                      struct plan *plan, const struct piommu_dma_segment *result)
+{
+    struct builder builder;
+    int error;
+
+    piommu_dma_builder_open_(&builder, device, direction, flags, plan->all.first);
+    error = map_runs(&builder, runs);
+    if (error == 0) {
+        error = piommu_dma_record_(device, result->address, size_of(result, plan->used), direction,
+                                   RECORD_LIST);
+    }
+    plan->leftover = leftover_of(&builder, plan->all.first);
+    return error;
 }
 
 int piommu_dma_map_sg(struct piommu_dma_device *device, const struct piommu_segment *list,
                       size_t count, enum piommu_dma_direction direction, unsigned int flags,
                       struct piommu_dma_segment *result, size_t room, size_t *used)
 {
-    struct segments segments = {.device = device, .result = result, .room = room};
-    struct survey survey;
-    struct span all;
+    struct plan plan;
     int error;
 
     if (device == NULL || list == NULL || count == 0 || result == NULL || used == NULL ||
         !direction_is_valid(direction) || (flags & ~PIOMMU_DMA_NO_CPU_SYNC) != 0) {
         return -PIOMMU_EINVAL;
     }
-    error = survey_list(device->space, list, count, &survey);
-    if (error == 0) {
-        error = find_addresses(device, list, survey.size, &all.first);
-    }
+    error = make_plan(device, list, count, result, room, &plan);
     if (error != 0) {
         return error;
     }
-    all.size = survey.size;
-    error = make_segments(&segments, list, count, all.first, &survey);
-    if (error != 0) {
-        (void)piommu_iova_free(device->space->iova, all.first, all.size);
-        return error;
+    if (UNLIKELY(device->careful || !list_is_pages(device->space, &plan))) {
+        error = map_carefully(device, runs_of(list, count), direction, flags, &plan, result);
+    } else {
+        /* As it is. */
+        error = piommu_domain_map_list(device->space->domain, plan.all.first, list, count,
+                                       device->prot[direction]);
     }
-    error = map_addresses(device, list, count, direction, flags, &survey, all, &segments);
-    if (error == 0) {
-        *used = segments.used;
+    if (UNLIKELY(error != 0)) {
+        return piommu_dma_undo_(device->space, plan.all, plan.leftover.mapped, plan.leftover.pages,
+                                error);
     }
-    return error;
+    *used = plan.used;
+    return 0;
 }
 
 /* Is each segment behind the one before? Else a bounce page might be collected twice. */
@@ -311,15 +313,16 @@ int piommu_dma_unmap_sg(struct piommu_dma_device *device, const struct piommu_dm
                         size_t count, enum piommu_dma_direction direction, unsigned int flags)
 {
     struct bounce_page *pages = NULL;
-    struct record record;
+    uint64_t size;
 
     if (device == NULL || segments == NULL || count == 0 || !direction_is_valid(direction) ||
         (flags & ~PIOMMU_DMA_NO_CPU_SYNC) != 0) {
         return -PIOMMU_EINVAL;
     }
-    record = record_of(device, segments, count, direction);
+    size = size_of(segments, count);
     if (device->careful) {
-        int error = piommu_dma_check_record_(device, &record);
+        int error =
+            piommu_dma_check_record_(device, segments->address, size, direction, RECORD_LIST);
 
         if (error == 0 && !are_ascending(segments, count)) {
             error = -PIOMMU_EINVAL;
@@ -330,7 +333,7 @@ int piommu_dma_unmap_sg(struct piommu_dma_device *device, const struct piommu_dm
         if (error != 0) {
             return error;
         }
-        piommu_dma_drop_record_(device, &record);
+        piommu_dma_drop_record_(device, segments->address);
     }
-    return release_around(device->space, record.address, record.size, pages);
+    return release_around(device->space, segments->address, size, pages);
 }

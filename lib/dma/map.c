@@ -7,14 +7,12 @@
 
 /* ---- The builder ---- */
 
-void piommu_dma_builder_open_(struct builder *builder, struct piommu_segment *pieces, size_t room,
-                              struct piommu_dma_device *device, enum piommu_dma_direction direction,
-                              unsigned int flags, uint64_t iova)
+void piommu_dma_builder_open_(struct builder *builder, struct piommu_dma_device *device,
+                              enum piommu_dma_direction direction, unsigned int flags,
+                              uint64_t iova)
 {
     bool synced = (flags & PIOMMU_DMA_NO_CPU_SYNC) == 0;
 
-    builder->pieces = pieces;
-    builder->room = room;
     builder->device = device;
     builder->next = iova;
     builder->prot = device->prot[direction];
@@ -28,24 +26,28 @@ void piommu_dma_builder_open_(struct builder *builder, struct piommu_segment *pi
     builder->pages = NULL;
 }
 
-static int map_pieces(struct builder *builder)
+/* Maps what was collected; not all of what comes after that is done (map_pieces). */
+static NEVER_INLINE int send_pieces(struct builder *builder)
 {
-    struct piommu_domain *domain = builder->device->space->domain;
-    uint64_t size = 0;
-    int error;
+    uint16_t count = builder->count;
 
-    if (builder->count == 0) {
-        return 0;
-    }
-    error = piommu_domain_map_list(domain, builder->next, builder->pieces, builder->count,
-                                   builder->prot);
-    for (size_t i = 0; i < builder->count; i++) {
-        size += builder->pieces[i].size;
+    builder->sent = 0;
+    for (uint16_t i = 0; i < count; i++) {
+        builder->sent += builder->pieces[i].size;
     }
     builder->count = 0;
     builder->apart = 0;
+    return count != 0 ? piommu_domain_map_list(builder->device->space->domain, builder->next,
+                                               builder->pieces, count, builder->prot)
+                      : 0;
+}
+
+static ALWAYS_INLINE int map_pieces(struct builder *builder)
+{
+    int error = send_pieces(builder);
+
     if (error == 0) {
-        builder->next += size;
+        builder->next += builder->sent;
     }
     return error;
 }
@@ -57,37 +59,35 @@ void piommu_dma_builder_part_(struct builder *builder)
 
 /*
  * What adjoins in memory and is mapped by one call can be unmapped only as a whole: it may share a
- * leaf or a request.
+ * leaf or a request. So it is where an earlier part ends; of a page for bouncing nobody knows.
  */
-static bool would_be_joined(const struct builder *builder, uint64_t physical)
+static bool must_map_first(const struct builder *builder, bool bounces)
 {
-    const struct piommu_segment *before = &builder->pieces[builder->count - 1];
+    const struct piommu_segment *before;
 
-    return builder->count == builder->apart && before->physical + before->size == physical;
+    if (builder->count == PIOMMU_DMA_PIECES) {
+        return true;
+    }
+    if (builder->count == 0 || builder->count != builder->apart) {
+        return false;
+    }
+    before = &builder->pieces[builder->count - 1];
+    return bounces || before->physical + before->size ==
+                          (builder->physical & ~builder->device->space->granule_mask);
 }
 
-static int add_piece(struct builder *builder, uint64_t physical, uint64_t size)
+static void add_piece(struct builder *builder, uint64_t physical, uint64_t size)
 {
-    int error = 0;
-
-    if (builder->count == builder->room ||
-        (builder->count != 0 && would_be_joined(builder, physical))) {
-        error = map_pieces(builder);
-    }
-    if (error == 0) {
-        builder->pieces[builder->count++] =
-            (struct piommu_segment){.physical = physical, .size = size};
-    }
-    return error;
+    builder->pieces[builder->count++] = (struct piommu_segment){.physical = physical, .size = size};
 }
 
 /* Bounces bytes that lie in one granule. */
-static int add_page(struct builder *builder, uint64_t physical, uint64_t size)
+static int add_page(struct builder *builder, uint64_t size)
 {
     struct piommu_dma_device *device = builder->device;
     struct piommu_dma_space *space = device->space;
     struct bounce_page *page;
-    int error = piommu_dma_take_page_(space, physical, size, &page);
+    int error = piommu_dma_take_page_(space, builder->physical, size, &page);
 
     if (error != 0) {
         return error;
@@ -95,7 +95,18 @@ static int add_page(struct builder *builder, uint64_t physical, uint64_t size)
     page->next = builder->pages;
     builder->pages = page;
     piommu_dma_fill_page_(device, page, builder->copies);
-    return add_piece(builder, piommu_dma_page_physical_(space, page), space->granule_mask + 1);
+    add_piece(builder, piommu_dma_page_physical_(space, page), space->granule_mask + 1);
+    return 0;
+}
+
+static void add_memory(struct builder *builder, uint64_t size)
+{
+    struct span span = span_of(builder->device->space, builder->physical, size);
+
+    if (builder->cleans) {
+        piommu_dma_clean_(builder->device, builder->physical, size);
+    }
+    add_piece(builder, span.first, span.size);
 }
 
 /* Is there something beside this end of a buffer that the device must not see or destroy? */
@@ -107,33 +118,63 @@ static bool is_bounced(const struct builder *builder, uint64_t end)
            (builder->bounces_lines && (end & space->line_mask) != 0);
 }
 
-int piommu_dma_builder_add_(struct builder *builder, uint64_t physical, uint64_t size)
+/*
+ * How much of what is left comes next, and whether it is bounced: the granules at its ends may be,
+ * what is between them is not.
+ */
+static uint64_t next_part(const struct builder *builder, bool *bounces)
 {
     uint64_t mask = builder->device->space->granule_mask;
-    uint64_t last = physical + (size - 1);
-    uint64_t first_of_tail = last & ~mask;
-    bool head = is_bounced(builder, physical);
+    uint64_t last = builder->physical + (builder->left - 1);
+    uint64_t last_granule = last & ~mask;
+    bool head = is_bounced(builder, builder->physical);
     bool tail = is_bounced(builder, last + 1);
-    uint64_t middle = head ? (physical | mask) + 1 : physical;
-    uint64_t middle_size = (tail ? first_of_tail : last + 1) - middle;
-    int error = 0;
 
-    if ((head || tail) && first_of_tail <= physical) {
-        return add_page(builder, physical, size);
+    *bounces = head || (tail && last_granule <= builder->physical);
+    if (last_granule <= builder->physical) {
+        return builder->left;
     }
     if (head) {
-        error = add_page(builder, physical, middle - physical);
+        return (builder->physical | mask) + 1 - builder->physical;
     }
-    if (error == 0 && middle_size != 0) {
-        struct span span = span_of(builder->device->space, middle, middle_size);
+    return (tail ? last_granule : last + 1) - builder->physical;
+}
 
-        if (builder->cleans) {
-            piommu_dma_clean_(builder->device, middle, middle_size);
-        }
-        error = add_piece(builder, span.first, span.size);
+/* Adds what comes next, if there is room; else tells that pieces have to be mapped first. */
+static NEVER_INLINE int add_next(struct builder *builder, bool *full)
+{
+    bool bounces;
+    uint64_t size = next_part(builder, &bounces);
+    int error = 0;
+
+    *full = must_map_first(builder, bounces);
+    if (*full) {
+        return 0;
     }
-    if (error == 0 && tail) {
-        error = add_page(builder, first_of_tail, last - first_of_tail + 1);
+    if (bounces) {
+        error = add_page(builder, size);
+    } else {
+        add_memory(builder, size);
+    }
+    builder->physical += size;
+    builder->left -= size;
+    return error;
+}
+
+/* Mapping is not below the rest: both need much of the stack. */
+int piommu_dma_builder_add_(struct builder *builder, uint64_t physical, uint64_t size)
+{
+    int error = 0;
+
+    builder->physical = physical;
+    builder->left = size;
+    while (error == 0 && builder->left != 0) {
+        bool full;
+
+        error = add_next(builder, &full);
+        if (full) {
+            error = map_pieces(builder);
+        }
     }
     return error;
 }
@@ -159,44 +200,29 @@ int piommu_dma_before_unmap_(struct piommu_dma_device *device, uint64_t address,
     return piommu_dma_take_back_(device, address, size, direction, sync, pages);
 }
 
-static NEVER_INLINE int record_single(struct piommu_dma_device *device, uint64_t address,
-                                      uint64_t size, enum piommu_dma_direction direction)
-{
-    struct record record = {.device = device,
-                            .address = address,
-                            .size = size,
-                            .direction = direction,
-                            .kind = RECORD_SINGLE};
-
-    return piommu_dma_record_(device, &record);
-}
-
 static NEVER_INLINE int map_carefully(struct piommu_dma_device *device, uint64_t physical,
                                       uint64_t size, enum piommu_dma_direction direction,
-                                      unsigned int flags, struct span all)
+                                      unsigned int flags, uint64_t iova, struct leftover *leftover)
 {
-    struct piommu_dma_space *space = device->space;
-    struct piommu_segment pieces[PIOMMU_DMA_PIECES];
     struct builder builder;
     int error;
 
-    piommu_dma_builder_open_(&builder, pieces, PIOMMU_DMA_PIECES, device, direction, flags,
-                             all.first);
+    piommu_dma_builder_open_(&builder, device, direction, flags, iova);
     error = piommu_dma_builder_add_(&builder, physical, size);
     if (error == 0) {
         error = piommu_dma_builder_finish_(&builder);
     }
     if (error == 0) {
-        error =
-            record_single(device, all.first | (physical & space->granule_mask), size, direction);
+        error = piommu_dma_record_(device, iova | (physical & device->space->granule_mask), size,
+                                   direction, RECORD_SINGLE);
     }
-    return error != 0 ? piommu_dma_undo_(space, all, builder.next - all.first, builder.pages, error)
-                      : 0;
+    *leftover = leftover_of(&builder, iova);
+    return error;
 }
 
 /* What most mappings need is asked for here. */
-static ALWAYS_INLINE int find_addresses(struct piommu_dma_device *device, uint64_t hint,
-                                        uint64_t size, uint64_t *iova)
+static INLINE_IF_NOT_SHALLOW bool take_addresses(struct piommu_dma_device *device, uint64_t size,
+                                                 uint64_t *iova)
 {
     const struct piommu_iova_request request = {
         .size = size, .limit = device->mask, .preferred = device->preferred};
@@ -204,11 +230,17 @@ static ALWAYS_INLINE int find_addresses(struct piommu_dma_device *device, uint64
     if (device->space->lazy && size == device->space->granule_mask + 1 && device->preferred == 0) {
         *iova = piommu_dma_take_stock_(device);
         if (*iova != 0) {
-            return 0;
+            return true;
         }
     }
-    if (LIKELY(size < device->space->large &&
-               piommu_iova_alloc(device->space->iova, &request, iova) == 0)) {
+    return size < device->space->large &&
+           piommu_iova_alloc(device->space->iova, &request, iova) == 0;
+}
+
+static ALWAYS_INLINE int find_addresses(struct piommu_dma_device *device, uint64_t hint,
+                                        uint64_t size, uint64_t *iova)
+{
+    if (LIKELY(take_addresses(device, size, iova))) {
         return 0;
     }
     return piommu_dma_find_addresses_(device, hint, size, device->mask, 0, iova);
@@ -238,7 +270,12 @@ int piommu_dma_map_single(struct piommu_dma_device *device, uint64_t physical, u
     }
     all.size = memory.size;
     if (UNLIKELY(device->careful)) {
-        error = map_carefully(device, physical, size, direction, flags, all);
+        struct leftover leftover;
+
+        error = map_carefully(device, physical, size, direction, flags, all.first, &leftover);
+        if (error != 0) {
+            error = piommu_dma_undo_(space, all, leftover.mapped, leftover.pages, error);
+        }
     } else {
         error = piommu_domain_map(space->domain, all.first, memory.first, memory.size,
                                   device->prot[direction]);
@@ -256,13 +293,8 @@ static NEVER_INLINE int unmap_carefully(struct piommu_dma_device *device, uint64
                                         uint64_t size, enum piommu_dma_direction direction,
                                         unsigned int flags)
 {
-    struct record record = {.device = device,
-                            .address = address,
-                            .size = size,
-                            .direction = direction,
-                            .kind = RECORD_SINGLE};
     struct bounce_page *pages = NULL;
-    int error = piommu_dma_check_record_(device, &record);
+    int error = piommu_dma_check_record_(device, address, size, direction, RECORD_SINGLE);
 
     if (error == 0) {
         error = piommu_dma_before_unmap_(device, address, size, direction, flags, &pages);
@@ -270,7 +302,7 @@ static NEVER_INLINE int unmap_carefully(struct piommu_dma_device *device, uint64
     if (error != 0) {
         return error;
     }
-    piommu_dma_drop_record_(device, &record);
+    piommu_dma_drop_record_(device, address);
     return release_around(device->space, address, size, pages);
 }
 
@@ -292,8 +324,6 @@ int piommu_dma_unmap_single(struct piommu_dma_device *device, uint64_t address, 
 int piommu_dma_map_resource(struct piommu_dma_device *device, uint64_t physical, uint64_t size,
                             enum piommu_dma_direction direction, uint64_t *address)
 {
-    struct record record = {
-        .device = device, .size = size, .direction = direction, .kind = RECORD_RESOURCE};
     struct piommu_dma_space *space;
     struct span memory;
     struct span all;
@@ -316,38 +346,33 @@ int piommu_dma_map_resource(struct piommu_dma_device *device, uint64_t physical,
         return error;
     }
     all.size = memory.size;
-    record.address = all.first | (physical & space->granule_mask);
     prot = device->prot[direction] & ~PIOMMU_PROT_NONCACHEABLE;
     error = piommu_domain_map(space->domain, all.first, memory.first, memory.size,
                               prot | (space->can & PIOMMU_PROT_DEVICE));
     if (error != 0) {
         return piommu_dma_undo_(space, all, 0, NULL, error);
     }
-    error = piommu_dma_record_(device, &record);
+    error = piommu_dma_record_(device, all.first | (physical & space->granule_mask), size,
+                               direction, RECORD_RESOURCE);
     if (error != 0) {
         return piommu_dma_undo_(space, all, all.size, NULL, error);
     }
-    *address = record.address;
+    *address = all.first | (physical & space->granule_mask);
     return 0;
 }
 
 int piommu_dma_unmap_resource(struct piommu_dma_device *device, uint64_t address, uint64_t size,
                               enum piommu_dma_direction direction)
 {
-    const struct record record = {.device = device,
-                                  .address = address,
-                                  .size = size,
-                                  .direction = direction,
-                                  .kind = RECORD_RESOURCE};
     int error;
 
     if (device == NULL || !direction_is_valid(direction)) {
         return -PIOMMU_EINVAL;
     }
-    error = piommu_dma_check_record_(device, &record);
+    error = piommu_dma_check_record_(device, address, size, direction, RECORD_RESOURCE);
     if (error != 0) {
         return error;
     }
-    piommu_dma_drop_record_(device, &record);
+    piommu_dma_drop_record_(device, address);
     return release_around(device->space, address, size, NULL);
 }

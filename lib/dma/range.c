@@ -30,24 +30,13 @@ struct piommu_dma_range {
     uint64_t begin; /* where they begin, and where the next one would */
     uint64_t end;
     struct builder builder;
-    struct piommu_segment pieces[PIOMMU_DMA_PIECES]; /* the builder's */
 };
-
-static struct record record_of(const struct piommu_dma_range *range)
-{
-    return (struct record){.device = range->device,
-                           .address = range->address,
-                           .size = range->size,
-                           .direction = PIOMMU_DMA_BIDIRECTIONAL,
-                           .kind = RECORD_RANGE};
-}
 
 int piommu_dma_reserve(struct piommu_dma_device *device, uint64_t physical, uint64_t size,
                        struct piommu_dma_range **result, uint64_t *address)
 {
     struct piommu_dma_space *space;
     struct piommu_dma_range *range;
-    struct record record;
     struct span memory;
     int error;
 
@@ -70,8 +59,8 @@ int piommu_dma_reserve(struct piommu_dma_device *device, uint64_t physical, uint
                                        &range->all.first);
     if (error == 0) {
         range->address = range->all.first | (physical & space->granule_mask);
-        record = record_of(range);
-        error = piommu_dma_record_(device, &record);
+        error = piommu_dma_record_(device, range->address, size, PIOMMU_DMA_BIDIRECTIONAL,
+                                   RECORD_RANGE);
         if (error != 0) {
             (void)piommu_iova_free(space->iova, range->all.first, range->all.size);
         }
@@ -186,8 +175,7 @@ static struct span part_of(const struct piommu_dma_range *range, uint64_t offset
 static void begin_links(struct piommu_dma_range *range, uint64_t iova,
                         enum piommu_dma_direction direction, unsigned int flags)
 {
-    piommu_dma_builder_open_(&range->builder, range->pieces, PIOMMU_DMA_PIECES, range->device,
-                             direction, flags, iova);
+    piommu_dma_builder_open_(&range->builder, range->device, direction, flags, iova);
     range->direction = direction;
     range->flags = flags;
     range->begin = iova;
@@ -260,7 +248,6 @@ int piommu_dma_unlink(struct piommu_dma_range *range, uint64_t offset, uint64_t 
 int piommu_dma_unreserve(struct piommu_dma_range *range)
 {
     struct piommu_dma_space *space;
-    struct record record;
     int error;
 
     if (range == NULL) {
@@ -271,8 +258,7 @@ int piommu_dma_unreserve(struct piommu_dma_range *range)
         return -PIOMMU_EBUSY;
     }
     error = drop_links(range, 0);
-    record = record_of(range);
-    piommu_dma_drop_record_(range->device, &record);
+    piommu_dma_drop_record_(range->device, range->address);
     if (range->stuck && piommu_dma_anything_stuck_(space)) {
         /* The addresses are free as soon as what is stuck is forgotten. */
         (void)piommu_dma_withdraw_(space, range->all, 0, range->all, NULL, -PIOMMU_EFAILED);

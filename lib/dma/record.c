@@ -16,25 +16,30 @@ static struct record *record_of(struct range_node *node)
     return node != NULL ? RANGE_TREE_ENTRY(node, struct record, node) : NULL;
 }
 
-int piommu_dma_record_(struct piommu_dma_device *device, const struct record *record)
+int piommu_dma_record_(struct piommu_dma_device *device, uint64_t address, uint64_t size,
+                       enum piommu_dma_direction direction, enum record_kind kind)
 {
     struct piommu_dma_space *space = device->space;
-    struct span span = span_of(space, record->address, record->size);
-    struct record *copy;
+    struct span span = span_of(space, address, size);
+    struct record *record;
     unsigned long state;
 
     if (!space->debug) {
         return 0;
     }
-    copy = piommu_host_alloc_(space->host, sizeof(*copy));
-    if (copy == NULL) {
+    record = piommu_host_alloc_(space->host, sizeof(*record));
+    if (record == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    *copy = *record;
-    copy->node.first = span.first;
-    copy->node.last = span.first + (span.size - 1);
+    record->node.first = span.first;
+    record->node.last = span.first + (span.size - 1);
+    record->device = device;
+    record->address = address;
+    record->size = size;
+    record->direction = direction;
+    record->kind = kind;
     state = space_lock(space);
-    (void)piommu_range_tree_insert_(&space->records, &copy->node);
+    (void)piommu_range_tree_insert_(&space->records, &record->node);
     space_unlock(space, state);
     return 0;
 }
@@ -61,16 +66,24 @@ static const char *name_of(const struct piommu_dma_device *device)
 static void log_mapping(struct piommu_dma_device *device, const char *what,
                         const struct record *record)
 {
-    piommu_host_log_(device->space->host, PIOMMU_LOG_ERROR, "dma: %s: %s %x, size %x, %s, %s",
-                     name_of(device), what, record->address, record->size,
-                     direction_names[record->direction], kind_names[record->kind]);
+    const struct piommu_host host = device->space->host;
+    struct piommu_text text;
+
+    if (host.os->log != NULL) {
+        piommu_text_begin(&text);
+        piommu_text_put_(&text, "dma: %s: %s %x, size %x, %s, %s", name_of(device), what,
+                         record->address, record->size, direction_names[record->direction],
+                         kind_names[record->kind]);
+        host.os->log(host.ctx, PIOMMU_LOG_ERROR, text.line);
+    }
 }
 
 static int complain_of_nothing(struct piommu_dma_device *device, const struct record *record,
                                const char *what)
 {
     log_mapping(device, what, record);
-    piommu_host_log_(device->space->host, PIOMMU_LOG_ERROR, "dma: nothing is mapped there");
+    piommu_host_log_(device->space->host, PIOMMU_LOG_ERROR, "dma: nothing is mapped there", 0, 0,
+                     0);
     return -PIOMMU_ENOENT;
 }
 
@@ -82,20 +95,22 @@ static int complain(struct piommu_dma_device *device, const struct record *recor
     return -PIOMMU_EINVAL;
 }
 
-int piommu_dma_check_record_(struct piommu_dma_device *device, const struct record *record)
+int piommu_dma_check_record_(struct piommu_dma_device *device, uint64_t address, uint64_t size,
+                             enum piommu_dma_direction direction, enum record_kind kind)
 {
+    const struct record record = {
+        .device = device, .address = address, .size = size, .direction = direction, .kind = kind};
     struct record found;
 
     if (!device->space->debug) {
         return 0;
     }
-    if (!find(device->space, record->address, &found)) {
-        return complain_of_nothing(device, record, "unmap of");
+    if (!find(device->space, address, &found)) {
+        return complain_of_nothing(device, &record, "unmap of");
     }
-    if (found.device != record->device || found.address != record->address ||
-        found.size != record->size || found.direction != record->direction ||
-        found.kind != record->kind) {
-        return complain(device, record, "unmap of", &found);
+    if (found.device != device || found.address != address || found.size != size ||
+        found.direction != direction || found.kind != kind) {
+        return complain(device, &record, "unmap of", &found);
     }
     return 0;
 }
@@ -124,7 +139,7 @@ int piommu_dma_check_part_(struct piommu_dma_device *device, uint64_t address, u
     return 0;
 }
 
-void piommu_dma_drop_record_(struct piommu_dma_device *device, const struct record *record)
+void piommu_dma_drop_record_(struct piommu_dma_device *device, uint64_t address)
 {
     struct piommu_dma_space *space = device->space;
     struct record *gone;
@@ -134,7 +149,7 @@ void piommu_dma_drop_record_(struct piommu_dma_device *device, const struct reco
         return;
     }
     state = space_lock(space);
-    gone = record_of(piommu_range_tree_from_(&space->records, record->address));
+    gone = record_of(piommu_range_tree_from_(&space->records, address));
     if (gone != NULL) {
         piommu_range_tree_remove_(&space->records, &gone->node);
     }

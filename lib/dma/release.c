@@ -11,8 +11,9 @@
 #include "dma.h"
 
 /* Puts away what hardware has not forgotten. The gather is empty afterwards. */
-static void put_away(struct piommu_dma_space *space, struct piommu_gather *gather,
-                     const struct waiting *waiting, uint32_t count, struct bounce_page *pages)
+static APART_IF_SHALLOW void put_away(struct piommu_dma_space *space, struct piommu_gather *gather,
+                                      const struct waiting *waiting, uint32_t count,
+                                      struct bounce_page *pages)
 {
     unsigned long state = space_lock(space);
 
@@ -228,7 +229,8 @@ uint64_t piommu_dma_take_stock_(struct piommu_dma_device *device)
 }
 
 /* What has waited in a claimed lane is free. */
-static void give_all(struct piommu_dma_space *space, struct lane *lane, uint32_t count)
+static APART_IF_SHALLOW void give_all(struct piommu_dma_space *space, struct lane *lane,
+                                      uint32_t count)
 {
     /* Mostly it is so: as many granules were taken from the stock as have come to wait. */
     if (LIKELY(lane->stocked == 0 && !lane->mixed && space->released == NULL)) {
@@ -250,7 +252,7 @@ static void give_all(struct piommu_dma_space *space, struct lane *lane, uint32_t
 }
 
 /* Makes all of a claimed lane unreachable. */
-static int drain(struct piommu_dma_space *space, struct lane *lane)
+static APART_IF_SHALLOW int drain(struct piommu_dma_space *space, struct lane *lane)
 {
     uint32_t count = count_of(lane);
     int error = piommu_domain_sync(space->domain, &lane->gather);
@@ -331,9 +333,18 @@ static void forget_stuck(struct piommu_dma_space *space, uint32_t count, struct 
     space_unlock(space, state);
 }
 
-static int flush_stuck(struct piommu_dma_space *space)
+/* A gather without a mapping request in it is no proof. */
+static NEVER_INLINE bool has_failed(const struct piommu_dma_space *space)
 {
     struct piommu_domain_info info;
+
+    piommu_domain_get_info(space->domain, &info);
+    return info.failed;
+}
+
+/* Returns `result` if there is nothing worse. */
+static NEVER_INLINE int flush_stuck(struct piommu_dma_space *space, int result)
+{
     struct piommu_gather gather;
     struct bounce_page *pages;
     uint32_t count;
@@ -343,8 +354,7 @@ static int flush_stuck(struct piommu_dma_space *space)
     state = space_lock(space);
     /* Whoever uses it has what is stuck in a gather of his own, and its fate is not known yet. */
     if (space->stuck_in_use || !space->stuck.pending) {
-        int result = space->stuck_in_use ? -PIOMMU_EAGAIN : 0;
-
+        result = space->stuck_in_use ? -PIOMMU_EAGAIN : result;
         space_unlock(space, state);
         return result;
     }
@@ -354,11 +364,9 @@ static int flush_stuck(struct piommu_dma_space *space)
     space->stuck_pages = NULL;
     (void)piommu_domain_merge_gather(space->domain, &space->stuck, &gather);
     space_unlock(space, state);
-    /* A gather without a mapping request in it is no proof. */
-    piommu_domain_get_info(space->domain, &info);
-    if (!info.failed && piommu_domain_sync(space->domain, &gather) == 0) {
+    if (!has_failed(space) && piommu_domain_sync(space->domain, &gather) == 0) {
         forget_stuck(space, count, pages);
-        return 0;
+        return result;
     }
     put_away(space, &gather, NULL, 0, pages);
     state = space_lock(space);
@@ -370,7 +378,6 @@ static int flush_stuck(struct piommu_dma_space *space)
 int piommu_dma_space_flush(struct piommu_dma_space *space)
 {
     int result = 0;
-    int error;
 
     if (space == NULL) {
         return -PIOMMU_EINVAL;
@@ -386,8 +393,7 @@ int piommu_dma_space_flush(struct piommu_dma_space *space)
             result = -PIOMMU_EAGAIN;
         }
     }
-    error = flush_stuck(space);
-    return error != 0 ? error : result;
+    return flush_stuck(space, result);
 }
 
 int piommu_dma_space_poll(struct piommu_dma_space *space, uint64_t *next)

@@ -32,24 +32,8 @@ static uint64_t leaf_for(const struct piommu_dma_space *space, uint64_t hint, ui
 }
 
 /* Where large leaves can be used, or a boundary is not crossed, if there is such a place. */
-static NEVER_INLINE int find_place(struct piommu_dma_space *space,
-                                   struct piommu_iova_request *request, uint64_t *iova)
-{
-    int error = piommu_iova_alloc(space->iova, request, iova);
-
-    if (error == -PIOMMU_ENOSPC && request->boundary != 0) {
-        request->boundary = 0;
-        error = piommu_iova_alloc(space->iova, request, iova);
-    }
-    if (error == -PIOMMU_ENOSPC && request->alignment != 0) {
-        request->alignment = 0;
-        error = piommu_iova_alloc(space->iova, request, iova);
-    }
-    return error == -PIOMMU_ERANGE ? -PIOMMU_ENOSPC : error;
-}
-
-int piommu_dma_find_addresses_(struct piommu_dma_device *device, uint64_t hint, uint64_t size,
-                               uint64_t limit, uint64_t boundary, uint64_t *iova)
+static NEVER_INLINE int find_place(struct piommu_dma_device *device, uint64_t hint, uint64_t size,
+                                   uint64_t limit, uint64_t boundary, uint64_t *iova)
 {
     struct piommu_dma_space *space = device->space;
     struct piommu_iova_request request = {
@@ -59,12 +43,28 @@ int piommu_dma_find_addresses_(struct piommu_dma_device *device, uint64_t hint, 
     if (size >= space->large) {
         request.alignment = leaf_for(space, hint, size);
     }
-    error = find_place(space, &request, iova);
-    if (error == -PIOMMU_ENOSPC && space->lazy) {
-        /* What waits is free as soon as it is flushed; what does not obey is not. */
-        int flushed = piommu_dma_space_flush(space);
+    error = piommu_iova_alloc(space->iova, &request, iova);
+    if (error == -PIOMMU_ENOSPC && request.boundary != 0) {
+        request.boundary = 0;
+        error = piommu_iova_alloc(space->iova, &request, iova);
+    }
+    if (error == -PIOMMU_ENOSPC && request.alignment != 0) {
+        request.alignment = 0;
+        error = piommu_iova_alloc(space->iova, &request, iova);
+    }
+    return error == -PIOMMU_ERANGE ? -PIOMMU_ENOSPC : error;
+}
 
-        error = find_place(space, &request, iova);
+int piommu_dma_find_addresses_(struct piommu_dma_device *device, uint64_t hint, uint64_t size,
+                               uint64_t limit, uint64_t boundary, uint64_t *iova)
+{
+    int error = find_place(device, hint, size, limit, boundary, iova);
+
+    if (error == -PIOMMU_ENOSPC && device->space->lazy) {
+        /* What waits is free as soon as it is flushed; what does not obey is not. */
+        int flushed = piommu_dma_space_flush(device->space);
+
+        error = find_place(device, hint, size, limit, boundary, iova);
         error = error == -PIOMMU_ENOSPC && flushed == -PIOMMU_EAGAIN ? flushed : error;
     }
     return error;
@@ -198,21 +198,34 @@ static struct piommu_range usable_range(const struct piommu_domain_info *info)
     return range;
 }
 
-static void set_options(struct piommu_dma_space *space,
-                        const struct piommu_dma_space_config *config,
-                        const struct piommu_domain_info *info)
+/* Whether a domain will do. What it is would take much of the stack: it is asked for again. */
+static NEVER_INLINE int check_domain(const struct piommu_dma_space_config *config)
+{
+    struct piommu_domain_info info;
+
+    piommu_domain_get_info(config->domain, &info);
+    if (info.type != PIOMMU_DOMAIN_DMA || config->cache_line > info.granule) {
+        return -PIOMMU_EINVAL;
+    }
+    return config->lazy && !info.disjoint && !info.told_each ? -PIOMMU_EOPNOTSUPP : 0;
+}
+
+static NEVER_INLINE void set_options(struct piommu_dma_space *space,
+                                     const struct piommu_dma_space_config *config)
 {
     uint32_t line = config->cache_line != 0 ? config->cache_line : DEFAULT_CACHE_LINE;
+    struct piommu_domain_info info;
 
+    piommu_domain_get_info(config->domain, &info);
     space->domain = config->domain;
-    space->granule_mask = info->granule - 1;
-    space->usable = usable_range(info);
-    space->last_physical = info->last_physical;
-    space->leaf_sizes = info->leaf_sizes & ~space->granule_mask & ~info->granule;
+    space->granule_mask = info.granule - 1;
+    space->usable = usable_range(&info);
+    space->last_physical = info.last_physical;
+    space->leaf_sizes = info.leaf_sizes & ~space->granule_mask & ~info.granule;
     space->large =
         space->leaf_sizes != 0 ? space->leaf_sizes & (~space->leaf_sizes + 1) : UINT64_MAX;
-    space->can = info->prot;
-    space->write_only = info->write_only;
+    space->can = info.prot;
+    space->write_only = info.write_only;
     space->lazy = config->lazy;
     space->lazy_count = config->lazy_count != 0 ? config->lazy_count : DEFAULT_LAZY_COUNT;
     space->lazy_time = config->lazy_time != 0 ? config->lazy_time : DEFAULT_LAZY_TIME;
@@ -224,32 +237,51 @@ static void set_options(struct piommu_dma_space *space,
     atomic_init(&space->flushes, 0);
 }
 
-static int open_space(struct piommu_dma_space *space, const struct piommu_dma_space_config *config,
-                      const struct piommu_domain_info *info)
+static NEVER_INLINE int open_addresses(struct piommu_dma_space *space,
+                                       const struct piommu_dma_space_config *config)
 {
-    const struct piommu_host host = space->host;
-    const struct piommu_range zero = {.first = 0, .last = space->granule_mask};
-    struct piommu_iova_config addresses = {.granule = info->granule,
+    struct piommu_domain_info info;
+    struct piommu_iova_config addresses = {.granule = space->granule_mask + 1,
                                            .aperture = space->usable,
                                            .bottom_up = config->bottom_up,
-                                           .cpus = config->cpus,
-                                           .serialised = !info->disjoint};
-    uint32_t lanes = host.os->cpu != NULL && config->cpus != 0 ? config->cpus : 1;
+                                           .cpus = config->cpus};
+
+    piommu_domain_get_info(space->domain, &info);
+    addresses.serialised = !info.disjoint;
+    return piommu_iova_create(space->host, &addresses, &space->iova);
+}
+
+static NEVER_INLINE struct piommu_range msi_window_of(const struct piommu_dma_space *space)
+{
+    struct piommu_domain_info info;
+
+    piommu_domain_get_info(space->domain, &info);
+    return info.msi_window;
+}
+
+static int open_space(struct piommu_dma_space *space, const struct piommu_dma_space_config *config)
+{
+    const struct piommu_host host = space->host;
+    struct piommu_range taken = {.first = 0, .last = space->granule_mask};
     int error;
 
     space->lock = host.os->lock_create(host.ctx);
     if (space->lock == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    error = piommu_iova_create(host, &addresses, &space->iova);
+    error = open_addresses(space, config);
     if (error == 0) {
-        error = take_range(space, zero);
+        error = take_range(space, taken);
     }
-    if (error == 0 && (info->msi_window.first | info->msi_window.last) != 0) {
-        error = take_range(space, info->msi_window);
+    if (error == 0) {
+        taken = msi_window_of(space);
+    }
+    if (error == 0 && (taken.first | taken.last) != 0) {
+        error = take_range(space, taken);
     }
     if (error == 0 && space->lazy) {
-        error = piommu_dma_open_lanes_(space, lanes);
+        error = piommu_dma_open_lanes_(
+            space, host.os->cpu != NULL && config->cpus != 0 ? config->cpus : 1);
     }
     return error == 0 ? piommu_dma_open_pool_(space, config->bounce_pages) : error;
 }
@@ -274,7 +306,6 @@ int piommu_dma_space_create(struct piommu_host host, const struct piommu_dma_spa
                             struct piommu_dma_space **result)
 {
     struct piommu_dma_space *space;
-    struct piommu_domain_info info;
     int error;
 
     if (config == NULL || result == NULL || config->domain == NULL ||
@@ -286,20 +317,17 @@ int piommu_dma_space_create(struct piommu_host host, const struct piommu_dma_spa
     if (error != 0) {
         return error;
     }
-    piommu_domain_get_info(config->domain, &info);
-    if (info.type != PIOMMU_DOMAIN_DMA || config->cache_line > info.granule) {
-        return -PIOMMU_EINVAL;
-    }
-    if (config->lazy && !info.disjoint && !info.told_each) {
-        return -PIOMMU_EOPNOTSUPP;
+    error = check_domain(config);
+    if (error != 0) {
+        return error;
     }
     space = piommu_host_alloc_(host, sizeof(*space));
     if (space == NULL) {
         return -PIOMMU_ENOMEM;
     }
     space->host = host;
-    set_options(space, config, &info);
-    error = open_space(space, config, &info);
+    set_options(space, config);
+    error = open_space(space, config);
     if (error != 0) {
         close_space(space, false);
         return error;
@@ -401,30 +429,38 @@ static int take_regions(struct piommu_dma_space *space, const struct piommu_devi
     return error;
 }
 
+static NEVER_INLINE void describe(struct piommu_dma_device *device,
+                                  const struct piommu_device *core_device)
+{
+    struct piommu_device_info info;
+
+    piommu_device_get_info(core_device, &info);
+    device->name = info.name;
+    device->untrusted = info.untrusted;
+}
+
 int piommu_dma_device_add(struct piommu_dma_space *space, struct piommu_device *core_device,
                           const struct piommu_dma_device_config *config,
                           struct piommu_dma_device **added)
 {
     static const struct piommu_dma_device_config defaults;
     const struct region *before;
-    struct piommu_device_info info;
     struct piommu_dma_device *device;
     int error;
 
     if (space == NULL || core_device == NULL || added == NULL) {
         return -PIOMMU_EINVAL;
     }
-    piommu_device_get_info(core_device, &info);
-    if (info.untrusted && space->lazy) {
-        return -PIOMMU_EOPNOTSUPP;
-    }
     device = piommu_host_alloc_(space->host, sizeof(*device));
     if (device == NULL) {
         return -PIOMMU_ENOMEM;
     }
     device->space = space;
-    device->name = info.name;
-    device->untrusted = info.untrusted;
+    describe(device, core_device);
+    if (device->untrusted && space->lazy) {
+        piommu_host_free_(space->host, device, sizeof(*device));
+        return -PIOMMU_EOPNOTSUPP;
+    }
     config = config != NULL ? config : &defaults;
     set_limits(device, config);
     before = space->regions;

@@ -82,26 +82,33 @@ static bool has_stayed(const struct piommu_viommu_endpoint *endpoint)
     return info.domain == domain;
 }
 
+/* The hardware's part; apart, so that nothing but the engine is on the stack meanwhile. */
+static NEVER_INLINE int attach_device(const struct piommu_viommu *viommu)
+{
+    const struct guest_domain *domain = viommu->request.domain;
+    struct piommu_device *device = viommu->request.endpoint->device;
+
+    return device == NULL ? 0
+                          : piommu_device_attach(device, domain->bypass ? viommu->config.bypass
+                                                                        : domain->core);
+}
+
 /* Moves the endpoint, now that all is prepared. */
 static enum status join(struct piommu_viommu *viommu)
 {
+    int error = attach_device(viommu);
     struct request *request = &viommu->request;
     struct piommu_viommu_endpoint *endpoint = request->endpoint;
     struct guest_domain *domain = request->domain;
 
-    if (endpoint->device != NULL) {
-        int error = piommu_device_attach(endpoint->device,
-                                         domain->bypass ? viommu->config.bypass : domain->core);
-
-        if (error != 0) {
-            if (!has_stayed(endpoint)) {
-                /* It is blocked, and the guest is to know that it is in no domain. */
-                piommu_viommu_leave_(endpoint);
-            }
-            /* A region that the guest was not told of, and has mapped something over. */
-            return fail(viommu, error == -PIOMMU_ERESERVED ? STATUS_UNSUPP
-                                                           : piommu_viommu_status_of_(error));
+    if (error != 0) {
+        if (!has_stayed(endpoint)) {
+            /* It is blocked, and the guest is to know that it is in no domain. */
+            piommu_viommu_leave_(endpoint);
         }
+        /* A region that the guest was not told of, and has mapped something over. */
+        return fail(viommu,
+                    error == -PIOMMU_ERESERVED ? STATUS_UNSUPP : piommu_viommu_status_of_(error));
     }
     piommu_viommu_leave_(endpoint);
     piommu_viommu_join_(endpoint, domain);
@@ -162,10 +169,10 @@ enum status piommu_viommu_replay_(struct piommu_viommu *viommu, uint32_t *budget
 
     while (request->next != NULL) {
         const struct mapping *mapping = RANGE_TREE_ENTRY(request->next, struct mapping, node);
-        enum status status = *budget != 0
-                                 ? piommu_viommu_map_portion_(viommu, request->domain, mapping,
-                                                              &request->done, budget)
-                                 : STATUS_UNFINISHED;
+        enum status status =
+            *budget != 0
+                ? piommu_viommu_map_portion_(viommu, request->domain->core, mapping, budget)
+                : STATUS_UNFINISHED;
 
         if (status == STATUS_UNFINISHED) {
             return status;

@@ -168,7 +168,7 @@ static bool is_possible(const struct piommu_viommu_device_config *config)
            callbacks->completed == NULL && callbacks->needs_reset == NULL;
 }
 
-static int make_engine(struct piommu_viommu_device *device)
+static APART_IF_SHALLOW int make_engine(struct piommu_viommu_device *device)
 {
     struct piommu_viommu_config config = device->config.engine;
 
@@ -188,8 +188,8 @@ static struct piommu_virtio_front_queue queue(uint16_t entries, uint16_t default
                                               .max_pieces = PIOMMU_VIOMMU_MAX_PIECES};
 }
 
-static int make_front(struct piommu_viommu_device *device,
-                      const struct piommu_virtio_front_pci_config *pci)
+static APART_IF_SHALLOW int make_front(struct piommu_viommu_device *device,
+                                       const struct piommu_virtio_front_pci_config *pci)
 {
     const struct piommu_viommu_device_config *config = &device->config;
     const struct piommu_virtio_front_config front = {
@@ -343,11 +343,14 @@ int piommu_viommu_device_save(struct piommu_viommu_device *device, void *buffer,
     return error == 0 && blob.at > blob.size ? -PIOMMU_ENOSPC : error;
 }
 
-/*
- * Reads what stands before the two parts: how long they are. Tells where the first one begins; 0:
- * it is nonsense. Not inlined, as what it needs on the stack is not needed while they are restored.
- */
-static NEVER_INLINE size_t find_parts(const void *buffer, size_t size, size_t *first)
+/* Where the two parts of the bytes are: the engine's, and, up to the end, the front's. */
+struct parts {
+    size_t engine; /* 0: it is nonsense */
+    size_t front;
+};
+
+/* Not inlined, as what it needs on the stack is not needed while they are restored. */
+static NEVER_INLINE struct parts find_parts(const void *buffer, size_t size)
 {
     struct blob blob = blob_for_reading(buffer, size);
     uint64_t sizes[2] = {0};
@@ -357,25 +360,28 @@ static NEVER_INLINE size_t find_parts(const void *buffer, size_t size, size_t *f
     blob_64(&blob, &sizes[0]);
     blob_64(&blob, &sizes[1]);
     if (blob.refused || sizes[0] > size - blob.at || sizes[1] != size - blob.at - sizes[0]) {
-        return 0;
+        return (struct parts){.engine = 0};
     }
-    *first = (size_t)sizes[0];
-    return blob.at;
+    return (struct parts){.engine = blob.at, .front = blob.at + (size_t)sizes[0]};
 }
 
-static int restore_parts(struct piommu_viommu_device *device, const uint8_t *buffer, size_t size)
+static NEVER_INLINE int restore_engine(struct piommu_viommu_device *device, const uint8_t *buffer,
+                                       size_t size)
 {
-    size_t first;
-    size_t at = find_parts(buffer, size, &first);
-    int error = -PIOMMU_EINVAL;
+    struct parts parts = find_parts(buffer, size);
 
-    if (at != 0) {
-        error = piommu_viommu_restore(device->engine, buffer + at, first);
+    if (parts.engine == 0) {
+        return -PIOMMU_EINVAL;
     }
-    if (error == 0) {
-        error = piommu_virtio_front_restore(device->front, buffer + at + first, size - at - first);
-    }
-    return error;
+    return piommu_viommu_restore(device->engine, buffer + parts.engine, parts.front - parts.engine);
+}
+
+static NEVER_INLINE int restore_front(struct piommu_viommu_device *device, const uint8_t *buffer,
+                                      size_t size)
+{
+    size_t at = find_parts(buffer, size).front;
+
+    return piommu_virtio_front_restore(device->front, buffer + at, size - at);
 }
 
 int piommu_viommu_device_restore(struct piommu_viommu_device *device, const void *buffer,
@@ -386,7 +392,10 @@ int piommu_viommu_device_restore(struct piommu_viommu_device *device, const void
     if (device == NULL || buffer == NULL) {
         return -PIOMMU_EINVAL;
     }
-    error = restore_parts(device, buffer, size);
+    error = restore_engine(device, buffer, size);
+    if (error == 0) {
+        error = restore_front(device, buffer, size);
+    }
     if (error != 0) {
         piommu_viommu_device_system_reset(device);
         return error;

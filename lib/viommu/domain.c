@@ -52,33 +52,42 @@ static void forget_core(struct piommu_viommu *viommu, struct guest_domain *domai
     domain->core = NULL;
 }
 
+/* The instance behind which a device is, or NULL as long as there is none. */
+static NEVER_INLINE struct piommu_instance *instance_of(const struct piommu_device *device)
+{
+    struct piommu_id_info id;
+
+    return piommu_device_get_id(device, 0, &id) == 0 ? id.instance : NULL;
+}
+
+/* Whether what the guest was told of granules holds for a domain. */
+static NEVER_INLINE bool fits(const struct piommu_viommu *viommu, const struct piommu_domain *core)
+{
+    struct piommu_domain_info info;
+
+    piommu_domain_get_info(core, &info);
+    return info.granule <= viommu->granule_mask + 1;
+}
+
 int piommu_viommu_make_core_(struct piommu_viommu *viommu, struct guest_domain *domain,
                              struct piommu_device *device)
 {
-    struct piommu_domain_config config = {.type = PIOMMU_DOMAIN_PAGING,
-                                          .instance_count = 1,
-                                          .name = viommu->config.name,
-                                          .owner = viommu->config.owner};
-    struct piommu_domain_info info;
-    struct piommu_id_info id;
-    int error = piommu_device_get_id(device, 0, &id);
+    int error;
 
-    if (error != 0 || id.instance == NULL) {
+    viommu->core_instance = instance_of(device);
+    if (viommu->core_instance == NULL) {
         return -PIOMMU_EWAITING;
     }
-    config.instances = &id.instance;
     domain->room = piommu_viommu_alloc_(viommu, sizeof(*domain->room));
     if (domain->room == NULL) {
         return -PIOMMU_ENOMEM;
     }
-    error = piommu_domain_create(&config, &domain->core);
+    error = piommu_domain_create(&viommu->core_config, &domain->core);
     if (error != 0) {
         forget_core(viommu, domain);
         return error;
     }
-    /* What the guest was told of granules must hold for this one. */
-    piommu_domain_get_info(domain->core, &info);
-    if (info.granule > viommu->granule_mask + 1) {
+    if (!fits(viommu, domain->core)) {
         (void)piommu_domain_destroy(domain->core);
         forget_core(viommu, domain);
         return -PIOMMU_EMIXED;
@@ -106,7 +115,7 @@ bool piommu_viommu_drop_core_(struct piommu_viommu *viommu, struct guest_domain 
     }
     /* Hardware that could not be stopped may still use it. */
     piommu_host_log_(viommu->host, PIOMMU_LOG_ERROR, "viommu: %s: a domain cannot be destroyed yet",
-                     viommu->config.name);
+                     text_value(viommu->config.name), 0, 0);
     *domain->room = (struct stuck){.core = domain->core, .next = viommu->stuck};
     viommu->stuck = domain->room;
     domain->room = NULL;

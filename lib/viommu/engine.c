@@ -94,6 +94,15 @@ static uint64_t features_of(const struct piommu_viommu_config *config)
     return config->bypass != NULL ? features | PIOMMU_VIOMMU_F_BYPASS_CONFIG : features;
 }
 
+static void free_engine(struct piommu_viommu *viommu)
+{
+    if (viommu->lock != NULL) {
+        viommu->host.os->lock_destroy(viommu->host.ctx, viommu->lock);
+    }
+    piommu_host_free_(viommu->host, viommu->properties, viommu->config.probe_size);
+    piommu_host_free_(viommu->host, viommu, sizeof(*viommu));
+}
+
 int piommu_viommu_create(struct piommu_host host, const struct piommu_viommu_config *config,
                          struct piommu_viommu **result)
 {
@@ -120,11 +129,16 @@ int piommu_viommu_create(struct piommu_host host, const struct piommu_viommu_con
     set_defaults(&viommu->config);
     viommu->granule_mask = (viommu->config.page_sizes & (~viommu->config.page_sizes + 1)) - 1;
     viommu->offered = features_of(&viommu->config);
+    viommu->core_config.type = PIOMMU_DOMAIN_PAGING;
+    viommu->core_config.instances = &viommu->core_instance;
+    viommu->core_config.instance_count = 1;
+    viommu->core_config.name = viommu->config.name;
+    viommu->core_config.owner = viommu->config.owner;
     viommu->is_bypassed = config->starts_bypassed;
     viommu->properties = piommu_host_alloc_(host, viommu->config.probe_size);
     viommu->lock = host.os->lock_create(host.ctx);
     if (viommu->properties == NULL || viommu->lock == NULL) {
-        (void)piommu_viommu_destroy(viommu);
+        free_engine(viommu);
         return -PIOMMU_ENOMEM;
     }
     *result = viommu;
@@ -163,11 +177,7 @@ int piommu_viommu_destroy(struct piommu_viommu *viommu)
     if (error != 0) {
         return error;
     }
-    if (viommu->lock != NULL) {
-        viommu->host.os->lock_destroy(viommu->host.ctx, viommu->lock);
-    }
-    piommu_host_free_(viommu->host, viommu->properties, viommu->config.probe_size);
-    piommu_host_free_(viommu->host, viommu, sizeof(*viommu));
+    free_engine(viommu);
     return 0;
 }
 

@@ -13,6 +13,7 @@
 
 #include <piommu/viommu.h>
 
+#include "../base/blob.h"
 #include "../base/byte_order.h"
 #include "../base/compiler.h"
 #include "../base/host.h"
@@ -30,6 +31,8 @@
 #define REQUEST_UNMAP  4u
 #define REQUEST_PROBE  5u
 #define REQUEST_BYTES  72u /* that are read of a request */
+#define ATTACH_BYTES   20u
+#define MAP_BYTES      36u
 #define ATTACH_BYPASS  1u
 
 /* Of the specification. */
@@ -131,8 +134,12 @@ struct piommu_viommu {
     struct range_tree domains;
     struct guest_domain *ending;
     struct stuck *stuck;
+    struct piommu_domain_config core_config; /* of what the core has for a domain of the guest */
+    struct piommu_instance *core_instance;   /* the one in it */
+    struct blob blob;                        /* what is being restored */
     struct request request;
-    uint8_t *properties; /* probe_size bytes, for PROBE */
+    uint8_t bytes[REQUEST_BYTES]; /* of the one that was begun last */
+    uint8_t *properties;          /* probe_size bytes, for PROBE */
     struct piommu_viommu_statistics statistics;
     void *lock; /* protects the rest */
     struct report faults[FAULTS_KEPT];
@@ -200,9 +207,8 @@ int piommu_viommu_drop_stuck_(struct piommu_viommu *viommu);
 /* ---- mapping.c ---- */
 
 /* Maps a portion of a mapping; adds to what is done. */
-enum status piommu_viommu_map_portion_(struct piommu_viommu *viommu, struct guest_domain *domain,
-                                       const struct mapping *mapping, uint64_t *done,
-                                       uint32_t *budget);
+enum status piommu_viommu_map_portion_(struct piommu_viommu *viommu, struct piommu_domain *core,
+                                       const struct mapping *mapping, uint32_t *budget);
 /* The stages of MAP and UNMAP. */
 enum status piommu_viommu_begin_map_(struct piommu_viommu *viommu, const uint8_t *bytes);
 enum status piommu_viommu_map_(struct piommu_viommu *viommu, uint32_t *budget);
@@ -230,8 +236,12 @@ bool piommu_viommu_is_half_done_(const struct piommu_viommu *viommu);
 void piommu_viommu_advance_(struct piommu_viommu *viommu, uint32_t *budget);
 /* Tells its answer; false: there is no ring to do it with. */
 bool piommu_viommu_tell_answer_(struct piommu_viommu *viommu);
-/* Carries one out at once that nobody has asked for; all of its bytes are there. */
-enum status piommu_viommu_carry_out_(struct piommu_viommu *viommu, const uint8_t *bytes);
+/*
+ * To carry one out at once that nobody has asked for: before it is begun, and, with what came of
+ * that, after.
+ */
+void piommu_viommu_open_unheard_(struct piommu_viommu *viommu);
+enum status piommu_viommu_complete_unheard_(struct piommu_viommu *viommu, enum status status);
 /* Forgets the one that there is: the device is reset. */
 void piommu_viommu_abandon_(struct piommu_viommu *viommu);
 

@@ -25,7 +25,7 @@ static struct mapping *mapping_of(struct range_node *node)
 /* ---- Into the core ---- */
 
 /* What of a mapping's permissions and kind of memory its hardware can express. */
-static piommu_prot expressed(const struct piommu_domain *core, piommu_prot prot)
+static NEVER_INLINE piommu_prot expressed(const struct piommu_domain *core, piommu_prot prot)
 {
     struct piommu_domain_info info;
 
@@ -46,33 +46,39 @@ static bool is_sound(const struct piommu_viommu *viommu, const struct piommu_seg
            piece->size - 1 <= UINT64_MAX - piece->physical;
 }
 
-enum status piommu_viommu_map_portion_(struct piommu_viommu *viommu, struct guest_domain *domain,
-                                       const struct mapping *mapping, uint64_t *done,
-                                       uint32_t *budget)
+/* Asks the hypervisor where guest memory is, from what is mapped of it on. */
+static NEVER_INLINE enum status find_piece(struct piommu_viommu *viommu,
+                                           const struct mapping *mapping, uint64_t done,
+                                           struct piommu_segment *piece)
 {
     const struct piommu_viommu_config *config = &viommu->config;
-    uint64_t last = mapping->node.last - mapping->node.first; /* as an offset */
-    piommu_prot prot;
+    uint64_t behind = mapping->node.last - mapping->node.first - done;
+    uint64_t left = behind < MOST_AT_ONCE ? behind + 1 : MOST_AT_ONCE;
 
-    if (domain->core == NULL) {
-        return STATUS_OK;
+    if (config->callbacks.translate(config->cookie, mapping->guest + done, left, mapping->prot,
+                                    piece) != 0) {
+        return STATUS_FAULT;
     }
-    prot = expressed(domain->core, mapping->prot);
-    while (*budget != 0) {
-        uint64_t left = last - *done < MOST_AT_ONCE ? last - *done + 1 : MOST_AT_ONCE;
+    return is_sound(viommu, piece, left) ? STATUS_OK : STATUS_DEVERR;
+}
+
+enum status piommu_viommu_map_portion_(struct piommu_viommu *viommu, struct piommu_domain *core,
+                                       const struct mapping *mapping, uint32_t *budget)
+{
+    uint64_t *done = &viommu->request.done;
+
+    while (core != NULL && *budget != 0) {
         struct piommu_segment piece;
         uint64_t mapped = 0;
+        enum status status = find_piece(viommu, mapping, *done, &piece);
         int error;
 
-        if (config->callbacks.translate(config->cookie, mapping->guest + *done, left, mapping->prot,
-                                        &piece) != 0) {
-            return STATUS_FAULT;
+        if (status != STATUS_OK) {
+            return status;
         }
-        if (!is_sound(viommu, &piece, left)) {
-            return STATUS_DEVERR;
-        }
-        error = piommu_domain_map_some(domain->core, mapping->node.first + *done, piece.physical,
-                                       piece.size, prot, *budget, &mapped);
+        error =
+            piommu_domain_map_some(core, mapping->node.first + *done, piece.physical, piece.size,
+                                   expressed(core, mapping->prot), *budget, &mapped);
         *done += mapped;
         if (error == -PIOMMU_EAGAIN) {
             *budget = 0;
@@ -81,11 +87,11 @@ enum status piommu_viommu_map_portion_(struct piommu_viommu *viommu, struct gues
         } else {
             spend(budget, WORK_OF_PIECE);
         }
-        if (*done - 1 == last) {
+        if (*done - 1 == mapping->node.last - mapping->node.first) {
             return STATUS_OK;
         }
     }
-    return STATUS_UNFINISHED;
+    return core != NULL ? STATUS_UNFINISHED : STATUS_OK;
 }
 
 /* ---- MAP ---- */
@@ -176,7 +182,7 @@ enum status piommu_viommu_begin_map_(struct piommu_viommu *viommu, const uint8_t
 }
 
 /* All hardware knows of it. */
-static void enter_mapping(struct piommu_viommu *viommu)
+static APART_IF_SHALLOW void enter_mapping(struct piommu_viommu *viommu)
 {
     const struct piommu_viommu_config *config = &viommu->config;
     struct guest_domain *domain = viommu->request.domain;
@@ -197,8 +203,8 @@ static void enter_mapping(struct piommu_viommu *viommu)
 enum status piommu_viommu_map_(struct piommu_viommu *viommu, uint32_t *budget)
 {
     struct request *request = &viommu->request;
-    enum status status = piommu_viommu_map_portion_(viommu, request->domain, request->mapping,
-                                                    &request->done, budget);
+    enum status status =
+        piommu_viommu_map_portion_(viommu, request->domain->core, request->mapping, budget);
 
     if (status == STATUS_OK) {
         enter_mapping(viommu);

@@ -12,8 +12,11 @@
 
 /* What the device reads of a request of each type; 0: there is no such type. */
 static const uint8_t readable_sizes[] = {
-    [REQUEST_ATTACH] = 20, [REQUEST_DETACH] = 20, [REQUEST_MAP] = 36,
-    [REQUEST_UNMAP] = 28,  [REQUEST_PROBE] = 72,
+    [REQUEST_ATTACH] = ATTACH_BYTES,
+    [REQUEST_DETACH] = 20,
+    [REQUEST_MAP] = MAP_BYTES,
+    [REQUEST_UNMAP] = 28,
+    [REQUEST_PROBE] = 72,
 };
 
 /* Gives a request back; `written` is 0 for one that cannot be answered. */
@@ -105,7 +108,7 @@ bool piommu_viommu_take_request_(struct piommu_viommu *viommu)
 {
     struct request *request = &viommu->request;
     struct piommu_device_request taken;
-    uint8_t bytes[REQUEST_BYTES] = {0};
+    uint8_t *bytes = viommu->bytes;
     enum status status;
     uint32_t size;
     struct piommu_device_ring *ring = piommu_viommu_ring_(viommu, PIOMMU_VIOMMU_REQUESTS);
@@ -117,6 +120,7 @@ bool piommu_viommu_take_request_(struct piommu_viommu *viommu)
     if (result <= 0) {
         return false;
     }
+    memset(bytes, 0, REQUEST_BYTES);
     size = taken.readable < REQUEST_BYTES ? taken.readable : REQUEST_BYTES;
     size = (uint32_t)piommu_device_ring_read(ring, 0, bytes, size);
     if (size == 0 || bytes[0] >= sizeof(readable_sizes) || readable_sizes[bytes[0]] == 0 ||
@@ -137,53 +141,60 @@ bool piommu_viommu_take_request_(struct piommu_viommu *viommu)
     return true;
 }
 
-void piommu_viommu_advance_(struct piommu_viommu *viommu, uint32_t *budget)
+/* Goes on with a stage. By a jump: what is below needs the stack. */
+static NEVER_INLINE enum status go_on(struct piommu_viommu *viommu, uint32_t *budget)
 {
-    enum status status = STATUS_DEVERR;
-
     switch (viommu->request.stage) {
     case STAGE_REPLAY:
-        status = piommu_viommu_replay_(viommu, budget);
-        break;
+        return piommu_viommu_replay_(viommu, budget);
     case STAGE_TELL:
-        status = piommu_viommu_tell_(viommu, budget);
-        break;
+        return piommu_viommu_tell_(viommu, budget);
     case STAGE_DROP:
-        status = piommu_viommu_drop_(viommu, budget);
-        break;
+        return piommu_viommu_drop_(viommu, budget);
     case STAGE_MAP:
-        status = piommu_viommu_map_(viommu, budget);
-        break;
+        return piommu_viommu_map_(viommu, budget);
     case STAGE_UNDO:
-        status = piommu_viommu_undo_(viommu, budget);
-        break;
+        return piommu_viommu_undo_(viommu, budget);
     case STAGE_UNMAP:
-        status = piommu_viommu_unmap_(viommu, budget);
-        break;
+        return piommu_viommu_unmap_(viommu, budget);
     case STAGE_ANSWER:
     case STAGE_NONE:
         break;
     }
+    return STATUS_DEVERR;
+}
+
+void piommu_viommu_advance_(struct piommu_viommu *viommu, uint32_t *budget)
+{
+    enum status status = go_on(viommu, budget);
+
     if (status != STATUS_UNFINISHED) {
         finish(viommu, status);
     }
 }
 
-enum status piommu_viommu_carry_out_(struct piommu_viommu *viommu, const uint8_t *bytes)
+void piommu_viommu_open_unheard_(struct piommu_viommu *viommu)
 {
     struct request *request = &viommu->request;
-    enum status status;
 
     *request = (struct request){.unheard = true};
     piommu_gather_init(&request->gather);
-    status = begin(viommu, bytes);
+}
+
+enum status piommu_viommu_complete_unheard_(struct piommu_viommu *viommu, enum status status)
+{
+    struct request *request = &viommu->request;
+
     if (status != STATUS_UNFINISHED) {
         finish(viommu, status);
     }
     while (request->stage != STAGE_NONE) {
         uint32_t budget = UINT32_MAX;
 
-        piommu_viommu_advance_(viommu, &budget);
+        status = go_on(viommu, &budget);
+        if (status != STATUS_UNFINISHED) {
+            finish(viommu, status);
+        }
     }
     status = request->status;
     *request = (struct request){.stage = STAGE_NONE};

@@ -6,7 +6,6 @@
  * these are all that is needed against bytes that lie.
  */
 
-#include "../base/blob.h"
 #include "engine.h"
 
 #define MAGIC   0x656e696765766970ull /* "pivegine" */
@@ -169,95 +168,120 @@ static int error_of(enum status status)
     }
 }
 
-/* What a guest would ask for; not inlined, as it needs nothing of the stack when it is done. */
-static NEVER_INLINE void read_attach(uint32_t id, bool bypass, struct blob *blob, uint8_t *bytes)
+/*
+ * What is left to be read is in the engine, not on the stack, which what is done with it needs. For
+ * the same reason these are not inlined.
+ */
+static NEVER_INLINE uint32_t read_32(struct piommu_viommu *viommu)
 {
-    uint32_t endpoint = 0;
+    uint32_t value = 0;
 
-    blob_32(blob, &endpoint);
-    memset(bytes, 0, REQUEST_BYTES);
-    bytes[0] = REQUEST_ATTACH;
+    blob_32(&viommu->blob, &value);
+    return value;
+}
+
+static NEVER_INLINE uint64_t read_64(struct piommu_viommu *viommu)
+{
+    uint64_t value = 0;
+
+    blob_64(&viommu->blob, &value);
+    return value;
+}
+
+static NEVER_INLINE bool read_flag(struct piommu_viommu *viommu)
+{
+    bool value = false;
+
+    blob_flag(&viommu->blob, &value);
+    return value;
+}
+
+/*
+ * What a guest would ask for, without the type that nobody looks at, and the beginning of it. What
+ * cannot be read is refused.
+ */
+static NEVER_INLINE enum status begin_attach(struct piommu_viommu *viommu, uint32_t id, bool bypass)
+{
+    uint8_t *bytes = viommu->bytes;
+
+    memset(bytes, 0, ATTACH_BYTES);
     piommu_put_le32(bytes + 4, id);
-    piommu_put_le32(bytes + 8, endpoint);
+    piommu_put_le32(bytes + 8, read_32(viommu));
     piommu_put_le32(bytes + 12, bypass ? ATTACH_BYPASS : 0);
+    return viommu->blob.refused ? STATUS_INVAL : piommu_viommu_begin_attach_(viommu, bytes);
 }
 
-static NEVER_INLINE void read_map(uint32_t id, struct blob *blob, uint8_t *bytes)
+static NEVER_INLINE enum status begin_map(struct piommu_viommu *viommu, uint32_t id)
 {
-    uint64_t first = 0;
-    uint64_t last = 0;
-    uint64_t guest = 0;
-    uint32_t flags = 0;
+    uint8_t *bytes = viommu->bytes;
 
-    blob_64(blob, &first);
-    blob_64(blob, &last);
-    blob_64(blob, &guest);
-    blob_32(blob, &flags);
-    memset(bytes, 0, REQUEST_BYTES);
-    bytes[0] = REQUEST_MAP;
+    memset(bytes, 0, MAP_BYTES);
+    for (unsigned int i = 8; i < 32; i += 8) {
+        piommu_put_le64(bytes + i, read_64(viommu));
+    }
     piommu_put_le32(bytes + 4, id);
-    piommu_put_le64(bytes + 8, first);
-    piommu_put_le64(bytes + 16, last);
-    piommu_put_le64(bytes + 24, guest);
-    piommu_put_le32(bytes + 32, flags);
+    piommu_put_le32(bytes + 32, read_32(viommu));
+    return viommu->blob.refused ? STATUS_INVAL : piommu_viommu_begin_map_(viommu, bytes);
 }
 
-static int carry_out(struct piommu_viommu *viommu, const struct blob *blob, const uint8_t *bytes)
+static int read_domain(struct piommu_viommu *viommu)
 {
-    return blob->refused ? -PIOMMU_EINVAL : error_of(piommu_viommu_carry_out_(viommu, bytes));
-}
-
-static int read_domain(struct piommu_viommu *viommu, struct blob *blob)
-{
-    uint8_t bytes[REQUEST_BYTES];
-    uint32_t id = 0;
-    bool bypass = false;
-    uint32_t count = 0;
+    uint32_t id = read_32(viommu);
+    bool bypass = read_flag(viommu);
+    uint32_t count = read_32(viommu);
     int error = 0;
 
-    blob_32(blob, &id);
-    blob_flag(blob, &bypass);
-    blob_32(blob, &count);
-    for (uint32_t i = 0; i < count && error == 0; i++) {
-        read_attach(id, bypass, blob, bytes);
-        error = carry_out(viommu, blob, bytes);
+    for (; count != 0 && error == 0; count--) {
+        piommu_viommu_open_unheard_(viommu);
+        error = error_of(piommu_viommu_complete_unheard_(viommu, begin_attach(viommu, id, bypass)));
     }
-    blob_32(blob, &count);
-    for (uint32_t i = 0; i < count && error == 0; i++) {
-        read_map(id, blob, bytes);
-        error = carry_out(viommu, blob, bytes);
+    count = read_32(viommu);
+    for (; count != 0 && error == 0; count--) {
+        piommu_viommu_open_unheard_(viommu);
+        error = error_of(piommu_viommu_complete_unheard_(viommu, begin_map(viommu, id)));
     }
     /* Whatever a count says, the bytes end. */
-    return blob->refused ? -PIOMMU_EINVAL : error;
+    return viommu->blob.refused ? -PIOMMU_EINVAL : error;
 }
 
-static int read_state(struct piommu_viommu *viommu, struct blob *blob)
+/* All up to the domains; whether the device is running is told. */
+static NEVER_INLINE int read_beginning(struct piommu_viommu *viommu, bool *is_started)
 {
-    bool is_started = false;
-    uint32_t count = 0;
-    int error = 0;
+    struct blob *blob = &viommu->blob;
 
     describe(viommu, blob);
     blob_64(blob, &viommu->features);
     blob_check(blob, (viommu->features & ~viommu->offered) == 0);
-    blob_flag(blob, &is_started);
+    blob_flag(blob, is_started);
     blob_flag(blob, &viommu->is_bypassed);
     blob_check(blob, !viommu->is_bypassed || viommu->config.bypass != NULL);
-    if (blob->refused) {
-        return -PIOMMU_EINVAL;
+    return blob->refused ? -PIOMMU_EINVAL : 0;
+}
+
+static APART_IF_SHALLOW int read_state(struct piommu_viommu *viommu)
+{
+    bool is_started = false;
+    int error = read_beginning(viommu, &is_started);
+
+    if (error == 0) {
+        error = piommu_viommu_park_all_(viommu) != 0 ? -PIOMMU_EFAILED : 0;
     }
-    error = piommu_viommu_park_all_(viommu) != 0 ? -PIOMMU_EFAILED : 0;
-    blob_32(blob, &count);
-    for (uint32_t i = 0; i < count && error == 0; i++) {
-        error = read_domain(viommu, blob);
+    for (uint32_t count = read_32(viommu); count != 0 && error == 0; count--) {
+        error = read_domain(viommu);
     }
     if (error != 0) {
         return error;
     }
-    reports(viommu, blob);
-    answer(viommu, blob);
+    reports(viommu, &viommu->blob);
+    answer(viommu, &viommu->blob);
     viommu->is_started = is_started;
-    return blob_is_right(blob) ? 0 : -PIOMMU_EINVAL;
+    return blob_is_right(&viommu->blob) ? 0 : -PIOMMU_EINVAL;
+}
+
+static NEVER_INLINE void begin_reading(struct piommu_viommu *viommu, const void *buffer,
+                                       size_t size)
+{
+    viommu->blob = blob_for_reading(buffer, size);
 }
 
 /* Back to where nothing has happened. */
@@ -273,14 +297,14 @@ static void start_over(struct piommu_viommu *viommu)
 
 int piommu_viommu_restore(struct piommu_viommu *viommu, const void *buffer, size_t size)
 {
-    struct blob blob = blob_for_reading(buffer, size);
     int error;
 
     if (viommu == NULL || buffer == NULL) {
         return -PIOMMU_EINVAL;
     }
     start_over(viommu);
-    error = read_state(viommu, &blob);
+    begin_reading(viommu, buffer, size);
+    error = read_state(viommu);
     if (error != 0) {
         start_over(viommu);
     }

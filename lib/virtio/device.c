@@ -117,6 +117,19 @@ int piommu_virtio_read_config(struct piommu_virtio_device *device,
     return -PIOMMU_EBADMSG;
 }
 
+int piommu_virtio_read_config_byte(struct piommu_virtio_device *device, uint32_t offset,
+                                   uint8_t *value)
+{
+    if (device == NULL || value == NULL) {
+        return -PIOMMU_EINVAL;
+    }
+    if (offset >= device->config_size) {
+        return -PIOMMU_EBADMSG;
+    }
+    *value = (uint8_t)virtio_transport_of(device)->config_read(device, offset, 1);
+    return 0;
+}
+
 int piommu_virtio_write_config_byte(struct piommu_virtio_device *device, uint32_t offset,
                                     uint8_t value)
 {

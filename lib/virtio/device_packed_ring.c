@@ -131,7 +131,7 @@ static bool copy_chain(struct piommu_device_ring *ring, struct piommu_device_req
     return true;
 }
 
-static bool take(struct piommu_device_ring *ring, struct piommu_device_request *request)
+static bool take_request(struct piommu_device_ring *ring, struct piommu_device_request *request)
 {
     struct device_packed_ring *packed = &ring->packed;
     struct packed_place next = packed->next_avail;
@@ -227,7 +227,7 @@ const struct virtio_device_ring piommu_device_packed_ring_ = {
     .clear = clear,
     .look = look,
     .ask = ask,
-    .take = take,
+    .take_request = take_request,
     .complete = complete,
     .wants_interrupt = wants_interrupt,
     .state = state,

@@ -156,7 +156,7 @@ int piommu_device_ring_take(struct piommu_device_ring *ring, struct piommu_devic
     }
     /* What the driver wrote before it said that there is something is read behind that. */
     piommu_host_barrier(ring->host, PIOMMU_BARRIER_READ);
-    if (!ring->kind->take(ring, request)) {
+    if (!ring->kind->take_request(ring, request)) {
         return break_ring(ring);
     }
     request->pieces = ring->piece_count;

@@ -65,7 +65,7 @@ struct virtio_device_ring {
     /* Asks the driver to notify of the next request. */
     bool (*ask)(struct piommu_device_ring *ring);
     /* Takes the request that look has found. */
-    bool (*take)(struct piommu_device_ring *ring, struct piommu_device_request *request);
+    bool (*take_request)(struct piommu_device_ring *ring, struct piommu_device_request *request);
     bool (*complete)(struct piommu_device_ring *ring, uint16_t head, uint32_t written);
     bool (*wants_interrupt)(struct piommu_device_ring *ring);
     /* Places in the ring. */

@@ -112,7 +112,7 @@ static bool ask(struct piommu_device_ring *ring)
                                   ring->split.next_avail);
 }
 
-static bool take(struct piommu_device_ring *ring, struct piommu_device_request *request)
+static bool take_request(struct piommu_device_ring *ring, struct piommu_device_request *request)
 {
     uint16_t slot = ring->split.next_avail & (uint16_t)(ring->config.size - 1);
     uint16_t head;
@@ -190,7 +190,7 @@ const struct virtio_device_ring piommu_device_split_ring_ = {
     .clear = clear,
     .look = look,
     .ask = ask,
-    .take = take,
+    .take_request = take_request,
     .complete = complete,
     .wants_interrupt = wants_interrupt,
     .state = state,

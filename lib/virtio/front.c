@@ -54,8 +54,8 @@ static void initialise(struct piommu_virtio_front *front)
         *queue =
             (struct front_queue){.ring = queue->ring, .size = front->config.queues[i].max_size};
     }
-    if (front->transport->reset != NULL) {
-        front->transport->reset(front);
+    if (front->transport->initialise != NULL) {
+        front->transport->initialise(front);
     }
 }
 

@@ -59,7 +59,7 @@ struct front_transport {
     /* Interrupts by a message, if these are in use: else false. NULL: there are none. */
     bool (*message)(struct piommu_virtio_front *front, unsigned int source);
     /* The device was reset: forgets what the driver has set up for it. May be NULL. */
-    void (*reset)(struct piommu_virtio_front *front);
+    void (*initialise)(struct piommu_virtio_front *front);
     /* The machine was reset: everything is as it was made. May be NULL. */
     void (*power_on)(struct piommu_virtio_front *front);
     /* What it has beyond the head. May be NULL. */

@@ -308,7 +308,7 @@ static const struct front_transport pci_transport = {
     .kind = 2,
     .line = line,
     .message = piommu_virtio_front_pci_message_,
-    .reset = piommu_virtio_front_pci_reset_messages_,
+    .initialise = piommu_virtio_front_pci_reset_messages_,
     .power_on = power_on,
     .state = state,
 };

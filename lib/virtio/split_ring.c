@@ -123,15 +123,16 @@ static void add(struct piommu_virtqueue *queue, uint16_t head,
     struct split_queue *split = &queue->split;
     volatile uint16_t *slot = &split->available->ring[split->next_avail & (queue->size - 1)];
 
+    /* The device looks at none of this before it is shown the new index. */
+    *slot = piommu_le16(head);
+    to_device(queue, slot, sizeof(*slot));
+    split->next_avail++;
+    split->in_flight++;
     if (table) {
         write_table(queue, head, buffers, count);
     } else {
         write_chain(queue, head, buffers, count);
     }
-    *slot = piommu_le16(head);
-    to_device(queue, slot, sizeof(*slot));
-    split->next_avail++;
-    split->in_flight++;
 }
 
 /*

@@ -7,6 +7,7 @@
 
 #include <piommu/virtio.h>
 
+#include "../base/compiler.h"
 #include "../base/host.h"
 #include "../base/options.h"
 

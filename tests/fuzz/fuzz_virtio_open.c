@@ -148,9 +148,12 @@ static void write_config(struct fuzz *fuzz)
 {
     unsigned int choice = byte(fuzz);
     uint32_t offset = choice > 200 ? (uint32_t)hostile_boundary(fuzz->hostile) : choice;
+    uint8_t value;
 
     begin(fuzz, "piommu_virtio_write_config_byte");
     EXPECT(fuzz, piommu_virtio_write_config_byte(fuzz->device, offset, 1), PIOMMU_EBADMSG);
+    begin(fuzz, "piommu_virtio_read_config_byte");
+    EXPECT(fuzz, piommu_virtio_read_config_byte(fuzz->device, offset, &value), PIOMMU_EBADMSG);
 }
 
 static void create_queue(struct fuzz *fuzz)

@@ -1557,6 +1557,86 @@ static void test_calls_while_memory_is_short_have_the_same_effect(void **state)
     }
 }
 
+/* ---- Lists ---- */
+
+#define LISTED  8u /* pages that a list has */
+#define REACHED 4u /* of them are below where the domain is */
+
+/* A list whose segments end where the bits of `ends` say, each with memory of its own. */
+static size_t make_list(unsigned int ends, struct piommu_segment *segments)
+{
+    size_t count = 0;
+    unsigned int first = 0;
+
+    for (unsigned int i = 0; i < LISTED; i++) {
+        if (i == LISTED - 1 || ((ends >> i) & 1) != 0) {
+            segments[count] = (struct piommu_segment){.physical = MEMORY + count * STRIDE,
+                                                      .size = page(i + 1 - first)};
+            count++;
+            first = i + 1;
+        }
+    }
+    return count;
+}
+
+static void note_list(struct world *world, const struct piommu_segment *segments, size_t count)
+{
+    unsigned int at = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        for (uint64_t done = 0; done < segments[i].size; done += CORE_PAGE) {
+            world->pages[at++] = (struct entry){.mapped = true,
+                                                .physical = segments[i].physical + done,
+                                                .prot = CORE_RW,
+                                                .piece = world->pieces};
+        }
+        world->pieces++;
+    }
+}
+
+/* A list that lies across where the domain is, with something in its way at a page, or nowhere. */
+static void expect_list(struct world *world, unsigned int ends, unsigned int obstacle)
+{
+    static const struct notice way = {CALL_MAP, 0, LISTED, MEMORY_2, CORE_RW};
+    static const struct notice gone = {CALL_UNMAP, 0, LISTED, 0, 0};
+    struct piommu_segment segments[LISTED];
+    size_t count = make_list(ends, segments);
+    int expected;
+
+    begin(world, &way, 1);
+    for (unsigned int i = 0; i < REACHED; i++) {
+        (void)step(world, 1);
+    }
+    assert_true(tell(world, &gone));
+    if (obstacle < LISTED) {
+        const struct notice notice = {CALL_MAP, obstacle, 1, MEMORY_2, CORE_R};
+
+        assert_true(tell(world, &notice));
+    }
+    expected = piommu_domain_map_list(world->judge, BASE, segments, count, CORE_RW);
+    assert_int_equal(expected, obstacle < LISTED ? -PIOMMU_EEXIST : 0);
+    assert_int_equal(piommu_domain_map_list(world->domain, BASE, segments, count, CORE_RW),
+                     expected);
+    if (expected == 0) {
+        note_list(world, segments, count);
+    }
+    expect_alike(world);
+    finish(world, 1);
+    end(world);
+}
+
+static void test_a_list_across_where_the_domain_is_goes_in_as_a_whole_or_not(void **state)
+{
+    struct world *world = open_world(state, true);
+
+    for (unsigned int ends = 0; ends < 1u << (LISTED - 1); ends++) {
+        for (unsigned int obstacle = 0; obstacle <= LISTED; obstacle++) {
+            expect_list(world, ends, obstacle);
+        }
+    }
+    close_world(world);
+}
+
 /* ---- Afterwards ---- */
 
 static void test_a_populated_domain_is_as_a_paging_domain(void **state)
@@ -1625,6 +1705,7 @@ int main(void)
         CORE_FOR_EACH_CASE(test_a_device_reserves_what_it_must_when_it_comes),
         CORE_FOR_EACH_CASE(test_population_without_memory_goes_on_later),
         CORE_FOR_EACH_CASE(test_calls_while_memory_is_short_have_the_same_effect),
+        CORE_FOR_EACH_CASE(test_a_list_across_where_the_domain_is_goes_in_as_a_whole_or_not),
         CORE_FOR_EACH_CASE(test_a_populated_domain_is_as_a_paging_domain),
     };
 

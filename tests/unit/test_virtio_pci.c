@@ -367,6 +367,7 @@ static void test_config_is_read_by_the_widths_of_its_fields(void **state)
         {0, 8}, {8, 8}, {16, 8}, {32, 4}, {36, 1},
     };
     uint64_t values[5] = {0};
+    uint8_t byte = 0x77;
 
     (void)state;
     viommu_fixture_default_options(&options);
@@ -382,8 +383,13 @@ static void test_config_is_read_by_the_widths_of_its_fields(void **state)
     assert_int_equal(values[2], 0x8877665544332211ull);
     assert_int_equal(values[3], 0x1234);
     assert_int_equal(values[4], 1);
+    assert_int_equal(piommu_virtio_read_config_byte(device, 36, &byte), 0);
+    assert_int_equal(byte, 1);
+    assert_int_equal(piommu_virtio_read_config_byte(device, 36, NULL), -PIOMMU_EINVAL);
     assert_int_equal(piommu_virtio_write_config_byte(device, 36, 0), 0);
     assert_int_equal(viommu_model_bypass(fixture->model), 0);
+    assert_int_equal(piommu_virtio_read_config_byte(device, 36, &byte), 0);
+    assert_int_equal(byte, 0);
     assert_int_equal(piommu_virtio_read_config(device, fields, 5, values), 0);
     assert_int_equal(values[4], 0);
     piommu_virtio_close(device);
@@ -401,6 +407,7 @@ static void test_config_outside_the_capability_is_refused(void **state)
     struct viommu_fixture_options options;
     struct viommu_fixture *fixture;
     struct piommu_virtio_device *device;
+    uint8_t byte = 0x77;
 
     (void)state;
     viommu_fixture_default_options(&options);
@@ -418,6 +425,9 @@ static void test_config_outside_the_capability_is_refused(void **state)
     }
     assert_int_equal(piommu_virtio_write_config_byte(device, 36, 0), -PIOMMU_EBADMSG);
     assert_int_equal(piommu_virtio_write_config_byte(device, UINT32_MAX, 0), -PIOMMU_EBADMSG);
+    assert_int_equal(piommu_virtio_read_config_byte(device, 36, &byte), -PIOMMU_EBADMSG);
+    assert_int_equal(piommu_virtio_read_config_byte(device, UINT32_MAX, &byte), -PIOMMU_EBADMSG);
+    assert_int_equal(byte, 0x77);
     piommu_virtio_close(device);
     viommu_fixture_destroy(fixture);
 }

@@ -1576,6 +1576,7 @@ static void test_null_is_answered_with_an_error(void **state)
     const struct piommu_virtio_field field = {0, 8};
     struct piommu_virtqueue *queue = NULL;
     uint64_t value = 0;
+    uint8_t byte = 0;
 
     (void)state;
     assert_int_equal(create_queue(NULL, 0, 16, &queue), -PIOMMU_EINVAL);
@@ -1584,6 +1585,7 @@ static void test_null_is_answered_with_an_error(void **state)
     assert_int_equal(piommu_virtio_negotiate(NULL, 0, 0, &value), -PIOMMU_EINVAL);
     assert_int_equal(piommu_virtio_read_config(NULL, &field, 1, &value), -PIOMMU_EINVAL);
     assert_int_equal(piommu_virtio_write_config_byte(NULL, 36, 0), -PIOMMU_EINVAL);
+    assert_int_equal(piommu_virtio_read_config_byte(NULL, 36, &byte), -PIOMMU_EINVAL);
     end(rings);
 }
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # SPDX-FileCopyrightText: The piommu authors
 #
-# Usage: awk -f stack.awk -v components="PREFIX..." POINTERS ASSIGNED GRAPH...
+# Usage: awk -f stack.awk -v components="PREFIX..." [-v never=FILE] POINTERS ASSIGNED GRAPH...
 #
 # The worst stack of a library, from the call graphs that gcc writes with -fcallgraph-info=su. Prints a line for each
 # prefix of source files: the prefix, the bytes, and the chain of functions from an entry of that part, a function that
@@ -13,6 +13,13 @@
 # that POINTERS names for it. So the chain may be longer than any that can happen, but not shorter. A call of which
 # neither knows anything, a frame without a bound and a function without a graph are errors. Recursion is printed, as a
 # line with the word and the functions in the circle, which is followed once.
+#
+# A function that ends in a call to another one may leave by a jump, when its frame is gone already: then the chain has 0
+# for it. The assembly tells, which stands beside each graph (-save-temps=obj). It counts only where all calls from one to
+# the other are such jumps, and of calls by pointer only where a function has no others.
+#
+# NEVER names functions that calls into a part never reach, for a reason that the graph does not know: lines "PREFIX
+# FUNCTION...". They count for the components of that prefix, as long as all that are asked for are named.
 #
 # Functions of the compiler's runtime, and memcpy and its like, count as nothing.
 
@@ -60,11 +67,70 @@ function name_of(place,    text)
     return "?"
 }
 
-function add_edge(from, to)
+# How functions are left, from the assembly beside a graph: what they call, and to what they jump.
+function read_assembly(graph,    file, line, words, symbol, target, lines)
 {
+    file = graph
+    sub(/ci$/, "s", file)
+    while ((getline line < file) > 0) {
+        lines++
+        if (line ~ /^[A-Za-z_][A-Za-z_0-9.$]*:/) {
+            symbol = line
+            sub(/:.*/, "", symbol)
+            sub(/\.cold(\.[0-9]+)?$/, "", symbol)
+            continue
+        }
+        split(line, words)
+        target = words[2]
+        sub(/[@(,].*/, "", target)
+        if (line ~ /^\t(bx\tlr|jr\tra|ret|ret\t.*)$/) {
+            continue # a return
+        }
+        # Whatever can be a call, also one that depends on a condition, is one; a jump is only what is known to be one.
+        if (line ~ /^\t(blr|jalr)\t/ || line ~ /^\tcall\t\*/ ||
+            (line ~ /^\tblx?(eq|ne|cs|cc|hs|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?\t/ && target ~ /^(r[0-9]+|ip|fp|sl|lr)$/)) {
+            calls[graph, symbol, "*"] = 1
+        } else if (line ~ /^\t(blx?(eq|ne|cs|cc|hs|lo|mi|pl|vs|vc|hi|ls|ge|lt|gt|le)?|call)\t/) {
+            calls[graph, symbol, target] = 1
+        } else if (line ~ /^\t(br|bx|jr)\t/ || line ~ /^\tjmp\t\*/) {
+            jumps[graph, symbol, "*"] = 1
+        } else if (line ~ /^\t(b|b\.w|jmp|tail)\t/) {
+            jumps[graph, symbol, target] = 1
+        }
+    }
+    close(file)
+    if (!lines) {
+        complain(file ": there is no assembly beside the graph")
+    }
+}
+
+function symbol_of(title)
+{
+    sub(/.*:/, "", title)
+    return title
+}
+
+# Whether a function leaves by a jump when it calls another; or, if that is "*", when it calls by pointer.
+function is_jump(from, to,    symbol)
+{
+    symbol = symbol_of(from)
+    to = symbol_of(to)
+    return (graph_of[from], symbol, to) in jumps && !((graph_of[from], symbol, to) in calls)
+}
+
+function add_edge(from, to, jump,    name)
+{
+    name = symbol_of(to)
+    sub(/\..*/, "", name) # what was made of it is meant, too
+    if (name in unreached) {
+        return
+    }
     if (!((from, to) in known_edge)) {
         known_edge[from, to] = 1
         edges[from] = edges[from] " " to
+    }
+    if (!jump) {
+        keeps_frame[from, to] = 1
     }
 }
 
@@ -75,7 +141,7 @@ function add_targets(from, titles, name,    list, count, i)
     for (i = 1; i <= count; i++) {
         # What hands a callback of the host on, under the same name, does not call itself.
         if (list[i] in size && !(list[i] == from && index(pointers[name] " ", " host "))) {
-            add_edge(from, list[i])
+            add_edge(from, list[i], is_jump(from, "*"))
         }
     }
 }
@@ -83,6 +149,10 @@ function add_targets(from, titles, name,    list, count, i)
 function add_pointer_edges(from, place,    name, targets, count, i)
 {
     name = name_of(place)
+    # If the assembly is of a kind that is not known here, this is where it shows.
+    if (!((graph_of[from], symbol_of(from), "*") in calls) && !((graph_of[from], symbol_of(from), "*") in jumps)) {
+        complain(place ": a call by pointer that is not in the assembly of " symbol_of(from))
+    }
     if (name == "os") {
         return
     }
@@ -97,8 +167,8 @@ function add_pointer_edges(from, place,    name, targets, count, i)
     }
 }
 
-# The longest chain from a function; its next link goes to best[].
-function depth(function_name,    targets, count, i, deepest, below)
+# The longest chain from a function; its next link goes to best[], and what its own frame adds to it to frame[].
+function depth(function_name,    targets, count, i, deepest, below, own)
 {
     if (function_name in depths) {
         return depths[function_name]
@@ -109,20 +179,22 @@ function depth(function_name,    targets, count, i, deepest, below)
     }
     active[function_name] = 1
     way = way " " function_name
-    deepest = 0
+    deepest = frame[function_name] = size[function_name]
     best[function_name] = ""
     count = split(edges[function_name], targets, " ")
     for (i = 1; i <= count; i++) {
-        below = depth(targets[i])
+        own = (function_name, targets[i]) in keeps_frame ? size[function_name] : 0
+        below = own + depth(targets[i])
         if (below > deepest) {
             deepest = below
             best[function_name] = targets[i]
+            frame[function_name] = own
         }
     }
     delete active[function_name]
     sub(/ [^ ]*$/, "", way)
-    depths[function_name] = size[function_name] + deepest
-    return depths[function_name]
+    depths[function_name] = deepest
+    return deepest
 }
 
 function quoted(text, name)
@@ -135,6 +207,9 @@ function quoted(text, name)
 
 FNR == 1 {
     file_number++
+    if (file_number > 2) {
+        read_assembly(FILENAME)
+    }
 }
 
 /^#/ || NF == 0 {
@@ -167,6 +242,7 @@ file_number == 2 {
         complain(title ": a frame without a bound: " parts[3])
     }
     size[title] = words[1] + 0
+    graph_of[title] = FILENAME
     split(parts[2], place, ":")
     home[title] = place[1]
     # Link-time optimisation makes almost all functions static ones of an archive, under names with something behind.
@@ -190,6 +266,20 @@ file_number == 2 {
 }
 
 END {
+    count = split(components, prefixes, " ")
+    while (never != "" && (getline line < never) > 0) {
+        words_count = split(line, words, " ")
+        for (i = 2; i <= words_count && words[1] !~ /^#/; i++) {
+            for (j = 1; j <= count; j++) {
+                if (prefixes[j] == words[1]) {
+                    named[words[i]]++
+                }
+            }
+            if (named[words[i]] == count) {
+                unreached[words[i]] = 1
+            }
+        }
+    }
     for (name in wanted) {
         if (!(name in size)) {
             complain(name ": its graph is missing")
@@ -199,7 +289,7 @@ END {
         if (edge_to[i] == "__indirect_call") {
             add_pointer_edges(edge_from[i], edge_place[i])
         } else if (edge_to[i] in size) {
-            add_edge(edge_from[i], edge_to[i])
+            add_edge(edge_from[i], edge_to[i], is_jump(edge_from[i], edge_to[i]))
         }
     }
     count = split(components, prefixes, " ")
@@ -219,7 +309,7 @@ END {
         for (title = entry; title != ""; title = best[title]) {
             name = title
             sub(/.*:/, "", name)
-            chain = chain " " name "/" size[title]
+            chain = chain " " name "/" frame[title]
         }
         print prefixes[i], worst chain
     }

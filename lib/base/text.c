@@ -88,9 +88,12 @@ void piommu_text_put_(struct piommu_text *text, const char *format, ...)
         }
         if (at[1] == 's') {
             values[count++] = text_value(va_arg(arguments, const char *));
+        } else if (at[1] == 'u') {
+            values[count++] = va_arg(arguments, uint32_t);
+        } else if (at[1] == 'x') {
+            values[count++] = va_arg(arguments, uint64_t);
         } else {
-            values[count++] =
-                at[1] == 'u' ? va_arg(arguments, uint32_t) : va_arg(arguments, uint64_t);
+            break;
         }
     }
     va_end(arguments);

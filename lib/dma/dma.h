@@ -234,9 +234,7 @@ int piommu_dma_take_back_(struct piommu_dma_device *device, uint64_t address, ui
 
 /* ---- map.c ---- */
 
-/*
- * What is being mapped: pieces of memory, one after the other from some address on.
- */
+/* What is being mapped: pieces of memory, one after the other from some address on. */
 struct builder {
     struct piommu_dma_device *device;
     uint64_t next; /* the address of the first that is not mapped */

@@ -333,8 +333,8 @@ struct path {
     bool dirty;            /* the table on top is fresh, and not cleared yet */
     /* Leaves that are there are replaced, which only a walker with BBM level 2 bears. */
     bool replace;
-    uint64_t
-        fresh_physical; /* of the highest fresh table; those below it are linked in each other */
+    /* Of the highest fresh table; those below it are linked in each other. */
+    uint64_t fresh_physical;
     uint64_t iova;
     /*
      * Asked for in a disjoint table only: no other call has to do with what lies wholly inside this
@@ -468,12 +468,14 @@ struct removal {
     uint64_t budget;              /* how many more slots may be looked at */
     uint64_t removed;             /* bytes */
     struct piommu_gather *gather; /* takes tables that are detached, too; NULL: all stay */
-    /* Of the call, which begins with zeros. */
-    struct piommu_range
-        span;       /* from the first leaf that was removed to the last; if that is 0, none was */
-    uint64_t begin; /* what is in front of it was not looked at */
-    bool found;     /* something was removed, now or in an earlier portion */
-    bool passed;    /* an empty table was left alone, as nothing was found yet */
+
+    /* Of the call itself; zeros before it. */
+
+    /* From the first leaf that was removed to the last; if its last address is 0, none was. */
+    struct piommu_range span;
+    uint64_t begin;     /* what is in front of it was not looked at */
+    bool found;         /* something was removed, now or in an earlier portion */
+    bool passed;        /* an empty table was left alone, as nothing was found yet */
     bool kept[HEIGHTS]; /* the table on the path has a child that stays */
 };
 

@@ -305,6 +305,8 @@ int piommu_viommu_restore(struct piommu_viommu *viommu, const void *buffer, size
     start_over(viommu);
     begin_reading(viommu, buffer, size);
     error = read_state(viommu);
+    /* The buffer is the caller's again. */
+    begin_reading(viommu, NULL, 0);
     if (error != 0) {
         start_over(viommu);
     }
